@@ -1,0 +1,50 @@
+# Two commands do everything: `make demo` and `make test`.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+JOBS   ?= 2
+
+.PHONY: demo test slow chaos lint format bench fuzz ext clean help
+
+help:            ## show what there is
+	@grep -E '^[a-z]+: .*##' Makefile | sed -E 's/: .*## /\t/' | expand -t 12
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# An editable install with the kernels built in place; redone when the build changes.
+$(VENV)/.installed: pyproject.toml _braid.pyx $(wildcard kernels/*.pxi) | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.installed   ## make a small export, convert it, verify it, say how to look at it
+	$(BIN)/python -m producer demo --dir demo
+
+test: $(VENV)/.dev         ## every test but the slow ones (under five minutes)
+	$(BIN)/pytest -n $(JOBS) -m "not slow"
+
+slow: $(VENV)/.dev         ## the slow tests: chaos, sanitizers, memory
+	$(BIN)/pytest -n 1 -m slow
+
+lint: $(VENV)/.dev         ## ruff, mypy and the import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev       ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+ext: | $(BIN)/python       ## build only the kernels, in place
+	$(BIN)/python -c "from setuptools import setup; setup()" -q build_ext --inplace
+
+bench: $(VENV)/.dev        ## measure, side by side with TensorStore; prints a table
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info _braid*.so _braid.c

@@ -1,0 +1,3 @@
+class KernelError(ValueError):
+    item: int
+    def __init__(self, text: str, item: int = -1) -> None: ...
