@@ -9,3 +9,9 @@ class KernelError(ValueError):
     def __init__(self, text: str, item: int = -1) -> None:
         super().__init__(text)
         self.item = item
+
+
+include "kernels/block.pxi"
+include "kernels/cseg.pxi"
+include "kernels/transcode.pxi"
+include "kernels/downsample.pxi"
