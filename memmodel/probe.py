@@ -1,0 +1,136 @@
+"""How much memory a process uses, and how much it may use."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_UNLIMITED_BYTES = 1 << 60  # cgroup v1 says "no limit" as a number near 2^63
+_CGROUPS = Path("/sys/fs/cgroup")
+_PROC = Path("/proc")
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """The memory that a process may use, and what says so."""
+
+    limit_bytes: int
+    source: str  # "stated", "cgroup v2", "cgroup v1" or "machine"
+
+
+def rss_bytes(pid: int | None = None) -> int:
+    """Resident memory of a process (this one by default), shared pages included."""
+    return int(_proc(pid, "statm").split()[1]) * _PAGE_BYTES
+
+
+def peak_bytes(pid: int | None = None) -> int:
+    """Highest resident memory since the process began or `reset_peak`."""
+    for line in _proc(pid, "status").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) << 10
+    return rss_bytes(pid)  # some sandboxes leave the line out
+
+
+def reset_peak(pid: int | None = None) -> bool:
+    """Let `peak_bytes` start again from what is resident now; False where that is not allowed."""
+    try:
+        (_PROC / _who(pid) / "clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def memory_limit(
+    stated_bytes: int | None = None, *, proc: Path = _PROC, cgroups: Path = _CGROUPS
+) -> Limit:
+    """The tightest of the stated limit, the cgroup's (v2, then v1) and the machine's memory.
+
+    Args:
+        stated_bytes: what the settings say this process may use, if they say it.
+        proc: the proc file system; tests pass a folder of their own.
+        cgroups: the cgroup file system, likewise.
+    """
+    found = [Limit(_machine_bytes(proc), "machine")]
+    cgroup = cgroup_limit(proc=proc, cgroups=cgroups)
+    if cgroup is not None:
+        found.append(cgroup)
+    if stated_bytes is not None:
+        found.append(Limit(stated_bytes, "stated"))
+    return min(found, key=lambda limit: limit.limit_bytes)
+
+
+def cgroup_limit(*, proc: Path = _PROC, cgroups: Path = _CGROUPS) -> Limit | None:
+    """The limit of this process's cgroup or the tightest above it; v2 first, then v1."""
+    for version, folder, name in (
+        ("cgroup v2", _v2_folder(proc, cgroups), "memory.max"),
+        ("cgroup v1", _v1_folder(proc, cgroups), "memory.limit_in_bytes"),
+    ):
+        if folder is not None and (limits := _limits_upwards(folder, name, cgroups)):
+            return Limit(min(limits), version)
+    return None
+
+
+def _limits_upwards(folder: Path, name: str, root: Path) -> list[int]:
+    """Every limit from a group up to the root: a container may sit below the group that has it."""
+    limits = []
+    while folder != root.parent and folder.is_relative_to(root):
+        limit = _read_limit(folder / name)
+        if limit is not None:
+            limits.append(limit)
+        folder = folder.parent
+    return limits
+
+
+def _read_limit(path: Path) -> int | None:
+    try:
+        text = path.read_text().strip()
+    except OSError:
+        return None
+    if not text.isdigit():  # "max"
+        return None
+    limit = int(text)
+    return limit if 0 < limit < _UNLIMITED_BYTES else None
+
+
+def _v2_folder(proc: Path, cgroups: Path) -> Path | None:
+    group = _group_of(proc, "")
+    return None if group is None else _inside(cgroups, group)
+
+
+def _v1_folder(proc: Path, cgroups: Path) -> Path | None:
+    group = _group_of(proc, "memory")
+    return None if group is None else _inside(cgroups / "memory", group)
+
+
+def _inside(root: Path, group: str) -> Path:
+    """The group's folder, or the mount itself: in a container the path names the host's."""
+    folder = root / group.lstrip("/")
+    return folder if folder.is_dir() and ".." not in folder.parts else root
+
+
+def _group_of(proc: Path, controller: str) -> str | None:
+    """Path in `<id>:<controllers>:<path>` of /proc/self/cgroup; v2 has no controllers."""
+    try:
+        lines = (proc / "self" / "cgroup").read_text().splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        _, controllers, group = line.split(":", 2)
+        if controller in controllers.split(","):
+            return group
+    return None
+
+
+def _machine_bytes(proc: Path) -> int:
+    for line in (proc / "meminfo").read_text().splitlines():
+        if line.startswith("MemTotal:"):
+            return int(line.split()[1]) << 10
+    return os.sysconf("SC_PHYS_PAGES") * _PAGE_BYTES
+
+
+def _proc(pid: int | None, name: str) -> str:
+    return (_PROC / _who(pid) / name).read_text()
+
+
+def _who(pid: int | None) -> str:
+    return "self" if pid is None else str(pid)

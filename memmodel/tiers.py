@@ -1,0 +1,70 @@
+"""Memory tiers: each is a queue, named after the memory its workers have."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from runtime.errors import UsageError
+
+MIB = 1 << 20
+GIB = 1 << 30
+
+# Cloud Run couples CPU to memory: (memory up to this many GiB, fewest vCPUs).
+_VCPUS = ((4, 1), (8, 2), (16, 4), (24, 6), (32, 8))
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """One queue and the memory limit of the workers that take from it."""
+
+    name: str
+    limit_bytes: int
+
+    @property
+    def vcpus(self) -> int:
+        """How many vCPUs Cloud Run gives with this much memory; 8 beyond its largest size."""
+        return next((cpus for gib, cpus in _VCPUS if self.limit_bytes <= gib * GIB), 8)
+
+
+def tier_name(limit_bytes: int) -> str:
+    """`2gi` for whole GiB, `512mi` otherwise; the name is also the queue's."""
+    if limit_bytes % GIB == 0:
+        return f"{limit_bytes // GIB}gi"
+    return f"{limit_bytes // MIB}mi"
+
+
+def parse_tiers(text: str) -> tuple[Tier, ...]:
+    """Tiers from a list of GiB such as `0.5,2,4`, ascending.
+
+    Raises:
+        UsageError: a part is no positive whole number of MiB, or one is named twice.
+    """
+    limits = sorted(_limit_bytes(part, text) for part in text.split(","))
+    if len(set(limits)) != len(limits):
+        raise UsageError(f"tiers {text!r} name one size twice")
+    return tuple(Tier(tier_name(limit), limit) for limit in limits)
+
+
+def tier_named(name: str, tiers: Sequence[Tier]) -> Tier:
+    """The tier of this name; UsageError names those that exist."""
+    for tier in tiers:
+        if tier.name == name:
+            return tier
+    known = ", ".join(tier.name for tier in tiers)
+    raise UsageError(f"no tier is named {name!r}; the tiers are {known}")
+
+
+def next_tier(name: str, tiers: Sequence[Tier]) -> Tier | None:
+    """The smallest tier larger than the named one; None when it is the last."""
+    limit = tier_named(name, tiers).limit_bytes
+    larger = [tier for tier in tiers if tier.limit_bytes > limit]
+    return min(larger, key=lambda tier: tier.limit_bytes, default=None)
+
+
+def _limit_bytes(part: str, text: str) -> int:
+    try:
+        mib = float(part) * (GIB // MIB)
+    except ValueError:
+        mib = 0.0
+    if not (1 <= mib < 1 << 30 and mib == int(mib)):  # also refuses nan and inf
+        raise UsageError(f"tiers {text!r}: {part.strip()!r} is no size in GiB, such as 0.5 or 4")
+    return int(mib) * MIB
