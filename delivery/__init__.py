@@ -1,0 +1,1 @@
+"""How work travels and what is known of it; shared by producer, consumer and infra."""

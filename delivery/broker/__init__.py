@@ -1,0 +1,1 @@
+"""Queues, one per tier, behind one contract: embedded SQLite or Google Pub/Sub."""

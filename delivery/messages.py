@@ -1,0 +1,203 @@
+"""What travels through a queue: one message is one output shard.
+
+JSON, at most 10 KB, frozen and versioned; encoded and decoded only here. Broken bytes become
+`UnreadableMessage`, which keeps them; a newer schema is no poison and becomes `NewerSchema`.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from runtime.errors import ShardliftError, UsageError
+
+SCHEMA: Final = 1
+MAX_BYTES: Final = 10_000
+REASON_CHARS: Final = 1_500  # of a dead letter's reason; in JSON at most six bytes each
+HOP_CHARS: Final = 200  # of one hop's reason
+RUN_CHARS: Final = 1_024
+
+Kind = Literal["convert", "downsample"]
+
+_KEY = re.compile(r"s(\d{1,3})/([0-9a-f]{1,16})")
+_ABSOLUTE = re.compile(r"/|[a-z][a-z0-9+.-]*://")
+
+
+class UnreadableMessage(ShardliftError):  # noqa: N818 - it is the message that is unreadable
+    """The bytes are no message of ours; they are kept in `data`."""
+
+    def __init__(self, data: bytes, why: str) -> None:
+        super().__init__(f"a message cannot be read: {why}")
+        self.data = data
+        self.why = why
+
+
+class NewerSchema(UsageError):  # noqa: N818 - a state of the message, not a fault
+    """The message is sound, but written by a newer program: hand it back and stop."""
+
+    def __init__(self, data: bytes, schema: int) -> None:
+        super().__init__(
+            f"this worker is older than the run: message schema {schema}, known up to {SCHEMA}",
+            hint="install the version of shardlift that enqueued the run",
+        )
+        self.data = data
+        self.schema = schema
+
+
+def shard_key(scale: int, shard_hex: str) -> str:
+    """The key of a shard: `s0/0fe9`."""
+    return f"s{scale}/{shard_hex}"
+
+
+def parse_key(key: str) -> tuple[int, str]:
+    """Scale and hexadecimal shard number of a key.
+
+    Raises:
+        UsageError: it is no key.
+    """
+    match = _KEY.fullmatch(key)
+    if match is None:
+        raise UsageError(f"{key!r} is no shard key", hint="a key looks like s0/0fe9")
+    return int(match[1]), match[2]
+
+
+class Hop(BaseModel):
+    """One tier that a shard went through without getting done."""
+
+    model_config = ConfigDict(frozen=True)
+
+    tier: str
+    reason: str
+    at: datetime
+    worker: str | None = None
+    attempt: int = 1
+
+    @field_validator("reason")
+    @classmethod
+    def _short(cls, value: str) -> str:
+        return shortened(value, HOP_CHARS)
+
+
+class ShardMessage(BaseModel):
+    """Make this shard of this run.
+
+    Attributes:
+        run: absolute URI of the run's folder, so that a message alone leads to its ledger.
+        key: `s0/0fe9`.
+        redo: how many times the shard was asked for again; a receipt of a lower one is too old.
+        history: the tiers it went through so far, oldest first.
+        sources: files to convert; None: see the plan's row (there are too many, or none).
+        reason: why it is a dead letter.
+    """
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
+
+    schema_version: Literal[1] = Field(default=SCHEMA, alias="schema")
+    run: Annotated[str, Field(max_length=RUN_CHARS)]
+    key: str
+    kind: Kind
+    redo: int = Field(default=0, ge=0)
+    history: tuple[Hop, ...] = ()
+    sources: tuple[str, ...] | None = None
+    reason: str | None = None
+
+    @field_validator("run")
+    @classmethod
+    def _absolute(cls, value: str) -> str:
+        if _ABSOLUTE.match(value) is None:
+            raise ValueError(f"run must be an absolute URI, found {value!r}")
+        return value.rstrip("/")
+
+    @field_validator("key")
+    @classmethod
+    def _is_key(cls, value: str) -> str:
+        if _KEY.fullmatch(value) is None:
+            raise ValueError(f"key must look like s0/0fe9, found {value!r}")
+        return value
+
+    @field_validator("reason")
+    @classmethod
+    def _short(cls, value: str | None) -> str | None:
+        return None if value is None else shortened(value, REASON_CHARS)
+
+    @property
+    def scale(self) -> int:
+        """The scale of the shard."""
+        return parse_key(self.key)[0]
+
+    def encode(self) -> bytes:
+        """The message as JSON of at most `MAX_BYTES`: sources go first, then old hops."""
+        message = self
+        data = _json(message)
+        while len(data) > MAX_BYTES:
+            message = _smaller(message)
+            data = _json(message)
+        return data
+
+    def attributes(self) -> dict[str, str]:
+        """What brokers may show or filter by without reading the message."""
+        return {"run": self.run, "scale": str(self.scale), "kind": self.kind}
+
+    def after(self, hop: Hop, reason: str | None = None) -> "ShardMessage":
+        """The same shard, one hop later; with a `reason` it is a dead letter."""
+        history = (*self.history, hop)
+        fields = {"history": history, "reason": reason and shortened(reason, REASON_CHARS)}
+        return self.model_copy(update=fields)
+
+
+def _json(message: ShardMessage) -> bytes:
+    return message.model_dump_json(by_alias=True, exclude_none=True).encode()
+
+
+def _smaller(message: ShardMessage) -> ShardMessage:
+    if message.sources is not None:
+        return message.model_copy(update={"sources": None})
+    if message.history:
+        return message.model_copy(update={"history": message.history[1:]})
+    reason = message.reason or ""
+    return message.model_copy(update={"reason": shortened(reason, len(reason) // 2)})
+
+
+def decode(data: bytes) -> ShardMessage:
+    """The message in these bytes.
+
+    Raises:
+        UnreadableMessage: they are no message.
+        NewerSchema: a newer program wrote them.
+    """
+    try:
+        fields = json.loads(data)
+    except ValueError as error:
+        raise UnreadableMessage(data, f"no JSON ({error})") from None
+    except RecursionError:
+        raise UnreadableMessage(data, "JSON nested too deeply") from None
+    if not isinstance(fields, dict):
+        raise UnreadableMessage(data, f"expected a JSON object, found {type(fields).__name__}")
+    _check_schema(data, fields)
+    try:
+        return ShardMessage.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UnreadableMessage(data, f"{where}: {first['msg']}") from None
+
+
+def _check_schema(data: bytes, fields: Mapping[str, object]) -> None:
+    schema = fields.get("schema")
+    if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1:
+        raise UnreadableMessage(data, f"schema must be a positive integer, found {schema!r}")
+    if schema > SCHEMA:
+        raise NewerSchema(data, schema)
+
+
+def shortened(text: str, limit: int) -> str:
+    """The text, cut to `limit` (at least 1) characters with its end marked."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def now() -> datetime:
+    """The present moment, in UTC."""
+    return datetime.now(UTC)
