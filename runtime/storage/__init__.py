@@ -1,0 +1,44 @@
+"""Storage by URL: a local directory, or a prefix in a GCS bucket."""
+
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from runtime.errors import UsageError
+from runtime.storage.base import DAY_S, ObjectInfo, Pieces, Source, Storage
+from runtime.storage.local import LocalStorage
+
+__all__ = ["DAY_S", "ObjectInfo", "Pieces", "Source", "Storage", "absolute", "join", "open_storage"]
+
+_GS: Final = "gs://"
+
+
+def open_storage(url: str) -> Storage:
+    """The storage rooted at `url`: a local directory (which need not exist) or a `gs://` URL."""
+    if url.startswith(_GS):
+        # Importing Google's client takes about half a second: only who needs it pays.
+        from runtime.storage.gcs import GcsStorage  # noqa: PLC0415
+
+        return GcsStorage(url)
+    return LocalStorage(_local(url))
+
+
+def absolute(url: str) -> str:
+    """The URL as it may be handed to another process: local paths made absolute."""
+    return url.rstrip("/") if url.startswith(_GS) else str(_local(url))
+
+
+def join(url: str, path: str) -> str:
+    """`path` below the root `url`."""
+    return f"{url.rstrip('/')}/{path}"
+
+
+def _local(url: str) -> Path:
+    if "://" in url and not url.startswith("file:///"):
+        scheme = urlsplit(url).scheme
+        raise UsageError(
+            f"no storage speaks {scheme}:// ({url})", hint="use a local directory or gs://..."
+        )
+    if not url:
+        raise UsageError("a path is empty", hint="name a local directory or gs://bucket/prefix")
+    return Path(url.removeprefix("file://")).absolute()

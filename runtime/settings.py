@@ -1,0 +1,140 @@
+"""Every setting, its default and its check: the only reader of the environment.
+
+A flag wins over the environment, which wins over a `.env` in the working directory. Flags and
+environment meet in the options of `runtime.cli`; what has no flag is read here.
+An empty variable counts as unset.
+"""
+
+import os
+from pathlib import Path
+from typing import Final
+
+import dotenv
+
+from runtime.errors import UsageError
+
+SOURCE_PATH: Final = "SOURCE_PATH"
+DEST_PATH: Final = "DEST_PATH"
+NG_SPEC_PATH: Final = "NG_SPEC_PATH"
+SCALES: Final = "SCALES"
+DOWNRES_SCALES: Final = "DOWNRES_SCALES"
+LABEL_TYPE: Final = "LABEL_TYPE"
+PROJECT_ID: Final = "PROJECT_ID"
+REGION: Final = "REGION"
+BASE_JOB_NAME: Final = "BASE_JOB_NAME"
+QUEUE_URL: Final = "QUEUE_URL"
+STATE_PATH: Final = "STATE_PATH"
+TIERS: Final = "TIERS"
+LEASE_S: Final = "LEASE_S"
+GZIP_LEVEL: Final = "GZIP_LEVEL"
+LOG_LEVEL: Final = "LOG_LEVEL"
+LOG_FORMAT: Final = "LOG_FORMAT"
+WORKER_MEMORY: Final = "WORKER_MEMORY"
+STORAGE_RETRY_S: Final = "STORAGE_RETRY_S"
+STORAGE_EMULATOR_HOST: Final = "STORAGE_EMULATOR_HOST"
+PUBSUB_EMULATOR_HOST: Final = "PUBSUB_EMULATOR_HOST"
+
+DEFAULT_QUEUE_URL: Final = "sqlite:.braid/queue.db"
+DEFAULT_TIERS: Final = "2,4,8,16,24,32"  # GiB
+DEFAULT_LEASE_S: Final = 60
+DEFAULT_GZIP_LEVEL: Final = 6
+DEFAULT_STORAGE_RETRY_S: Final = 120.0
+DEFAULT_BASE_JOB_NAME: Final = "shardlift"
+
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+LOG_FORMATS: Final = ("human", "json")
+
+_RUNS_SUFFIX: Final = ".runs"
+_GS: Final = "gs://"
+
+
+def load_dotenv(directory: Path | None = None) -> None:
+    """Read `.env` of `directory` (the working directory); what the environment has, stays."""
+    dotenv.load_dotenv((directory or Path.cwd()) / ".env", override=False)
+
+
+def get(name: str, default: str | None = None) -> str | None:
+    """The variable's text, or `default` where it is unset or empty."""
+    return os.environ.get(name) or default
+
+
+def default_queue_url() -> str:
+    """QUEUE_URL, else the embedded broker in the working directory."""
+    return os.environ.get(QUEUE_URL) or DEFAULT_QUEUE_URL
+
+
+def default_state_url(dest: str) -> str:
+    """STATE_PATH, else `dest` with `.runs` appended to its last name.
+
+    Raises:
+        UsageError: `dest` has no last name (a bare bucket, the root) and STATE_PATH is unset.
+    """
+    return get(STATE_PATH) or _beside(dest)
+
+
+def _beside(dest: str) -> str:
+    if dest.startswith(_GS):
+        bucket, _, prefix = dest.removeprefix(_GS).rstrip("/").partition("/")
+        if prefix:
+            return f"{_GS}{bucket}/{prefix}{_RUNS_SUFFIX}"
+    elif (path := Path(dest).absolute()).name:
+        return str(path) + _RUNS_SUFFIX
+    raise UsageError(
+        f"no default for the state of runs: {dest} has no last name to append {_RUNS_SUFFIX} to",
+        hint=f"set {STATE_PATH} or pass --state, for instance a prefix in another bucket",
+    )
+
+
+def lease_s() -> int:
+    """LEASE_S in whole seconds; 1 to 600 (Pub/Sub itself allows 10 to 600)."""
+    return _whole(LEASE_S, DEFAULT_LEASE_S, 1, 600)
+
+
+def gzip_level() -> int:
+    """GZIP_LEVEL, libdeflate's 1 (fast) to 12 (small)."""
+    return _whole(GZIP_LEVEL, DEFAULT_GZIP_LEVEL, 1, 12)
+
+
+def tiers() -> str:
+    """TIERS as written, GiB separated by commas; `memmodel.tiers` reads it."""
+    return os.environ.get(TIERS) or DEFAULT_TIERS
+
+
+def storage_retry_s() -> float:
+    """STORAGE_RETRY_S: how long storage trouble is retried in place before it is an error."""
+    text = get(STORAGE_RETRY_S)
+    try:
+        seconds = float(text) if text else DEFAULT_STORAGE_RETRY_S
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise UsageError(f"{STORAGE_RETRY_S} must be a number of seconds, found {text!r}")
+    return seconds
+
+
+def log_level() -> str:
+    """LOG_LEVEL: debug, info (default), warning or error."""
+    return _one_of(LOG_LEVEL, "info", LOG_LEVELS)
+
+
+def log_format() -> str | None:
+    """LOG_FORMAT: human or json; None lets the terminal decide."""
+    return _one_of(LOG_FORMAT, "", LOG_FORMATS) or None
+
+
+def _whole(name: str, default: int, least: int, most: int) -> int:
+    text = get(name)
+    if text is None:
+        return default
+    if not text.strip().isascii() or not text.strip().isdigit():
+        raise UsageError(f"{name} must be a whole number, found {text!r}")
+    if not least <= int(text) <= most:
+        raise UsageError(f"{name} must lie between {least} and {most}, found {text}")
+    return int(text)
+
+
+def _one_of(name: str, default: str, allowed: tuple[str, ...]) -> str:
+    text = (get(name) or default).lower()
+    if text != default and text not in allowed:
+        raise UsageError(f"{name} must be one of {', '.join(allowed)}, found {text!r}")
+    return text
