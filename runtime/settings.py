@@ -31,6 +31,8 @@ LOG_LEVEL: Final = "LOG_LEVEL"
 LOG_FORMAT: Final = "LOG_FORMAT"
 WORKER_MEMORY: Final = "WORKER_MEMORY"
 STORAGE_RETRY_S: Final = "STORAGE_RETRY_S"
+WORK_BALLAST_BYTES: Final = "WORK_BALLAST_BYTES"
+WORK_PAUSE_S: Final = "WORK_PAUSE_S"
 STORAGE_EMULATOR_HOST: Final = "STORAGE_EMULATOR_HOST"
 PUBSUB_EMULATOR_HOST: Final = "PUBSUB_EMULATOR_HOST"
 
@@ -102,14 +104,17 @@ def tiers() -> str:
 
 def storage_retry_s() -> float:
     """STORAGE_RETRY_S: how long storage trouble is retried in place before it is an error."""
-    text = get(STORAGE_RETRY_S)
-    try:
-        seconds = float(text) if text else DEFAULT_STORAGE_RETRY_S
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise UsageError(f"{STORAGE_RETRY_S} must be a number of seconds, found {text!r}")
-    return seconds
+    return _seconds(STORAGE_RETRY_S, DEFAULT_STORAGE_RETRY_S)
+
+
+def work_ballast_bytes() -> int:
+    """WORK_BALLAST_BYTES, for tests only: memory that work holds, so that tiers matter."""
+    return _whole(WORK_BALLAST_BYTES, 0, 0, 1 << 40)
+
+
+def work_pause_s() -> float:
+    """WORK_PAUSE_S, for tests only: how long work waits before it asks to publish."""
+    return _seconds(WORK_PAUSE_S, 0.0)
 
 
 def log_level() -> str:
@@ -120,6 +125,17 @@ def log_level() -> str:
 def log_format() -> str | None:
     """LOG_FORMAT: human or json; None lets the terminal decide."""
     return _one_of(LOG_FORMAT, "", LOG_FORMATS) or None
+
+
+def _seconds(name: str, default: float) -> float:
+    text = get(name)
+    try:
+        seconds = float(text) if text else default
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise UsageError(f"{name} must be a number of seconds, found {text!r}")
+    return seconds
 
 
 def _whole(name: str, default: int, least: int, most: int) -> int:
