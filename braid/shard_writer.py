@@ -1,0 +1,131 @@
+"""Chunks in id order become a shard file, streaming.
+
+Format: Neuroglancer `src/datasource/precomputed/sharded.md`. Layout of ours: the body is nothing
+but payloads in id order, all minishard indices at the tail. So the body streams out while chunks
+come in, and only the shard index, which stands first in the file, is known last: it is returned.
+"""
+
+from array import array
+from collections.abc import Generator, Iterable
+
+import deflate
+import numpy as np
+import numpy.typing as npt
+
+from braid.exceptions import InvalidShardFormatError
+from braid.sharding import minishard_numbers
+from braid.volume import ShardingSpec
+
+__all__ = ["head_bytes", "shard_pieces"]
+
+Ids = npt.NDArray[np.uint64]
+
+_ENTRY = np.dtype("<u8")
+_PIECE_BYTES = 1 << 20
+_INDEX_GZIP_LEVEL = 6  # part of every output's bytes, so no option
+
+
+def head_bytes(sharding: ShardingSpec) -> int:
+    """Length of the shard index: a u64 pair per minishard."""
+    return 2 * _ENTRY.itemsize << sharding.minishard_bits
+
+
+def shard_pieces(
+    chunks: Iterable[tuple[int, bytes]], sharding: ShardingSpec, shard: int
+) -> Generator[bytes, None, bytes]:
+    """Yield the body of a shard file in pieces of a mebibyte or more, and return its head.
+
+    Args:
+        chunks: (id, payload) with ascending ids of this shard; payloads already have the data
+            encoding applied.
+        sharding: how ids are cut.
+        shard: the shard's number.
+
+    Returns:
+        The shard index, `head_bytes(sharding)` long; it goes before the body.
+
+    Raises:
+        InvalidShardFormatError: an id does not ascend or belongs elsewhere, or a payload is empty.
+    """
+    index = _Index(sharding, shard)
+    held = _Pieces()
+    for chunk_id, payload in chunks:
+        index.add(chunk_id, len(payload))
+        if held.add(payload):
+            yield held.take()
+    tail, head = index.encode()
+    held.add(tail)
+    if held.size:
+        yield held.take()
+    return head
+
+
+class _Pieces:
+    """Joins small payloads, so that storage sees large writes."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._parts: list[bytes] = []
+
+    def add(self, part: bytes) -> bool:
+        """Hold a part; True once there is enough for a piece."""
+        self._parts.append(part)
+        self.size += len(part)
+        return self.size >= _PIECE_BYTES
+
+    def take(self) -> bytes:
+        piece = b"".join(self._parts)
+        self._parts.clear()
+        self.size = 0
+        return piece
+
+
+class _Index:
+    """Ids and sizes seen so far, 16 bytes per chunk."""
+
+    def __init__(self, sharding: ShardingSpec, shard: int) -> None:
+        self._sharding = sharding
+        low = sharding.preshift_bits + sharding.minishard_bits
+        self._next, self._end = shard << low, (shard + 1) << low
+        self._ids = array("Q")
+        self._sizes = array("Q")
+
+    def add(self, chunk_id: int, size: int) -> None:
+        if not self._next <= chunk_id < self._end:
+            raise InvalidShardFormatError(
+                f"chunk id {chunk_id} is out of order: this shard goes on with "
+                f"{self._next}..{self._end - 1}"
+            )
+        if size == 0:
+            raise InvalidShardFormatError(f"chunk id {chunk_id} has an empty payload")
+        self._next = chunk_id + 1
+        self._ids.append(chunk_id)
+        self._sizes.append(size)
+
+    def encode(self) -> tuple[bytes, bytes]:
+        """All minishard indices, one after another, and the shard index that points at them."""
+        ids = np.array(self._ids, _ENTRY)
+        ends = np.cumsum(np.array(self._sizes, _ENTRY), dtype=_ENTRY)
+        numbers = minishard_numbers(ids, self._sharding)
+        at = int(ends[-1]) if len(ends) else 0
+        head = np.zeros((1 << self._sharding.minishard_bits, 2), _ENTRY)
+        # Ids ascend within one shard, so a minishard's chunks stand side by side.
+        minishards, firsts = np.unique(numbers, return_index=True)
+        parts = []
+        for minishard, low, high in zip(minishards, firsts, [*firsts[1:], len(ids)], strict=True):
+            parts.append(self._minishard(ids[low:high], ends[low:high], int(low)))
+            head[int(minishard)] = at, at + len(parts[-1])
+            at += len(parts[-1])
+        return b"".join(parts), head.tobytes()
+
+    def _minishard(self, ids: Ids, ends: Ids, low: int) -> bytes:
+        sizes = np.array(self._sizes[low : low + len(ids)], _ENTRY)
+        rows = np.zeros((3, len(ids)), _ENTRY)
+        rows[0, 0], rows[0, 1:] = ids[0], np.diff(ids)
+        # Each start counts from the end of the chunk before: all but the first follow at once.
+        rows[1, 0] = ends[0] - sizes[0]
+        rows[2] = sizes
+        data = rows.tobytes()
+        if self._sharding.minishard_index_encoding == "gzip":
+            return bytes(deflate.gzip_compress(data, _INDEX_GZIP_LEVEL))
+        return data

@@ -1,0 +1,196 @@
+"""Where bytes come from: anything that knows its size and reads ranges.
+
+Storage hands in its own objects; for a bare path or gs:// URL `open_source` makes one, so that the
+library is usable alone.
+"""
+
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self, TypeAlias, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from braid.exceptions import InvalidShardFormatError
+
+__all__ = [
+    "ByteSource",
+    "BytesSource",
+    "FileSource",
+    "GcsSource",
+    "merge_ranges",
+    "open_source",
+    "read_exactly",
+    "source_name",
+]
+
+BytesLike: TypeAlias = bytes | bytearray | memoryview
+
+MERGE_GAP_BYTES = 64 << 10  # one request more costs longer than reading this much in vain
+
+
+@runtime_checkable
+class ByteSource(Protocol):
+    """An object of fixed size. Implementations may also have `name` (for errors) and `requests`."""
+
+    @property
+    def size(self) -> int:
+        """Bytes in the object."""
+        ...
+
+    def read_at(self, offset: int, length: int) -> BytesLike:
+        """Exactly `length` bytes from `offset`."""
+        ...
+
+
+class BytesSource:
+    """Bytes that are already in memory (or mapped)."""
+
+    def __init__(self, data: BytesLike, name: str = "bytes") -> None:
+        self._view = memoryview(data).cast("B")
+        self.name = name
+        self.requests = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes in the buffer."""
+        return len(self._view)
+
+    def read_at(self, offset: int, length: int) -> memoryview:
+        """A view, no copy."""
+        self.requests += 1
+        return self._view[offset : offset + length]
+
+
+class FileSource:
+    """A local file, read by `pread`, so that threads may share it."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.name = os.fspath(path)
+        self.requests = 0
+        self._file = Path(path).open("rb", buffering=0)  # noqa: SIM115 (closed by close())
+        self._size = os.fstat(self._file.fileno()).st_size
+
+    @property
+    def size(self) -> int:
+        """Bytes in the file when it was opened."""
+        return self._size
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Read a range; shorter only where the file ends."""
+        self.requests += 1
+        parts = []
+        while length > 0:
+            part = os.pread(self._file.fileno(), length, offset)
+            if not part:
+                break
+            parts.append(part)
+            offset += len(part)
+            length -= len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def close(self) -> None:
+        """Close the file; further reads fail."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class GcsSource:
+    """An object on Google Cloud Storage, for a bare gs:// URL (the programs use their storage)."""
+
+    def __init__(self, url: str) -> None:
+        # Imported when used: it costs a second, and local work needs no cloud library.
+        from google.cloud import storage  # noqa: PLC0415 (see above)
+
+        bucket, _, path = url.removeprefix("gs://").partition("/")
+        self.name = url
+        self.requests = 0
+        self._blob: Any = storage.Client().bucket(bucket).get_blob(path)
+        if self._blob is None:
+            raise FileNotFoundError(f"{url}: no such object")
+
+    @property
+    def size(self) -> int:
+        """Bytes in the object."""
+        return int(self._blob.size)
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Read a range in one request."""
+        if length <= 0:
+            return b""
+        self.requests += 1
+        end = offset + length - 1
+        return bytes(self._blob.download_as_bytes(start=offset, end=end, checksum=None))
+
+
+def open_source(where: str | os.PathLike[str] | ByteSource) -> ByteSource:
+    """A source for a path, a gs:// URL, or a source itself.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+    """
+    if not isinstance(where, str | os.PathLike):
+        return where
+    if isinstance(where, str) and where.startswith("gs://"):
+        return GcsSource(where)
+    return FileSource(where)
+
+
+def source_name(source: ByteSource) -> str:
+    """What errors call a source."""
+    return str(getattr(source, "name", "source"))
+
+
+def read_exactly(source: ByteSource, offset: int, length: int) -> memoryview:
+    """A range that must exist.
+
+    Raises:
+        InvalidShardFormatError: it goes beyond the object, or the object has shrunk.
+    """
+    if offset < 0 or length < 0 or offset + length > source.size:
+        raise InvalidShardFormatError(
+            f"{source_name(source)}: bytes {offset}+{length} lie beyond its {source.size} bytes"
+        )
+    data = memoryview(source.read_at(offset, length) if length else b"").cast("B")
+    if len(data) != length:
+        raise InvalidShardFormatError(
+            f"{source_name(source)}: wanted {length} bytes at {offset}, got {len(data)}"
+        )
+    return data
+
+
+def merge_ranges(
+    starts: npt.NDArray[np.int64],
+    ends: npt.NDArray[np.int64],
+    gap_bytes: int = MERGE_GAP_BYTES,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Join ranges that lie close together, so that each becomes one request.
+
+    Args:
+        starts: (n,) first bytes, in any order; ranges may overlap.
+        ends: (n,) bytes past the last.
+        gap_bytes: ranges no further apart than this are joined.
+
+    Returns:
+        (starts, ends) of the merged ranges, ascending, and for every input the merged range that
+        holds it.
+    """
+    order = np.argsort(starts, kind="stable")
+    reach = np.maximum.accumulate(ends[order])
+    fresh = np.ones(len(order), bool)
+    fresh[1:] = starts[order][1:] > reach[:-1] + gap_bytes
+    group = np.empty(len(order), np.int64)
+    group[order] = np.cumsum(fresh) - 1
+    last = np.append(np.flatnonzero(fresh)[1:], len(order)) - 1 if len(order) else order
+    return starts[order][fresh], reach[last], group
