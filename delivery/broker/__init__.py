@@ -1,1 +1,45 @@
 """Queues, one per tier, behind one contract: embedded SQLite or Google Pub/Sub."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from delivery.broker.base import Broker
+from delivery.broker.embedded import EmbeddedBroker
+from runtime.errors import UsageError
+
+SQLITE: Final = "sqlite:"
+PUBSUB: Final = "pubsub://"
+
+
+def open_broker(url: str, tiers: Sequence[str], lease_s: float) -> Broker:
+    """The broker at `url`: `sqlite:PATH` or `pubsub://PROJECT/PREFIX`.
+
+    Args:
+        url: which queues.
+        tiers: names of the tiers, smallest first.
+        lease_s: how long a lease lasts without being extended.
+
+    Raises:
+        UsageError: the URL names no broker, or the queue cannot be used there.
+    """
+    if url.startswith(PUBSUB):
+        raise UsageError("Pub/Sub queues are not built yet")
+    return EmbeddedBroker(_path(url), tiers, lease_s)
+
+
+def absolute_queue_url(url: str) -> str:
+    """The same queue, as any process can open it from any directory."""
+    return url if url.startswith(PUBSUB) else f"{SQLITE}{_path(url)}"
+
+
+def _path(url: str) -> Path:
+    if not url.startswith(SQLITE) or url == SQLITE:
+        raise UsageError(
+            f"{url!r} is no queue",
+            hint="set QUEUE_URL or --queue to sqlite:PATH or pubsub://PROJECT/PREFIX",
+        )
+    path = url.removeprefix(SQLITE)
+    if path.startswith("//"):  # as in sqlite:///home/me/queue.db
+        path = "/" + path.lstrip("/")
+    return Path(path).expanduser().absolute()

@@ -1,0 +1,252 @@
+"""The broker that needs no server: one SQLite file, used by many processes of one machine.
+
+It does what Pub/Sub does with the subscriptions of `infra`: leases, five deliveries per tier,
+dead letters, seek. Beyond that it tells when a lease is lost and knows its backlog exactly.
+A message carries the tiers after its own as its publisher knew them, so that the backstop works
+whichever tiers the process knows that happens to run it.
+"""
+
+import json
+import sqlite3
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from delivery.broker.base import (
+    DEAD,
+    DEAD_LETTER_SOURCE,
+    MAX_DELIVERIES,
+    RETENTION_S,
+    Backlog,
+    Broker,
+    Delivery,
+)
+from delivery.broker.queue_file import QueueFile
+from delivery.messages import ShardMessage
+
+FIRST_PAUSE_S: Final = 0.02
+LONGEST_PAUSE_S: Final = 0.5  # between two looks at an empty queue
+
+# `later` holds the tiers after this one, separated by commas; times are Unix seconds.
+_SCHEMA: Final = """
+CREATE TABLE message (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    tier TEXT NOT NULL,
+    later TEXT NOT NULL,
+    data BLOB NOT NULL,
+    attributes TEXT NOT NULL,
+    published REAL NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    lease TEXT,
+    lease_until REAL NOT NULL DEFAULT 0,
+    acked REAL
+);
+CREATE INDEX open_messages ON message (tier, id) WHERE acked IS NULL;
+CREATE INDEX struck_messages ON message (attempts) WHERE acked IS NULL AND attempts >= 5;
+CREATE INDEX acked_messages ON message (acked) WHERE acked IS NOT NULL
+"""
+_STRUCK: Final = f"acked IS NULL AND attempts >= {MAX_DELIVERIES} AND lease_until <= ?"
+_READY: Final = "tier = ? AND acked IS NULL AND lease_until <= ?"
+_INSERT: Final = (
+    "INSERT INTO message (tier, later, data, attributes, published) VALUES (?, ?, ?, ?, ?)"
+)
+
+
+class EmbeddedBroker(Broker):
+    """Queues in one SQLite file.
+
+    Args:
+        path: the file, made when missing; absolute.
+        tiers: names, smallest first.
+        lease_s: how long a lease lasts.
+        clock: Unix time in seconds; the processes of one machine share it.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        tiers: Sequence[str],
+        lease_s: float,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__(tiers, lease_s)
+        self.url = f"sqlite:{path}"
+        self._clock = clock
+        self._file = QueueFile(path, _SCHEMA)
+
+    def publish(self, tier: str, messages: Sequence[ShardMessage]) -> None:
+        """Add messages in one transaction; what was acked a week ago is forgotten with it."""
+        self.check_tier(tier)
+        with self._file.transaction() as db:
+            self._insert(db, tier, messages)
+            db.execute("DELETE FROM message WHERE acked < ?", (self._clock() - RETENTION_S,))
+
+    def lease(self, tier: str, wait_s: float = 0.0) -> Delivery | None:
+        """The message published first, looked for politely until `wait_s` has passed."""
+        self.check_tier(tier)
+        end = time.monotonic() + wait_s
+        pause = FIRST_PAUSE_S
+        while (delivery := self._lease_now(tier)) is None:
+            left = end - time.monotonic()
+            if left <= 0:
+                break
+            time.sleep(min(pause, left))
+            pause = min(pause * 1.5, LONGEST_PAUSE_S)
+        return delivery
+
+    def extend(self, delivery: Delivery) -> bool:
+        """Let the lease end `lease_s` from now; False if the message is someone else's."""
+        return self._change(delivery, "lease_until = ?", self._clock() + self.lease_s)
+
+    def ack(self, delivery: Delivery) -> bool:
+        """Keep the message for `seek` only."""
+        return self._change(delivery, "acked = ?", self._clock())
+
+    def nack(self, delivery: Delivery) -> bool:
+        """End the lease now."""
+        return self._change(delivery, "lease = NULL, lease_until = ?", 0.0)
+
+    def hand_over(self, delivery: Delivery, tier: str, message: ShardMessage) -> bool:
+        """Publish and ack in one transaction."""
+        with self._file.transaction() as db:
+            self._insert(db, tier, [message], self._later(db, delivery, tier))
+            return _change(db, delivery, "acked = ?", self._clock())
+
+    def backlog(self, tier: str) -> Backlog:
+        """Exact counts."""
+        self.check_tier(tier)
+        now = self._clock()
+        query = (
+            "SELECT count(*), coalesce(sum(lease_until > ?), 0), min(published)"
+            " FROM message WHERE tier = ? AND acked IS NULL"
+        )
+        with self._file.reading() as db:
+            total, leased, oldest = db.execute(query, (now, tier)).fetchone()
+        age = None if oldest is None else max(0.0, now - oldest)
+        return Backlog(waiting=total - leased, leased=leased, oldest_s=age)
+
+    def seek(self, tier: str, to: datetime) -> None:
+        """Drop what was published before; bring back what was acked since. Leases stay."""
+        self.check_tier(tier)
+        time_s = to.timestamp()
+        drop = "UPDATE message SET acked = ? WHERE tier = ? AND acked IS NULL AND published < ?"
+        revive = (
+            "UPDATE message SET acked = NULL, attempts = 0, lease = NULL, lease_until = 0"
+            " WHERE tier = ? AND acked IS NOT NULL AND published >= ?"
+        )
+        with self._file.transaction() as db:
+            db.execute(drop, (self._clock(), tier, time_s))
+            db.execute(revive, (tier, time_s))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _lease_now(self, tier: str) -> Delivery | None:
+        """One look. Only when there is something does it ask for the write lock."""
+        if not self._anything(tier):
+            return None
+        received_s = time.monotonic()
+        with self._file.transaction() as db:
+            now = self._clock()
+            _move_struck(db, now)
+            row = db.execute(
+                f"SELECT id, data, attributes, attempts FROM message WHERE {_READY}"  # noqa: S608 - constants
+                " ORDER BY id LIMIT 1",
+                (tier, now),
+            ).fetchone()
+            if row is None:
+                return None
+            message_id, data, attributes, attempts = row
+            lease = uuid.uuid4().hex
+            db.execute(
+                "UPDATE message SET lease = ?, lease_until = ?, attempts = attempts + 1"
+                " WHERE id = ?",
+                (lease, now + self.lease_s, message_id),
+            )
+        token = f"{message_id}/{lease}"
+        return Delivery(tier, data, json.loads(attributes), attempts + 1, token, received_s)
+
+    def _anything(self, tier: str) -> bool:
+        now = self._clock()
+        query = (
+            f"SELECT EXISTS (SELECT 1 FROM message WHERE {_READY})"  # noqa: S608 - constants
+            f" OR EXISTS (SELECT 1 FROM message WHERE tier != '{DEAD}' AND {_STRUCK})"
+        )
+        with self._file.reading() as db:
+            return bool(db.execute(query, (tier, now, now)).fetchone()[0])
+
+    def _insert(
+        self,
+        db: sqlite3.Connection,
+        tier: str,
+        messages: Sequence[ShardMessage],
+        later: str | None = None,
+    ) -> None:
+        if later is None:
+            later = ",".join(self.tiers[self.tiers.index(tier) + 1 :]) if tier != DEAD else ""
+        now = self._clock()
+        db.executemany(_INSERT, (_row(tier, later, message, now) for message in messages))
+
+    def _later(self, db: sqlite3.Connection, delivery: Delivery, tier: str) -> str | None:
+        """The tiers after `tier` as the first publisher knew them, where we do not."""
+        if tier == DEAD or tier in self.tiers:
+            return None
+        query = "SELECT later FROM message WHERE id = ?"
+        row = db.execute(query, (_token(delivery)[0],)).fetchone()
+        later = row[0].split(",") if row else []
+        if tier not in later:
+            self.check_tier(tier)
+        return ",".join(later[later.index(tier) + 1 :])
+
+    def _change(self, delivery: Delivery, what: str, value: float) -> bool:
+        with self._file.transaction() as db:
+            return _change(db, delivery, what, value)
+
+
+def _change(db: sqlite3.Connection, delivery: Delivery, what: str, value: float) -> bool:
+    """Change the message if the lease is still ours; an expired lease is, until it is taken."""
+    query = f"UPDATE message SET {what} WHERE id = ? AND lease = ? AND acked IS NULL"  # noqa: S608 - constants
+    return db.execute(query, (value, *_token(delivery))).rowcount == 1
+
+
+def _token(delivery: Delivery) -> tuple[int, str]:
+    message_id, _, lease = delivery.token.partition("/")
+    return int(message_id), lease
+
+
+def _row(
+    tier: str, later: str, message: ShardMessage, now: float
+) -> tuple[str, str, bytes, str, float]:
+    return tier, later, message.encode(), json.dumps(message.attributes()), now
+
+
+def _move_struck(db: sqlite3.Connection, now: float) -> None:
+    """Move what was delivered five times in vain to its next tier, as a new message."""
+    query = (
+        "SELECT id, tier, later, data, attributes, published, attempts FROM message"  # noqa: S608 - constants
+        f" WHERE tier != '{DEAD}' AND {_STRUCK} ORDER BY id"
+    )
+    for message_id, tier, later, data, attributes, published, attempts in _all(db, query, now):
+        target, _, rest = later.partition(",")
+        marks = json.loads(attributes) | _dead_letter_marks(tier, attempts, published)
+        db.execute(_INSERT, (target or DEAD, rest, data, json.dumps(marks), now))
+        db.execute("UPDATE message SET acked = ? WHERE id = ?", (now, message_id))
+
+
+def _all(
+    db: sqlite3.Connection, query: str, now: float
+) -> Iterator[tuple[int, str, str, bytes, str, float, int]]:
+    yield from db.execute(query, (now,)).fetchall()
+
+
+def _dead_letter_marks(tier: str, attempts: int, published: float) -> Mapping[str, str]:
+    """The attributes that Pub/Sub adds to what it forwards."""
+    return {
+        f"{DEAD_LETTER_SOURCE}DeliveryCount": str(attempts),
+        f"{DEAD_LETTER_SOURCE}Subscription": tier,
+        f"{DEAD_LETTER_SOURCE}TopicPublishTime": datetime.fromtimestamp(published, UTC).isoformat(),
+    }

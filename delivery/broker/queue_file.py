@@ -1,0 +1,186 @@
+"""One SQLite file that many processes use at once: opening it, refusing it, its errors.
+
+WAL mode lets readers and one writer work side by side through shared memory, which exists only
+between processes of one machine. On a network file system it breaks silently, so we refuse there.
+`synchronous=NORMAL`: a killed process loses nothing; a power cut may lose the last messages, which
+the ledger makes good (`replay --missing`).
+"""
+
+import contextlib
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final, Protocol
+
+import psutil
+
+from runtime.errors import ShardliftError, UnreachableError, UsageError
+
+BUSY_S: Final = 30.0  # how long to wait for another process's transaction
+APPLICATION_ID: Final = 0x5A5D11F7  # "this SQLite file is a shardlift queue"
+SCHEMA: Final = 1
+# fmt: off
+NETWORK_FILE_SYSTEMS: Final = frozenset([
+    "9p", "afpfs", "afs", "beegfs", "ceph", "cifs", "davfs", "glusterfs", "gpfs", "lustre",
+    "ncpfs", "nfs", "nfs3", "nfs4", "orangefs", "pvfs2", "smb", "smb2", "smb3", "smbfs", "webdav",
+])
+# fmt: on
+LOCAL_FUSE: Final = frozenset(["fuse.fuse-overlayfs", "fuse.ntfs-3g", "fuse.mergerfs"])
+_HINT: Final = "set QUEUE_URL or --queue to a local path, such as sqlite:/tmp/shardlift/queue.db"
+
+
+class Mount(Protocol):
+    """The part of a mounted file system that we look at."""
+
+    mountpoint: str
+    fstype: str
+
+
+class QueueFile:
+    """Connection to the file, shared by the threads of this process, one transaction at a time."""
+
+    def __init__(self, path: Path, schema: str) -> None:
+        self.path = path
+        self._schema = schema
+        self._lock = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None
+        with self.reading():
+            pass
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection for single statements that only read."""
+        with self._lock, _plain_errors(self.path):
+            yield self._connected()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """A connection inside a write transaction, taken back if the block raises."""
+        with self.reading() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    def close(self) -> None:
+        """Close the connection; the next use opens it again."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+            self._connection = None
+
+    def _connected(self) -> sqlite3.Connection:
+        """The connection; a new one where the file was removed or replaced behind our back."""
+        if self._connection is None or _identity(self.path) != self._identity:
+            self.close()
+            self._connection = _open(self.path, self._schema)
+            self._identity = _identity(self.path)
+        return self._connection
+
+
+def on_network(path: Path, mounts: Iterable[Mount]) -> str | None:
+    """The type of the network file system that holds `path`; None if it is a local one."""
+    parents = {str(path), *map(str, path.parents)}
+    holding = [mount for mount in mounts if mount.mountpoint in parents]
+    if not holding:
+        return None
+    longest = max(len(mount.mountpoint) for mount in holding)
+    fs_type = [mount.fstype for mount in holding if len(mount.mountpoint) == longest][-1]
+    fuse = fs_type.startswith("fuse.") and fs_type not in LOCAL_FUSE
+    return fs_type if fuse or fs_type in NETWORK_FILE_SYSTEMS else None
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _open(path: Path, schema: str) -> sqlite3.Connection:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"the queue {path} cannot be made: {error.strerror}", _HINT) from None
+    fs_type = on_network(path.resolve(), psutil.disk_partitions(all=True))
+    if fs_type is not None:
+        raise UsageError(f"the queue {path} lies on a network file system ({fs_type})", _HINT)
+    connection = sqlite3.connect(
+        path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
+    )
+    try:
+        _prepare(connection, path, schema)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path, schema: str) -> None:
+    _check_ours(connection, path)
+    if _set_wal(connection) != "wal":
+        raise UsageError(f"the file system of the queue {path} has no shared memory (WAL)", _HINT)
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("BEGIN IMMEDIATE")  # one of the processes that start together makes it
+    if _pragma(connection, "application_id") != APPLICATION_ID:
+        for statement in schema.split(";"):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {SCHEMA}")
+    connection.execute("COMMIT")
+
+
+def _check_ours(connection: sqlite3.Connection, path: Path) -> None:
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    ours = _pragma(connection, "application_id") == APPLICATION_ID
+    if tables and not ours:
+        raise UsageError(f"{path} is another program's database, not a queue", _HINT)
+    if ours and _pragma(connection, "user_version") > SCHEMA:
+        raise UsageError(f"the queue {path} was made by a newer version", "install that version")
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def _set_wal(connection: sqlite3.Connection) -> str:
+    """Ask for WAL and say what we got; the busy timeout does not cover this change, so retry."""
+    end = time.monotonic() + BUSY_S
+    while True:
+        try:
+            return str(connection.execute("PRAGMA journal_mode = WAL").fetchone()[0])
+        except sqlite3.OperationalError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def _plain_errors(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors into ours, by what the user can do about them."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _plain(error, path) from error
+
+
+def _plain(error: sqlite3.Error, path: Path) -> ShardliftError:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte, without its refinement
+    if code in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}:
+        return UsageError(
+            f"the queue {path} is damaged or no queue ({error})",
+            "move it away and run `python -m producer replay --missing`: the ledger has the truth",
+        )
+    if code in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}:
+        why = "not writable" if os.path.lexists(path) else "cannot be made"
+        return UsageError(f"the queue {path} cannot be used: {why} ({error})", _HINT)
+    return UnreachableError(f"the queue {path} cannot be used now ({error})")
