@@ -226,6 +226,9 @@ def _report(error: Exception, exit_codes: Mapping[type[Exception], int]) -> int:
     if isinstance(error, ShardliftError):
         _say_error(str(error), error.hint)
         return error.exit_code
+    if type(error).__name__ == "NoArgsIsHelpError":  # its text is the whole help
+        _say(error.format_message())  # type: ignore[attr-defined] # one of Typer's own
+        return EXIT_USAGE
     if hasattr(error, "format_message"):  # Typer's own, whatever library its version keeps it in
         _say_error(error.format_message(), _usage_hint(error))
         return EXIT_USAGE

@@ -49,3 +49,30 @@ class ShardStream:
     def crc(self) -> int:
         """The checksum of head and body."""
         return combine(crc32c(self.head), self._body_crc, self.body_bytes)
+
+
+class BodyReader:
+    """A body as a file, for a client that wants to read one; it reads in order, once."""
+
+    def __init__(self, stream: ShardStream) -> None:
+        self._pieces = iter(stream)
+        self._buffer = bytearray()
+        self._position = 0
+        self.failed = False  # by the pieces, not by storage
+
+    def read(self, size: int) -> bytes:
+        """The next `size` bytes; fewer only at the end, which is how the client knows it."""
+        try:
+            while len(self._buffer) < size and (piece := next(self._pieces, None)) is not None:
+                self._buffer += piece
+        except BaseException:
+            self.failed = True
+            raise
+        data = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        self._position += len(data)
+        return data
+
+    def tell(self) -> int:
+        """Bytes read so far."""
+        return self._position
