@@ -13,7 +13,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 # An editable install with the kernels built in place; redone when the build changes.
-$(VENV)/.installed: pyproject.toml _braid.pyx $(wildcard kernels/*.pxi) | $(BIN)/python
+$(VENV)/.installed: pyproject.toml _braid.pyx $(wildcard kernels/*) | $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check -e .
 	@touch $@
 

@@ -2,6 +2,25 @@
 # distutils: language = c
 """nogil kernels on bytes and typed memoryviews; no I/O, no Python objects in loops."""
 
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcmp, memcpy, memset
+
+import numpy as np
+
+cdef extern from "kernels/lanes.h" nogil:
+    enum:
+        LANES_SLACK
+    int lanes_wide
+    void lanes_choose(int wide)
+    void lanes_unpack(const uint8_t* values, int bits, uint8_t* out)
+    void lanes_unpack9(const uint8_t* values, uint16_t* out)
+    uint64_t lanes_used(const uint8_t* index, int entries)
+    void lanes_pack(const uint8_t* index, const uint8_t* palette, int entries, int bits, uint8_t* out)
+
+cdef extern from * nogil:
+    int __builtin_clz(unsigned int)
+
 
 class KernelError(ValueError):
     """Bytes that a kernel refuses. `item` is the chunk's index in the batch, or -1."""
@@ -11,7 +30,26 @@ class KernelError(ValueError):
         self.item = item
 
 
+# Stand-ins for the address of an empty array.
+cdef uint8_t NO_BYTES[8]
+cdef uint64_t NO_LABELS[1]
+
+# bits_for(labels) of a DVID sub-block, for 0 to 512 labels.
+cdef uint8_t BITS_OF_COUNT[513]
+
+
 include "kernels/block.pxi"
 include "kernels/cseg.pxi"
 include "kernels/transcode.pxi"
 include "kernels/downsample.pxi"
+
+
+def use_wide_lanes(wide: bool) -> bool:
+    """Choose AVX2 or portable loops (for tests); returns whether AVX2 is now in use."""
+    lanes_choose(wide)
+    return bool(lanes_wide)
+
+
+for _count in range(CELL_LABELS + 1):
+    BITS_OF_COUNT[_count] = block_bits(_count)
+lanes_choose(True)
