@@ -9,7 +9,7 @@ Transient trouble is retried inside and ends as `UnreachableError`; a missing ob
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
@@ -100,6 +100,10 @@ class Storage(ABC):
     @abstractmethod
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """All objects whose path begins with `prefix`, at any depth, sorted by path."""
+
+    @abstractmethod
+    def folders(self) -> Sequence[str]:
+        """The first parts of all paths that have several, sorted; costs no look into them."""
 
     @abstractmethod
     def write(self, path: str, data: bytes, metadata: Mapping[str, str] | None = None) -> None:

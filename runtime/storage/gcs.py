@@ -154,6 +154,29 @@ class GcsStorage(Storage):
         """All objects whose path begins with `prefix`, sorted by path; a request per thousand."""
         return (info for info in self._list_all(prefix) if not is_temporary(info.path))
 
+    def folders(self) -> Sequence[str]:
+        """The names up to the first slash; a request per thousand of them."""
+        names: set[str] = set()
+        token: str | None = None
+        while True:
+            found, token = self.call(self._bucket, partial(self._folder_page, token))
+            names.update(found)
+            if not token:
+                return sorted(name for name in names if not is_temporary(name))
+
+    def _folder_page(self, token: str | None) -> tuple[Sequence[str], Any]:
+        listing = self._bucket.list_blobs(
+            prefix=self._prefix,
+            delimiter="/",
+            page_token=token,
+            fields="prefixes,nextPageToken",
+            timeout=_TIMEOUT_S,
+            retry=None,
+        )
+        next(listing.pages, ())
+        found = [name.removeprefix(self._prefix).rstrip("/") for name in listing.prefixes]
+        return found, listing.next_page_token
+
     def _list_all(self, prefix: str) -> Iterator[ObjectInfo]:
         token: str | None = None
         while True:

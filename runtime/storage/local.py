@@ -5,7 +5,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
@@ -80,6 +80,11 @@ class LocalStorage(Storage):
         """All files whose path begins with `prefix`, sorted by path."""
         parent = prefix.rpartition("/")[0]
         yield from self._walk(checked(parent) + "/" if parent else "", prefix)
+
+    def folders(self) -> Sequence[str]:
+        """The directories below the root."""
+        entries = _sorted_entries(self.root)
+        return [name.rstrip("/") for name, found in entries if found is None]
 
     def _walk(self, inside: str, prefix: str) -> Iterator[ObjectInfo]:
         """Files below `inside`, which is empty or ends with a slash."""

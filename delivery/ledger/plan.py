@@ -1,0 +1,202 @@
+"""The plan: one row per shard of every scale concerned, immutable, kept as one Arrow file.
+
+It holds the relations between scales, so that nothing here needs to know about volumes. An input
+named in a row that has no row itself is a shard of zeros.
+"""
+
+import io
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any, Final, Literal, NamedTuple
+
+import pyarrow as pa
+
+from delivery.messages import Kind, parse_key
+from runtime.errors import ShardliftError, UsageError
+from runtime.storage import Storage
+
+PATH: Final = "plan.arrow"
+PlanState = Literal["make", "present", "empty"]
+
+_SCALES: Final = b"scales"  # schema metadata: the planned scales, separated by commas
+_SCHEMA: Final = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("scale", pa.int16(), nullable=False),
+        pa.field("hex", pa.string(), nullable=False),
+        pa.field("shard", pa.uint64(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("state", pa.string(), nullable=False),
+        pa.field("tier", pa.string()),
+        pa.field("estimated_bytes", pa.int64()),
+        pa.field("bytes_in", pa.int64(), nullable=False),
+        pa.field("sources", pa.list_(pa.string()), nullable=False),
+        pa.field("inputs", pa.list_(pa.string()), nullable=False),
+        pa.field("crc32c", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRow:
+    """One shard.
+
+    Attributes:
+        key: `s0/0fe9`; `scale`, `hex` and `shard` say the same apart.
+        state: to make; present from before this run; or known to be all zeros.
+        tier: the smallest that holds it; None: known only from its inputs' receipts.
+        estimated_bytes: peak memory, likewise.
+        bytes_in: of the source files or input shards, as far as known.
+        sources: files to convert, relative to the run's source.
+        inputs: keys of the shards of the scale below that it is made from; none for `convert`.
+        crc32c: of a present shard, where the storage tells.
+    """
+
+    key: str
+    scale: int
+    hex: str
+    shard: int
+    kind: Kind
+    state: PlanState = "make"
+    tier: str | None = None
+    estimated_bytes: int | None = None
+    bytes_in: int = 0
+    sources: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+    crc32c: str | None = None
+
+
+class Relation(NamedTuple):
+    """The part of a row from which its state is derived."""
+
+    key: str
+    state: PlanState
+    inputs: tuple[str, ...]
+
+
+class Plan:
+    """All rows, in the order of scale and shard.
+
+    Args:
+        table: the rows, as `Plan.of` makes them.
+    """
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table
+
+    @classmethod
+    def of(cls, rows: Iterable[PlanRow], scales: Iterable[int] = ()) -> "Plan":
+        """A plan of these rows.
+
+        Args:
+            rows: in any order.
+            scales: planned scales; needed for those without any row.
+
+        Raises:
+            UsageError: two rows for one shard, or an input of a scale that is not planned.
+        """
+        ordered = sorted(rows, key=lambda row: (row.scale, row.shard))
+        planned = sorted({*scales, *(row.scale for row in ordered)})
+        _check(ordered, planned)
+        metadata = {_SCALES: ",".join(map(str, planned)).encode()}
+        columns = {name: [getattr(row, name) for row in ordered] for name in _FIELDS}
+        return cls(pa.Table.from_pydict(columns, schema=_SCHEMA.with_metadata(metadata)))
+
+    @classmethod
+    def read(cls, storage: Storage) -> "Plan":
+        """The plan of the run at the storage's root."""
+        data = storage.read(PATH)
+        try:
+            with pa.ipc.open_file(pa.BufferReader(data)) as reader:
+                table = reader.read_all()
+        except pa.ArrowInvalid as error:
+            raise ShardliftError(f"{storage.url}/{PATH} is damaged: {error}") from None
+        return cls(table)
+
+    def write(self, storage: Storage) -> None:
+        """Write the plan to the root of a run."""
+        sink = io.BytesIO()
+        options = pa.ipc.IpcWriteOptions(compression="zstd")
+        with pa.ipc.new_file(sink, self.table.schema, options=options) as writer:
+            writer.write_table(self.table)
+        storage.write(PATH, sink.getvalue())
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._position
+
+    @property
+    def scales(self) -> tuple[int, ...]:
+        """The planned scales, ascending, also those without a row."""
+        text = (self.table.schema.metadata or {}).get(_SCALES, b"").decode()
+        return tuple(int(part) for part in text.split(",") if part)
+
+    def row(self, key: str) -> PlanRow:
+        """The shard's row; UsageError if the plan has none."""
+        try:
+            position = self._position[key]
+        except KeyError:
+            raise UsageError(
+                f"the plan has no shard {key}",
+                hint="`python -m producer status --json` lists the shards of a run",
+            ) from None
+        return _row(self.table.slice(position, 1).to_pylist()[0])
+
+    def rows(self, scale: int | None = None) -> Iterator[PlanRow]:
+        """All rows, or those of one scale."""
+        for batch in self.table.to_batches(max_chunksize=4096):
+            for record in batch.to_pylist():
+                if scale is None or record["scale"] == scale:
+                    yield _row(record)
+
+    @cached_property
+    def relations(self) -> tuple[Relation, ...]:
+        """Key, state and inputs of every row; a scale's rows stand after those it is made from."""
+        columns = (self._column(name) for name in Relation._fields)
+        return tuple(
+            Relation(key, state, tuple(inputs)) for key, state, inputs in zip(*columns, strict=True)
+        )
+
+    def dependents(self, key: str) -> tuple[str, ...]:
+        """Keys of the shards that are made from this one."""
+        return self._dependents.get(key, ())
+
+    @cached_property
+    def _position(self) -> dict[str, int]:
+        return {key: position for position, key in enumerate(self._column("key"))}
+
+    @cached_property
+    def _dependents(self) -> dict[str, tuple[str, ...]]:
+        found = defaultdict(list)
+        for relation in self.relations:
+            for key in relation.inputs:
+                found[key].append(relation.key)
+        return {key: tuple(keys) for key, keys in found.items()}
+
+    def _column(self, name: str) -> list[Any]:
+        return list(self.table.column(name).to_pylist())
+
+
+def _check(rows: list[PlanRow], scales: list[int]) -> None:
+    seen = set()
+    for row in rows:
+        if row.key in seen:
+            raise UsageError(f"the plan names {row.key} twice")
+        seen.add(row.key)
+        for key in row.inputs:
+            scale = parse_key(key)[0]
+            if scale >= row.scale or scale not in scales:
+                raise UsageError(f"{row.key} is made from {key}, whose scale is not planned")
+
+
+_TUPLES: Final = ("sources", "inputs")
+_FIELDS: Final = tuple(field.name for field in fields(PlanRow))
+
+
+def _row(record: dict[str, Any]) -> PlanRow:
+    values = {name: record[name] for name in _FIELDS}
+    return PlanRow(**values | {name: tuple(values[name]) for name in _TUPLES})

@@ -1,0 +1,273 @@
+"""One run: its folder in the storage, and the small objects in it that belong to all its shards."""
+
+import json
+import re
+import uuid
+from collections.abc import Iterable
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from delivery.ledger import failures, receipts
+from delivery.ledger.plan import Plan
+from delivery.ledger.records import Records
+from delivery.messages import now
+from runtime.errors import ObjectNotFound, ShardliftError, UsageError
+from runtime.storage import Storage, absolute, join, open_storage
+
+RUN: Final = "run.json"
+CANCELLED: Final = "cancelled.json"
+REDO: Final = "redo"
+WORKERS: Final = "workers"
+PUBLISHED: Final = "published"
+UNREADABLE: Final = "unreadable"  # beside the runs
+_RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class RunInfo(BaseModel):
+    """What a run is; written once, after its plan.
+
+    Attributes:
+        scales: converted from the export; `downres`: made from the scale before.
+        tiers: names of the tiers, smallest first.
+        queue: URL of the broker.
+        version: of the program that planned it.
+        fingerprint: equal for runs that make the same bytes.
+        volume: the destination's info.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    run_id: str
+    created: datetime
+    source: str | None
+    dest: str
+    scales: tuple[int, ...] = ()
+    downres: tuple[int, ...] = ()
+    rule: Literal["mode", "nonzero-mode"] = "mode"
+    label_type: Literal["labels", "supervoxels"] = "labels"
+    z_compress: int = 0
+    gzip_level: int = 6
+    tiers: tuple[str, ...]
+    queue: str
+    version: str
+    fingerprint: str
+    volume: dict[str, Any]
+
+
+class Cancellation(BaseModel):
+    """When and why a run was cancelled."""
+
+    model_config = ConfigDict(frozen=True)
+
+    at: datetime
+    why: str
+
+
+class Heartbeat(BaseModel):
+    """What a worker is at.
+
+    Attributes:
+        worker: its id.
+        key: the shard in work; None between two.
+        chunks: done so far, of the shard in work.
+        rss_bytes: memory of the work process.
+        at: when it was written, by the worker's clock.
+        since: when the shard was leased.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    worker: str
+    tier: str
+    key: str | None = None
+    chunks: int = 0
+    rss_bytes: int = 0
+    limit_bytes: int | None = None
+    at: datetime
+    since: datetime | None = None
+
+
+class Mark(BaseModel):
+    """A dependent was published.
+
+    Attributes:
+        occasion: digest of what it would be made from; after a remake of an input it is another.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    at: datetime
+    tier: str = ""
+    occasion: str = ""
+
+
+class Run:
+    """A run by its absolute URI; everything in it is read when it is asked for."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = absolute(uri)
+        self.storage: Storage = open_storage(self.uri)
+        self.receipts = Records(
+            self.storage, receipts.FOLDER, receipts.Receipt, receipts.ReceiptSummary
+        )
+        self.failures = Records(
+            self.storage, failures.FOLDER, failures.Failure, failures.FailureSummary
+        )
+        self._heartbeats = Records(self.storage, WORKERS, Heartbeat, Heartbeat)
+        self._marks = Records(self.storage, PUBLISHED, Mark, Mark, suffix="")
+
+    @classmethod
+    def create(cls, state_url: str, info: RunInfo, plan: Plan) -> "Run":
+        """Write plan, then run.json, whose presence means planned.
+
+        Raises:
+            UsageError: the id is no name for a folder, or taken.
+        """
+        if _RUN_ID.fullmatch(info.run_id) is None or info.run_id == UNREADABLE:
+            raise UsageError(
+                f"{info.run_id!r} cannot name a run", hint="use letters, digits, '.', '_', '-'"
+            )
+        run = cls(join(state_url, info.run_id))
+        if run.planned():
+            raise run._taken()
+        plan.write(run.storage)
+        if not run.storage.create(RUN, info.model_dump_json(indent=1).encode()):
+            raise run._taken()
+        return run
+
+    @classmethod
+    def open(cls, uri: str) -> "Run":
+        """The run at this URI; UsageError if there is none."""
+        run = cls(uri)
+        if not run.planned():
+            raise UsageError(f"no run at {run.uri}", hint="`python -m producer runs` lists them")
+        return run
+
+    @property
+    def run_id(self) -> str:
+        """The last part of the URI."""
+        return self.uri.rpartition("/")[2]
+
+    @property
+    def state_url(self) -> str:
+        """The root that holds this run and others."""
+        return self.uri.rpartition("/")[0]
+
+    @cached_property
+    def info(self) -> RunInfo:
+        """What the run is; it never changes."""
+        try:
+            return RunInfo.model_validate_json(self.storage.read(RUN))
+        except ValidationError as error:
+            raise ShardliftError(
+                f"{self.uri}/{RUN} is damaged: {error.errors()[0]['msg']}"
+            ) from None
+
+    @cached_property
+    def plan(self) -> Plan:
+        """What there is to do; it never changes."""
+        return Plan.read(self.storage)
+
+    def planned(self) -> bool:
+        """Whether the plan is complete."""
+        return self.storage.exists(RUN)
+
+    def cancel(self, why: str) -> bool:
+        """Cancel the run; False if it was."""
+        note = Cancellation(at=now(), why=why)
+        return self.storage.create(CANCELLED, note.model_dump_json().encode())
+
+    def cancelled(self) -> Cancellation | None:
+        """When and why the run was cancelled, or None."""
+        try:
+            return Cancellation.model_validate_json(self.storage.read(CANCELLED))
+        except ObjectNotFound:
+            return None
+
+    def raise_redo(self, keys: Iterable[str]) -> dict[str, int]:
+        """Ask for these shards once more; what is asked for now, by key.
+
+        Each call adds an object of its own, so that none can overwrite another's wish.
+        """
+        present = self.redo()
+        raised = {key: present.get(key, 0) + 1 for key in keys}
+        if raised:
+            name = f"{now():%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
+            self.storage.write(f"{REDO}/{name}.json", json.dumps(raised, indent=1).encode())
+        return raised
+
+    def redo(self) -> dict[str, int]:
+        """The highest redo asked for by key; those never asked for again are left out."""
+        asked: dict[str, int] = {}
+        for info in self.storage.list(f"{REDO}/"):
+            for key, number in json.loads(self.storage.read(info.path)).items():
+                asked[key] = max(asked.get(key, 0), int(number))
+        return asked
+
+    def write_heartbeat(self, heartbeat: Heartbeat) -> None:
+        """Say what a worker is at."""
+        self._heartbeats.write(heartbeat.worker, heartbeat)
+
+    def remove_heartbeat(self, worker: str) -> bool:
+        """A worker that ends leaves no heartbeat."""
+        return self._heartbeats.delete(worker)
+
+    def heartbeats(self) -> list[Heartbeat]:
+        """The last word of every worker, newest first."""
+        found = self._heartbeats.list().values()
+        return sorted(found, key=lambda heartbeat: heartbeat.at, reverse=True)
+
+    def mark_published(self, key: str, tier: str = "", occasion: str = "") -> None:
+        """Note, after the fact, that a dependent was published."""
+        self._marks.write(key, Mark(at=now(), tier=tier, occasion=occasion))
+
+    def mark(self, key: str) -> Mark | None:
+        """The dependent's mark, or None."""
+        return self._marks.read(key)
+
+    def published(self) -> dict[str, Mark]:
+        """All marks by key."""
+        return self._marks.list()
+
+    def _taken(self) -> UsageError:
+        return UsageError(
+            f"there is a run {self.run_id} already", hint="choose another --run-id, or leave it out"
+        )
+
+
+def new_run_id() -> str:
+    """A name that sorts by time and is never given twice."""
+    return f"{now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
+
+
+def list_runs(state_url: str) -> list[Run]:
+    """All planned runs below a state root, oldest first."""
+    names = open_storage(state_url).folders()
+    runs = [Run(join(state_url, name)) for name in names if name != UNREADABLE]
+    return sorted((run for run in runs if run.planned()), key=lambda run: run.info.created)
+
+
+def newest_run(state_url: str) -> Run | None:
+    """The run that was planned last, or None."""
+    runs = list_runs(state_url)
+    return runs[-1] if runs else None
+
+
+def find_run(state_url: str, run: str | None = None) -> Run:
+    """The run of this id or URI, else the newest one.
+
+    Raises:
+        UsageError: there is no such run.
+    """
+    if run is not None:
+        return Run.open(run if "/" in run else join(state_url, run))
+    newest = newest_run(state_url)
+    if newest is None:
+        raise UsageError(
+            f"no run below {absolute(state_url)}",
+            hint="start one with `python -m producer enqueue`, or set --dest or --state",
+        )
+    return newest
