@@ -6,6 +6,8 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
+from typing import NamedTuple
+
 import numpy as np
 
 cdef extern from "kernels/lanes.h" nogil:
@@ -20,6 +22,7 @@ cdef extern from "kernels/lanes.h" nogil:
 
 cdef extern from * nogil:
     int __builtin_clz(unsigned int)
+    int __builtin_clzll(unsigned long long)
 
 
 class KernelError(ValueError):
@@ -37,6 +40,9 @@ cdef uint64_t NO_LABELS[1]
 # bits_for(labels) of a DVID sub-block, for 0 to 512 labels.
 cdef uint8_t BITS_OF_COUNT[513]
 
+# Words of values and table that such a sub-block needs at most in a cseg chunk.
+cdef uint16_t MOST_WORDS_OF_COUNT[513]
+
 
 include "kernels/block.pxi"
 include "kernels/cseg.pxi"
@@ -52,4 +58,5 @@ def use_wide_lanes(wide: bool) -> bool:
 
 for _count in range(CELL_LABELS + 1):
     BITS_OF_COUNT[_count] = block_bits(_count)
+    MOST_WORDS_OF_COUNT[_count] = 16 * cseg_bits(_count) + 2 * max(_count, 1)
 lanes_choose(True)

@@ -242,6 +242,7 @@ cdef struct Block:
     const uint8_t* indices   # u32[sum of counts]
     const uint8_t* values
     const uint8_t* end
+    uint64_t most_words      # of a cseg chunk with this block's voxels, however they are mapped
 
 # A place in a block, moved on by `next_cell`.
 cdef struct Cell:
@@ -277,6 +278,7 @@ cdef int open_block(
     if table_end > size:
         return fail(fault, FAULT_BLOCK_TABLE, block.n_labels, (size - BLOCK_HEADER_BYTES) // 8)
     block.table = data + BLOCK_HEADER_BYTES
+    block.most_words = 1 + 2 * <uint64_t>block.cells + 2
     block.end = data + size
     if block.n_labels > 1:
         return open_cells(data, size, table_end, block, fault)
@@ -301,6 +303,7 @@ cdef int open_cells(
             return fail_at(fault, FAULT_BLOCK_COUNT, i, CELL_LABELS, count)
         n_indices += count
         n_bits += BITS_OF_COUNT[count]
+        block.most_words += MOST_WORDS_OF_COUNT[count]
     if counts_end + 4 * n_indices + 64 * n_bits != size:
         return fail(fault, FAULT_BLOCK_SIZE, counts_end + 4 * n_indices + 64 * n_bits, size)
     block.indices = data + counts_end

@@ -1,2 +1,296 @@
 # The hot path: DVID block -> compressed_segmentation, palette by palette; voxels never exist as
 # labels. The bytes are those that `cseg_encode` gives for the decoded, mapped voxels.
+#
+# Per chunk the mapped labels are sorted once, so that a label is known by its rank. Per sub-block
+# the ranks of the entries that voxels use are sorted: their order is the new table, and `places`
+# sends each old entry to its place in it. Unused entries vanish, equal labels share a place.
+
+# ---------------------------------------------------------------- one sub-block
+
+# A sub-block's palette on its way to the new table.
+cdef struct Palette:
+    uint64_t keys[CELL_LABELS]      # ranks of the entries in use, later the new table's labels
+    uint32_t pos[CELL_LABELS]       # which entry has that rank
+    uint64_t tmp_keys[CELL_LABELS]
+    uint32_t tmp_pos[CELL_LABELS]
+    uint32_t n                      # entries in use
+
+
+cdef inline int add_entry(
+    const Block* block, const Cell* cell, uint32_t entry, const Tables* tables, Palette* palette, Fault* fault
+) noexcept nogil:
+    cdef int64_t at = cell_index(block, cell, entry, fault)
+    if at < 0:
+        return -1
+    palette.keys[palette.n] = tables.rank[at]
+    palette.pos[palette.n] = entry
+    palette.n += 1
+    return 0
+
+
+# Entries that no voxel uses are checked too: a palette points into the table or is damaged.
+cdef int check_entries(const Block* block, const Cell* cell, Fault* fault) noexcept nogil:
+    cdef uint32_t i
+    for i in range(cell.n_labels):
+        if cell_index(block, cell, i, fault) < 0:
+            return -1
+    return 0
+
+
+ctypedef fused place_t:
+    uint8_t
+    uint16_t
+
+
+# Sorts the entries in use; palette.keys becomes the new table, places[entry] a place in it.
+# Returns the table's length.
+cdef inline uint32_t settle(Tables* tables, Palette* palette, place_t* places) noexcept nogil:
+    cdef uint32_t i, n = 0
+    cdef uint64_t rank, last = <uint64_t>-1
+    sort_pairs(palette.keys, palette.pos, palette.tmp_keys, palette.tmp_pos, palette.n)
+    for i in range(palette.n):
+        rank = palette.keys[i]
+        if rank != last:
+            last = rank
+            tables.seen[rank] = 1
+            palette.keys[n] = tables.keys[rank]
+            n += 1
+        places[palette.pos[i]] = <place_t>(n - 1)
+    return n
+
+
+# Palettes of 2 to 64 entries: which of them voxels use fits in one word.
+cdef int transcode_few(
+    const Block* block, const Cell* cell, Tables* tables, CsegWriter* writer, Fault* fault
+) noexcept nogil:
+    cdef Palette palette
+    cdef uint8_t index[CELL_VOXELS]
+    cdef uint8_t places[64]
+    cdef uint64_t used
+    cdef uint32_t i, n
+    unpack_cell(block, cell, index)
+    used = lanes_used(index, 1 << cell.bits)
+    if cell.n_labels < 64 and used >> cell.n_labels:
+        return fail_at(fault, FAULT_BLOCK_VALUE, cell.place, cell.n_labels, 63 - __builtin_clzll(used))
+    if check_entries(block, cell, fault):
+        return -1
+    palette.n = 0
+    for i in range(cell.n_labels):
+        if used >> i & 1 and add_entry(block, cell, i, tables, &palette, fault):
+            return -1
+    n = settle(tables, &palette, places)
+    if n == 1:
+        return put_solid(writer, palette.keys[0], fault)
+    return put_block(writer, index, places, cell.n_labels, palette.keys, n, fault)
+
+
+# Palettes of any size.
+cdef int transcode_many(
+    const Block* block, const Cell* cell, Tables* tables, CsegWriter* writer, Fault* fault
+) noexcept nogil:
+    cdef Palette palette
+    cdef uint16_t index[CELL_VOXELS]
+    cdef uint16_t places[CELL_LABELS]
+    cdef uint8_t used[CELL_LABELS]
+    cdef uint32_t i, n
+    if unpack_cell_wide(block, cell, index, fault) or check_entries(block, cell, fault):
+        return -1
+    memset(used, 0, sizeof(used))
+    for i in range(CELL_VOXELS):
+        used[index[i]] = 1
+    palette.n = 0
+    for i in range(cell.n_labels):
+        if used[i] and add_entry(block, cell, i, tables, &palette, fault):
+            return -1
+    n = settle(tables, &palette, places)
+    if n == 1:
+        return put_solid(writer, palette.keys[0], fault)
+    return put_block_wide(writer, index, places, palette.keys, n, fault)
+
+
+# No label (zeros) or one.
+cdef inline int transcode_solid(
+    const Block* block, const Cell* cell, Tables* tables, CsegWriter* writer, Fault* fault
+) noexcept nogil:
+    cdef int64_t at = block.n_labels    # the rank of 0 stands behind those of the table
+    cdef uint32_t rank
+    if cell.n_labels:
+        at = cell_index(block, cell, 0, fault)
+        if at < 0:
+            return -1
+    rank = tables.rank[at]
+    tables.seen[rank] = 1
+    return put_solid(writer, tables.keys[rank], fault)
+
+
+# ---------------------------------------------------------------- one chunk
+
+cdef int transcode_cells(const Block* block, Tables* tables, CsegWriter* writer, Fault* fault) noexcept nogil:
+    cdef Cell cell = first_cell(block)
+    cdef int failed
+    while True:
+        if cell.n_labels < 2:
+            failed = transcode_solid(block, &cell, tables, writer, fault)
+        elif cell.n_labels <= 64:
+            failed = transcode_few(block, &cell, tables, writer, fault)
+        else:
+            failed = transcode_many(block, &cell, tables, writer, fault)
+        if failed:
+            return -1
+        if not next_cell(block, &cell):
+            return 0
+
+
+# Ranks of the mapped table and, behind it, of 0; returns the count of distinct labels.
+cdef inline size_t rank_table(const Block* block, Tables* tables) noexcept nogil:
+    tables.labels[block.n_labels] = 0
+    memcpy(tables.keys, tables.labels, 8 * (<size_t>block.n_labels + 1))
+    return rank_labels(
+        tables.keys, tables.pos, tables.tmp_keys, tables.tmp_pos, tables.rank,
+        <size_t>block.n_labels + 1)
+
+
+# Bytes of the chunk, 0 if all voxels are 0, -1 on a fault; n_labels: distinct labels of its voxels.
+cdef int64_t transcode_block(
+    const Block* block, const Mapping* mapping, Tables* tables, CsegWriter* writer,
+    uint8_t* out, uint32_t* n_labels, Fault* fault
+) noexcept nogil:
+    cdef size_t i, n_ranks
+    cdef uint32_t n = 0
+    map_table(block, mapping, tables)
+    n_labels[0] = 1
+    if block.n_labels == 1:
+        return transcode_one_label(block, tables.labels[0], writer, out, fault)
+    n_ranks = rank_table(block, tables)
+    memset(tables.seen, 0, n_ranks)
+    if writer_begin(writer, out, block.most_words, block.cells, fault):
+        return -1
+    if transcode_cells(block, tables, writer, fault):
+        return -1
+    for i in range(n_ranks):
+        n += tables.seen[i]
+    n_labels[0] = n
+    if n == 1 and tables.seen[tables.rank[block.n_labels]]:
+        return 0
+    return <int64_t>writer_bytes(writer)
+
+
+cdef int64_t transcode_one_label(
+    const Block* block, uint64_t label, CsegWriter* writer, uint8_t* out, Fault* fault
+) noexcept nogil:
+    cdef uint32_t i
+    if label == 0:
+        return 0
+    if writer_begin(writer, out, block.most_words, block.cells, fault):
+        return -1
+    for i in range(block.cells):
+        if put_solid(writer, label, fault):
+            return -1
+    return <int64_t>writer_bytes(writer)
+
+
+# ---------------------------------------------------------------- batches
+
+class Transcoded(NamedTuple):
+    """Chunks of a batch, one after another in one buffer.
+
+    Attributes:
+        data: uint8; chunk i is data[start[i]:start[i + 1]]; a chunk of zeros has no bytes.
+        start: (k + 1,) int64.
+        labels: (k,) uint32, distinct labels among the chunk's voxels, 0 counted like any other.
+    """
+
+    data: object
+    start: object
+    labels: object
+
+
+# Checks every block; says how many bytes of output and entries of scratch the batch can need.
+cdef int batch_measure(const Batch* batch, Block* opened, size_t* room, uint64_t* most_bytes, Fault* fault) noexcept nogil:
+    cdef size_t i
+    room[0] = 1
+    most_bytes[0] = 0
+    for i in range(batch.k):
+        if batch_open(batch, i, 8, 8, 8, &opened[i], room, fault):
+            return -1
+        most_bytes[0] += 4 * opened[i].most_words
+    return 0
+
+
+cdef int transcode_batch(
+    const Batch* batch, const Block* opened, size_t room,
+    uint8_t* out, int64_t* out_start, uint32_t* n_labels, Fault* fault
+) noexcept nogil:
+    cdef size_t i
+    cdef int64_t size = 0
+    cdef Mapping mapping
+    cdef Tables tables
+    cdef CsegWriter writer
+    if tables_make(&tables, room, fault):
+        return -1
+    if writer_make(&writer, CELL_LABELS, 2, fault):
+        tables_free(&tables)
+        return -1
+    out_start[0] = 0
+    for i in range(batch.k):
+        fault.item = <int64_t>i
+        mapping = batch_mapping(batch, i)
+        size = transcode_block(
+            &opened[i], &mapping, &tables, &writer, out + out_start[i], &n_labels[i], fault)
+        if size < 0:
+            break
+        out_start[i + 1] = out_start[i] + size
+    writer_free(&writer)
+    tables_free(&tables)
+    return -1 if size < 0 else 0
+
+
+def transcode_blocks(
+    const uint8_t[::1] blocks not None, const int64_t[::1] start not None,
+    const uint64_t[::1] labels=None, const int64_t[::1] label_start=None,
+    const uint64_t[::1] supervoxels=None, const int64_t[::1] supervoxel_start=None,
+    out=None
+):
+    """Turn uncompressed 64 x 64 x 64 DVID blocks into compressed_segmentation chunks (8 x 8 x 8).
+
+    Args:
+        blocks: the blocks, one after another.
+        start: (k + 1,) byte offsets; block i is blocks[start[i]:start[i + 1]].
+        labels, label_start, supervoxels, supervoxel_start: per block the label of each of its
+            supervoxels, as in `decode_blocks`; none of them: supervoxels stay as they are.
+        out: uint8 array to write into if it is large enough, so that batches share memory.
+
+    Returns:
+        Transcoded; its `data` is part of `out` if that was used.
+
+    Raises:
+        KernelError: a count, index or value of block `.item` does not fit.
+    """
+    cdef Batch batch = make_batch(blocks, start, labels, label_start, supervoxels, supervoxel_start)
+    cdef Fault fault = no_fault()
+    cdef size_t room
+    cdef uint64_t most_bytes
+    cdef uint8_t[::1] data
+    cdef int64_t[::1] out_start = np.zeros(batch.k + 1, np.int64)
+    cdef uint32_t[::1] n_labels = np.zeros(batch.k + 1, np.uint32)
+    cdef Block* opened = <Block*>malloc((batch.k + 1) * sizeof(Block))
+    cdef int failed
+    if opened == NULL:
+        raise MemoryError(f"not enough memory for a batch of {batch.k} blocks")
+    try:
+        with nogil:
+            failed = batch_measure(&batch, opened, &room, &most_bytes, &fault)
+        if failed:
+            raise_fault(&fault)
+        if out is None or out.size <= most_bytes:
+            out = np.empty(most_bytes + 1, np.uint8)
+        data = out
+        with nogil:
+            failed = transcode_batch(
+                &batch, opened, room, &data[0], &out_start[0], &n_labels[0], &fault)
+        if failed:
+            raise_fault(&fault)
+    finally:
+        free(opened)
+    return Transcoded(
+        out[:out_start[batch.k]], np.asarray(out_start), np.asarray(n_labels)[:batch.k])
