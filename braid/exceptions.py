@@ -27,3 +27,7 @@ class EncodingError(BraidError):
 
 class SpecError(BraidError):
     """A volume spec cannot be used; the text names the scale and the field."""
+
+
+class SourceNotFoundError(BraidError, FileNotFoundError):
+    """There is no such file or object."""

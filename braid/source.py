@@ -12,7 +12,7 @@ from typing import Any, Protocol, Self, TypeAlias, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from braid.exceptions import InvalidShardFormatError
+from braid.exceptions import InvalidShardFormatError, SourceNotFoundError
 
 __all__ = [
     "ByteSource",
@@ -69,7 +69,10 @@ class FileSource:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.name = os.fspath(path)
         self.requests = 0
-        self._file = Path(path).open("rb", buffering=0)  # noqa: SIM115 (closed by close())
+        try:
+            self._file = Path(path).open("rb", buffering=0)  # noqa: SIM115 (close() closes it)
+        except FileNotFoundError:
+            raise SourceNotFoundError(f"{self.name}: no such file") from None
         self._size = os.fstat(self._file.fileno()).st_size
 
     @property
@@ -118,7 +121,7 @@ class GcsSource:
         self.requests = 0
         self._blob: Any = storage.Client().bucket(bucket).get_blob(path)
         if self._blob is None:
-            raise FileNotFoundError(f"{url}: no such object")
+            raise SourceNotFoundError(f"{url}: no such object")
 
     @property
     def size(self) -> int:
@@ -138,7 +141,7 @@ def open_source(where: str | os.PathLike[str] | ByteSource) -> ByteSource:
     """A source for a path, a gs:// URL, or a source itself.
 
     Raises:
-        FileNotFoundError: nothing is there.
+        SourceNotFoundError: nothing is there.
     """
     if not isinstance(where, str | os.PathLike):
         return where

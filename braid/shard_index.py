@@ -1,0 +1,244 @@
+"""Where each row of an Arrow shard lies: the CSV beside it, in every dialect DVID has written.
+
+Dialects (parsed by header names): `x,y,z,rec[,morton]`, `x,y,z,rec,offset,size`,
+`x,y,z,offset,size,batch_idx` (current), `x,y,z,rec,batch_offset,batch_idx` and
+`x,y,z,rec,offset,size,batch_idx`; an optional first line `# schema_size=N` is never trusted.
+`offset,size` is the byte range of a record-batch message, repeated for each of its rows.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from io import StringIO
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.csv
+
+from braid.exceptions import InvalidShardFormatError
+
+__all__ = ["Listing", "ShardIndex", "check_unique", "parse_listing", "write_index"]
+
+Coords = npt.NDArray[np.int32]
+Numbers = npt.NDArray[np.int64]
+
+# 32,768 rows take about 1.3 MB; this only stops a file that is no index from filling memory.
+_MAX_CSV_BYTES = 1 << 28
+_NUMBERS = ("rec", "offset", "size", "batch_idx")
+
+
+@dataclass(frozen=True)
+class ShardIndex:
+    """Byte range and place of every row, in stream order. Row numbers are positions in here.
+
+    Attributes:
+        coords: (n, 3) int32, chunk coordinates xyz.
+        offset: (n,) uint64, first byte of the row's record-batch message.
+        size: (n,) uint64, bytes of that message.
+        batch_row: (n,) uint32, the row's place in its batch.
+        schema_size: bytes before the first batch.
+    """
+
+    coords: Coords
+    offset: npt.NDArray[np.uint64]
+    size: npt.NDArray[np.uint64]
+    batch_row: npt.NDArray[np.uint32]
+    schema_size: int
+
+    def __len__(self) -> int:
+        return len(self.coords)
+
+    @cached_property
+    def batch(self) -> Numbers:
+        """(n,) int64: number of each row's batch, counted along the stream."""
+        return np.cumsum(self.batch_row == 0) - 1
+
+    @cached_property
+    def first_rows(self) -> Numbers:
+        """(batches,) int64: first row of each batch."""
+        return np.flatnonzero(self.batch_row == 0)
+
+    @cached_property
+    def batch_lengths(self) -> Numbers:
+        """(batches,) int64: rows of each batch."""
+        return np.diff(self.first_rows, append=len(self))
+
+    @property
+    def end(self) -> int:
+        """Byte past the last batch."""
+        return int(self.offset[-1] + self.size[-1]) if len(self) else self.schema_size
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The columns of one CSV file, rows sorted into stream order; absent columns are None."""
+
+    name: str
+    coords: Coords
+    offset: Numbers | None
+    size: Numbers | None
+    batch_row: Numbers | None
+
+    def index(self) -> ShardIndex | None:
+        """The shard index, if this dialect has byte ranges.
+
+        Raises:
+            InvalidShardFormatError: ranges overlap, leave gaps, or batches are not whole.
+        """
+        if self.offset is None or self.size is None:
+            return None
+        place = _place_in_batch(self.offset)
+        _check_ranges(self.name, self.offset, self.size, place)
+        if self.batch_row is not None:
+            _refuse(self.name, self.batch_row != place, "batch_idx does not count up from 0")
+        return ShardIndex(
+            coords=self.coords,
+            offset=self.offset.astype(np.uint64),
+            size=self.size.astype(np.uint64),
+            batch_row=place.astype(np.uint32),
+            schema_size=int(self.offset[0]) if len(self.offset) else 0,
+        )
+
+    def check_agrees(self, index: ShardIndex, other: str) -> None:
+        """Every row must name the same chunk as the index made from `other`.
+
+        Raises:
+            InvalidShardFormatError: the two disagree.
+        """
+        if len(self.coords) != len(index):
+            raise InvalidShardFormatError(
+                f"{self.name} lists {len(self.coords)} rows, {other} holds {len(index)}"
+            )
+        _refuse(
+            self.name,
+            (self.coords != index.coords).any(axis=1),
+            f"the chunk is not the one that {other} holds there",
+        )
+
+
+def parse_listing(data: bytes | memoryview, name: str) -> Listing:
+    """Read a CSV index of any dialect.
+
+    Args:
+        data: the file.
+        name: what errors call it.
+
+    Raises:
+        InvalidShardFormatError: it is no such index, or lists a chunk twice.
+    """
+    table = _read_csv(data, name)
+    columns = {c: _column(table, c, name) for c in ("x", "y", "z")}
+    numbers = {c: _column(table, c, name) for c in _NUMBERS if c in table.column_names}
+    order = _stream_order(numbers, table.num_rows, name)
+    coords = _coords(columns, name)[order]
+    check_unique(coords, name)
+    offset = numbers.get("offset")
+    return Listing(
+        name=name,
+        coords=coords,
+        offset=None if offset is None else offset[order],
+        size=numbers["size"][order] if offset is not None and "size" in numbers else None,
+        batch_row=numbers["batch_idx"][order] if "batch_idx" in numbers else None,
+    )
+
+
+def write_index(index: ShardIndex) -> str:
+    """The index as CSV in the current dialect."""
+    out = StringIO()
+    out.write(f"# schema_size={index.schema_size}\nx,y,z,offset,size,batch_idx\n")
+    columns = (*index.coords.T, index.offset, index.size, index.batch_row)
+    for row in zip(*(c.tolist() for c in columns), strict=True):
+        out.write(f"{','.join(map(str, row))}\n")
+    return out.getvalue()
+
+
+def _read_csv(data: bytes | memoryview, name: str) -> pa.Table:
+    if len(data) > _MAX_CSV_BYTES:
+        raise InvalidShardFormatError(f"{name}: {len(data)} bytes is no shard index")
+    body = bytes(data)
+    while body.startswith(b"#"):
+        body = body.partition(b"\n")[2]
+    try:
+        header = body.partition(b"\n")[0].decode("ascii").strip().split(",")
+        types = dict.fromkeys(("x", "y", "z", *_NUMBERS), pa.int64())
+        table = pyarrow.csv.read_csv(
+            pa.BufferReader(body),
+            read_options=pyarrow.csv.ReadOptions(use_threads=False),
+            convert_options=pyarrow.csv.ConvertOptions(column_types=types),
+        )
+    except (pa.ArrowException, ValueError) as error:
+        raise InvalidShardFormatError(f"{name}: not a CSV index ({_one_line(error)})") from None
+    if not {"x", "y", "z"} <= set(header) or len(set(header)) != len(header):
+        raise InvalidShardFormatError(f"{name}: header {header} is no shard index's")
+    return table
+
+
+def _column(table: pa.Table, column: str, name: str) -> Numbers:
+    values = table.column(column)
+    if values.null_count:
+        raise InvalidShardFormatError(f"{name}: column {column} has empty fields")
+    found: Numbers = values.to_numpy()
+    return found
+
+
+def _coords(columns: dict[str, Numbers], name: str) -> Coords:
+    coords = np.stack([columns["x"], columns["y"], columns["z"]], axis=1)
+    limits = np.iinfo(np.int32)
+    outside = np.asarray(((coords < limits.min) | (coords > limits.max)).any(axis=1))
+    _refuse(name, outside, "a chunk coordinate is no int32")
+    return coords.astype(np.int32)
+
+
+def _stream_order(numbers: dict[str, Numbers], count: int, name: str) -> Numbers:
+    """Rows as they stand in the stream: by record number, else by byte offset."""
+    if "rec" in numbers:
+        order: Numbers = np.argsort(numbers["rec"], kind="stable")
+        _refuse(name, numbers["rec"][order] != np.arange(count), "rec does not count up from 0")
+        return order
+    if "offset" in numbers:
+        within = numbers.get("batch_idx", np.zeros(count, np.int64))
+        return np.lexsort((within, numbers["offset"]))
+    return np.arange(count)
+
+
+def _place_in_batch(offset: Numbers) -> Numbers:
+    """0, 1, 2… within each run of equal offsets."""
+    rows = np.arange(len(offset))
+    fresh = np.ones(len(offset), bool)
+    fresh[1:] = offset[1:] != offset[:-1]
+    return rows - np.maximum.accumulate(np.where(fresh, rows, 0)) if len(rows) else rows
+
+
+def _check_ranges(name: str, offset: Numbers, size: Numbers, place: Numbers) -> None:
+    _refuse(name, (offset < 0) | (size <= 0), "offset or size is no byte range")
+    _refuse(name, size > np.iinfo(np.int64).max - offset, "offset + size is no byte range")
+    fits = np.ones(len(offset), bool)
+    follows = offset[1:] == offset[:-1] + size[:-1]
+    fits[1:] = np.where(place[1:] > 0, size[1:] == size[:-1], follows)
+    _refuse(name, ~fits, "its range does not follow the one before")
+
+
+def check_unique(coords: Coords, name: str) -> None:
+    """A shard holds each chunk once.
+
+    Raises:
+        InvalidShardFormatError: a chunk stands in two rows.
+    """
+    order = np.lexsort(coords.T)
+    ordered = coords[order]
+    twice = np.flatnonzero((ordered[1:] == ordered[:-1]).all(axis=1))
+    if len(twice):
+        first, second = sorted(order[twice[0] : twice[0] + 2].tolist())
+        raise InvalidShardFormatError(
+            f"{name}: chunk {tuple(coords[first].tolist())} is there twice, in rows {first} and "
+            f"{second}. Re-export into an empty folder"
+        )
+
+
+def _refuse(name: str, bad: npt.NDArray[np.bool_], why: str) -> None:
+    if bad.any():
+        raise InvalidShardFormatError(f"{name}: row {int(bad.argmax())}: {why}")
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:160]
