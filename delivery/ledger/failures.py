@@ -36,7 +36,7 @@ class FailureSummary(BaseModel):
     kind: Kind
     redo: int = 0
     tier: str = ""
-    attempts: int = 1
+    attempts: int = 0
     at: datetime
     reason: Short
     dropped: bool = False
@@ -51,22 +51,15 @@ class Failure(FailureSummary):
     worker: str | None = None
 
 
-def from_letter(message: ShardMessage, reason: str, tier: str, attempts: int) -> Failure:
-    """The record of a dead letter.
-
-    Args:
-        message: the letter.
-        reason: why it died.
-        tier: where, if its history does not tell.
-        attempts: deliveries that its history does not tell.
-    """
+def from_letter(message: ShardMessage, reason: str) -> Failure:
+    """The record of a dead letter; its last hop tells where and when it died."""
     last = message.history[-1] if message.history else None
     return Failure(
         key=message.key,
         kind=message.kind,
         redo=message.redo,
-        tier=last.tier if last else tier,
-        attempts=attempts + sum(hop.attempt for hop in message.history),
+        tier=last.tier if last else "",
+        attempts=sum(hop.attempt for hop in message.history),
         at=last.at if last else now(),
         reason=reason,
         tiers_tried=tiers_tried(message.history),

@@ -1,0 +1,20 @@
+"""Broken messages, kept byte for byte beside the runs: `<state>/unreadable/<sha256>.json`."""
+
+import hashlib
+from typing import Final
+
+from delivery.ledger.run import UNREADABLE
+from delivery.messages import shortened
+from runtime import log
+from runtime.storage import Storage
+
+_WHY_CHARS: Final = 300
+
+
+def keep(state: Storage, data: bytes, why: str) -> str:
+    """Keep the bytes; where. The same bytes twice are one object."""
+    path = f"{UNREADABLE}/{hashlib.sha256(data).hexdigest()}.json"
+    ascii_why = why.encode("ascii", "replace").decode()  # metadata travel as headers
+    state.create(path, data, {"why": shortened(ascii_why, _WHY_CHARS).replace("…", "")})
+    log.get().warning(log.MESSAGE_UNREADABLE, kept=f"{state.url}/{path}", why=why)
+    return path
