@@ -1,8 +1,12 @@
 """Fixtures that every test may use."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
+
+from tests.gcs_server import GcsServer
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -13,3 +17,32 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("needs ../shared (real data beside the clone)")
     return SHARED
+
+
+# -- storage: a GCS of our own, one per test process, a fresh bucket per test
+
+
+@pytest.fixture(scope="session")
+def gcs_process() -> Iterator[GcsServer]:
+    """The server itself; tests want `gcs`."""
+    with GcsServer() as server:
+        yield server
+
+
+@pytest.fixture
+def gcs(gcs_process: GcsServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsServer]:
+    """A GCS that Google's client and TensorStore talk to, here and in processes started here."""
+    for name, value in gcs_process.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("STORAGE_RETRY_S", "5")
+    gcs_process.heal()
+    yield gcs_process
+    gcs_process.heal()
+
+
+@pytest.fixture
+def bucket(gcs: GcsServer) -> str:
+    """The name of a new, empty bucket."""
+    name = f"bucket-{uuid4().hex[:12]}"
+    gcs.make_bucket(name)
+    return name

@@ -27,7 +27,7 @@ def _passes(error: BaseException) -> bool:
 
 patiently = tenacity.retry(  # a network file system has its moments; a full disk has not
     retry=tenacity.retry_if_exception(_passes),
-    wait=tenacity.wait_exponential_jitter(initial=0.1, max=2),
+    wait=tenacity.wait_random_exponential(multiplier=0.1, max=2),
     stop=tenacity.stop_after_attempt(5),
     reraise=True,
 )

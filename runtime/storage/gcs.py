@@ -42,14 +42,23 @@ _LISTED_FIELDS: Final = "items(name,size,crc32c,updated,metadata),nextPageToken"
 _CACHE_CONTROL: Final = "no-cache"
 
 T = TypeVar("T")
+Client = Any  # Google publishes no types
+Blob = Any
+
+
+def _client() -> Client:
+    """The process's client."""
+    return _client_of(
+        settings.get(settings.PROJECT_ID), settings.get(settings.STORAGE_EMULATOR_HOST)
+    )
 
 
 @cache
-def _client() -> Any:  # noqa: ANN401 - Google publishes no types
-    """One client per process; it keeps connections."""
-    project = settings.get(settings.PROJECT_ID)
-    if settings.get(settings.STORAGE_EMULATOR_HOST):
-        return storage.Client(project=project or "local", credentials=AnonymousCredentials())  # type: ignore[no-untyped-call] # Google's
+def _client_of(project: str | None, emulator: str | None) -> Client:
+    """One client per account and place, kept with its connections."""
+    if emulator:
+        credentials = AnonymousCredentials()  # type: ignore[no-untyped-call] # Google's
+        return storage.Client(project=project or "local", credentials=credentials)
     try:
         return storage.Client(project=project)
     except google.auth.exceptions.DefaultCredentialsError as error:
@@ -113,7 +122,7 @@ class GcsStorage(Storage):
         self._prefix = f"{checked(prefix)}/" if prefix else ""
         self._bucket = _client().bucket(found["bucket"])
 
-    def blob(self, path: str, generation: int | None = None) -> Any:  # noqa: ANN401 - untyped
+    def blob(self, path: str, generation: int | None = None) -> Blob:
         """Google's handle of an object, which may not exist."""
         blob = self._bucket.blob(
             self._prefix + path, chunk_size=_UPLOAD_CHUNK_BYTES, generation=generation
@@ -121,7 +130,7 @@ class GcsStorage(Storage):
         blob.cache_control = _CACHE_CONTROL
         return blob
 
-    def call(self, blob: Any, request: Callable[[], T]) -> T:  # noqa: ANN401 - untyped
+    def call(self, blob: Blob, request: Callable[[], T]) -> T:
         """Make a request until it is answered; errors become ours, naming the object."""
         with gcs_errors.translated(_name(blob)):
             return gcs_errors.patiently(request)
@@ -145,7 +154,7 @@ class GcsStorage(Storage):
         """What a listing would say of it."""
         return self._info(self._loaded(path))
 
-    def _loaded(self, path: str) -> Any:  # noqa: ANN401 - untyped
+    def _loaded(self, path: str) -> Blob:
         blob = self.blob(checked(path))
         self.call(blob, lambda: blob.reload(timeout=_TIMEOUT_S, retry=None))
         return blob
@@ -226,12 +235,12 @@ class GcsStorage(Storage):
             return self.stat(path).crc32c == encode(crc32c(data))
         return False
 
-    def _upload(self, blob: Any, data: bytes, metadata: Mapping[str, str] | None) -> None:  # noqa: ANN401 - untyped
+    def _upload(self, blob: Blob, data: bytes, metadata: Mapping[str, str] | None) -> None:
         self.call(blob, lambda: self._upload_once(blob, data, metadata))
 
     @staticmethod
     def _upload_once(
-        blob: Any,  # noqa: ANN401 - untyped
+        blob: Blob,
         data: bytes,
         metadata: Mapping[str, str] | None,
         if_generation_match: int | None = None,
@@ -262,7 +271,7 @@ class GcsStorage(Storage):
             confirm()
             return self._compose(path, (head, body), stream, metadata)
 
-    def _upload_stream(self, blob: Any, stream: ShardStream) -> None:  # noqa: ANN401 - untyped
+    def _upload_stream(self, blob: Blob, stream: ShardStream) -> None:
         reader = BodyReader(stream)
         limit_s = settings.storage_retry_s()
         try:
@@ -281,7 +290,7 @@ class GcsStorage(Storage):
     def _compose(
         self,
         path: str,
-        parts: Sequence[Any],
+        parts: Sequence[Blob],
         stream: ShardStream,
         metadata: Mapping[str, str] | None,
     ) -> ObjectInfo:
@@ -295,7 +304,7 @@ class GcsStorage(Storage):
         return self._info(final)
 
     @contextmanager
-    def _temporaries(self, path: str) -> Generator[tuple[Any, Any]]:
+    def _temporaries(self, path: str) -> Generator[tuple[Blob, Blob]]:
         """Two objects beside `path`, gone afterwards; if that fails, a sweep finds them."""
         directory, _, name = path.rpartition("/")
         stem = f"{directory}/" * bool(directory) + f"{TEMPORARY_PREFIX}{name}-{uuid4().hex}"
@@ -311,7 +320,7 @@ class GcsStorage(Storage):
         """Remove an object; False if there was none."""
         return self._delete(self.blob(checked(path)))
 
-    def _delete(self, blob: Any) -> bool:  # noqa: ANN401 - untyped
+    def _delete(self, blob: Blob) -> bool:
         try:
             self.call(blob, lambda: blob.delete(timeout=_TIMEOUT_S, retry=None))
         except ObjectNotFound:
@@ -340,7 +349,7 @@ class GcsStorage(Storage):
         self._upload(blob, b"", None)
         self._delete(blob)
 
-    def _info(self, blob: Any) -> ObjectInfo:  # noqa: ANN401 - untyped
+    def _info(self, blob: Blob) -> ObjectInfo:
         path = blob.name.removeprefix(self._prefix)
         return ObjectInfo(path, blob.size, blob.crc32c, blob.updated, blob.metadata or {})
 
@@ -350,6 +359,6 @@ def _content_type(name: str) -> str:
     return "application/json" if is_json else "application/octet-stream"
 
 
-def _name(resource: Any) -> str:  # noqa: ANN401 - untyped
+def _name(resource: Blob) -> str:
     bucket = getattr(resource, "bucket", None)
     return f"gs://{bucket.name}/{resource.name}" if bucket else f"gs://{resource.name}"

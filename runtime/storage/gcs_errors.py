@@ -24,7 +24,7 @@ def patiently(request: Callable[[], T]) -> T:
     """Call `request` until it succeeds, fails for good, or STORAGE_RETRY_S is over."""
     attempts = tenacity.Retrying(
         retry=tenacity.retry_if_exception(_passes),
-        wait=tenacity.wait_exponential_jitter(initial=0.25, max=15),
+        wait=tenacity.wait_random_exponential(multiplier=0.5, max=15),
         stop=tenacity.stop_before_delay(settings.storage_retry_s()),
         before_sleep=_tell,
         reraise=True,
