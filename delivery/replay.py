@@ -1,0 +1,217 @@
+"""Publishing again: what is missing, what failed, what came since a time, or shards by name.
+
+Always safe: a worker acks what is done already. Nothing here looks at marks.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+from delivery.broker.base import Broker
+from delivery.cascade import ChooseTier, publication, publish
+from delivery.ledger import failures
+from delivery.ledger.failures import Failure
+from delivery.ledger.plan import PlanRow
+from delivery.ledger.run import Run, list_runs
+from delivery.ledger.state import RunStatus, State, read_status
+from runtime.errors import UsageError
+
+CLOCK_MARGIN: Final = timedelta(minutes=1)  # between our clock and the broker's
+
+
+@dataclass
+class Replayed:
+    """What a replay did.
+
+    Attributes:
+        published: keys.
+        left: key → why it was not published.
+    """
+
+    published: list[str] = field(default_factory=list)
+    left: dict[str, str] = field(default_factory=dict)
+
+
+def missing(
+    run: Run,
+    broker: Broker,
+    choose_tier: ChooseTier,
+    *,
+    tier: str | None = None,
+    status: RunStatus | None = None,
+) -> list[str]:
+    """Publish every ready shard, largest first; their keys.
+
+    Args:
+        run: whose shards.
+        broker: where to.
+        choose_tier: for shards whose tier the plan does not tell.
+        tier: for all of them instead.
+        status: of the run, if it was just read.
+    """
+    _refuse_cancelled(run)
+    status = status or read_status(run)
+    rows = largest_first(run.plan.row(key) for key in status.keys(State.READY))
+    return publish(
+        run, broker, [publication(run, row, status, choose_tier, tier=tier) for row in rows]
+    )
+
+
+def failed(
+    run: Run,
+    broker: Broker,
+    choose_tier: ChooseTier,
+    *,
+    keys: Iterable[str] | None = None,
+    tier: str | None = None,
+) -> list[str]:
+    """Requeue dead shards: publish each, then remove exactly the record that was read.
+
+    Args:
+        run: whose shards.
+        broker: where to.
+        choose_tier: for shards that died on no tier.
+        keys: which; None: all that failed, but not those given up.
+        tier: where to; None: where each died.
+
+    Raises:
+        UsageError: one of the keys is not dead.
+    """
+    _refuse_cancelled(run)
+    status = read_status(run)
+    wanted = status.keys(State.FAILED) if keys is None else list(keys)
+    records = [_record(run, key) for key in wanted]
+    publications = [
+        publication(
+            run,
+            run.plan.row(record.key),
+            status,
+            choose_tier,
+            tier=tier or _where_it_died(record, broker),
+            history=record.history,
+        )
+        for record in records
+    ]
+    done = publish(run, broker, publications)
+    for record in records:
+        failures.remove(run, record)
+    return done
+
+
+def since(
+    run: Run,
+    broker: Broker,
+    choose_tier: ChooseTier,
+    time: datetime,
+    *,
+    redo: bool = False,
+    tier: str | None = None,
+) -> list[str]:
+    """Deliver again what was published from `time` on, then publish what is missing.
+
+    A seek also drops everything published before its time, for every run in these queues. So it
+    goes back to the creation of the oldest unfinished run, and nothing that waits is lost.
+
+    Args:
+        run: whose missing shards are published.
+        broker: whose tiers go back.
+        choose_tier: for shards whose tier the plan does not tell.
+        time: aware, any zone.
+        redo: make again what was finished from `time` on.
+        tier: for the missing ones.
+    """
+    _refuse_cancelled(run)
+    if redo:
+        done = read_status(run).receipts.values()
+        run.raise_redo(receipt.key for receipt in done if receipt.finished >= time)
+    to = min([time, *(found.info.created - CLOCK_MARGIN for found in unfinished(run.state_url))])
+    for name in broker.tiers:
+        broker.seek(name, to)
+    return missing(run, broker, choose_tier, tier=tier)
+
+
+def shards(
+    run: Run,
+    broker: Broker,
+    choose_tier: ChooseTier,
+    keys: Sequence[str],
+    *,
+    redo: bool = False,
+    tier: str | None = None,
+) -> Replayed:
+    """Publish these shards, where their inputs allow it.
+
+    Args:
+        run: whose shards.
+        broker: where to.
+        choose_tier: for shards whose tier the plan does not tell.
+        keys: which.
+        redo: make them again; else a done shard's message only runs its cascade again.
+        tier: for all of them.
+
+    Raises:
+        UsageError: the plan has no such shard.
+    """
+    _refuse_cancelled(run)
+    rows = [run.plan.row(key) for key in dict.fromkeys(keys)]
+    if redo:
+        run.raise_redo(row.key for row in rows if row.state != "empty")
+    status = read_status(run)
+    result = Replayed(left={row.key: why for row in rows if (why := _why_not(row, status))})
+    dead = [row.key for row in rows if _is_dead(row, status)]
+    result.published += failed(run, broker, choose_tier, keys=dead, tier=tier) if dead else []
+    rest = [row for row in rows if row.key not in result.left and row.key not in dead]
+    result.published += publish(
+        run, broker, [publication(run, row, status, choose_tier, tier=tier) for row in rest]
+    )
+    return result
+
+
+def unfinished(state_url: str) -> list[Run]:
+    """Runs that have not ended and were not cancelled, oldest first."""
+    return [run for run in list_runs(state_url) if not (run.cancelled() or read_status(run).ended)]
+
+
+def largest_first(rows: Iterable[PlanRow]) -> list[PlanRow]:
+    """Rows by what they need, the largest first: so the longest do not come last."""
+    return sorted(rows, key=lambda row: (-(row.estimated_bytes or 0), -row.bytes_in, row.key))
+
+
+def _refuse_cancelled(run: Run) -> None:
+    note = run.cancelled()
+    if note is not None:
+        raise UsageError(
+            f"run {run.run_id} was cancelled ({note.why})",
+            hint="start another: `python -m producer enqueue --new-run ...`",
+        )
+
+
+def _record(run: Run, key: str) -> Failure:
+    record = failures.read(run, key)
+    if record is None:
+        raise UsageError(
+            f"{key} is no dead letter of run {run.run_id}",
+            hint="`python -m producer dead-letters list` shows those there are",
+        )
+    return record
+
+
+def _where_it_died(record: Failure, broker: Broker) -> str | None:
+    return record.tier if record.tier in broker.tiers else None
+
+
+def _is_dead(row: PlanRow, status: RunStatus) -> bool:
+    return status.states[row.key].state in {State.FAILED, State.GIVEN_UP}
+
+
+def _why_not(row: PlanRow, status: RunStatus) -> str | None:
+    """Why a shard cannot be published now, if so."""
+    if row.state == "empty":
+        return "it is empty: the plan knows that it holds only zeros"
+    shard = status.states[row.key]
+    if shard.state is State.BLOCKED:
+        return f"blocked by {', '.join(status.causes(row.key))}"
+    if shard.state is State.WAITING:
+        return "it waits for its inputs and is published when they are done"
+    return None
