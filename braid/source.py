@@ -5,6 +5,7 @@ library is usable alone.
 """
 
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeAlias, runtime_checkable
@@ -21,6 +22,7 @@ __all__ = [
     "GcsSource",
     "merge_ranges",
     "open_source",
+    "plan_windows",
     "read_exactly",
     "source_name",
 ]
@@ -197,3 +199,25 @@ def merge_ranges(
     group[order] = np.cumsum(fresh) - 1
     last = np.append(np.flatnonzero(fresh)[1:], len(order)) - 1 if len(order) else order
     return starts[order][fresh], reach[last], group
+
+
+def plan_windows(
+    starts: Sequence[int], ends: Sequence[int], limit_bytes: int, gap_bytes: int = MERGE_GAP_BYTES
+) -> Iterator[tuple[int, int, int, int]]:
+    """Cut ranges, taken in the order given, into reads of at most `limit_bytes`.
+
+    A range larger than that is a read of its own; one that lies before the current read, or more
+    than `gap_bytes` behind it, begins another.
+
+    Yields:
+        (first range, range past the last, first byte, byte past the last) of each read.
+    """
+    first, begin, stop = 0, 0, 0
+    for i, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        joins = begin <= start <= stop + gap_bytes and max(end, stop) - begin <= limit_bytes
+        if i > first and not joins:
+            yield first, i, begin, stop
+            first = i
+        begin, stop = (start, end) if i == first else (begin, max(end, stop))
+    if len(starts):
+        yield first, len(starts), begin, stop
