@@ -52,9 +52,10 @@ _WRITABLE = ("contentType", "cacheControl", "contentEncoding", "metadata")
 class Refusal(Exception):  # noqa: N818 - an answer, not an error of ours
     """An answer other than success."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, **headers: str) -> None:
         super().__init__(message)
         self.status = status
+        self.headers = {key.replace("_", "-"): value for key, value in headers.items()}
 
 
 @dataclass
@@ -240,7 +241,7 @@ class Service:
             with self.state.lock:
                 return self._route(request)
         except Refusal as refusal:
-            return refused(refusal.status, str(refusal))
+            return refused(refusal.status, str(refusal), refusal.headers)
         except Exception:  # noqa: BLE001 - our own bug must not look like a passing fault
             return refused(418, f"bug in the test server: {traceback.format_exc()}")
 
@@ -477,13 +478,13 @@ class Service:
         return Answer(200, body, {"Content-Type": f"multipart/mixed; boundary={boundary}"})
 
 
-def refused(status: int, message: str) -> Answer:
+def refused(status: int, message: str, headers: Mapping[str, str] | None = None) -> Answer:
     """An error as Google words it."""
     if status == HTTPStatus.NOT_MODIFIED:
         return Answer(status)
     inner = {"message": message, "domain": "global", "reason": "refused"}
     error = {"code": status, "message": message, "errors": [inner]}
-    return Answer.of_json({"error": error}, status)
+    return Answer.of_json({"error": error}, status, **(headers or {}))
 
 
 def media(found: StoredObject, range_header: str | None) -> Answer:
@@ -516,7 +517,7 @@ def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
     first = int(found[1]) if found[1] else max(0, size - int(found[2]))
     last = min(int(found[2]), size - 1) if found[1] and found[2] else size - 1
     if first >= size or first > last:
-        raise Refusal(416, "Requested range not satisfiable")
+        raise Refusal(416, "Requested range not satisfiable", Content_Range=f"bytes */{size}")
     return first, last
 
 

@@ -124,9 +124,7 @@ class GcsStorage(Storage):
 
     def blob(self, path: str, generation: int | None = None) -> Blob:
         """Google's handle of an object, which may not exist."""
-        blob = self._bucket.blob(
-            self._prefix + path, chunk_size=_UPLOAD_CHUNK_BYTES, generation=generation
-        )
+        blob = self._bucket.blob(self._prefix + path, generation=generation)
         blob.cache_control = _CACHE_CONTROL
         return blob
 
@@ -273,6 +271,7 @@ class GcsStorage(Storage):
 
     def _upload_stream(self, blob: Blob, stream: ShardStream) -> None:
         reader = BodyReader(stream)
+        blob.chunk_size = _UPLOAD_CHUNK_BYTES  # only here: it would cut downloads up, too
         limit_s = settings.storage_retry_s()
         try:
             blob.upload_from_file(

@@ -135,6 +135,9 @@ def test_ranges_are_answered_exactly(home: Bucket, gcs: GcsServer) -> None:
     """From, from-to, beyond the end (416), and the suffix form that TensorStore uses."""
     blob = home.blob("d")
     blob.upload_from_string(bytes(range(100)))
+    home.blob("empty").upload_from_string(b"")
+    assert home.blob("empty", chunk_size=256 << 10).download_as_bytes() == b""
+    assert home.blob("d", chunk_size=256 << 10).download_as_bytes() == bytes(range(100))
     assert blob.download_as_bytes(start=10, end=19) == bytes(range(10, 20))
     assert blob.download_as_bytes(start=90, end=500) == bytes(range(90, 100))
     with pytest.raises(api.RequestRangeNotSatisfiable):
