@@ -14,6 +14,7 @@ from typing import Any, Self, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from braid.decompressor import DVIDDecompressor
 from braid.exceptions import (
     ChunkNotFoundError,
     DecompressionError,
@@ -186,8 +187,6 @@ class ShardRangeReader:
             ChunkNotFoundError: the shard does not hold the chunk.
             DecompressionError: its bytes do not decode.
         """
-        from braid.decompressor import DVIDDecompressor
-
         kind = LabelType(label_type)
         row, rows = self._read_one(*_checked(x, y, z))
         mapped = kind is LabelType.LABELS

@@ -337,5 +337,7 @@ def largest_chunk_bytes(scale: ScaleSpec) -> int:
     blocks = math.prod(
         -(-chunk // block) for chunk, block in zip(scale.chunk_size, scale.block_size, strict=True)
     )
-    # Offset of the channel; then per block a header, 16 bits per voxel, and a table.
-    return 4 + blocks * (8 + (2 + label) * math.prod(scale.block_size))
+    voxels = math.prod(scale.block_size)
+    value = 2 if voxels <= 1 << 16 else 4  # a value counts the labels of one block
+    # Offset of the channel; then per block a header, values, and a table.
+    return 4 + blocks * (8 + (value + label) * voxels)
