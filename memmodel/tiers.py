@@ -8,6 +8,8 @@ from runtime.errors import UsageError
 MIB = 1 << 20
 GIB = 1 << 30
 
+_UNITS = {"mi": MIB, "gi": GIB}
+
 # Cloud Run couples CPU to memory: (memory up to this many GiB, fewest vCPUs).
 _VCPUS = ((4, 1), (8, 2), (16, 4), (24, 6), (32, 8))
 
@@ -42,6 +44,14 @@ def parse_tiers(text: str) -> tuple[Tier, ...]:
     if len(set(limits)) != len(limits):
         raise UsageError(f"tiers {text!r} name one size twice")
     return tuple(Tier(tier_name(limit), limit) for limit in limits)
+
+
+def tier_of(name: str) -> Tier:
+    """The tier that a run's ledger knows by this name."""
+    number, unit = name[:-2], name[-2:]
+    if unit not in _UNITS or not number.isascii() or not number.isdigit():
+        raise UsageError(f"{name!r} is no tier", hint="a tier is named like 512mi or 4gi")
+    return Tier(name, int(number) * _UNITS[unit])
 
 
 def tier_named(name: str, tiers: Sequence[Tier]) -> Tier:

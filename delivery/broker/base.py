@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
-from typing import Final, Self
+from typing import ClassVar, Final, Self
 
 from delivery.messages import ShardMessage
 from runtime.errors import UsageError
@@ -71,6 +71,9 @@ class Broker(ABC):
 
     url: str
     """Absolute: any process may open the same queues with it."""
+
+    one_machine: ClassVar[bool] = False
+    """Whether all workers of these queues run on this machine, so that what it has is all."""
 
     def __init__(self, tiers: Sequence[str], lease_s: float) -> None:
         if not tiers:

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 from delivery.broker.base import (
     DEAD,
@@ -64,6 +64,8 @@ class EmbeddedBroker(Broker):
         lease_s: how long a lease lasts.
         clock: Unix time in seconds; the processes of one machine share it.
     """
+
+    one_machine: ClassVar[bool] = True
 
     def __init__(
         self,
