@@ -1,15 +1,23 @@
 from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-type Bytes = bytes | bytearray | memoryview | npt.NDArray[np.uint8]
-type Labels = npt.NDArray[np.uint64]
-type Starts = npt.NDArray[np.int64]
+# Arrays are C-contiguous where the kernels say so; `Bytes` is anything with a buffer of bytes.
+Bytes: TypeAlias = bytes | bytearray | memoryview | npt.NDArray[np.uint8]
+Labels: TypeAlias = npt.NDArray[np.uint64]
+Starts: TypeAlias = npt.NDArray[np.int64]
+VoxelLabels = TypeVar("VoxelLabels", npt.NDArray[np.uint64], npt.NDArray[np.uint32])
 
 class KernelError(ValueError):
     item: int
     def __init__(self, text: str, item: int = -1) -> None: ...
+
+class Transcoded(NamedTuple):
+    data: npt.NDArray[np.uint8]
+    start: Starts
+    labels: npt.NDArray[np.uint32]
 
 def decode_blocks(
     blocks: Bytes,
@@ -20,13 +28,35 @@ def decode_blocks(
     supervoxels: Labels | None = None,
     supervoxel_start: Starts | None = None,
 ) -> None: ...
+def transcode_blocks(
+    blocks: Bytes,
+    start: Starts,
+    labels: Labels | None = None,
+    label_start: Starts | None = None,
+    supervoxels: Labels | None = None,
+    supervoxel_start: Starts | None = None,
+    out: npt.NDArray[np.uint8] | None = None,
+) -> Transcoded: ...
 def encode_block(voxels: Labels, table: Labels | None = None) -> bytes: ...
 def cseg_encode(
     voxels: Labels | npt.NDArray[np.uint32], block_size: Sequence[int] = (8, 8, 8)
 ) -> bytes: ...
 def cseg_decode(
-    data: Bytes,
-    out: Labels | npt.NDArray[np.uint32],
-    block_size: Sequence[int] = (8, 8, 8),
+    data: Bytes, out: Labels | npt.NDArray[np.uint32], block_size: Sequence[int] = (8, 8, 8)
 ) -> None: ...
+def downsample_cells(
+    chunks: Sequence[Bytes | None],
+    coords: npt.NDArray[np.int64],
+    *,
+    fine_size: Sequence[int],
+    fine_chunk: Sequence[int],
+    coarse_chunk: Sequence[int],
+    slots: Sequence[int],
+    factors: Sequence[int],
+    nonzero: bool = False,
+    label_bits: int = 64,
+) -> Transcoded: ...
+def downsample_voxels(
+    voxels: VoxelLabels, factors: Sequence[int], nonzero: bool = False
+) -> VoxelLabels: ...
 def use_wide_lanes(wide: bool) -> bool: ...

@@ -63,7 +63,7 @@ FAULT_TEXTS = {
     FAULT_BLOCK_INDEX: "sub-block {place} points outside the label table: expected below {expected}, found {found}",
     FAULT_BLOCK_VALUE: "sub-block {place} holds a value outside its labels: expected below {expected}, found {found}",
     FAULT_MAPPING: "label mapping is uneven: expected {expected} labels (one per supervoxel), found {found}",
-    FAULT_NO_ENTRY: "the given table lacks a label: sub-block {place}, label {found}",
+    FAULT_NO_ENTRY: "the given table lacks label {found}",
     FAULT_CSEG_SIZE: "chunk is no whole number of 4-byte words: found {found} bytes",
     FAULT_CSEG_CHANNEL: "channel offset is wrong: expected 1 to {expected}, found {found}",
     FAULT_CSEG_HEADERS: "chunk too short for its block headers: expected {expected} words, found {found}",
@@ -442,7 +442,7 @@ cdef void map_table(const Block* block, const Mapping* mapping, Tables* tables) 
         map_by_value(mapping, tables, block.n_labels)
 
 
-# Of a supervoxel listed twice the first counts; one without a mapping stays as it is.
+# Of a supervoxel listed twice the last counts; one without a mapping stays as it is.
 cdef void map_by_value(const Mapping* mapping, Tables* tables, size_t n_labels) noexcept nogil:
     cdef size_t i, at
     if mapping.n == 0:
@@ -452,16 +452,16 @@ cdef void map_by_value(const Mapping* mapping, Tables* tables, size_t n_labels) 
         tables.pos[i] = <uint32_t>i
     sort_pairs(tables.keys, tables.pos, tables.tmp_keys, tables.tmp_pos, mapping.n)
     for i in range(n_labels):
-        at = first_not_below(tables.keys, mapping.n, tables.labels[i])
-        if at < mapping.n and tables.keys[at] == tables.labels[i]:
-            tables.labels[i] = mapping.labels[tables.pos[at]]
+        at = first_above(tables.keys, mapping.n, tables.labels[i])
+        if at > 0 and tables.keys[at - 1] == tables.labels[i]:
+            tables.labels[i] = mapping.labels[tables.pos[at - 1]]
 
 
-cdef inline size_t first_not_below(const uint64_t* keys, size_t n, uint64_t key) noexcept nogil:
+cdef inline size_t first_above(const uint64_t* keys, size_t n, uint64_t key) noexcept nogil:
     cdef size_t low = 0, high = n, middle
     while low < high:
         middle = (low + high) // 2
-        if keys[middle] < key:
+        if keys[middle] <= key:
             low = middle + 1
         else:
             high = middle
@@ -792,7 +792,7 @@ cdef size_t table_by_appearance(BlockWork* work, Tables* tables) noexcept nogil:
     return n
 
 
-# Places in a table that the caller gives; of a label listed twice the first place is used.
+# Places in a table that the caller gives; of a label listed twice the last place is used.
 cdef int index_by_table(
     BlockWork* work, const uint64_t* table, size_t n, Tables* tables, Fault* fault
 ) noexcept nogil:
@@ -802,10 +802,10 @@ cdef int index_by_table(
         tables.pos[i] = <uint32_t>i
     sort_pairs(tables.keys, tables.pos, tables.tmp_keys, tables.tmp_pos, n)
     for i in range(work.n_indices):
-        at = first_not_below(tables.keys, n, work.palettes[i])
-        if at == n or tables.keys[at] != work.palettes[i]:
+        at = first_above(tables.keys, n, work.palettes[i])
+        if at == 0 or tables.keys[at - 1] != work.palettes[i]:
             return fail(fault, FAULT_NO_ENTRY, 0, work.palettes[i])
-        work.index[i] = tables.pos[at]
+        work.index[i] = tables.pos[at - 1]
     return 0
 
 

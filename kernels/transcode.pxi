@@ -37,14 +37,14 @@ cdef int check_entries(const Block* block, const Cell* cell, Fault* fault) noexc
     return 0
 
 
-ctypedef fused place_t:
+ctypedef fused entry_t:
     uint8_t
     uint16_t
 
 
 # Sorts the entries in use; palette.keys becomes the new table, places[entry] a place in it.
 # Returns the table's length.
-cdef inline uint32_t settle(Tables* tables, Palette* palette, place_t* places) noexcept nogil:
+cdef inline uint32_t settle(Tables* tables, Palette* palette, entry_t* places) noexcept nogil:
     cdef uint32_t i, n = 0
     cdef uint64_t rank, last = <uint64_t>-1
     sort_pairs(palette.keys, palette.pos, palette.tmp_keys, palette.tmp_pos, palette.n)
@@ -55,7 +55,7 @@ cdef inline uint32_t settle(Tables* tables, Palette* palette, place_t* places) n
             tables.seen[rank] = 1
             palette.keys[n] = tables.keys[rank]
             n += 1
-        places[palette.pos[i]] = <place_t>(n - 1)
+        places[palette.pos[i]] = <entry_t>(n - 1)
     return n
 
 

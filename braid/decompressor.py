@@ -1,0 +1,93 @@
+"""DVID blocks to voxels, one at a time; `_braid` holds the loops.
+
+The layout of a block is in `kernels/block.pxi`; its source is DVID's
+`datatype/common/labels/compressed.go`.
+"""
+
+from typing import Any
+
+import numpy as np
+import zstandard
+
+from braid import one_block
+from braid.exceptions import DecompressionError
+from braid.one_block import BLOCK_SHAPE, CELL_EDGE, Labels, LabelsLike, Shape
+
+__all__ = ["DVIDDecompressor", "DecompressionError", "bits_for", "get_packed_value"]
+
+
+def bits_for(n: int) -> int:
+    """Bits per value in a sub-block of n labels: ceil(log2(n)), 0 for one label or none."""
+    return max(n - 1, 0).bit_length()
+
+
+def get_packed_value(data: bytes, bit_head: int, bits: int) -> int:
+    """The value of `bits` bits that starts at bit `bit_head`, most significant bit first.
+
+    Raises:
+        IndexError: the value ends beyond `data`.
+    """
+    end = bit_head + bits
+    if end > 8 * len(data):
+        raise IndexError(f"value ends at bit {end}, the data at bit {8 * len(data)}")
+    window = int.from_bytes(data[bit_head >> 3 : (end + 7) >> 3], "big")
+    return (window >> (-end & 7)) & ((1 << bits) - 1)
+
+
+class DVIDDecompressor:
+    """Decodes DVID blocks to voxels; one instance serves one thread at a time."""
+
+    def __init__(self) -> None:
+        self._unzip = zstandard.ZstdDecompressor()
+
+    def decompress_block(
+        self,
+        compressed_data: bytes,
+        agglo_labels: LabelsLike | None = None,
+        supervoxels: LabelsLike | None = None,
+        block_shape: Shape = BLOCK_SHAPE,
+    ) -> Labels:
+        """Decode a zstd-compressed DVID block.
+
+        Args:
+            compressed_data: one zstd frame with one block; no bytes at all mean zeros.
+            agglo_labels: the label of each entry of `supervoxels`; both or none map the block.
+            supervoxels: what the mapping is for; an entry of the block that they lack stays.
+            block_shape: voxels (z, y, x) of the block, each a multiple of 8.
+
+        Returns:
+            uint64 labels of shape (z, y, x).
+
+        Raises:
+            DecompressionError: bad zstd, or counts that do not fit the block's bytes.
+        """
+        if len(compressed_data) == 0:
+            return np.zeros(block_shape, np.uint64)
+        most_bytes = one_block.largest_block_bytes(block_shape)
+        block = one_block.unzip_block(compressed_data, most_bytes, self._unzip)
+        return one_block.decode(block, block_shape, one_block.mapping(agglo_labels, supervoxels))
+
+    def get_block_info(self, compressed_data: bytes) -> dict[str, Any]:
+        """What a zstd-compressed block's header says; damage is told in `type`, not raised.
+
+        `type` is empty, solid, compressed, invalid (too short for a header) or zstd_error.
+        """
+        zstd_bytes = len(compressed_data)
+        if zstd_bytes == 0:
+            return {"type": "empty", "zstd_size": 0}
+        try:
+            most_bytes = one_block.largest_block_bytes()
+            block = one_block.unzip_block(compressed_data, most_bytes, self._unzip)
+        except DecompressionError as error:
+            return {"type": "zstd_error", "error": str(error), "zstd_size": zstd_bytes}
+        if len(block) < one_block.HEADER_BYTES:
+            return {"type": "invalid", "zstd_size": zstd_bytes, "dvid_size": len(block)}
+        gx, gy, gz, n_labels = one_block.header(block)
+        return {
+            "type": "solid" if n_labels <= 1 else "compressed",
+            "subblocks": (gx, gy, gz),
+            "label_count": n_labels,
+            "block_size": (gx * CELL_EDGE, gy * CELL_EDGE, gz * CELL_EDGE),
+            "zstd_compressed_size": zstd_bytes,
+            "dvid_uncompressed_size": len(block),
+        }

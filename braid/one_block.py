@@ -1,0 +1,128 @@
+"""One DVID block and its label mapping, as the batch kernels take them."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import zstandard
+
+import _braid
+from braid.exceptions import DecompressionError
+
+CELL_EDGE = 8  # voxels along an edge of a sub-block
+BLOCK_SHAPE = (64, 64, 64)  # z, y, x
+HEADER_BYTES = 16
+
+Shape = tuple[int, int, int]
+Labels = npt.NDArray[np.uint64]
+LabelsLike = Sequence[int] | npt.NDArray[Any]
+Starts = npt.NDArray[np.int64]
+Mapping = tuple[Labels, Starts, Labels, Starts]
+
+
+def largest_block_bytes(block_shape: Sequence[int] = BLOCK_SHAPE) -> int:
+    """Bytes of the largest block of (z, y, x) voxels: every voxel a label of its own."""
+    voxels = math.prod(block_shape)
+    cells = -(-voxels // CELL_EDGE**3)
+    label_and_index, count, nine_bits = 8 + 4, 2, 64 * 9
+    return HEADER_BYTES + voxels * label_and_index + cells * (count + nine_bits)
+
+
+def unzip_block(
+    compressed: bytes, most_bytes: int, unzip: zstandard.ZstdDecompressor | None = None
+) -> bytes:
+    """Decompress a zstd frame that may or may not tell its size.
+
+    Args:
+        compressed: one zstd frame.
+        most_bytes: a frame of more is refused before anything is allocated.
+        unzip: a decompressor to use again; it serves one thread at a time.
+
+    Raises:
+        DecompressionError: no zstd frame, a damaged one, or one too large.
+    """
+    try:
+        claimed = zstandard.frame_content_size(compressed)
+        if claimed > most_bytes:
+            raise DecompressionError(
+                f"zstd frame too large: expected at most {most_bytes} bytes, it claims {claimed}"
+            )
+        unzip = unzip or zstandard.ZstdDecompressor()
+        return unzip.decompress(compressed, max_output_size=most_bytes)
+    except zstandard.ZstdError as error:
+        raise DecompressionError(f"not a whole zstd frame: {error}") from error
+
+
+def header(block: bytes) -> tuple[int, int, int, int]:
+    """Sub-blocks along x, y and z, and the number of labels, as the block claims them.
+
+    Raises:
+        DecompressionError: too short for a header.
+    """
+    if len(block) < HEADER_BYTES:
+        raise DecompressionError(
+            f"expected a block header of {HEADER_BYTES} bytes, found {len(block)}"
+        )
+    gx, gy, gz, n_labels = (int(field) for field in np.frombuffer(block[:HEADER_BYTES], "<u4"))
+    return gx, gy, gz, n_labels
+
+
+def mapping(agglo_labels: LabelsLike | None, supervoxels: LabelsLike | None) -> Mapping | None:
+    """The label of each supervoxel of one block; None, which maps nothing, unless both are given.
+
+    Raises:
+        DecompressionError: one of them holds something else than uint64 labels.
+    """
+    if agglo_labels is None or supervoxels is None:
+        return None
+    labels, ids = _labels(agglo_labels, "agglo_labels"), _labels(supervoxels, "supervoxels")
+    return labels, _starts(labels.size), ids, _starts(ids.size)
+
+
+def decode(block: bytes, shape: Shape, mapped: Mapping | None) -> Labels:
+    """Voxels (z, y, x) of an uncompressed block.
+
+    Raises:
+        DecompressionError: counts that do not fit the block's bytes, or another shape.
+    """
+    out = np.empty((1, *shape), np.uint64)
+    try:
+        _braid.decode_blocks(block, _starts(len(block)), out, *(mapped or ()))
+    except _braid.KernelError as error:
+        raise DecompressionError(str(error)) from error
+    voxels: Labels = out[0]
+    return voxels
+
+
+def transcode(block: bytes, mapped: Mapping | None) -> bytes:
+    """The chunk (8^3 blocks) of an uncompressed 64^3 block; no bytes if all its voxels are 0.
+
+    Raises:
+        DecompressionError: counts that do not fit the block's bytes, or another shape.
+    """
+    try:
+        chunks = _braid.transcode_blocks(block, _starts(len(block)), *(mapped or ()))
+    except _braid.KernelError as error:
+        raise DecompressionError(str(error)) from error
+    return chunks.data.tobytes()
+
+
+def _labels(labels: LabelsLike, name: str) -> Labels:
+    # Through int, as numpy takes a list with both small and huge integers for floats.
+    array = labels if isinstance(labels, np.ndarray) else [int(label) for label in labels]
+    if isinstance(array, np.ndarray) and array.size and not _unsigned(array):
+        raise DecompressionError(f"{name} are no uint64 labels: found {array.dtype}")
+    try:
+        return np.ascontiguousarray(array, dtype=np.uint64).reshape(-1)
+    except OverflowError as error:
+        raise DecompressionError(f"{name} are no uint64 labels: {error}") from error
+
+
+def _unsigned(array: npt.NDArray[Any]) -> bool:
+    return array.dtype.kind == "u" or (array.dtype.kind == "i" and bool(array.min() >= 0))
+
+
+def _starts(size: int) -> Starts:
+    return np.array([0, size], dtype=np.int64)
