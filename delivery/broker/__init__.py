@@ -24,7 +24,9 @@ def open_broker(url: str, tiers: Sequence[str], lease_s: float) -> Broker:
         UsageError: the URL names no broker, or the queue cannot be used there.
     """
     if url.startswith(PUBSUB):
-        raise UsageError("Pub/Sub queues are not built yet")
+        from delivery.broker.pubsub import PubSubBroker  # noqa: PLC0415 - half a second of imports
+
+        return PubSubBroker(url, tiers, lease_s)
     return EmbeddedBroker(_path(url), tiers, lease_s)
 
 

@@ -1,0 +1,299 @@
+"""The broker on Google Pub/Sub: a topic and a subscription per tier, made by `python -m infra up`.
+
+Unary calls only. A streaming pull takes more than one message, keeps them when it is slow, and
+leaves ghosts in the emulator; with unary pull the lease is ours, and the worker's clock guards it.
+Extending an expired lease succeeds here, so `extend`, `ack` and `nack` cannot tell and say True.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, Final, TypeVar
+
+import google.auth.exceptions
+import tenacity
+from google.api_core import exceptions as api
+from google.pubsub_v1 import PublisherClient, SubscriberClient
+
+from delivery.broker.base import DEAD_LETTER_SOURCE, Backlog, Broker, Delivery
+from delivery.broker.names import PubSubNames
+from delivery.messages import ShardMessage
+from runtime import log, settings
+from runtime.errors import ShardliftError, UnreachableError, UsageError
+
+MOST_PUBLISHED: Final = 500  # messages in one request of at most 10 MB; Pub/Sub allows 1,000
+POLL_S: Final = 5.0  # one pull's patience; longer ones are asked for in several pulls
+MARGIN_S: Final = 1.0  # the emulator answers an empty pull this long before the deadline
+CALL_S: Final = 20.0  # deadline of any other request
+METRIC_AGE_S: Final = 30.0  # how long an answer of Cloud Monitoring, or its absence, is kept
+METRIC_SPAN: Final = timedelta(minutes=10)  # it is 1 to 3 minutes late
+_METRICS: Final = "pubsub.googleapis.com/subscription/"
+_UNDELIVERED: Final = _METRICS + "num_undelivered_messages"
+_OLDEST: Final = _METRICS + "oldest_unacked_message_age"
+_SOURCE: Final = f"{DEAD_LETTER_SOURCE}Subscription"
+
+_PASSING: Final = (
+    api.Aborted,
+    api.DeadlineExceeded,
+    api.InternalServerError,
+    api.ServiceUnavailable,
+    api.TooManyRequests,
+    api.Unknown,
+    google.auth.exceptions.TransportError,
+)
+
+T = TypeVar("T")
+
+
+class PubSubBroker(Broker):
+    """Queues on Pub/Sub.
+
+    Args:
+        url: `pubsub://PROJECT/PREFIX`.
+        tiers: names, smallest first.
+        lease_s: how long a lease lasts, whatever the subscription says; 1 to 600.
+        monitoring: client of Cloud Monitoring; None makes one when it is needed.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        tiers: Sequence[str],
+        lease_s: float,
+        monitoring: Any = None,  # noqa: ANN401 - Google publishes no types
+    ) -> None:
+        super().__init__(tiers, lease_s)
+        self.names = PubSubNames.parse(url)
+        self.url = self.names.url
+        try:
+            self._publisher: Any = PublisherClient()
+            self._subscriber: Any = SubscriberClient()
+        except google.auth.exceptions.DefaultCredentialsError as error:
+            raise _no_credentials() from error
+        self._metrics = _Metrics(self.names, monitoring)
+
+    def publish(self, tier: str, messages: Sequence[ShardMessage]) -> None:
+        """Add messages, some hundred per request."""
+        self.check_tier(tier)
+        topic = self.names.topic(tier)
+        for first in range(0, len(messages), MOST_PUBLISHED):
+            group = [_encoded(message) for message in messages[first : first + MOST_PUBLISHED]]
+            self._call(partial(self._publish, topic, group))
+
+    def _publish(self, topic: str, group: list[dict[str, Any]]) -> None:
+        self._publisher.publish(topic=topic, messages=group, retry=None, timeout=CALL_S)
+
+    def lease(self, tier: str, wait_s: float = 0.0) -> Delivery | None:
+        """One message, by one pull after the other until `wait_s` has passed."""
+        self.check_tier(tier)
+        end = time.monotonic() + wait_s
+        while True:
+            left = max(0.0, end - time.monotonic())
+            received = self._call(partial(self._pull, tier, min(left, POLL_S)))
+            if received is not None:
+                return self._leased(tier, received)
+            if time.monotonic() >= end:
+                return None
+
+    def extend(self, delivery: Delivery) -> bool:
+        """Let the lease end `lease_s` from now; retried for a third of that at most."""
+        self._modify(delivery, round(self.lease_s), self.lease_s / 3)
+        return True
+
+    def ack(self, delivery: Delivery) -> bool:
+        """The message is done with."""
+        name = self.names.subscription(delivery.tier)
+        self._call(
+            lambda: self._subscriber.acknowledge(
+                subscription=name, ack_ids=[delivery.token], retry=None, timeout=CALL_S
+            )
+        )
+        return True
+
+    def nack(self, delivery: Delivery) -> bool:
+        """Give the message back at once."""
+        self._modify(delivery, 0)
+        return True
+
+    def backlog(self, tier: str) -> Backlog:
+        """What Cloud Monitoring knows, some minutes old; unknown where it cannot be asked."""
+        self.check_tier(tier)
+        return self._metrics.backlog(tier)
+
+    def seek(self, tier: str, to: datetime) -> None:
+        """Move the tier's subscription to a time."""
+        self.check_tier(tier)
+        request = {"subscription": self.names.subscription(tier), "time": to}
+        self._call(lambda: self._subscriber.seek(request=request, retry=None, timeout=CALL_S))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._publisher.transport.close()
+        self._subscriber.transport.close()
+        self._metrics.close()
+
+    def _pull(self, tier: str, wait_s: float) -> Any:  # noqa: ANN401 - untyped
+        try:
+            answer = self._subscriber.pull(
+                subscription=self.names.subscription(tier),
+                max_messages=1,
+                retry=None,
+                timeout=wait_s + MARGIN_S,
+            )
+        except api.DeadlineExceeded:
+            return None
+        return answer.received_messages[0] if answer.received_messages else None
+
+    def _leased(self, tier: str, received: Any) -> Delivery | None:  # noqa: ANN401 - untyped
+        """The delivery, its lease made `lease_s` long; None if that failed: it comes back."""
+        delivery = Delivery(
+            tier=tier,
+            data=received.message.data,
+            attributes=self._plain(received.message.attributes),
+            attempt=max(1, received.delivery_attempt),  # 0 without a dead-letter policy
+            token=received.ack_id,
+            received_s=time.monotonic(),
+        )
+        try:
+            self.extend(delivery)
+        except UnreachableError:
+            return None
+        return delivery
+
+    def _plain(self, attributes: Mapping[str, str]) -> dict[str, str]:
+        """Attributes that name a tier, not its subscription."""
+        found = dict(attributes)
+        tier = self.names.tier_of_subscription(found.get(_SOURCE, ""))
+        return found | ({_SOURCE: tier} if tier else {})
+
+    def _modify(self, delivery: Delivery, seconds: int, limit_s: float | None = None) -> None:
+        request = {
+            "subscription": self.names.subscription(delivery.tier),
+            "ack_ids": [delivery.token],
+            "ack_deadline_seconds": seconds,
+        }
+        timeout = min(CALL_S, limit_s or CALL_S)
+        self._call(
+            lambda: self._subscriber.modify_ack_deadline(
+                request=request, retry=None, timeout=timeout
+            ),
+            limit_s,
+        )
+
+    def _call(self, request: Callable[[], T], limit_s: float | None = None) -> T:
+        """Ask until answered, refused for good, or as long as storage trouble is borne too."""
+        attempts = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(_PASSING),
+            wait=tenacity.wait_random_exponential(multiplier=0.2, max=5),
+            stop=tenacity.stop_before_delay(
+                settings.storage_retry_s() if limit_s is None else limit_s
+            ),
+            before_sleep=_tell,
+            reraise=True,
+        )
+        try:
+            return attempts(request)
+        except (api.GoogleAPICallError, google.auth.exceptions.GoogleAuthError) as error:
+            raise _ours(error, self.url) from error
+
+
+class _Metrics:
+    """Backlogs from Cloud Monitoring, asked for all tiers at once and not too often."""
+
+    def __init__(self, names: PubSubNames, client: Any) -> None:  # noqa: ANN401 - untyped
+        self._names = names
+        self._client = client
+        self._lock = threading.Lock()
+        self._known: dict[str, Backlog] = {}
+        self._asked_s = -METRIC_AGE_S
+
+    def backlog(self, tier: str) -> Backlog:
+        """An absent series means unknown, never zero."""
+        with self._lock:
+            if time.monotonic() - self._asked_s >= METRIC_AGE_S:
+                self._known = self._ask()
+                self._asked_s = time.monotonic()
+            return self._known.get(tier, Backlog())
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        if self._client is not None:
+            self._client.transport.close()
+
+    def _ask(self) -> dict[str, Backlog]:
+        try:
+            if self._client is None:
+                if settings.get(settings.PUBSUB_EMULATOR_HOST):
+                    return {}  # the emulator has no metrics
+                from google.cloud import monitoring_v3  # noqa: PLC0415 - workers never ask
+
+                self._client = monitoring_v3.MetricServiceClient()
+            waiting, ages = self._newest(_UNDELIVERED), self._newest(_OLDEST)
+        except (api.GoogleAPICallError, google.auth.exceptions.GoogleAuthError) as error:
+            log.get().debug(log.BACKLOG_UNKNOWN, reason=str(error))
+            return {}
+        return {tier: Backlog(count, None, ages.get(tier)) for tier, count in waiting.items()}
+
+    def _newest(self, metric: str) -> dict[str, int]:
+        """The newest value of each of our subscriptions, by tier."""
+        now = datetime.now(UTC)
+        series = self._client.list_time_series(
+            request={
+                "name": f"projects/{self._names.project}",
+                "filter": f'metric.type = "{metric}" AND resource.labels.subscription_id'
+                f' = starts_with("{self._names.prefix}-")',
+                "interval": {"start_time": now - METRIC_SPAN, "end_time": now},
+            },
+            timeout=CALL_S,
+        )
+        return dict(self._values(series))
+
+    def _values(self, series: Any) -> Iterator[tuple[str, int]]:  # noqa: ANN401 - untyped
+        for one in series:
+            tier = self._names.tier_of_subscription(one.resource.labels["subscription_id"])
+            if tier is not None and one.points:
+                newest = max(one.points, key=lambda point: point.interval.end_time)
+                yield tier, newest.value.int64_value
+
+
+def _encoded(message: ShardMessage) -> dict[str, Any]:
+    return {"data": message.encode(), "attributes": message.attributes()}
+
+
+def _ours(error: Exception, url: str) -> ShardliftError:
+    """The error that tells our caller what may be done."""
+    if isinstance(error, google.auth.exceptions.DefaultCredentialsError):
+        return _no_credentials()
+    if isinstance(error, api.NotFound):
+        return UnreachableError(
+            f"{url} has no such topic or subscription",
+            hint=f"make them: `python -m infra up --queue {url}`",
+        )
+    if isinstance(error, api.Forbidden | api.Unauthorized):
+        return UsageError(
+            f"{url}: no permission ({_said(error)})",
+            hint="grant roles/pubsub.editor to the account that runs this",
+        )
+    if isinstance(error, api.ClientError) and not isinstance(error, _PASSING):
+        return UsageError(f"{url}: Pub/Sub refuses the request: {_said(error)}")
+    return UnreachableError(
+        f"{url} cannot be reached ({type(error).__name__})",
+        hint="check the network, or PUBSUB_EMULATOR_HOST; then run the same command again",
+    )
+
+
+def _said(error: Exception) -> str:
+    return str(getattr(error, "message", "") or error).splitlines()[0]
+
+
+def _no_credentials() -> UsageError:
+    return UsageError(
+        "no Google Cloud credentials found", hint="gcloud auth application-default login"
+    )
+
+
+def _tell(state: tenacity.RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    log.get().warning(log.BROKER_RETRIED, attempt=state.attempt_number, error=type(error).__name__)

@@ -1,0 +1,147 @@
+"""Google's Pub/Sub emulator, started from the gcloud SDK's jar; and queues on it.
+
+Missing, it makes tests skip at home and fail in CI (`CI=true`).
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from google.api_core import exceptions
+from google.pubsub_v1 import PublisherClient, SubscriberClient
+
+from delivery.broker.base import DEAD, MAX_DELIVERIES
+from delivery.broker.names import PubSubNames
+
+PROJECT = "shardlift-tests"
+HOST_VARIABLE = "PUBSUB_EMULATOR_HOST"
+START_S = 60.0  # on a busy machine; about one second otherwise
+
+
+def emulator_jar() -> Path | None:
+    """The emulator in the SDK that `gcloud` belongs to, or None."""
+    gcloud = shutil.which("gcloud")
+    if gcloud is None or shutil.which("java") is None:
+        return None
+    sdk = Path(gcloud).resolve().parents[1]
+    return next(sdk.glob("platform/pubsub-emulator/lib/cloud-pubsub-emulator-*-all.jar"), None)
+
+
+@contextmanager
+def running_emulator(log: Path, port: int | None = None) -> Iterator[str]:
+    """An emulator of our own as `host:port`; it forgets everything when it ends."""
+    jar = emulator_jar()
+    if jar is None:
+        why = "needs java and the gcloud SDK's pubsub-emulator"
+        if os.environ.get("CI") == "true":
+            pytest.fail(why)
+        pytest.skip(why)
+    port = port or _free_port()
+    command = ["java", "-Xmx128m", "-XX:+UseSerialGC", "-jar", str(jar)]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*command, "--host=127.0.0.1", f"--port={port}"],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        _wait_until_ready(process, port, log)
+        yield f"127.0.0.1:{port}"
+    finally:
+        _stop(process)
+
+
+@pytest.fixture(scope="session")
+def pubsub_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """`host:port` of an emulator that lives as long as the test session; clients find it."""
+    with running_emulator(tmp_path_factory.mktemp("emulator") / "emulator.log") as host:
+        before = os.environ.get(HOST_VARIABLE)
+        os.environ[HOST_VARIABLE] = host
+        yield host
+        if before is None:
+            del os.environ[HOST_VARIABLE]
+        else:
+            os.environ[HOST_VARIABLE] = before
+
+
+def new_queue_url() -> str:
+    """A queue that no other test uses."""
+    return f"pubsub://{PROJECT}/t{uuid.uuid4().hex[:8]}"
+
+
+def make_topology(url: str, tiers: Sequence[str], lease_s: int = 10) -> None:
+    """Topics and subscriptions with their dead-letter chain, as `python -m infra up` makes them."""
+    names = PubSubNames.parse(url)
+    publisher, subscriber = PublisherClient(), SubscriberClient()
+    for tier, after in zip((DEAD, *reversed(tiers)), (None, DEAD, *reversed(tiers)), strict=False):
+        subscription = {
+            "name": names.subscription(tier),
+            "topic": names.topic(tier),
+            "ack_deadline_seconds": max(10, lease_s),
+            "retain_acked_messages": True,
+        }
+        if after is not None:
+            subscription["dead_letter_policy"] = {
+                "dead_letter_topic": names.topic(after),
+                "max_delivery_attempts": MAX_DELIVERIES,
+            }
+        publisher.create_topic(request={"name": names.topic(tier)})
+        subscriber.create_subscription(request=subscription)
+    publisher.transport.close()
+    subscriber.transport.close()
+
+
+def remove_topology(url: str, tiers: Sequence[str]) -> None:
+    """Remove them again."""
+    names = PubSubNames.parse(url)
+    publisher, subscriber = PublisherClient(), SubscriberClient()
+    for tier in (*tiers, DEAD):
+        try:
+            subscriber.delete_subscription(subscription=names.subscription(tier))
+            publisher.delete_topic(topic=names.topic(tier))
+        except exceptions.NotFound:
+            continue
+    publisher.transport.close()
+    subscriber.transport.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    """Until it answers; on a busy port it hangs with a word in its log, so watch that too."""
+    end = time.monotonic() + START_S
+    while time.monotonic() < end:
+        said = log.read_text(errors="replace")
+        if process.poll() is not None or "BindException" in said:
+            break
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=1):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.05)
+    pytest.fail(f"the Pub/Sub emulator did not start: {log.read_text(errors='replace')[-500:]}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
