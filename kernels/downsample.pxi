@@ -911,7 +911,7 @@ cdef int raise_vote_fault(Fault* fault, int64_t slot) except -1:
 
 # ---------------------------------------------------------------- voxels
 
-cdef label_t vote_of(const label_t* window, int n, bint nonzero) noexcept nogil:
+cdef inline label_t vote_of(const label_t* window, const int n, bint nonzero) noexcept nogil:
     """The winner of n voxels, n up to 8."""
     cdef label_t best = 0
     cdef int i, j, count, most = 0
@@ -927,36 +927,47 @@ cdef label_t vote_of(const label_t* window, int n, bint nonzero) noexcept nogil:
     return best
 
 
+cdef inline void vote_span(
+    const label_t** rows, const int n, const int halved_x, size_t count, bint nonzero, label_t* out
+) noexcept nogil:
+    """Windows side by side: of each of n rows one voxel, or two where x is halved."""
+    cdef label_t window[8]
+    cdef label_t first, differ
+    cdef size_t x
+    cdef int i
+    for x in range(count):
+        first = rows[0][x << halved_x]
+        differ = 0
+        for i in range(n):
+            window[i] = rows[i][x << halved_x]
+            window[i + n * halved_x] = rows[i][(x << halved_x) + halved_x]
+            differ |= (window[i] ^ first) | (window[i + n * halved_x] ^ first)
+        out[x] = first if differ == 0 else vote_of(window, n << halved_x, nonzero)
+
+
 cdef void vote_row(
     const label_t[:, :, ::1] voxels, size_t z, size_t y, const int* halved, bint nonzero, label_t[:, :, ::1] out
 ) noexcept nogil:
-    """One row of votes. Beyond the upper edge the last voxel stands twice, which changes no vote."""
+    """One row of votes; a row or voxel beyond the upper edge is left out of its window."""
     cdef const label_t* rows[4]
-    cdef label_t window[8]
-    cdef size_t x, first, second, last = voxels.shape[2] - 1
-    cdef int i, n = 0, size = 0
-    cdef label_t differ
+    cdef size_t whole = voxels.shape[2] >> halved[0]
+    cdef size_t row_z, row_y
+    cdef int i, n = 0
     for i in range(4):
-        if i & 1 <= halved[1] and i >> 1 <= halved[2]:
-            rows[n] = &voxels[
-                min((z << halved[2]) + (i >> 1), <size_t>voxels.shape[0] - 1),
-                min((y << halved[1]) + (i & 1), <size_t>voxels.shape[1] - 1), 0]
-            n += 1
-    size = n << halved[0]
-    for x in range(<size_t>out.shape[2]):
-        first = x << halved[0]
-        second = min(first + halved[0], last)
-        differ = 0
-        for i in range(n):
-            differ |= (rows[i][first] ^ rows[0][first]) | (rows[i][second] ^ rows[0][first])
-        if differ == 0:
-            out[z, y, x] = rows[0][first]
+        row_z = (z << halved[2]) + (i >> 1)
+        row_y = (y << halved[1]) + (i & 1)
+        if i & 1 > halved[1] or i >> 1 > halved[2] or row_z >= voxels.shape[0] or row_y >= voxels.shape[1]:
             continue
+        rows[n] = &voxels[row_z, row_y, 0]
+        n += 1
+    if n == 4 and halved[0]:     # constants, so that the compiler unrolls the usual case
+        vote_span(rows, 4, 1, whole, nonzero, &out[z, y, 0])
+    else:
+        vote_span(rows, n, halved[0], whole, nonzero, &out[z, y, 0])
+    if whole < <size_t>out.shape[2]:
         for i in range(n):
-            window[i] = rows[i][first]
-            if halved[0]:
-                window[n + i] = rows[i][second]
-        out[z, y, x] = vote_of(window, size, nonzero)
+            rows[i] += whole << halved[0]
+        vote_span(rows, n, 0, 1, nonzero, &out[z, y, whole])
 
 
 def downsample_voxels(const label_t[:, :, ::1] voxels not None, factors, bint nonzero=False):
