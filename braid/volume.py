@@ -235,8 +235,8 @@ def _differences(name: str, theirs: object, ours: object) -> list[str]:
 
 
 def _scale(index: int, raw: RawScale, info: RawInfo, where: str) -> ScaleSpec:
+    _check_key(raw.key, f"{where}: scale {index}")
     at = f"{where}: scale {index} ({raw.key})"
-    _check_key(raw.key, at)
     if raw.voxel_offset != (0, 0, 0):
         raise SpecError(
             f"{at}: voxel_offset {list(raw.voxel_offset)} is not supported: DVID's chunks count "
