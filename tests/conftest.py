@@ -19,6 +19,19 @@ def shared() -> Path:
     return SHARED
 
 
+# -- queues: Google's emulator, one per test process
+
+
+@pytest.fixture(scope="session")
+def pubsub_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """`host:port` of an emulator that clients find by themselves; see `tests.emulator`."""
+    from tests.emulator import environment_of, running_emulator  # noqa: PLC0415 - Google's client
+
+    log = tmp_path_factory.mktemp("emulator") / "emulator.log"
+    with running_emulator(log) as host, environment_of(host):
+        yield host
+
+
 # -- storage: a GCS of our own, one per test process, a fresh bucket per test
 
 

@@ -62,13 +62,14 @@ def running_emulator(log: Path, port: int | None = None) -> Iterator[str]:
         _stop(process)
 
 
-@pytest.fixture(scope="session")
-def pubsub_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """`host:port` of an emulator that lives as long as the test session; clients find it."""
-    with running_emulator(tmp_path_factory.mktemp("emulator") / "emulator.log") as host:
-        before = os.environ.get(HOST_VARIABLE)
-        os.environ[HOST_VARIABLE] = host
-        yield host
+@contextmanager
+def environment_of(host: str) -> Iterator[None]:
+    """Clients made meanwhile, here and in processes started here, talk to this emulator."""
+    before = os.environ.get(HOST_VARIABLE)
+    os.environ[HOST_VARIABLE] = host
+    try:
+        yield
+    finally:
         if before is None:
             del os.environ[HOST_VARIABLE]
         else:
