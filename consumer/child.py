@@ -116,7 +116,11 @@ class WorkProcess:
         self.start()
         live = self._live
         assert live is not None  # noqa: S101 - `start` made it
-        result = live.do(task, watch)
+        try:
+            result = live.do(task, watch)
+        except BaseException:  # the worker's own trouble: nobody would answer the process
+            self.stop()
+            raise
         if live.must_go:
             self.stop()
         return result

@@ -69,7 +69,8 @@ class Done(_Line):
     event: Literal["done"] = "done"
     outcome: Outcome
     peak_bytes: int | None  # of this shard; None where the kernel does not reset its count
-    seconds: float
+    seconds: float  # wall time
+    cpu_s: float  # of all threads
 
 
 class Failed(_Line):

@@ -122,13 +122,18 @@ class Work:
     def do(self) -> Done | Failed:
         """The work, and what came of it."""
         measured = probe.reset_peak()
-        began = time.monotonic()
+        began, began_cpu = time.monotonic(), time.process_time()
         try:
             with _ballast():
                 outcome = work_on(self._task, self)
         except Exception as error:  # noqa: BLE001 - whatever it was, the worker has to be told
             return Failed(kind=kind_of(error), reason=reason_of(error), peak_bytes=_peak(measured))
-        return Done(outcome=outcome, peak_bytes=_peak(measured), seconds=time.monotonic() - began)
+        return Done(
+            outcome=outcome,
+            peak_bytes=_peak(measured),
+            seconds=time.monotonic() - began,
+            cpu_s=time.process_time() - began_cpu,
+        )
 
     def progress(self, chunks: int) -> None:
         """Tell the worker how many chunks are done, a few times a second at most."""

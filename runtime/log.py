@@ -45,6 +45,7 @@ WORKER_WAITS: Final = "worker_waits"
 WORKER_STOPPED: Final = "worker_stopped"
 WORK_PROCESS_STARTED: Final = "work_process_started"
 WORK_PROCESS_ENDED: Final = "work_process_ended"
+WORKER_DIED: Final = "worker_died"
 FLEET_STARTED: Final = "fleet_started"
 FLEET_STOPPED: Final = "fleet_stopped"
 

@@ -19,7 +19,7 @@ MIB = 1 << 20
 TASK = ConvertTask(
     run="/run", key="s0/0", volume={}, scale=0, shard=0, dest="/dest", source="/src", sources=()
 )
-DONE = '{"event":"done","outcome":{"chunks":3},"peak_bytes":null,"seconds":1.0}'
+DONE = '{"event":"done","outcome":{"chunks":3},"peak_bytes":null,"seconds":1.0,"cpu_s":1.0}'
 
 
 def nothing() -> None:

@@ -1,0 +1,207 @@
+"""Workers for every tier within one machine's budget, moved to where shards wait."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from consumer.answers import Post
+from consumer.ending import Ending
+from consumer.hand import Hand
+from consumer.machine import served_tiers
+from consumer.shift import MOST_TROUBLES
+from consumer.stop import StopFlags
+from consumer.worker import Worker
+from delivery.broker.base import Broker
+from memmodel.capacity import Budget, allocate
+from memmodel.tiers import Tier
+from runtime import log
+from runtime.errors import (
+    EXIT_DONE,
+    EXIT_FINDINGS,
+    EXIT_INTERRUPTED,
+    EXIT_UNREACHABLE,
+    EXIT_USAGE,
+    ShardliftError,
+    UnreachableError,
+)
+
+TICK_S: Final = 0.25
+GRACE_S: Final = 8.0  # for workers to hand back; Cloud Run gives ten seconds in all
+EMPTY_S: Final = 20.0  # how long a queue that tells no numbers counts as empty
+MOST_DEATHS: Final = 20  # of workers, without any shard begun in between
+
+_log = log.get()
+
+
+class WorkersFailed(ShardliftError):  # noqa: N818 - what is said at the end
+    """Workers gave up, or die as soon as they start; ends the fleet as it ended them."""
+
+    def __init__(self, message: str, hint: str, exit_code: int) -> None:
+        super().__init__(message, hint)
+        self.exit_code = exit_code  # type: ignore[misc]  # here it is the worker's
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """What every worker of a fleet is started with.
+
+    Attributes:
+        budget: of this machine.
+        tiers: of all known runs.
+        options: for `consumer work`.
+        state: URL of the state root, where known.
+    """
+
+    budget: Budget
+    tiers: tuple[Tier, ...]
+    options: tuple[str, ...]
+    state: str | None = None
+
+
+class Fleet:
+    """Starts, moves, replaces and stops workers.
+
+    Args:
+        broker: the queues.
+        crew: what workers are started with.
+        flags: whether to stop.
+        met: told each run that a worker met.
+    """
+
+    def __init__(
+        self, broker: Broker, crew: Crew, flags: StopFlags, met: Callable[[str], None]
+    ) -> None:
+        self._broker = broker
+        self._crew = crew
+        self._flags = flags
+        self._met = met
+        self._hands: list[Hand] = []
+        self._empty_s: dict[str, float] = {}  # tiers found empty by a worker, and when
+        self._deaths = 0
+        self._troubles = 0
+        self._tiers = crew.tiers
+        if broker.one_machine:
+            self._tiers = served_tiers(crew.tiers, crew.budget.memory_bytes)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a worker has a shard, or was just started and may get one."""
+        return any(hand.state != "idle" for hand in self._hands)
+
+    def run(self, ending: Ending, *, until_drained: bool) -> None:
+        """Work until told to stop, or until all is drained.
+
+        Raises:
+            UsageError, UnreachableError: what workers gave up over.
+        """
+        try:
+            while not self._flags.wanted:
+                if self._patiently(ending) and until_drained:
+                    break
+                self._flags.at_once.wait(TICK_S)
+        finally:
+            self._stop_all()
+
+    def _patiently(self, ending: Ending) -> bool:
+        """One look at everything; whether all is over. A queue may be out of reach for a while."""
+        try:
+            self._tick()
+            over = ending.look()
+        except UnreachableError as error:
+            self._troubles += 1
+            if self._troubles >= MOST_TROUBLES:
+                raise
+            _log.warning(log.WORKER_WAITS, reason=str(error))
+            self._flags.at_once.wait(2**self._troubles)
+            return False
+        self._troubles = 0
+        return over
+
+    def _tick(self) -> None:
+        self._bury_what_is_beyond_us()
+        self._reap()
+        backlog = {tier.name: self._backlog(tier.name) for tier in self._tiers}
+        wanted = allocate(backlog, self._tiers, self._crew.budget).workers
+        self._move(wanted)
+
+    def _reap(self) -> None:
+        """Forget workers that ended; those that gave up end the fleet with their exit code."""
+        for hand in [hand for hand in self._hands if hand.exit_code is not None]:
+            self._hands.remove(hand)
+            code = hand.exit_code
+            if code in {EXIT_USAGE, EXIT_UNREACHABLE}:
+                said = f"a worker of tier {hand.tier.name} gave up"
+                raise WorkersFailed(said, "its last lines say why", code)
+            if code not in {EXIT_DONE, EXIT_INTERRUPTED}:
+                self._replace(hand)
+
+    def _replace(self, hand: Hand) -> None:
+        """A worker died: another will start. Where all die at once, something else is wrong."""
+        self._deaths = 0 if hand.state != "new" else self._deaths + 1
+        _log.warning(log.WORKER_DIED, tier=hand.tier.name, pid=hand.pid, code=hand.exit_code)
+        if self._deaths >= MOST_DEATHS:
+            raise WorkersFailed(
+                f"{self._deaths} workers in a row ended as soon as they started",
+                f"try one: python -m consumer work --tier {hand.tier.name}",
+                EXIT_FINDINGS,
+            )
+
+    def _move(self, wanted: Mapping[str, int]) -> None:
+        """Retire where there are too many while others wait; start where there are too few."""
+        needy = [tier for tier in self._tiers if len(self._of(tier)) < wanted[tier.name]]
+        for tier in self._tiers if needy else ():
+            hands = sorted(self._of(tier), key=lambda hand: hand.state == "busy")
+            for hand in hands[: max(0, len(hands) - wanted[tier.name])]:
+                hand.retire()
+        for tier in sorted(needy, key=lambda tier: -tier.limit_bytes):
+            while len(self._of(tier)) < wanted[tier.name] and self._room_for(tier):
+                self._hands.append(Hand(tier, self._crew.options, self._met))
+
+    def _of(self, tier: Tier) -> list[Hand]:
+        return [hand for hand in self._hands if hand.tier == tier and not hand.retiring]
+
+    def _room_for(self, tier: Tier) -> bool:
+        used_bytes = sum(hand.tier.limit_bytes for hand in self._hands)
+        budget = self._crew.budget
+        return (
+            len(self._hands) < budget.cpus and used_bytes + tier.limit_bytes <= budget.memory_bytes
+        )
+
+    def _backlog(self, tier: str) -> int | None:
+        """Shards waiting or in work; where the queue does not tell, what our workers find."""
+        backlog = self._broker.backlog(tier)
+        if backlog.waiting is not None:
+            return backlog.waiting + (backlog.leased or 0)
+        hands = [hand for hand in self._hands if hand.tier.name == tier and not hand.retiring]
+        if hands and all(hand.state == "idle" for hand in hands):
+            self._empty_s[tier] = time.monotonic()
+        if time.monotonic() - self._empty_s.get(tier, -EMPTY_S) < EMPTY_S:
+            return 0
+        return len(hands) + 1 if hands and all(hand.state == "busy" for hand in hands) else None
+
+    def _bury_what_is_beyond_us(self) -> None:
+        """Where this machine is all there is, what needs more would wait for ever."""
+        if not self._broker.one_machine:
+            return
+        served = {tier.name for tier in self._tiers}
+        for tier in self._crew.tiers:
+            if tier.name not in served and self._broker.backlog(tier.name).waiting:
+                self._bury(tier)
+
+    def _bury(self, tier: Tier) -> None:
+        memory_bytes = self._crew.budget.memory_bytes
+        post = Post(tier, None, machine_bytes=memory_bytes, state=self._crew.state)
+        worker = Worker(self._broker, post, self._flags)
+        while (delivery := self._broker.lease(tier.name)) is not None:
+            worker.handle(delivery)
+
+    def _stop_all(self) -> None:
+        for hand in self._hands:
+            hand.stop()
+        until_s = time.monotonic() + GRACE_S
+        for hand in self._hands:
+            if not hand.wait(max(0.0, until_s - time.monotonic())):
+                hand.kill()
+                hand.wait(GRACE_S)
+        self._hands.clear()
