@@ -1,6 +1,7 @@
 """One DVID block and its label mapping, as the batch kernels take them."""
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -110,13 +111,13 @@ def transcode(block: bytes, mapped: Mapping | None) -> bytes:
 
 
 def _labels(labels: LabelsLike, name: str) -> Labels:
-    # Through int, as numpy takes a list with both small and huge integers for floats.
-    array = labels if isinstance(labels, np.ndarray) else [int(label) for label in labels]
-    if isinstance(array, np.ndarray) and array.size and not _unsigned(array):
-        raise DecompressionError(f"{name} are no uint64 labels: found {array.dtype}")
+    if isinstance(labels, np.ndarray):
+        if labels.size and not _unsigned(labels):
+            raise DecompressionError(f"{name} are no uint64 labels: found {labels.dtype}")
+        return np.ascontiguousarray(labels, dtype=np.uint64).reshape(-1)
     try:
-        return np.ascontiguousarray(array, dtype=np.uint64).reshape(-1)
-    except OverflowError as error:
+        return np.fromiter(map(operator.index, labels), np.uint64, len(labels))
+    except (OverflowError, TypeError) as error:
         raise DecompressionError(f"{name} are no uint64 labels: {error}") from error
 
 
