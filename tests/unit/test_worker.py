@@ -5,7 +5,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +17,12 @@ from consumer.worker import Worker
 from delivery.broker import open_broker
 from delivery.broker.base import DEAD, Broker, Delivery
 from delivery.ledger import receipts
-from delivery.ledger.plan import Plan, PlanRow
-from delivery.ledger.receipts import Receipt
-from delivery.ledger.run import Run, RunInfo
+from delivery.ledger.run import Cancellation, Run
 from delivery.messages import NewerSchema, ShardMessage, decode
 from memmodel.tiers import GIB, MIB, tier_of
 from runtime.errors import UnreachableError, UsageError
+from tests.made_runs import LARGE, SMALL, made_run, write_receipt
 
-SMALL, LARGE = "512mi", "1gi"
 LEASE_S = 30.0
 
 # Answers a task as the file beside the program says, by shard.
@@ -53,45 +50,6 @@ for line in sys.stdin:
         else:
             say(step)
 """
-
-
-def scale(index: int, size: int, bits: tuple[int, int, int]) -> dict[str, Any]:
-    """A scale of a cubic volume."""
-    edge = 8 << index
-    return {
-        "key": f"{edge}x{edge}x{edge}",
-        "size": [size] * 3,
-        "resolution": [edge] * 3,
-        "chunk_sizes": [[64, 64, 64]],
-        "encoding": "compressed_segmentation",
-        "compressed_segmentation_block_size": [8, 8, 8],
-        "voxel_offset": [0, 0, 0],
-        "sharding": {
-            "@type": "neuroglancer_uint64_sharded_v1",
-            "hash": "identity",
-            "preshift_bits": bits[0],
-            "minishard_bits": bits[1],
-            "shard_bits": bits[2],
-            "data_encoding": "gzip",
-            "minishard_index_encoding": "gzip",
-        },
-    }
-
-
-VOLUME = {
-    "@type": "neuroglancer_multiscale_volume",
-    "type": "segmentation",
-    "data_type": "uint64",
-    "num_channels": 1,
-    "scales": [scale(0, 256, (2, 1, 3)), scale(1, 128, (2, 1, 0))],
-}
-ROWS = [
-    *(
-        PlanRow(f"s0/{n}", 0, str(n), n, "convert", tier=SMALL, estimated_bytes=7, sources=("a",))
-        for n in (0, 1)
-    ),
-    PlanRow("s1/0", 1, "0", 0, "downsample", inputs=("s0/0", "s0/1")),
-]
 
 
 def done(**outcome: object) -> dict[str, object]:
@@ -165,33 +123,13 @@ class Bench:
         path = self.folder / "tasks"
         return [json.loads(line) for line in path.open()] if path.exists() else []
 
-    def write_receipt(self, key: str, **fields: object) -> None:
-        """As if somebody had made the shard."""
-        moment = datetime(2026, 1, 1, tzinfo=UTC)
-        known = {"key": key, "kind": "convert", "tier": SMALL, "crc32c": "AAAAAA=="}
-        times = {"started": moment, "finished": moment, "worker": "other", "version": "0"}
-        receipts.write(self.run, Receipt.model_validate(known | times | fields))
-
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
     """A run of two shards and their dependent, nothing published."""
     (tmp_path / "child.py").write_text(PROGRAM)
-    info = RunInfo(
-        run_id="r1",
-        created=datetime.now(UTC),
-        source=str(tmp_path / "source"),
-        dest=str(tmp_path / "dest"),
-        scales=(0,),
-        downres=(1,),
-        tiers=(SMALL, LARGE),
-        queue=f"sqlite:{tmp_path}/queue.db",
-        version="0",
-        fingerprint="f",
-        volume=VOLUME,
-    )
-    run = Run.create(str(tmp_path / "dest.runs"), info, Plan.of(ROWS))
-    with open_broker(info.queue, info.tiers, LEASE_S) as broker:
+    run = made_run(tmp_path)
+    with open_broker(run.info.queue, run.info.tiers, LEASE_S) as broker:
         bench = Bench(tmp_path, broker, run)
         yield bench
         bench.worker.close()
@@ -236,8 +174,8 @@ def test_the_last_input_publishes_the_dependent(bench: Bench) -> None:
 
 def test_a_downsampled_shard_gets_its_inputs_checksums(bench: Bench) -> None:
     """The receipts' checksums travel in the task; an empty input is said to be empty."""
-    bench.write_receipt("s0/0", crc32c="AQAAAA==")
-    bench.write_receipt("s0/1", crc32c=None, empty=True)
+    write_receipt(bench.run, "s0/0", crc32c="AQAAAA==")
+    write_receipt(bench.run, "s0/1", crc32c=None, empty=True)
     bench.script(s1_0=[done(inputs={"s0/0": "AQAAAA==", "s0/1": "empty"})])
     bench.publish("s1/0")
     bench.deliver()
@@ -261,8 +199,8 @@ def test_a_shard_of_zeros_has_a_receipt_and_no_file(bench: Bench) -> None:
 
 def test_delivered_again_after_it_is_done(bench: Bench) -> None:
     """No work; the cascade runs again, since its first one may never have run."""
-    bench.write_receipt("s0/0")
-    bench.write_receipt("s0/1")
+    write_receipt(bench.run, "s0/0")
+    write_receipt(bench.run, "s0/1")
     bench.publish()
     bench.deliver()
     assert bench.tasks() == []
@@ -271,7 +209,7 @@ def test_delivered_again_after_it_is_done(bench: Bench) -> None:
 
 def test_a_higher_redo_is_worked_on_again(bench: Bench) -> None:
     """A receipt of an older asking does not answer a newer one."""
-    bench.write_receipt("s0/0")
+    write_receipt(bench.run, "s0/0")
     bench.run.raise_redo(["s0/0"])
     bench.script(s0_0=[done(crc32c="BBBBBA==")])
     bench.publish(redo=1)
@@ -410,7 +348,7 @@ def test_told_to_stop_it_hands_back_at_once(bench: Bench) -> None:
     assert again.attempt == 1
 
 
-def test_a_lost_lease_publishes_nothing(bench: Bench, tmp_path: Path) -> None:
+def test_a_lost_lease_publishes_nothing(bench: Bench) -> None:
     """The work is stopped, the message left alone: it is another worker's now."""
     bench.script(s0_0=["hang"])
     bench.publish()
@@ -448,7 +386,7 @@ def test_a_run_cancelled_meanwhile_publishes_nothing(bench: Bench) -> None:
 
         looks = 0
 
-        def cancelled(self) -> Any:
+        def cancelled(self) -> Cancellation | None:
             """The second look finds it cancelled."""
             self.looks += 1
             if self.looks == 2:
@@ -464,7 +402,7 @@ def test_a_run_cancelled_meanwhile_publishes_nothing(bench: Bench) -> None:
 
 def test_a_dependent_whose_inputs_are_not_done_is_acked(bench: Bench) -> None:
     """Whoever finishes the last input publishes it."""
-    bench.write_receipt("s0/0")
+    write_receipt(bench.run, "s0/0")
     bench.publish("s1/0")
     bench.deliver()
     assert bench.tasks() == []
@@ -533,7 +471,7 @@ def test_a_heartbeat_tells_what_is_in_work(bench: Bench) -> None:
     class Watching(Run):
         """Waits for the heartbeat before it lets the output appear."""
 
-        def cancelled(self) -> Any:
+        def cancelled(self) -> Cancellation | None:
             """Asked before and after the work."""
             until = time.monotonic() + 5
             while bench.tasks() and not seen and time.monotonic() < until:
