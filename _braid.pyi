@@ -1,5 +1,5 @@
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -8,7 +8,7 @@ import numpy.typing as npt
 Bytes: TypeAlias = bytes | bytearray | memoryview | npt.NDArray[np.uint8]
 Labels: TypeAlias = npt.NDArray[np.uint64]
 Starts: TypeAlias = npt.NDArray[np.int64]
-VoxelLabels = TypeVar("VoxelLabels", npt.NDArray[np.uint64], npt.NDArray[np.uint32])
+VoxelLabels: TypeAlias = npt.NDArray[np.uint64] | npt.NDArray[np.uint32]
 
 class KernelError(ValueError):
     item: int

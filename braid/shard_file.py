@@ -111,6 +111,11 @@ class ShardFile:
         return source_name(self._source)
 
     @property
+    def source(self) -> ByteSource:
+        """Where the bytes come from."""
+        return self._source
+
+    @property
     def crc32c(self) -> str | None:
         """CRC-32C of the whole file as GCS prints it; None until all chunks were iterated over.
 

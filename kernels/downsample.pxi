@@ -792,7 +792,8 @@ cdef int load_axes(xyz, int64_t* to) except -1:
 
 cdef int check_axis(const VotePlan* plan, int axis) except -1:
     cdef int64_t span = plan.coarse_chunk[axis] << plan.halved[axis]
-    cdef int64_t lead = 0 if span % plan.fine_chunk[axis] == 0 else plan.fine_chunk[axis] - 8
+    # The furthest that a cell begins into its first fine chunk.
+    cdef int64_t lead = plan.fine_chunk[axis] - gcd(span, plan.fine_chunk[axis])
     if plan.fine_size[axis] < 1 or plan.fine_size[axis] > (<int64_t>1 << 40):
         raise ValueError(f"fine size: expected 1 to 2^40 voxels, found {plan.fine_size[axis]}")
     if span > 8 * MOST_AXIS_BLOCKS or plan.fine_chunk[axis] > 8 * MOST_AXIS_BLOCKS:
@@ -890,7 +891,7 @@ def downsample_cells(
             failed = scratch_make(s, <uint32_t>n_blocks, plan.label_words, &fault)
             failed = failed or vote_batch(s, fines, held.views, coords, &start[0], &labels[0], &plan, &fault)
         if failed:
-            raise_vote_fault(&fault, s.slot)
+            raise_vote_fault(&fault, &plan, coords, s.slot)
         data = np.frombuffer((<char*>s.out)[:start[k]] if k else b"", np.uint8)
         return Transcoded(data, np.asarray(start), np.asarray(labels)[:k])
     finally:
@@ -900,13 +901,24 @@ def downsample_cells(
         free(fines)
 
 
-cdef int raise_vote_fault(Fault* fault, int64_t slot) except -1:
+cdef int raise_vote_fault(
+    Fault* fault, const VotePlan* plan, const int64_t[:, ::1] coords, int64_t slot
+) except -1:
+    """Name the fine chunk, by its grid coordinate, before the fault."""
+    cdef int axis
+    if fault.code == FAULT_MEMORY:
+        raise_fault(fault)
     if fault.code == FAULT_CELL:
-        raise ValueError(f"cell {fault.found} of the batch lies outside the volume")
+        raise ValueError(f"cell {fault.item} of the batch lies outside the volume")
+    chunk = []
+    for axis in range(3):
+        span = plan.coarse_chunk[axis] << plan.halved[axis]
+        chunk.append(coords[fault.item, axis] * span // plan.fine_chunk[axis] + slot % plan.slots[axis])
+        slot //= plan.slots[axis]
     try:
         raise_fault(fault)
     except KernelError as error:
-        raise KernelError(f"chunk {slot} of the cell: {error}", error.item) from None
+        raise KernelError(f"chunk {tuple(chunk)}: {error}", error.item) from None
 
 
 # ---------------------------------------------------------------- voxels

@@ -66,7 +66,7 @@ class Coefficients:
             raise UsageError(f"unknown memory coefficients: {', '.join(unknown)}")
         if any(not math.isfinite(value) or value < 0 for value in values.values()):
             raise UsageError("memory coefficients must be finite and not negative")
-        return cls(**{**asdict(cls()), **values})  # type: ignore[arg-type]  # names checked above
+        return cls(**{**asdict(cls()), **values})
 
 
 DEFAULT = Coefficients()

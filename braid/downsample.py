@@ -1,0 +1,199 @@
+"""A shard's worth of coarse chunks from the stored chunks of the scale before.
+
+Cells stream through in batches bounded by what they hold, so memory does not grow with the shard.
+Scales with compressed_segmentation blocks of 8x8x8 go through the block kernel; all others are
+decoded, voted on as voxels and encoded, one cell at a time. Both give the same bytes.
+"""
+
+import math
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import deflate
+import numpy as np
+
+import _braid
+from braid import morton
+from braid.cells import Cell, CellShape, Inputs, iter_cells
+from braid.exceptions import DecompressionError
+from braid.volume import ScaleSpec
+from braid.votes import BlockVoter, Chunk, Voted, Voter, VoxelVoter, takes_blocks
+
+__all__ = ["BATCH_BYTES", "BATCH_CELLS", "Downsampler", "Rule", "Tally"]
+
+BATCH_BYTES = 16 << 20  # decompressed fine chunks in one batch; a larger cell is a batch of its own
+BATCH_CELLS = 256
+_ISIZE_BYTES = 4  # a gzip member ends with the size of what it holds
+
+Payloads = list[tuple[int, bytes]]
+
+
+class Rule(StrEnum):
+    """Who votes in a window; ties go to the smallest label in both."""
+
+    MODE = "mode"  # every voxel, zeros too: TensorStore's
+    NONZERO_MODE = "nonzero-mode"  # zeros never vote; 0 only if all are: DVID's
+
+
+@dataclass
+class Tally:
+    """What has been done so far; times are summed over threads."""
+
+    chunks_in: int = 0
+    chunks: int = 0
+    labels: int = 0  # distinct ones, summed over the coarse chunks
+    bytes_in: int = 0  # payloads as stored
+    read_s: float = 0.0
+    gunzip_s: float = 0.0
+    vote_s: float = 0.0
+    gzip_s: float = 0.0
+
+    def add(self, other: "Tally") -> None:
+        """Take in another tally."""
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
+
+
+@contextmanager
+def _clock(tally: Tally, name: str) -> Iterator[None]:
+    """Add the time spent inside to one of the tally's times."""
+    began = time.perf_counter()
+    yield
+    setattr(tally, name, getattr(tally, name) + time.perf_counter() - began)
+
+
+@dataclass
+class Downsampler:
+    """Makes shards of one scale from the scale before.
+
+    Attributes:
+        fine: the scale before.
+        coarse: the scale to make.
+        rule: who votes.
+        gzip_level: libdeflate's, 1 to 12 (0 stores).
+        threads: batches worked on at the same time; the result does not depend on it.
+        by_voxels: take the voxel path even where the block kernel would serve.
+        tally: counts and times of all that was consumed.
+    """
+
+    fine: ScaleSpec
+    coarse: ScaleSpec
+    rule: Rule = Rule.MODE
+    gzip_level: int = 6
+    threads: int = 1
+    by_voxels: bool = False
+    tally: Tally = field(default_factory=Tally)
+
+    def __post_init__(self) -> None:
+        self._shape = CellShape.of(self.fine, self.coarse)
+        blocks = takes_blocks(self._shape) and not self.by_voxels
+        make: type[BlockVoter | VoxelVoter] = BlockVoter if blocks else VoxelVoter
+        self._voter: Voter = make(self._shape, nonzero=self.rule is Rule.NONZERO_MODE)
+
+    @property
+    def uses_blocks(self) -> bool:
+        """Whether the block kernel does the work."""
+        return isinstance(self._voter, BlockVoter)
+
+    def payloads(self, shard: int, source: Inputs) -> Iterator[tuple[int, bytes]]:
+        """Chunks of a coarse shard as (id, payload) by ascending id; chunks of zeros are left out.
+
+        Args:
+            shard: of the coarse scale.
+            source: opens the fine shards.
+
+        Raises:
+            InvalidShardFormatError: an input file breaks its format.
+            DecompressionError: a chunk of one does.
+            SpecError: the one scale cannot be made from the other.
+        """
+        batches = self._batches(iter_cells(self._shape, shard, source))
+        running: deque[Future[tuple[Payloads, Tally]]] = deque()
+        pool = ThreadPoolExecutor(self.threads, thread_name_prefix="vote")
+        try:
+            for batch in batches:
+                running.append(pool.submit(self._work, batch))
+                if len(running) > self.threads:
+                    yield from self._finish(running.popleft())
+            while running:
+                yield from self._finish(running.popleft())
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _finish(self, future: "Future[tuple[Payloads, Tally]]") -> Iterator[tuple[int, bytes]]:
+        payloads, tally = future.result()
+        self.tally.add(tally)
+        yield from payloads
+
+    def _batches(self, cells: Iterator[Cell]) -> Iterator[list[Cell]]:
+        batch: list[Cell] = []
+        held = 0
+        for cell in self._timed(cells):
+            size = sum(self._decoded_bytes(m.payload) for m in cell.members)
+            if batch and (held + size > BATCH_BYTES or len(batch) == BATCH_CELLS):
+                yield batch
+                batch, held = [], 0
+            batch.append(cell)
+            held += size
+        if batch:
+            yield batch
+
+    def _timed(self, cells: Iterator[Cell]) -> Iterator[Cell]:
+        began = time.perf_counter()
+        for cell in cells:
+            self.tally.read_s += time.perf_counter() - began
+            yield cell
+            began = time.perf_counter()
+        self.tally.read_s += time.perf_counter() - began
+
+    def _decoded_bytes(self, payload: bytes) -> int:
+        """What a payload says it will be; the file checks it when it is decoded."""
+        if self.fine.sharding.data_encoding == "raw":
+            return len(payload)
+        return int.from_bytes(payload[-_ISIZE_BYTES:], "little")
+
+    def _work(self, batch: Sequence[Cell]) -> tuple[Payloads, Tally]:
+        tally = Tally(chunks_in=sum(len(cell.members) for cell in batch))
+        tally.bytes_in = sum(len(m.payload) for cell in batch for m in cell.members)
+        with _clock(tally, "gunzip_s"):
+            chunks = self._chunks(batch)
+        with _clock(tally, "vote_s"):
+            voted = self._vote(batch, chunks)
+        chunks.clear()  # not held while the results are compressed
+        kept = [(cell.coarse_id, one) for cell, one in zip(batch, voted, strict=True) if one.chunk]
+        with _clock(tally, "gzip_s"):
+            payloads = [(coarse_id, self._payload(one.chunk)) for coarse_id, one in kept]
+        tally.chunks, tally.labels = len(kept), sum(one.labels for _, one in kept)
+        return payloads, tally
+
+    def _chunks(self, batch: Sequence[Cell]) -> list[bytes | None]:
+        """The batch's fine chunks, data encoding undone: every slot of every cell."""
+        slots = math.prod(self._shape.slots)
+        chunks: list[bytes | None] = [None] * (slots * len(batch))
+        known: dict[int, bytes] = {}
+        for at, cell in enumerate(batch):
+            for member in cell.members:
+                chunk = known.get(member.chunk_id)
+                if chunk is None:
+                    chunk = member.file.decode(member.chunk_id, member.payload)
+                    known[member.chunk_id] = chunk
+                chunks[at * slots + member.slot] = chunk
+        return chunks
+
+    def _vote(self, batch: Sequence[Cell], chunks: list[bytes | None]) -> list[Voted]:
+        ids = np.array([cell.coarse_id for cell in batch], np.uint64)
+        try:
+            return self._voter.vote(morton.decode(ids, self.coarse.grid), chunks)
+        except _braid.KernelError as error:
+            files = {member.file.name for member in batch[error.item].members}
+            raise DecompressionError(f"{', '.join(sorted(files))}: {error}") from None
+
+    def _payload(self, chunk: Chunk) -> bytes:
+        if self.coarse.sharding.data_encoding == "raw":
+            return bytes(chunk)
+        return bytes(deflate.gzip_compress(chunk, self.gzip_level))
