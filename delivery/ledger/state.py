@@ -257,7 +257,7 @@ def examine(run: Run, key: str) -> Standing:
     """
     row, redo = run.plan.row(key), run.redo()
     relations = _part(run.plan, key, deep=bool(redo))
-    receipts = _read_receipts(run, relations, key)
+    receipts = _read_receipts(run, relations)
     failure = run.failures.brief(key)
     states = derive(relations, receipts, {key: failure} if failure else {}, redo)
     contents = {r.key: _content(r, receipts.get(r.key)) for r in relations}
@@ -292,18 +292,16 @@ def _relation(row: PlanRow) -> Relation:
     return Relation(row.key, row.state, row.inputs)
 
 
-def _read_receipts(run: Run, relations: Sequence[Relation], key: str) -> dict[str, ReceiptSummary]:
-    """The receipts of these shards, up to the first missing one that is to be made."""
+def _read_receipts(run: Run, relations: Sequence[Relation]) -> dict[str, ReceiptSummary]:
+    """The receipts of these shards, the last one's first, up to a missing one that is to be made.
+
+    Inputs stand before those below them, so that what is not read makes no difference.
+    """
     found: dict[str, ReceiptSummary] = {}
-    own = run.receipts.brief(key)
-    if own is not None:
-        found[key] = own
-    for relation in relations[:-1]:
-        if relation.state == "empty":
-            continue
-        receipt = run.receipts.brief(relation.key)
+    for number, relation in enumerate(reversed(relations)):
+        receipt = None if relation.state == "empty" else run.receipts.brief(relation.key)
         if receipt is not None:
             found[relation.key] = receipt
-        elif relation.state == "make":
+        elif number and relation.state == "make":
             break
     return found

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from delivery.ledger.plan import Plan, PlanRow
 from runtime.errors import UsageError
 from runtime.storage import open_storage
-from tests.made_runs import pyramid, row
+from tests.made_ledgers import pyramid, row
 
 texts = st.text(st.characters(codec="utf-8"), max_size=20)
 rows = st.lists(

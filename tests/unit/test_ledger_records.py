@@ -12,7 +12,7 @@ from delivery.messages import Hop, ShardMessage
 from runtime.errors import ShardliftError
 from runtime.storage import open_storage
 from tests.gcs_server import GcsServer
-from tests.made_runs import at, fail, made_run, receipt
+from tests.made_ledgers import at, fail, made_run, receipt
 
 # fmt: off
 PROMISED = {

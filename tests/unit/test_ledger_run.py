@@ -9,7 +9,7 @@ from delivery.ledger.plan import Plan
 from delivery.ledger.run import Heartbeat, Run, find_run, list_runs, new_run_id, newest_run
 from runtime.errors import ShardliftError, UsageError
 from tests.gcs_server import GcsServer
-from tests.made_runs import at, info, made_run, pyramid
+from tests.made_ledgers import at, info, made_run, pyramid
 
 
 def test_a_run_is_read_as_it_was_made(tmp_path: Path) -> None:
