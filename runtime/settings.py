@@ -55,6 +55,15 @@ def load_dotenv(directory: Path | None = None) -> None:
     dotenv.load_dotenv((directory or Path.cwd()) / ".env", override=False)
 
 
+def quieten_google_storage() -> None:
+    """Keep Google's client from asking for each bucket's properties in a thread of its own.
+
+    It does so for traces, even where none are kept: a request that nobody ordered, that needs a
+    right which workers lack, and one more after each object that is not found.
+    """
+    os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
+
+
 def get(name: str, default: str | None = None) -> str | None:
     """The variable's text, or `default` where it is unset or empty."""
     return os.environ.get(name) or default

@@ -56,6 +56,7 @@ def _client() -> Client:
 @cache
 def _client_of(project: str | None, emulator: str | None) -> Client:
     """One client per account and place, kept with its connections."""
+    settings.quieten_google_storage()
     if emulator:
         credentials = AnonymousCredentials()  # type: ignore[no-untyped-call] # Google's
         return storage.Client(project=project or "local", credentials=credentials)
@@ -273,13 +274,14 @@ class GcsStorage(Storage):
         reader = BodyReader(stream)
         blob.chunk_size = _UPLOAD_CHUNK_BYTES  # only here: it would cut downloads up, too
         limit_s = settings.storage_retry_s()
+        retry = DEFAULT_RETRY.with_timeout(limit_s).with_delay(initial=0.25, maximum=15)
         try:
             blob.upload_from_file(
                 reader,
                 content_type=_content_type(blob.name),
                 checksum="crc32c",
                 timeout=_TIMEOUT_S,
-                retry=DEFAULT_RETRY.with_timeout(limit_s) if limit_s else None,
+                retry=retry if limit_s else None,
             )
         except Exception as error:
             if reader.failed:  # not storage's trouble

@@ -17,14 +17,15 @@ from runtime.errors import ObjectNotFound, ShardliftError, UnreachableError, Usa
 T = TypeVar("T")
 
 _PASSING: Final = {408, 429, 500, 502, 503, 504}
-_NOT_ALLOWED: Final = {401, 403}
+_UNAUTHENTICATED: Final = 401
+_FORBIDDEN: Final = 403
 
 
 def patiently(request: Callable[[], T]) -> T:
     """Call `request` until it succeeds, fails for good, or STORAGE_RETRY_S is over."""
     attempts = tenacity.Retrying(
         retry=tenacity.retry_if_exception(_passes),
-        wait=tenacity.wait_random_exponential(multiplier=0.5, max=15),
+        wait=tenacity.wait_random_exponential(multiplier=0.25, max=15),
         stop=tenacity.stop_before_delay(settings.storage_retry_s()),
         before_sleep=_tell,
         reraise=True,
@@ -40,8 +41,8 @@ def translated(name: str) -> Iterator[None]:
     except ShardliftError:
         raise
     except Exception as error:
-        if _code(error) is None and not _passes(error):
-            raise  # a bug, not storage's trouble
+        if not _is_storages(error):
+            raise  # a bug of ours
         raise ours(error, name) from error
 
 
@@ -56,7 +57,12 @@ def ours(error: Exception, name: str) -> ShardliftError:
     bucket = "/".join(name.split("/")[:3])
     if code == http.HTTPStatus.NOT_FOUND:
         return _not_found(error, name, bucket)
-    if code in _NOT_ALLOWED:
+    if code == _UNAUTHENTICATED or (code is None and not _passes(error)):
+        return UsageError(
+            f"{name}: storage refuses these credentials",
+            hint="gcloud auth application-default login",
+        )
+    if code == _FORBIDDEN:
         return UsageError(
             f"{name}: no permission ({code})",
             hint=f"grant roles/storage.objectUser on {bucket} to the account that runs this",
@@ -67,6 +73,10 @@ def ours(error: Exception, name: str) -> ShardliftError:
         f"{name}: storage cannot be reached ({_why(error, code)})",
         hint="run the same command again: it continues",
     )
+
+
+def _is_storages(error: Exception) -> bool:
+    return _code(error) is not None or hasattr(error, "retryable") or isinstance(error, OSError)
 
 
 def _not_found(error: Exception, name: str, bucket: str) -> ShardliftError:

@@ -1,0 +1,198 @@
+"""GCS in trouble: what passes is ridden out, what does not becomes one plain line."""
+
+import gc
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from runtime.errors import (
+    EXIT_UNREACHABLE,
+    EXIT_USAGE,
+    ObjectNotFound,
+    UnreachableError,
+    UsageError,
+)
+from runtime.storage import Pieces, Storage, open_storage
+from tests.gcs_server import GcsServer
+
+OPERATIONS: dict[str, Callable[[Storage], object]] = {
+    "read": lambda storage: storage.read("a"),
+    "range": lambda storage: storage.source("a").read_at(1, 2),
+    "stat": lambda storage: storage.stat("a"),
+    "list": lambda storage: list(storage.list()),
+    "folders": lambda storage: storage.folders(),
+    "write": lambda storage: storage.write("b", b"x"),
+    "create": lambda storage: storage.create("c", b"x"),
+    "delete": lambda storage: storage.delete("a"),
+    "shard": lambda storage: storage.write_shard("s", shard(), 4, lambda: None),
+    "sweep": lambda storage: storage.sweep_temporaries(),
+    "check_readable": lambda storage: storage.check_readable(),
+    "check_writable": lambda storage: storage.check_writable(),
+}
+
+
+def shard() -> Pieces:
+    """Two chunks of an upload and a bit."""
+    for _ in range(17):
+        yield b"x" * (1 << 20)
+    return b"HEAD"
+
+
+@pytest.fixture
+def storage(bucket: str) -> Storage:
+    """A prefix that holds one object."""
+    storage = open_storage(f"gs://{bucket}/p")
+    storage.write("a", b"12345")
+    return storage
+
+
+@pytest.fixture
+def impatient(gcs: GcsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Storage trouble is not waited out."""
+    del gcs  # which sets a longer time
+    monkeypatch.setenv("STORAGE_RETRY_S", "0")
+
+
+@pytest.mark.parametrize("how", [503, 429, 500, "reset", "lost"])
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_passing_trouble_is_ridden_out(
+    gcs: GcsServer, storage: Storage, name: str, how: int | str
+) -> None:
+    """A busy server, a broken connection, an answer that never came: the result is the same."""
+    gcs.fail("storage/v1", how=how)
+    result = OPERATIONS[name](storage)
+    if name == "create":
+        assert result is True
+    elif not (name == "delete" and how == "lost"):  # the second try finds nothing to delete
+        gcs.heal()
+        assert result is not False
+    assert not [found for found in gcs.names(bucket_of(storage)) if ".tmp-" in found]
+
+
+def bucket_of(storage: Storage) -> str:
+    """The bucket of a gs:// storage."""
+    return storage.url.split("/")[2]
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("how", [503, "reset"])
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_lasting_trouble_is_unreachable(
+    gcs: GcsServer, storage: Storage, name: str, how: int | str
+) -> None:
+    """One line that names bucket and object; exit code 3."""
+    gcs.fail("storage/v1", times=99, how=how)
+    with pytest.raises(UnreachableError, match=f"gs://{bucket_of(storage)}") as caught:
+        OPERATIONS[name](storage)
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == EXIT_UNREACHABLE
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_missing_rights_name_the_role(gcs: GcsServer, storage: Storage, name: str) -> None:
+    """Nothing is tried again: it would not help."""
+    gcs.fail("storage/v1", how=403, times=99)
+    before = len(gcs.seen)
+    with pytest.raises(UsageError, match="no permission") as caught:
+        OPERATIONS[name](storage)
+    assert "roles/storage.objectUser" in (caught.value.hint or "")
+    assert caught.value.exit_code == EXIT_USAGE
+    assert len(gcs.seen) <= before + 3  # the request; a shard's two parts are tidied up
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_refused_credentials_name_the_login(gcs: GcsServer, storage: Storage, name: str) -> None:
+    """After a 401 the client asks for new ones, which an expired login does not give."""
+    gcs.fail("storage/v1", how=401, times=99)
+    with pytest.raises(UsageError, match="refuses these credentials") as caught:
+        OPERATIONS[name](storage)
+    assert "gcloud auth" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("name", sorted(set(OPERATIONS) - {"delete"}))
+def test_a_missing_bucket_is_said_to_be_missing(gcs: GcsServer, name: str) -> None:
+    """Not an object that is not found."""
+    del gcs
+    with pytest.raises(UnreachableError, match="gs://no-such-bucket: no such bucket"):
+        OPERATIONS[name](open_storage("gs://no-such-bucket/p"))
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_server_that_is_not_there_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connection refused, in one line."""
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
+    with pytest.raises(UnreachableError, match=r"gs://some-bucket/p/a: .*\(ConnectionError\)"):
+        open_storage("gs://some-bucket/p").read("a")
+
+
+def test_create_whose_answer_was_lost_is_ours(gcs: GcsServer, storage: Storage) -> None:
+    """The object was made by the try whose answer never came: True, and only then."""
+    gcs.fail("upload", how="lost")
+    assert storage.create("r", b"mine")
+    assert not storage.create("r", b"mine")
+
+
+def test_create_that_another_won_is_not_ours(gcs: GcsServer, storage: Storage) -> None:
+    """A refusal after trouble is not ours where other bytes are there."""
+    storage.write("r", b"theirs")
+    gcs.fail("upload", how=503)
+    assert not storage.create("r", b"mine")
+    assert storage.read("r") == b"theirs"
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("broken", ["uploadType=resumable$", "upload_id=", "multipart", "compose"])
+@pytest.mark.parametrize("how", [503, "reset"])
+def test_a_shard_that_cannot_be_stored_leaves_nothing(
+    gcs: GcsServer, storage: Storage, broken: str, how: int | str
+) -> None:
+    """Whichever request fails for good; nor does a forgotten upload appear later."""
+    gcs.fail(broken, times=99, how=how)
+    with pytest.raises(UnreachableError):
+        storage.write_shard("s", shard(), 4, lambda: None)
+    gcs.heal()
+    gc.collect()
+    assert gcs.names(bucket_of(storage)) == ["p/a"]
+
+
+def test_what_viewers_read_is_not_cached(gcs: GcsServer, storage: Storage) -> None:
+    """Else an old index would meet new bytes; and nothing is decompressed on the way."""
+    storage.write("info", b"{}")
+    storage.write_shard("0/0.shard", shard(), 4, lambda: None, {"run": "r"})
+    for name, content_type in (("info", "application/json"), ("0/0.shard", _BYTES)):
+        properties = gcs.object(bucket_of(storage), f"p/{name}").properties
+        assert properties["cacheControl"] == "no-cache"
+        assert properties["contentType"] == content_type
+        assert "contentEncoding" not in properties
+
+
+_BYTES = "application/octet-stream"
+
+
+def test_a_shard_costs_few_requests(gcs: GcsServer, storage: Storage) -> None:
+    """Start and chunks of the body, the head, the compose; deletes are free."""
+    before = len(gcs.seen)
+    storage.write_shard("s", shard(), 4, lambda: None)
+    verbs = [line.split()[0] for line in gcs.seen[before:]]
+    assert gcs.count(rf"GET /storage/v1/b/{bucket_of(storage)}\?") == 0  # nobody asked for it
+    assert verbs == ["POST", "PUT", "PUT", "PUT", "POST", "POST", "DELETE", "DELETE"]
+
+
+def test_a_replaced_object_is_not_mixed(storage: Storage) -> None:
+    """A source reads one generation; when that is gone it says so."""
+    source = storage.source("a")
+    storage.write("a", b"67890")
+    with pytest.raises(ObjectNotFound):
+        source.read_at(0, 2)
+
+
+def test_google_is_imported_only_for_gs_urls(tmp_path: object) -> None:
+    """It takes half a second that a local command need not pay."""
+    script = (
+        "import sys; from runtime.storage import open_storage; "
+        f"open_storage({str(tmp_path)!r}); sys.exit('google.cloud.storage' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
