@@ -34,6 +34,7 @@ SHARD_CANCELLED: Final = "shard_cancelled"
 SHARD_ESCALATED: Final = "shard_escalated"
 SHARD_HANDED_BACK: Final = "shard_handed_back"
 SHARD_DEAD: Final = "shard_dead"
+INPUTS_ABSENT: Final = "inputs_absent"
 LETTER_DRAINED: Final = "letter_drained"
 MESSAGE_UNREADABLE: Final = "message_unreadable"
 HEARTBEAT_MISSED: Final = "heartbeat_missed"
@@ -66,8 +67,9 @@ def configure(json: bool | None = None) -> None:
             *(_json_processors() if _wants_json(json) else _human_processors()),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
+        # Asked for at each event, since a progress bar takes its place while it is shown.
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+        cache_logger_on_first_use=False,
     )
 
 

@@ -50,6 +50,10 @@ class Source(Protocol):
         """Bytes in all."""
 
     @property
+    def name(self) -> str:
+        """Path or URL, for errors."""
+
+    @property
     def requests(self) -> int:
         """Ranges asked for so far; on GCS each is billed."""
 
