@@ -77,6 +77,7 @@ class GcsSource:
         self.requests = 0
         self._home = home
         self._blob = home.blob(path, generation=generation)
+        self.name = f"{home.url}/{path}"
 
     def read_at(self, offset: int, length: int) -> bytes:
         """The bytes from `offset`; fewer than `length` only at the object's end.

@@ -160,6 +160,7 @@ class TestStorage:
         storage.write("d", data)
         source = storage.source("d")
         assert source.size == 2560
+        assert source.name == join(storage.url, "d")
         for offset, length in [(0, 1), (5, 100), (2559, 1), (2500, 100), (0, 5000)]:
             assert bytes(source.read_at(offset, length)) == data[offset : offset + length]
         assert source.requests == 5
