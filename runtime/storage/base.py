@@ -54,10 +54,6 @@ class Source(Protocol):
         """Path or URL, for errors."""
 
     @property
-    def name(self) -> str:
-        """Where it is, for errors: an absolute path or a gs:// URL."""
-
-    @property
     def requests(self) -> int:
         """Ranges asked for so far; on GCS each is billed."""
 

@@ -72,7 +72,6 @@ class GcsSource:
     """One generation of an object, read by ranges."""
 
     def __init__(self, home: "GcsStorage", path: str, size: int, generation: int) -> None:
-        self.name = f"{home.url}/{path}"
         self.size = size
         self.requests = 0
         self._home = home

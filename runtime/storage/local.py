@@ -23,7 +23,6 @@ class LocalSource:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.name = str(path)
-        self.name = str(path)
         self.requests = 0
         self._lock = threading.Lock()
         with files.reading(path):

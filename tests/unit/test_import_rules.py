@@ -74,9 +74,9 @@ def test_other_libraries_stay_in_their_places(library: str, places: tuple[str, .
 
 def test_formats_are_pure() -> None:
     """`braid` knows no network, clock or environment, and no other room."""
-    impure = {"os", "datetime", "socket", "requests", "logging", "structlog", "random"}
+    impure = {"datetime", "socket", "requests", "logging", "structlog", "random"}
     for path, tree in modules("braid"):
-        assert imported(tree) & (impure | set(ROOMS) - {"braid"}) <= allowed_in_braid(path), path
+        assert not imported(tree) & (impure | set(ROOMS) - {"braid"}), path
         assert used_of("time", tree) <= {"perf_counter"}, path  # a stopwatch is no clock
 
 
@@ -93,11 +93,6 @@ def used_of(module: str, tree: ast.Module) -> set[str]:
         if isinstance(node, ast.ImportFrom) and node.module == module:
             found |= {alias.name for alias in node.names}
     return found
-
-
-def allowed_in_braid(path: str) -> set[str]:
-    """Positional reads of files need `os`."""
-    return {"os"} if path == "braid/source.py" else set()
 
 
 @pytest.mark.parametrize("room", ROOMS)
