@@ -2,7 +2,8 @@
 
 Unary calls only. A streaming pull takes more than one message, keeps them when it is slow, and
 leaves ghosts in the emulator; with unary pull the lease is ours, and the worker's clock guards it.
-Extending an expired lease succeeds here, so `extend`, `ack` and `nack` cannot tell and say True.
+Extending an expired lease succeeds here: `extend`, `ack` and `nack` say True although it is lost,
+and False only for a lease that the service never gave.
 """
 
 import threading
@@ -99,23 +100,20 @@ class PubSubBroker(Broker):
 
     def extend(self, delivery: Delivery) -> bool:
         """Let the lease end `lease_s` from now; retried for a third of that at most."""
-        self._modify(delivery, round(self.lease_s), self.lease_s / 3)
-        return True
+        return self._modify(delivery, round(self.lease_s), self.lease_s / 3)
 
     def ack(self, delivery: Delivery) -> bool:
         """The message is done with."""
         name = self.names.subscription(delivery.tier)
-        self._call(
+        return self._settle(
             lambda: self._subscriber.acknowledge(
                 subscription=name, ack_ids=[delivery.token], retry=None, timeout=CALL_S
             )
         )
-        return True
 
     def nack(self, delivery: Delivery) -> bool:
         """Give the message back at once."""
-        self._modify(delivery, 0)
-        return True
+        return self._modify(delivery, 0)
 
     def backlog(self, tier: str) -> Backlog:
         """What Cloud Monitoring knows, some minutes old; unknown where it cannot be asked."""
@@ -168,19 +166,29 @@ class PubSubBroker(Broker):
         tier = self.names.tier_of_subscription(found.get(_SOURCE, ""))
         return found | ({_SOURCE: tier} if tier else {})
 
-    def _modify(self, delivery: Delivery, seconds: int, limit_s: float | None = None) -> None:
+    def _modify(self, delivery: Delivery, seconds: int, limit_s: float | None = None) -> bool:
         request = {
             "subscription": self.names.subscription(delivery.tier),
             "ack_ids": [delivery.token],
             "ack_deadline_seconds": seconds,
         }
         timeout = min(CALL_S, limit_s or CALL_S)
-        self._call(
+        return self._settle(
             lambda: self._subscriber.modify_ack_deadline(
                 request=request, retry=None, timeout=timeout
             ),
             limit_s,
         )
+
+    def _settle(self, request: Callable[[], object], limit_s: float | None = None) -> bool:
+        """Ask for something about a lease; False if the service never heard of it."""
+        try:
+            self._call(request, limit_s)
+        except UsageError as error:
+            if isinstance(error.__cause__, api.InvalidArgument):
+                return False
+            raise
+        return True
 
     def _call(self, request: Callable[[], T], limit_s: float | None = None) -> T:
         """Ask until answered, refused for good, or as long as storage trouble is borne too."""

@@ -1,0 +1,216 @@
+"""What only the Pub/Sub broker promises: names, metrics, and plain words for the service's."""
+
+from collections.abc import Iterator
+from concurrent import futures
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import grpc
+import pytest
+from google.cloud import monitoring_v3
+from google.cloud.monitoring_v3.services.metric_service.transports import (
+    MetricServiceGrpcTransport,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from delivery.broker import open_broker
+from delivery.broker.base import DEAD, Backlog, Delivery
+from delivery.broker.names import PubSubNames
+from delivery.broker.pubsub import PubSubBroker
+from delivery.messages import ShardMessage
+from runtime.errors import UnreachableError, UsageError
+from tests.emulator import make_topology, new_queue_url, remove_topology, running_emulator
+
+TIERS = ("512mi", "2gi")
+MESSAGE = ShardMessage(run="/runs/r1", key="s0/0a", kind="convert")
+
+
+@given(st.from_regex(r"[A-Za-z][A-Za-z0-9_.~+%-]{0,40}", fullmatch=True), st.sampled_from(TIERS))
+def test_names_lead_back_to_their_tier(prefix: str, tier: str) -> None:
+    """Topic and subscription of every tier are within Pub/Sub's rules, and tell the tier."""
+    if prefix.lower().startswith("goog"):
+        return
+    names = PubSubNames.parse(f"pubsub://my-project/{prefix}")
+    assert names.url == f"pubsub://my-project/{prefix}"
+    for one in (tier, DEAD):
+        assert 3 <= len(names.topic_id(one)) <= 255
+        assert names.tier_of_subscription(names.subscription(one)) == one
+        assert names.tier_of_subscription(names.subscription_id(one)) == one
+    assert names.topic(tier) != names.topic(DEAD)
+    assert names.tier_of_subscription(f"other-tier-{tier}-workers") is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["pubsub://p", "pubsub://project/", "pubsub:///x", "pubsub://project/1x", "pubsub://project/a/b",
+     "pubsub://project/google-x", "pubsub://Project!/x"],
+)  # fmt: skip
+def test_bad_urls_are_wrong_use(url: str) -> None:
+    """A URL that names no project or prefix says what one looks like."""
+    with pytest.raises(UsageError, match="is no Pub/Sub queue"):
+        PubSubNames.parse(url)
+
+
+@pytest.mark.usefixtures("pubsub_emulator")
+def test_missing_topics_say_how_to_make_them() -> None:
+    """Before `infra up` every call ends in one line with that hint."""
+    with open_broker(new_queue_url(), TIERS, 10) as broker:
+        calls = [
+            lambda: broker.publish("2gi", [MESSAGE]),
+            lambda: broker.lease("2gi"),
+            lambda: broker.seek("2gi", datetime.now(UTC)),
+        ]
+        for call in calls:
+            with pytest.raises(UnreachableError, match="no such topic or subscription") as caught:
+                call()
+            assert caught.value.hint is not None
+            assert "infra up" in caught.value.hint
+
+
+@pytest.mark.usefixtures("pubsub_emulator")
+def test_the_emulators_backlog_is_unknown() -> None:
+    """It has no metrics, and unknown is not zero."""
+    with open_broker(new_queue_url(), TIERS, 10) as broker:
+        assert broker.backlog("2gi") == Backlog(None, None, None)
+
+
+@pytest.mark.usefixtures("pubsub_emulator")
+def test_a_lease_that_never_was_is_told() -> None:
+    """A token from before a restart of the service harms nobody, and is known for what it is."""
+    url = new_queue_url()
+    make_topology(url, TIERS)
+    with open_broker(url, TIERS, 10) as broker:
+        made_up = Delivery("2gi", b"", {}, 1, "no token of theirs", 0.0)
+        assert not broker.extend(made_up)
+        assert not broker.ack(made_up)
+        assert not broker.nack(made_up)
+    remove_topology(url, TIERS)
+
+
+def test_a_restarted_service_is_found_again(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Down, it is unreachable; up again, without its topics, it says so; with them it works."""
+    monkeypatch.setenv("STORAGE_RETRY_S", "1")
+    log = tmp_path_factory.mktemp("emulator") / "log"
+    url = new_queue_url()
+    with running_emulator(log) as host:
+        monkeypatch.setenv("PUBSUB_EMULATOR_HOST", host)
+        make_topology(url, TIERS)
+        broker = open_broker(url, TIERS, 10)
+        broker.publish("2gi", [MESSAGE])
+    with pytest.raises(UnreachableError, match="cannot be reached"):
+        broker.publish("2gi", [MESSAGE])
+    with pytest.raises(UnreachableError, match="cannot be reached"):
+        broker.lease("2gi")
+    monkeypatch.setenv("STORAGE_RETRY_S", "20")
+    with running_emulator(log, port=int(host.rpartition(":")[2])):
+        with pytest.raises(UnreachableError, match="no such topic"):
+            broker.publish("2gi", [MESSAGE])
+        make_topology(url, TIERS)
+        assert broker.lease("2gi") is None  # it forgot everything
+        broker.publish("2gi", [MESSAGE])
+        assert broker.lease("2gi", 5) is not None
+    broker.close()
+
+
+class FakeMonitoring:
+    """Cloud Monitoring's one call that we make, answered from a list."""
+
+    def __init__(self) -> None:
+        self.requests: list[Any] = []
+        self.values: dict[tuple[str, str], list[tuple[int, int]]] = {}
+        self.code: grpc.StatusCode | None = None
+
+    def answer(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: ANN401 - untyped
+        """All series of the metric that the filter names."""
+        self.requests.append(request)
+        if self.code is not None:
+            context.abort(self.code, "as told")
+        series = [
+            monitoring_v3.TimeSeries(
+                resource={"labels": {"subscription_id": subscription}},
+                points=[self._point(*pair) for pair in pairs],
+            )
+            for (metric, subscription), pairs in self.values.items()
+            if f'"{metric}"' in request.filter
+        ]
+        return monitoring_v3.ListTimeSeriesResponse(time_series=series)
+
+    @staticmethod
+    def _point(minutes_ago: int, value: int) -> dict[str, Any]:
+        end = datetime.now(UTC) - timedelta(minutes=minutes_ago)
+        return {"interval": {"end_time": end}, "value": {"int64_value": value}}
+
+
+@pytest.fixture
+def monitoring() -> Iterator[tuple[FakeMonitoring, Any]]:
+    """The fake behind a real gRPC server, and Google's client on it."""
+    fake = FakeMonitoring()
+    request, response = monitoring_v3.ListTimeSeriesRequest, monitoring_v3.ListTimeSeriesResponse
+    handler = grpc.unary_unary_rpc_method_handler(
+        fake.answer, request.deserialize, response.serialize
+    )
+    service = "google.monitoring.v3.MetricService"
+    server = grpc.server(futures.ThreadPoolExecutor(2))
+    server.add_generic_rpc_handlers(
+        [grpc.method_handlers_generic_handler(service, {"ListTimeSeries": handler})]
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    channel = grpc.insecure_channel(f"127.0.0.1:{port}")
+    transport = MetricServiceGrpcTransport(channel=channel)
+    yield fake, monitoring_v3.MetricServiceClient(transport=transport)
+    server.stop(None)
+
+
+UNDELIVERED = "pubsub.googleapis.com/subscription/num_undelivered_messages"
+OLDEST = "pubsub.googleapis.com/subscription/oldest_unacked_message_age"
+
+
+@pytest.fixture
+def watched(
+    monitoring: tuple[FakeMonitoring, Any], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[PubSubBroker]:
+    """A broker that asks the fake; its queues are never touched."""
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", "127.0.0.1:1")
+    with PubSubBroker("pubsub://my-project/lift", TIERS, 10, monitoring[1]) as broker:
+        yield broker
+
+
+def test_the_backlog_comes_from_monitoring(
+    monitoring: tuple[FakeMonitoring, Any], watched: PubSubBroker
+) -> None:
+    """The newest point of each subscription, asked for all tiers at once."""
+    fake = monitoring[0]
+    fake.values = {
+        (UNDELIVERED, "lift-tier-2gi-workers"): [(3, 99), (1, 12), (2, 50)],
+        (UNDELIVERED, "lift-dead-letters"): [(1, 0)],
+        (OLDEST, "lift-tier-2gi-workers"): [(1, 340)],
+    }
+    assert watched.backlog("2gi") == Backlog(12, None, 340)
+    assert watched.backlog(DEAD) == Backlog(0, None, None)
+    assert len(fake.requests) == 2
+    assert fake.requests[0].name == "projects/my-project"
+    assert 'starts_with("lift-")' in fake.requests[0].filter
+
+
+def test_an_absent_series_is_unknown(
+    monitoring: tuple[FakeMonitoring, Any], watched: PubSubBroker
+) -> None:
+    """No series, or one without points, is never taken for zero."""
+    monitoring[0].values = {(UNDELIVERED, "lift-tier-2gi-workers"): []}
+    assert not watched.backlog("512mi").known
+    assert not watched.backlog("2gi").known
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.INTERNAL])
+def test_monitoring_in_trouble_is_unknown(
+    monitoring: tuple[FakeMonitoring, Any], watched: PubSubBroker, code: grpc.StatusCode
+) -> None:
+    """Metrics are a help, not a need: without them work goes on, and nobody asks at each look."""
+    monitoring[0].code = code
+    assert not watched.backlog("2gi").known
+    assert not watched.backlog("512mi").known
+    assert len(monitoring[0].requests) == 1
