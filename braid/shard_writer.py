@@ -111,8 +111,9 @@ class _Index:
         head = np.zeros((1 << self._sharding.minishard_bits, 2), _ENTRY)
         # Ids ascend within one shard, so a minishard's chunks stand side by side.
         minishards, firsts = np.unique(numbers, return_index=True)
+        lasts = np.append(firsts, len(ids))[1:]
         parts = []
-        for minishard, low, high in zip(minishards, firsts, [*firsts[1:], len(ids)], strict=True):
+        for minishard, low, high in zip(minishards, firsts, lasts, strict=True):
             parts.append(self._minishard(ids[low:high], ends[low:high], int(low)))
             head[int(minishard)] = at, at + len(parts[-1])
             at += len(parts[-1])
