@@ -36,6 +36,7 @@ def receipt_of(job: Job, done: Done, worker: str, estimated_bytes: int | None) -
         reads=outcome.reads,
         skipped_outside=outcome.skipped_outside,
         skipped_elsewhere=outcome.skipped_elsewhere,
+        absent_inputs=outcome.absent_inputs,
         route=outcome.route,
         phases=outcome.seconds,
         worker=worker,

@@ -73,6 +73,7 @@ class Receipt(ReceiptSummary):
     reads: int = 0
     skipped_outside: int = 0
     skipped_elsewhere: int = 0
+    absent_inputs: int = 0
     route: str = ""
     phases: dict[str, float] = Field(default_factory=dict)
     worker: str
