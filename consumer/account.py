@@ -37,6 +37,7 @@ def receipt_of(job: Job, done: Done, worker: str, estimated_bytes: int | None) -
         skipped_outside=outcome.skipped_outside,
         skipped_elsewhere=outcome.skipped_elsewhere,
         absent_inputs=outcome.absent_inputs,
+        threads=outcome.threads,
         route=outcome.route,
         phases=outcome.seconds,
         worker=worker,

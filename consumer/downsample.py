@@ -151,6 +151,7 @@ def downsample_shard(
         reads=inputs.requests,
         inputs=inputs.found,
         absent_inputs=len(inputs.absent),
+        threads=task.threads,
         route="palette" if maker.uses_blocks else "voxel",
         seconds={
             "read": tally.read_s,

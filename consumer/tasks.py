@@ -57,6 +57,7 @@ class Outcome(BaseModel):
     skipped_elsewhere: Count = 0  # rows that belong to other shards
     inputs: dict[str, str] = {}  # downsample: key -> crc32c or "empty", as read
     absent_inputs: Count = 0  # of these, unknown to the ledger and absent: taken as zeros
+    threads: Annotated[int, Field(ge=1)] = 1  # that took part
     route: Literal["palette", "voxel", "tensorstore", ""] = ""
     seconds: dict[str, float] = {}  # by phase
 

@@ -74,6 +74,7 @@ class Receipt(ReceiptSummary):
     skipped_outside: int = 0
     skipped_elsewhere: int = 0
     absent_inputs: int = 0
+    threads: int = 1
     route: str = ""
     phases: dict[str, float] = Field(default_factory=dict)
     worker: str
