@@ -204,7 +204,7 @@ class PubSubBroker(Broker):
         try:
             return attempts(request)
         except (api.GoogleAPICallError, google.auth.exceptions.GoogleAuthError) as error:
-            raise _ours(error, self.url) from error
+            raise ours(error, self.url) from error
 
 
 class _Metrics:
@@ -270,7 +270,7 @@ def _encoded(message: ShardMessage) -> dict[str, Any]:
     return {"data": message.encode(), "attributes": message.attributes()}
 
 
-def _ours(error: Exception, url: str) -> ShardliftError:
+def ours(error: Exception, url: str) -> ShardliftError:
     """The error that tells our caller what may be done."""
     if isinstance(error, google.auth.exceptions.DefaultCredentialsError):
         return _no_credentials()
