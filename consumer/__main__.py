@@ -101,7 +101,8 @@ def work(
         shift = Shift(broker, tier, worker, flags, tell=lambda busy: tell(Word(busy=busy)))
         shift.run(ending.look if until_drained else lambda: False)
         _log.info(log.WORKER_STOPPED, worker=post.worker)
-    _end(flags, ending if until_drained else None)
+    if owner is None:
+        _end(flags, ending if until_drained else None)
 
 
 @app.command()

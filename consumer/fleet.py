@@ -7,7 +7,7 @@ from typing import Final
 
 from consumer.answers import Post
 from consumer.ending import Ending
-from consumer.hand import Hand
+from consumer.hand import COMMAND, Hand
 from consumer.machine import served_tiers
 from consumer.shift import MOST_TROUBLES
 from consumer.stop import StopFlags
@@ -51,12 +51,14 @@ class Crew:
         tiers: of all known runs.
         options: for `consumer work`.
         state: URL of the state root, where known.
+        command: the program.
     """
 
     budget: Budget
     tiers: tuple[Tier, ...]
     options: tuple[str, ...]
     state: str | None = None
+    command: tuple[str, ...] = COMMAND
 
 
 class Fleet:
@@ -156,7 +158,8 @@ class Fleet:
                 hand.retire()
         for tier in sorted(needy, key=lambda tier: -tier.limit_bytes):
             while len(self._of(tier)) < wanted[tier.name] and self._room_for(tier):
-                self._hands.append(Hand(tier, self._crew.options, self._met))
+                crew = self._crew
+                self._hands.append(Hand(tier, crew.options, self._met, crew.command))
 
     def _of(self, tier: Tier) -> list[Hand]:
         return [hand for hand in self._hands if hand.tier == tier and not hand.retiring]

@@ -46,18 +46,25 @@ class Hand:
         tier: what it serves, with the memory it may use.
         options: of `consumer work`, but for the tier and the owner.
         met: told each run that the worker met, on another thread.
+        command: the program.
 
     Attributes:
         state: `busy`, `idle` once nothing came to it, `new` before either.
     """
 
-    def __init__(self, tier: Tier, options: Sequence[str], met: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        tier: Tier,
+        options: Sequence[str],
+        met: Callable[[str], None],
+        command: Sequence[str] = COMMAND,
+    ) -> None:
         self.tier = tier
         self.state: Literal["new", "busy", "idle"] = "new"
         self.retiring = False
         self._met = met
         self._process = subprocess.Popen(
-            [*COMMAND, "--tier", tier.name, "--owner", str(os.getpid()), *options],
+            [*command, "--tier", tier.name, "--owner", str(os.getpid()), *options],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C reaches the fleet, which tells its workers

@@ -75,6 +75,7 @@ class Shift:
         return came
 
     def _once(self) -> bool:
+        self._worker.prepare()
         delivery = self._broker.lease(self._tier, WAIT_S)
         self._say(busy=delivery is not None)
         if delivery is None:

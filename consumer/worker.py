@@ -68,6 +68,11 @@ class Worker:
         self._beating: dict[str, Run] = {}  # where our last heartbeat names a shard
         self._chunks = 0  # of the shard in work
 
+    def prepare(self) -> None:
+        """Have a work process before there is a message: imports should not cost lease time."""
+        if self._post.limit_bytes is not None:
+            self._child.start()
+
     def handle(self, delivery: Delivery) -> None:
         """Do what one message asks for, and answer it.
 
@@ -102,6 +107,8 @@ class Worker:
                 run.remove_heartbeat(self._post.worker)
 
     def _try(self, job: Job) -> None:
+        delivery = job.delivery
+        _log.info(log.LEASED, shard=job.key, tier=delivery.tier, attempt=delivery.attempt)
         try:
             self._decide(job)
         except TROUBLE as error:

@@ -1,0 +1,323 @@
+"""CONTRACT's failure table with real processes, on both brokers."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from delivery.broker.base import DEAD
+from delivery.drain import drain
+from delivery.ledger import failures
+from delivery.messages import decode
+from runtime.storage import open_storage
+from tests.small_runs import World, is_gone, make_export, make_world, wait_for, work_process
+
+SIZE = (150, 130, 70)  # 3 x 3 x 2 chunks, clipped on every axis
+LONG_S = "600"
+MIB = 1 << 20
+# Beyond what a work process needs by itself, so that the first tier is too small for it.
+BALLAST = str(400 * MIB)
+
+Worlds = Callable[..., World]
+
+
+@pytest.fixture(scope="session")
+def export(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The export that all tests of this file convert."""
+    return make_export(tmp_path_factory.mktemp("export"), SIZE)
+
+
+@pytest.fixture(params=["sqlite", "pubsub"])
+def worlds(request: pytest.FixtureRequest, tmp_path: Path, export: list[Path]) -> Iterator[Worlds]:
+    """Makes planned runs on one of the brokers."""
+    if request.param == "pubsub":
+        request.getfixturevalue("pubsub_emulator")
+    made: list[World] = []
+
+    def make(files: list[Path] = export, **options: object) -> World:
+        folder = tmp_path / f"world{len(made)}"
+        folder.mkdir()
+        made.append(make_world(folder, request.param, files, SIZE, **options))  # type: ignore[arg-type]  # passed on
+        return made[-1]
+
+    yield make
+    for world in made:
+        world.close()
+
+
+@pytest.fixture
+def world(worlds: Worlds) -> World:
+    """A run of scale 0 on two tiers."""
+    return worlds()
+
+
+def one(world: World) -> str:
+    """Publish one shard; its key."""
+    return world.publish(world.converted[4:5])[0]
+
+
+def exit_code(process: subprocess.Popen[bytes], within_s: float = 60.0) -> int:
+    """Wait for a process to end."""
+    return process.wait(within_s)
+
+
+def test_done_means_output_receipt_and_an_empty_queue(worlds: Worlds) -> None:
+    """Two workers share a pyramid; every shard has its file, one receipt, and no message stays."""
+    world = worlds(scales=2)
+    world.publish()
+    workers = [world.work(), world.work()]
+    assert [exit_code(worker) for worker in workers] == [0, 0]
+    receipts = world.run.receipts.list()
+    assert receipts.keys() == {row.key for row in world.run.plan.rows()}
+    files = {path for path in world.volume() if path.endswith(".shard")}
+    assert len(files) == sum(not receipt.empty for receipt in receipts.values())
+    assert not [path for path in world.volume() if ".tmp-" in path]
+    assert sum(world.leftovers().values()) == 0
+
+
+def test_delivered_again_after_it_is_done_changes_nothing(world: World) -> None:
+    """A duplicate is acked; file and receipt stay as they were."""
+    key = one(world)
+    worker = world.start("work", "--tier", "512mi", "--run", world.run.uri)
+    before, volume = world.receipt(key), world.volume()
+    world.publish([key])
+    wait_for(lambda: world.events(worker, "shard_already_done"), "the duplicate")
+    assert world.run.receipts.read(key) == before
+    assert world.volume() == volume
+    assert sum(world.leftovers().values()) == 0
+
+
+def test_a_killed_workers_shard_is_done_by_another(world: World) -> None:
+    """The lease ends, the message comes back; the dead worker's work process is gone by itself."""
+    key = one(world)
+    first = world.start("work", "--tier", "512mi", WORK_PAUSE_S=LONG_S)
+    assert world.heartbeat(first).key == key
+    child = work_process(first.pid)
+    first.kill()
+    wait_for(lambda: is_gone(child), "the work process's end", 5)
+    assert not world.run.receipts.list()
+    assert not [path for path in world.volume() if ".tmp-" in path]
+    second = world.start("work", "--tier", "512mi")
+    receipt = world.receipt(key)
+    assert f"-{second.pid}-" in receipt.worker
+    assert receipt.attempt == 2
+    assert receipt.tiers_tried == ("512mi",)
+
+
+def test_a_killed_work_process_sends_its_shard_to_the_next_tier(world: World) -> None:
+    """Its worker survives, says what happened, and takes the next shard with a new one."""
+    key = one(world)
+    worker = world.start("work", "--tier", "512mi", WORK_PAUSE_S=LONG_S)
+    world.heartbeat(worker)
+    work_process(worker.pid).kill()
+    world.start("work", "--tier", "1gi")
+    receipt = world.receipt(key)
+    assert receipt.tiers_tried == ("512mi", "1gi")
+    assert "SIGKILL" in receipt.history[0].reason
+    assert worker.poll() is None
+
+
+def test_work_near_its_tiers_memory_finishes_on_a_larger_one(world: World) -> None:
+    """The watchdog stops it at 90 % of the tier; both numbers are in the history."""
+    key = one(world)
+    for tier in world.tiers:
+        world.start("work", "--tier", tier, WORK_BALLAST_BYTES=BALLAST)
+    receipt = world.receipt(key)
+    assert receipt.tiers_tried == ("512mi", "1gi")
+    assert "90%" in receipt.history[0].reason
+    assert "of 512 MiB" in receipt.history[0].reason
+    assert receipt.peak_bytes is not None
+    assert 461 * MIB < receipt.peak_bytes < 1024 * MIB
+
+
+def test_a_memory_error_goes_to_the_next_tier(world: World) -> None:
+    """What the machine refuses counts like what the watchdog stops."""
+    key = one(world)
+    world.start("work", "--tier", "512mi", WORK_BALLAST_BYTES=str(1 << 40))
+    world.start("work", "--tier", "1gi")
+    receipt = world.receipt(key)
+    assert receipt.tiers_tried == ("512mi", "1gi")
+    assert "MemoryError" in receipt.history[0].reason
+
+
+def test_past_the_last_tier_a_shard_is_dead_with_both_numbers(world: World) -> None:
+    """The run ends without it, exit code 1, and the ledger knows why."""
+    key = one(world)
+    ballast = str(1200 * MIB)
+    world.start("work", "--tier", "512mi", WORK_BALLAST_BYTES=ballast)
+    world.start("work", "--tier", "1gi", WORK_BALLAST_BYTES=ballast)
+    letter = wait_for(lambda: world.broker.lease(DEAD, wait_s=1.0), "the dead letter")
+    message = decode(letter.data)
+    assert message.key == key
+    assert [hop.tier for hop in message.history] == ["512mi", "1gi"]
+    assert message.reason is not None
+    assert "of 1024 MiB" in message.reason
+    assert "1gi (1.00 GiB) is the largest tier" in message.reason
+    world.broker.nack(letter)
+    drain(world.broker, open_storage(world.run.state_url), wait_s=2.0)
+    record = failures.read(world.run, key)
+    assert record is not None
+    assert record.tiers_tried == ("512mi", "1gi")
+
+
+def test_two_silent_deaths_and_the_third_delivery_goes_to_the_next_tier(world: World) -> None:
+    """Without working: whatever kills workers might be the shard."""
+    key = one(world)
+    for _ in range(2):
+        worker = world.start("work", "--tier", "512mi", WORK_PAUSE_S=LONG_S)
+        world.heartbeat(worker)
+        worker.kill()
+    third = world.start("work", "--tier", "512mi")
+    wait_for(lambda: world.events(third, "shard_escalated"), "the third delivery")
+    assert not world.run.receipts.list()
+    world.start("work", "--tier", "1gi")
+    receipt = world.receipt(key)
+    assert receipt.tiers_tried == ("512mi", "1gi")
+    assert "without a word" in receipt.history[0].reason
+    assert receipt.history[0].attempt == 3
+
+
+def test_corrupt_input_is_dead_at_once_and_holds_nobody_up(
+    worlds: Worlds, export: list[Path], tmp_path: Path
+) -> None:
+    """One truncated file: its shard is dead with file and reason, all others finish."""
+    folder = tmp_path / "broken" / "s0"
+    shutil.copytree(export[0].parent, folder)
+    files = sorted(folder.glob("*.arrow"))
+    broken = files[3]
+    broken.write_bytes(broken.read_bytes()[: broken.stat().st_size // 2])
+    world = worlds(files)
+    keys = world.publish()
+    worker = world.work()
+    assert exit_code(worker) == 1
+    assert len(world.run.receipts.list()) == len(keys) - 1
+    ((key, record),) = world.run.failures.list().items()
+    assert broken.name in record.reason
+    assert record.attempts == 1
+    said = world.logs[worker.pid].read_text()
+    assert f"ended without 1 of its shards: {key}" in said
+    assert "Traceback" not in said
+
+
+def test_sigterm_hands_back_at_once(world: World) -> None:
+    """The message waits for the next worker as if nothing had happened; nothing half-written."""
+    key = one(world)
+    first = world.start("work", "--tier", "512mi", WORK_PAUSE_S=LONG_S)
+    world.heartbeat(first)
+    child = work_process(first.pid)
+    began = time.monotonic()
+    first.send_signal(signal.SIGTERM)
+    assert exit_code(first) == 130
+    assert time.monotonic() - began < 5
+    assert is_gone(child)
+    assert not [path for path in world.volume() if ".tmp-" in path]
+    world.start("work", "--tier", "512mi")
+    receipt = world.receipt(key, within_s=20)
+    assert receipt.attempt == 1
+    assert receipt.history == ()
+
+
+def test_handing_back_counts_no_attempt(world: World) -> None:
+    """However often it is handed back, it is never taken for a silent death."""
+    key = one(world)
+    for _ in range(4):
+        worker = world.start("work", "--tier", "512mi", WORK_PAUSE_S=LONG_S)
+        world.heartbeat(worker)
+        worker.send_signal(signal.SIGINT)
+        assert exit_code(worker) == 130
+    world.start("work", "--tier", "512mi")
+    receipt = world.receipt(key)
+    assert (receipt.attempt, receipt.history) == (1, ())
+
+
+def test_a_lost_lease_publishes_nothing(world: World) -> None:
+    """A worker that was frozen beyond its lease notices by its own clock when it wakes."""
+    key = one(world)
+    first = world.start("work", "--tier", "512mi", WORK_PAUSE_S="3")
+    world.heartbeat(first)
+    child = work_process(first.pid)
+    first.send_signal(signal.SIGSTOP)
+    child.send_signal(signal.SIGSTOP)
+    world.start("work", "--tier", "512mi")
+    receipt = world.receipt(key)
+    volume = world.volume()
+    child.send_signal(signal.SIGCONT)
+    first.send_signal(signal.SIGCONT)
+    wait_for(lambda: world.events(first, "lease_lost"), "the frozen worker's insight")
+    assert world.run.receipts.read(key) == receipt
+    assert world.volume() == volume
+    assert not world.events(first, "shard_done")
+    assert first.poll() is None
+
+
+def test_a_long_shard_is_worked_on_once(world: World) -> None:
+    """It takes three leases and is delivered to nobody else."""
+    key = one(world)
+    pause = str(3 * world.lease_s)
+    workers = [world.start("work", "--tier", "512mi", WORK_PAUSE_S=pause) for _ in range(2)]
+    receipt = world.receipt(key)
+    assert receipt.attempt == 1
+    assert sum(len(world.events(worker, "leased")) for worker in workers) == 1
+
+
+def test_a_cancelled_runs_messages_are_acked(world: World) -> None:
+    """Its workers find nothing to do; a shard in work publishes no output."""
+    one(world)
+    worker = world.start("work", "--tier", "512mi", WORK_PAUSE_S="4")
+    world.heartbeat(worker)
+    world.run.cancel("enough")
+    world.publish_anyway(world.converted[5])
+    wait_for(lambda: len(world.events(worker, "shard_cancelled")) == 2, "both messages' end")
+    assert not world.run.receipts.list()
+    assert not [path for path in world.volume() if path.endswith(".shard")]
+
+
+def test_a_fleet_does_the_whole_job(worlds: Worlds) -> None:
+    """One command, every scale; a worker that is killed on the way is replaced."""
+    world = worlds(scales=3)
+    world.publish()
+    options = ["--run", world.run.uri, "--memory", "4GiB", "--cpus", "2", "--until-drained"]
+    fleet = world.start("fleet", *options, WORK_PAUSE_S="0.3")
+    wait_for(world.run.receipts.list, "a first receipt")
+    children = psutil.Process(fleet.pid).children()
+    children[0].kill()
+    assert exit_code(fleet, 120) == 0
+    assert world.run.receipts.list().keys() == {row.key for row in world.run.plan.rows()}
+    assert world.events(fleet, "worker_died")
+    assert all(is_gone(child) for child in children)
+
+
+def test_a_fleet_stops_promptly_and_hands_everything_back(world: World) -> None:
+    """Ctrl-C: no process stays, no attempt is counted."""
+    world.publish()
+    options = ["--run", world.run.uri, "--memory", "4GiB", "--cpus", "2"]
+    fleet = world.start("fleet", *options, WORK_PAUSE_S=LONG_S)
+    wait_for(lambda: len([b for b in world.run.heartbeats() if b.key]) == 2, "two busy workers")
+    processes = psutil.Process(fleet.pid).children(recursive=True)
+    assert len(processes) == 4
+    began = time.monotonic()
+    fleet.send_signal(signal.SIGINT)
+    assert exit_code(fleet) == 130
+    assert time.monotonic() - began < 10
+    assert all(is_gone(process) for process in processes)
+    delivery = world.broker.lease("512mi", wait_s=2.0)
+    assert delivery is not None
+    assert delivery.attempt == 1
+    assert world.run.heartbeats() == []
+
+
+def test_a_killed_fleet_leaves_no_worker(world: World) -> None:
+    """Workers that belong to a fleet end with it, and hand back what they had."""
+    world.publish()
+    options = ["--run", world.run.uri, "--memory", "4GiB", "--cpus", "2"]
+    fleet = world.start("fleet", *options, WORK_PAUSE_S=LONG_S)
+    wait_for(lambda: len([b for b in world.run.heartbeats() if b.key]) == 2, "two busy workers")
+    processes = psutil.Process(fleet.pid).children(recursive=True)
+    os.kill(fleet.pid, signal.SIGKILL)
+    wait_for(lambda: all(map(is_gone, processes)), "the workers' end", 15)
