@@ -273,6 +273,16 @@ def examine(run: Run, key: str) -> Standing:
     )
 
 
+def is_current(run: Run, standing: Standing) -> bool:
+    """Whether a shard would still be made from what it was examined for.
+
+    A worker asks just before its output appears. False: it was asked for again, or an input was
+    remade, since; whoever goes on would put old bytes over new ones. The message goes back.
+    """
+    now = examine(run, standing.row.key)
+    return (now.asked, now.occasion) == (standing.asked, standing.occasion)
+
+
 def _known(content: str) -> str | None:
     return None if content in (_ANYTHING, _NOTHING) else content
 
