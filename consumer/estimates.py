@@ -31,6 +31,7 @@ def dependent_estimate(
         chunks=math.prod(e - b for b, e in zip(begin, end, strict=True)),
         route=scale.route,
         chunk_voxels=math.prod(scale.chunk_size),
+        labels_per_chunk=sum(r.labels for r in receipts) / max(1, sum(r.chunks for r in receipts)),
     )
 
 

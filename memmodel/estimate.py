@@ -2,33 +2,43 @@
 
 A term is a size that the code fixes (a window, a batch) or that the shard brings (rows, chunks),
 times a coefficient that `memmodel fit` can measure again. Work streams, so most terms stop growing
-at the size of a window.
+at the size of a window: docs and code share the constants of the code that allocates.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from typing import Literal, Self
+from dataclasses import dataclass, field
+from typing import Final, Literal
 
+from braid.cells import WINDOW_BYTES
+from braid.downsample import BATCH_BYTES
+from memmodel.coefficients import Coefficients, current
 from memmodel.tiers import GIB, MIB, Tier
-from runtime.errors import ShardliftError, UsageError
+from runtime.errors import ShardliftError
 
 Route = Literal["palette", "voxel", "tensorstore"]
+Kind = Literal["convert", "downsample"]
 
-WATCHDOG_SHARE = 0.9  # the worker stops work that passes this share of its tier's limit
+WATCHDOG_SHARE: Final = 0.9  # the worker stops work that passes this share of its tier's limit
 
-WHOLE_OBJECT_BYTES = 256 * MIB  # a source file up to this size is read at once
-BATCH_CHUNKS = 512  # chunks that one thread transcodes at a time
-ROW_INDEX_BYTES = 96  # coordinates, offset, size and row of a source row, and their sort
-CHUNK_INDEX_BYTES = 160  # id, offset and size of a written chunk until the tail is written
-LARGEST_BLOCK_BYTES = 3_441_680  # of a DVID block before zstd
-LARGEST_CHUNK_BYTES = 4 * 656_385 + 4  # of a 64x64x64 compressed_segmentation chunk
-CHUNK_VOXELS = 64**3
-VOXEL_BYTES = 8
+BASE_BYTES: Final = 112 * MIB  # interpreter, numpy, pyarrow, the storage client
+TENSORSTORE_BYTES: Final = 32 * MIB  # its import and threads
+WHOLE_OBJECT_BYTES: Final = 256 * MIB  # a source file up to this size is read at once
+BATCH_CHUNKS: Final = 512  # that one thread transcodes at a time
+ROW_INDEX_BYTES: Final = 96  # coordinates, offset, size and row of a source row, and their sort
+ENTRY_BYTES: Final = 160  # id, offset and size of a chunk, as arrays and as numbers
+PIECE_BYTES: Final = 10 * MIB  # of output: joined payloads, and one part of an upload
+LABEL_BYTES: Final = 32  # a label in a half-empty hash table, twice while it grows
+VOXEL_BYTES: Final = 8
+CHUNK_VOXELS: Final = 64**3
+CELL_CHUNKS: Final = 8
 
-DOWNSAMPLE_WINDOW_BYTES = 16 * MIB  # compressed input read at once
-DOWNSAMPLE_BATCH_BYTES = 24 * MIB  # decompressed input of the cells voted on at once
-PIECE_BYTES = 2 * MIB  # of output held before it is handed to the storage
+# Bytes after decompression per byte before; seen: 7.2 for DVID blocks, 5 to 70 for chunks.
+_ZSTD_INFLATION: Final = 9.0
+_GZIP_INFLATION: Final = 12.0
+_UNEVENNESS: Final = 3.0  # the largest cell of a shard, measured by its mean
+_LARGEST_BLOCK_BYTES: Final = 3_441_680  # of a DVID block before zstd
+_LARGEST_CHUNK_BYTES: Final = 4 * 656_385 + 4  # of a 64x64x64 compressed_segmentation chunk
 
 
 class DoesNotFit(ShardliftError):  # noqa: N818 -- the name reads as the answer it is
@@ -39,37 +49,33 @@ class DoesNotFit(ShardliftError):  # noqa: N818 -- the name reads as the answer 
         self.largest_bytes = largest.limit_bytes
         super().__init__(
             f"needs about {needed_bytes / GIB:.2f} GiB; the largest tier, {largest.name}, "
-            f"lets a shard use {WATCHDOG_SHARE * largest.limit_bytes / GIB:.2f} GiB"
+            f"lets a shard use {WATCHDOG_SHARE * largest.limit_bytes / GIB:.2f} GiB",
+            hint="add a larger tier with --tiers, or use smaller shards",
         )
-        self.hint = "add a larger tier with --tiers, or use smaller shards"
 
 
 @dataclass(frozen=True, slots=True)
-class Coefficients:
-    """What `memmodel fit` measures: bytes of the bare process, and factors of the terms."""
+class Work:
+    """What is known of a shard's work before it starts.
 
-    base_bytes: int = 150 * MIB  # interpreter, numpy, pyarrow, storage client
-    tensorstore_bytes: int = 40 * MIB  # its import and threads
-    source: float = 1.1
-    batches: float = 1.3
-    inflation: float = 9.0  # DVID block bytes per zstd byte; 7.2 on real data
-    payload_inflation: float = 6.0  # chunk bytes per gzip byte
-    held: float = 1.2  # TensorStore keeps the raw shard: of its voxels' bytes
-    small: float = 1.0  # rows, index, pieces
+    Attributes:
+        bytes_in: of the source files or input shards together.
+        chunks: of the grid in the output shard's box: the most it can hold.
+        route: what serves the output scale.
+        threads: of the work process.
+        chunk_voxels: of one output chunk.
+        slices: source slices behind one that `--z-compress` keeps.
+        labels_per_chunk: of the inputs, where their receipts tell.
+    """
 
-    @classmethod
-    def of(cls, values: Mapping[str, float]) -> Self:
-        """Coefficients from a JSON object; names that are missing keep their default."""
-        known = {item.name for item in fields(cls)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise UsageError(f"unknown memory coefficients: {', '.join(unknown)}")
-        if any(not math.isfinite(value) or value < 0 for value in values.values()):
-            raise UsageError("memory coefficients must be finite and not negative")
-        return cls(**{**asdict(cls()), **values})
-
-
-DEFAULT = Coefficients()
+    kind: Kind
+    bytes_in: int
+    chunks: int
+    route: Route = "palette"
+    threads: int = 1
+    chunk_voxels: int = CHUNK_VOXELS
+    slices: int = 1
+    labels_per_chunk: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +90,18 @@ class Estimate:
         return sum(self.terms.values())
 
 
+def estimate(work: Work, coefficients: Coefficients | None = None) -> Estimate:
+    """Every term of a shard's work.
+
+    Args:
+        work: what is known of it.
+        coefficients: what was measured; those of the settings if None.
+    """
+    factors = current() if coefficients is None else coefficients
+    terms = sizes(work)
+    return Estimate({name: math.ceil(factors[name] * size) for name, size in terms.items()})
+
+
 def convert_estimate(
     *,
     source_bytes: Sequence[int],
@@ -91,36 +109,13 @@ def convert_estimate(
     threads: int = 1,
     route: Route = "palette",
     slices_per_slice: int = 1,
-    coefficients: Coefficients = DEFAULT,
+    coefficients: Coefficients | None = None,
 ) -> Estimate:
-    """Memory to make one output shard from DVID export files.
-
-    Args:
-        source_bytes: size of each source file.
-        chunks: chunks of the grid in the shard's box: the most it can hold.
-        threads: threads of the work process.
-        route: what serves the output scale; `voxel` also for decimated z.
-        slices_per_slice: N + 1 source slices for each one kept by `--z-compress N`.
-        coefficients: what was measured.
-    """
-    c, total_in = coefficients, sum(source_bytes)
-    rows = min(chunks * slices_per_slice, max(1, total_in // 64))
-    batch = min(rows, BATCH_CHUNKS)
-    block = min(LARGEST_BLOCK_BYTES, 1024 + c.inflation * total_in / rows)
-    terms = {
-        "base": c.base_bytes,
-        "source": c.source * min(total_in, WHOLE_OBJECT_BYTES),
-        "rows": c.small * ROW_INDEX_BYTES * rows,
-        "batches": c.batches * (threads + 1) * batch * block,
-        "index": c.small * CHUNK_INDEX_BYTES * chunks,
-        "pieces": c.small * PIECE_BYTES,
-    }
-    if route == "voxel":
-        voxels = CHUNK_VOXELS * VOXEL_BYTES * (slices_per_slice + 1)
-        terms["voxels"] = threads * voxels
-    if route == "tensorstore":
-        terms |= _tensorstore_terms(c, chunks)
-    return _estimate(terms)
+    """Memory to make one output shard from DVID export files of these sizes; see `Work`."""
+    work = Work(
+        "convert", sum(source_bytes), chunks, route, threads=threads, slices=slices_per_slice
+    )
+    return estimate(work, coefficients)
 
 
 def downsample_estimate(
@@ -130,37 +125,23 @@ def downsample_estimate(
     threads: int = 1,
     route: Route = "palette",
     chunk_voxels: int = CHUNK_VOXELS,
-    coefficients: Coefficients = DEFAULT,
+    labels_per_chunk: float = 0.0,
+    coefficients: Coefficients | None = None,
 ) -> Estimate:
-    """Memory to make one shard of a scale from the shards of the scale below.
-
-    Args:
-        input_bytes: size of each input shard.
-        chunks: chunks of the grid in the output shard's box.
-        threads: threads of the work process.
-        route: what serves the scale.
-        chunk_voxels: voxels of one chunk.
-        coefficients: what was measured.
-    """
-    c, total_in = coefficients, sum(input_bytes)
-    opened = c.payload_inflation * total_in
-    largest_cell = 8 * LARGEST_CHUNK_BYTES * max(1.0, chunk_voxels / CHUNK_VOXELS)
-    batch = min(opened, max(DOWNSAMPLE_BATCH_BYTES, min(largest_cell, opened)))
-    terms = {
-        "base": c.base_bytes,
-        "windows": c.source * min(total_in, DOWNSAMPLE_WINDOW_BYTES),
-        "batches": c.batches * (threads + 1) * batch,
-        "index": c.small * CHUNK_INDEX_BYTES * (chunks + 8 * chunks),
-        "pieces": c.small * PIECE_BYTES,
-    }
-    if route != "palette":
-        terms["voxels"] = threads * 9 * chunk_voxels * VOXEL_BYTES
-    if route == "tensorstore":
-        terms |= _tensorstore_terms(c, chunks, chunk_voxels)
-    return _estimate(terms)
+    """Memory to make one shard from the shards of the scale before, of these sizes; see `Work`."""
+    work = Work(
+        "downsample",
+        sum(input_bytes),
+        chunks,
+        route,
+        threads=threads,
+        chunk_voxels=chunk_voxels,
+        labels_per_chunk=labels_per_chunk,
+    )
+    return estimate(work, coefficients)
 
 
-def choose(estimate: Estimate, tiers: Sequence[Tier]) -> Tier:
+def choose(needed: Estimate, tiers: Sequence[Tier]) -> Tier:
     """The smallest tier whose watchdog would let this work finish.
 
     Raises:
@@ -168,20 +149,47 @@ def choose(estimate: Estimate, tiers: Sequence[Tier]) -> Tier:
     """
     ascending = sorted(tiers, key=lambda tier: tier.limit_bytes)
     for tier in ascending:
-        if estimate.total_bytes <= WATCHDOG_SHARE * tier.limit_bytes:
+        if needed.total_bytes <= WATCHDOG_SHARE * tier.limit_bytes:
             return tier
-    raise DoesNotFit(estimate.total_bytes, ascending[-1])
+    raise DoesNotFit(needed.total_bytes, ascending[-1])
 
 
-def _tensorstore_terms(
-    c: Coefficients, chunks: int, chunk_voxels: int = CHUNK_VOXELS
-) -> dict[str, float]:
-    """A transaction holds every chunk of the shard as voxels until it commits."""
-    return {
-        "tensorstore": c.tensorstore_bytes,
-        "held": c.held * chunks * chunk_voxels * VOXEL_BYTES,
+def sizes(work: Work) -> dict[str, float]:
+    """Bytes of each term before its coefficient."""
+    own = _convert_sizes(work) if work.kind == "convert" else _downsample_sizes(work)
+    return {"base": float(BASE_BYTES), **own, "pieces": float(PIECE_BYTES)}
+
+
+def _convert_sizes(work: Work) -> dict[str, float]:
+    rows = min(work.chunks * work.slices, max(1, work.bytes_in // 64))
+    block = min(_LARGEST_BLOCK_BYTES, 1024 + _ZSTD_INFLATION * work.bytes_in / rows)
+    terms = {
+        "source": min(work.bytes_in, WHOLE_OBJECT_BYTES),
+        "rows": ROW_INDEX_BYTES * rows,
+        "blocks": (work.threads + 1) * min(rows, BATCH_CHUNKS) * block,
+        "index": ENTRY_BYTES * work.chunks,
     }
+    if work.route == "voxel":
+        terms["voxels"] = work.threads * (work.slices + 1) * work.chunk_voxels * VOXEL_BYTES
+    if work.route == "tensorstore":
+        # A transaction holds every chunk of the shard as voxels until it commits.
+        terms["tensorstore"] = TENSORSTORE_BYTES
+        terms["held"] = work.chunks * work.chunk_voxels * VOXEL_BYTES
+    return terms
 
 
-def _estimate(terms: Mapping[str, float]) -> Estimate:
-    return Estimate({name: math.ceil(size) for name, size in terms.items()})
+def _downsample_sizes(work: Work) -> dict[str, float]:
+    largest_chunk = _LARGEST_CHUNK_BYTES * max(1.0, work.chunk_voxels / CHUNK_VOXELS)
+    chunks_in = CELL_CHUNKS * work.chunks
+    mean = _GZIP_INFLATION * work.bytes_in / chunks_in
+    cell = CELL_CHUNKS * min(largest_chunk, _UNEVENNESS * mean)
+    labels = min(float(work.chunk_voxels), CELL_CHUNKS * work.labels_per_chunk)
+    terms = {
+        "windows": min(work.bytes_in, WINDOW_BYTES),
+        "cells": work.threads * max(BATCH_BYTES, cell),
+        "labels": LABEL_BYTES * work.threads * labels,
+        "index": ENTRY_BYTES * (work.chunks + chunks_in / CELL_CHUNKS),
+    }
+    if work.route != "palette":
+        terms["voxels"] = work.threads * (CELL_CHUNKS + 2) * work.chunk_voxels * VOXEL_BYTES
+    return terms

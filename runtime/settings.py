@@ -30,6 +30,7 @@ GZIP_LEVEL: Final = "GZIP_LEVEL"
 LOG_LEVEL: Final = "LOG_LEVEL"
 LOG_FORMAT: Final = "LOG_FORMAT"
 WORKER_MEMORY: Final = "WORKER_MEMORY"
+MEMORY_COEFFICIENTS: Final = "MEMORY_COEFFICIENTS"
 STORAGE_RETRY_S: Final = "STORAGE_RETRY_S"
 WORK_BALLAST_BYTES: Final = "WORK_BALLAST_BYTES"
 WORK_PAUSE_S: Final = "WORK_PAUSE_S"
@@ -109,6 +110,11 @@ def gzip_level() -> int:
 def tiers() -> str:
     """TIERS as written, GiB separated by commas; `memmodel.tiers` reads it."""
     return os.environ.get(TIERS) or DEFAULT_TIERS
+
+
+def memory_coefficients() -> str | None:
+    """MEMORY_COEFFICIENTS: file or URL that `memmodel fit` wrote; None keeps the built-in ones."""
+    return get(MEMORY_COEFFICIENTS)
 
 
 def storage_retry_s() -> float:
