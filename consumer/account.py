@@ -31,7 +31,7 @@ def receipt_of(job: Job, done: Done, worker: str, estimated_bytes: int | None) -
         started=job.started,
         finished=now(),
         attempt=delivery.attempt,
-        tiers_tried=(*tiers_tried(message.history), delivery.tier),
+        tiers_tried=tuple(dict.fromkeys((*tiers_tried(message.history), delivery.tier))),
         history=message.history,
         reads=outcome.reads,
         skipped_outside=outcome.skipped_outside,

@@ -59,6 +59,15 @@ class Answers:
         self._broker.hand_over(job.delivery, job.delivery.tier, job.message)
         _log.info(log.SHARD_HANDED_BACK, shard=job.key, tier=job.delivery.tier, reason=reason)
 
+    def once_more(self, job: Job, reason: str) -> bool:
+        """Back to the same tier with the reason in the history; False if it was there before."""
+        if any(hop.reason == reason for hop in job.message.history):
+            return False
+        message = job.message.after(job.hop(reason, self._post.worker))
+        self._broker.hand_over(job.delivery, job.delivery.tier, message)
+        _log.info(log.SHARD_HANDED_BACK, shard=job.key, tier=job.delivery.tier, reason=reason)
+        return True
+
     def escalate(self, job: Job, reason: str) -> None:
         """To the next tier with the history; from the last one to the dead letters."""
         larger = self._larger(job)

@@ -34,6 +34,8 @@ _log = structlog.get_logger()
 class InputChanged(UnreachableError):  # noqa: N818 - a state of the input; trying again may help
     """An input is not, or no longer, the file that the ledger knows."""
 
+    input_changed = True  # `workproc` tells this from trouble with the storage
+
 
 class StoredInputs:
     """The fine shards at the destination, checked against the ledger as they are read.

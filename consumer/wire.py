@@ -12,7 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from consumer.tasks import Outcome, Task
 
 StopKind = Literal["cancelled", "lease", "stopped"]
-FailureKind = Literal["permanent", "retryable", "usage", "memory", "cancelled", "lease", "stopped"]
+FailureKind = Literal[
+    "permanent", "retryable", "usage", "memory", "changed", "cancelled", "lease", "stopped"
+]
 
 
 class _Line(BaseModel):

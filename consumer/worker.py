@@ -32,6 +32,8 @@ from runtime.errors import ShardliftError, UnreachableError, UsageError
 
 SILENT_DELIVERIES: Final = 3  # on one tier: two workers died over it without a word
 
+INPUT_PAUSE_S: Final = 2.0  # for the receipt of an input that was just made again
+
 TROUBLE: Final = (UnreachableError, UsageError, WorkProcessError)
 """What no shard can help: its message goes back, and the worker waits before the next one."""
 
@@ -147,6 +149,8 @@ class Worker:
                 self._answers.escalate(job, self._too_big(result))
             case Failed(kind="permanent"):
                 self._answers.bury(job, result.reason)
+            case Failed(kind="changed"):
+                self._input_changed(job, result.reason)
             case Failed(kind="cancelled"):
                 self._answers.ack(job, log.SHARD_CANCELLED)
             case Failed(kind="stopped"):
@@ -169,6 +173,12 @@ class Worker:
             peak_mib=(receipt.peak_bytes or 0) // MIB,
             published=len(published),
         )
+
+    def _input_changed(self, job: Job, reason: str) -> None:
+        """Its receipt may be a moment behind an input that is remade; else the input is damaged."""
+        self._flags.at_once.wait(INPUT_PAUSE_S)
+        if not self._answers.once_more(job, "an input is not what its receipt says"):
+            self._answers.bury(job, reason)
 
     def _already_done(self, job: Job) -> None:
         """Somebody may have died between the receipt and the cascade: cascade again."""

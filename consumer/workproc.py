@@ -182,6 +182,8 @@ def kind_of(error: BaseException) -> FailureKind:
     """What the worker has to do about an error; one that nobody foresaw is permanent."""
     if isinstance(error, Refused):
         return error.kind
+    if getattr(error, "input_changed", False):
+        return "changed"
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:
         return "memory"
     return next((kind for known, kind in _KINDS if isinstance(error, known)), "permanent")

@@ -187,6 +187,23 @@ def test_a_downsampled_shard_gets_its_inputs_checksums(bench: Bench) -> None:
     assert receipt.estimated_bytes is not None
 
 
+def test_a_changed_input_gets_a_second_chance_only(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be in the making; if it is the same the next time, somebody has to look."""
+    monkeypatch.setattr("consumer.worker.INPUT_PAUSE_S", 0.0)
+    for key in ("s0/0", "s0/1"):
+        write_receipt(bench.run, key)
+    bench.script(s1_0=[failed("changed", "s0/0: expected crc32c A, found B")])
+    bench.publish("s1/0")
+    bench.deliver()
+    assert bench.waiting(DEAD) == []
+    bench.deliver()
+    (letter,) = bench.waiting(DEAD)
+    assert letter.reason == "s0/0: expected crc32c A, found B"
+    assert [hop.tier for hop in letter.history] == [SMALL, SMALL]
+
+
 def test_a_shard_of_zeros_has_a_receipt_and_no_file(bench: Bench) -> None:
     """Empty is a result."""
     bench.script(s0_0=[done(chunks=0, empty=True, crc32c=None)])

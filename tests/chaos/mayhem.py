@@ -1,0 +1,111 @@
+"""Disorder for a fleet at work: kills, freezes, duplicates; and counts of what came of it."""
+
+import contextlib
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import psutil
+
+from delivery.ledger.state import RunStatus, read_status
+from tests.small_runs import World
+
+PAUSE_S = (0.2, 0.8)  # between two acts
+FREEZE_LEASES = 1.5  # long enough to lose the lease
+MOST_KILLS_PER_SHARD = 0.25  # so that the run gets on
+
+
+@dataclass
+class Mayhem:
+    """Acts at random on the workers of one fleet.
+
+    Args:
+        world: whose run is disturbed.
+        fleet: process id of the fleet.
+        seed: another seed, other acts.
+    """
+
+    world: World
+    fleet: int
+    seed: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self._random = random.Random(self.seed)
+        self._frozen: dict[psutil.Process, float] = {}
+        self._keys = [row.key for row in self.world.run.plan.rows()]
+
+    def rage(self, until_done: float) -> RunStatus:
+        """Act until this share of the shards is done, then let everything thaw."""
+        acts = [
+            self.kill_worker,
+            self.kill_work_process,
+            self.freeze,
+            self.duplicate,
+            self.duplicate,
+        ]
+        while True:
+            status = read_status(self.world.run)
+            if len(status.receipts) >= until_done * len(self._keys):
+                break
+            self._random.choice(acts)()
+            self._thaw()
+            time.sleep(self._random.uniform(*PAUSE_S))
+        for process in list(self._frozen):
+            self._wake(process)
+        return status
+
+    def kill_worker(self) -> None:
+        """SIGKILL to a worker: its message comes back when the lease ends."""
+        self._kill("workers killed", "work")
+
+    def kill_work_process(self) -> None:
+        """SIGKILL to a work process: its shard goes to the next tier."""
+        self._kill("work processes killed", "consumer.workproc")
+
+    def freeze(self) -> None:
+        """Stop a worker and its work process for longer than its lease."""
+        workers = [process for process in self._processes("work") if process not in self._frozen]
+        if not workers or self._frozen:
+            return
+        worker = self._random.choice(workers)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for process in (worker, *worker.children()):
+                process.send_signal(signal.SIGSTOP)
+            self._frozen[worker] = time.monotonic() + FREEZE_LEASES * self.world.lease_s
+            self.counts["workers frozen"] += 1
+
+    def duplicate(self) -> None:
+        """Publish some shard once more, done or not."""
+        key = self._random.choice(self._keys)
+        if self.world.publish([key]):
+            self.counts["duplicates published"] += 1
+
+    def _kill(self, what: str, name: str) -> None:
+        kills = self.counts["workers killed"] + self.counts["work processes killed"]
+        targets = list(self._processes(name))
+        if targets and kills < MOST_KILLS_PER_SHARD * len(self._keys):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                self._random.choice(targets).kill()
+                self.counts[what] += 1
+
+    def _processes(self, name: str) -> Iterator[psutil.Process]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for process in psutil.Process(self.fleet).children(recursive=True):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    if name in process.cmdline():
+                        yield process
+
+    def _thaw(self) -> None:
+        for process, until_s in list(self._frozen.items()):
+            if time.monotonic() >= until_s:
+                self._wake(process)
+
+    def _wake(self, worker: psutil.Process) -> None:
+        del self._frozen[worker]
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for process in (*worker.children(), worker):
+                process.send_signal(signal.SIGCONT)

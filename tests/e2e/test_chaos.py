@@ -1,0 +1,184 @@
+"""Chaos: whatever happens to workers and messages, the volume is the one a calm run makes."""
+
+import os
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from consumer.estimates import chooser
+from delivery import replay
+from delivery.broker.base import DEAD
+from delivery.ledger.run import Run
+from delivery.ledger.state import RunStatus, State, read_status
+from runtime.storage import open_storage
+from tests.chaos.mayhem import Mayhem
+from tests.emulator import environment_of, make_topology, running_emulator
+from tests.small_runs import World, make_export, make_world, wait_for
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+# Chunks, which are shards, per axis of scale 0; `make chaos` asks for more.
+EDGES = tuple(int(part) for part in os.environ.get("CHAOS_SHARDS", "6x5x4").split("x"))
+SIZE = tuple(64 * edge - cut for edge, cut in zip(EDGES, (10, 17, 26), strict=True))
+SEED = int(os.environ.get("CHAOS_SEED", "1"))
+SCALES = 4
+TIERS = ("512mi", "1gi", "2gi", "4gi")
+LEASE_S = 3.0
+QUIET_S = 2 * LEASE_S + 4  # nothing leased for so long: nothing is left
+END_S = 900.0
+
+
+@pytest.fixture(scope="session")
+def export(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The export that both runs convert."""
+    return make_export(tmp_path_factory.mktemp("chaos-export"), SIZE)  # type: ignore[arg-type]  # three
+
+
+@pytest.fixture(scope="session")
+def calm(tmp_path_factory: pytest.TempPathFactory, export: list[Path]) -> Iterator[World]:
+    """A run that nobody disturbed, on the embedded broker."""
+    world = new_world(tmp_path_factory.mktemp("calm"), "sqlite", export)
+    world.publish()
+    fleet = start_fleet(world, "--until-drained")
+    assert fleet.wait(END_S) == 0
+    yield world
+    world.close()
+
+
+def new_world(folder: Path, queue_kind: str, export: list[Path]) -> World:
+    """A planned pyramid."""
+    return make_world(
+        folder,
+        queue_kind,
+        export,
+        SIZE,  # type: ignore[arg-type]  # three
+        scales=SCALES,
+        tiers=TIERS,
+        lease_s=LEASE_S,
+    )
+
+
+def start_fleet(world: World, *options: str, **environment: str) -> subprocess.Popen[bytes]:
+    """Four workers, however few CPUs there are."""
+    common = ["--run", world.run.uri, "--memory", "16GiB", "--cpus", "4"]
+    return world.start("fleet", *common, *options, **environment)
+
+
+def test_chaos_on_the_embedded_broker(
+    calm: World, export: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Kills, freezes and duplicates; then bytes, receipts and queues are as after a calm run."""
+    world = new_world(tmp_path, "sqlite", export)
+    try:
+        world.publish()
+        fleet = start_fleet(world, WORK_PAUSE_S="0.2")
+        mayhem = Mayhem(world, fleet.pid, SEED)
+        mayhem.rage(until_done=0.9)
+        settle(world, fleet, mayhem.counts)
+        check(world, calm)
+        tell(world, fleet, mayhem.counts, capsys)
+    finally:
+        world.close()
+
+
+def test_chaos_on_pubsub(
+    calm: World, export: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same, and the emulator restarts in the middle, which makes it forget everything."""
+    with running_emulator(tmp_path / "emulator1.log") as host, environment_of(host):
+        world = new_world(tmp_path, "pubsub", export)
+        world.publish()
+        fleet = start_fleet(world, WORK_PAUSE_S="0.2")
+        mayhem = Mayhem(world, fleet.pid, SEED)
+        mayhem.rage(until_done=0.4)
+    port = int(host.rpartition(":")[2])
+    with running_emulator(tmp_path / "emulator2.log", port) as host, environment_of(host):
+        try:
+            make_topology(world.queue, TIERS)
+            mayhem.counts["broker restarts"] += 1
+            world.publish()
+            if fleet.poll() is not None:
+                fleet = start_fleet(world, WORK_PAUSE_S="0.2")
+                mayhem.fleet = fleet.pid
+            mayhem.rage(until_done=0.9)
+            settle(world, fleet, mayhem.counts)
+            check(world, calm)
+            tell(world, fleet, mayhem.counts, capsys)
+        finally:
+            world.close()
+
+
+def settle(world: World, fleet: subprocess.Popen[bytes], counts: Counter[str]) -> None:
+    """Requeue what died of too many kills; wait for the end, and until the fleet has no more to do.
+
+    The fleet stays until the last duplicate is acked, which nobody would wait for in earnest.
+    """
+
+    def ended() -> RunStatus | None:
+        status = read_status(world.run)
+        if status.keys(State.FAILED):
+            requeue(world.run, world, counts)
+            return None
+        return status if status.ended else None
+
+    status = wait_for(ended, "the end of the run", END_S)
+    assert status.succeeded
+    leased = -1
+    while leased != (leased := len(world.log(fleet))):
+        time.sleep(QUIET_S)
+    assert fleet.poll() is None
+    fleet.terminate()
+    assert fleet.wait(30) == 130
+
+
+def requeue(run: Run, world: World, counts: Counter[str]) -> None:
+    """What a person does about dead letters whose reason is gone."""
+    counts["dead letters requeued"] += len(
+        replay.failed(run, world.broker, chooser(run.info), tier=TIERS[0])
+    )
+
+
+def check(world: World, calm: World) -> None:
+    """One receipt per shard, the same bytes, nothing in any queue, nothing half-written."""
+    keys = {row.key for row in world.run.plan.rows()}
+    storage = open_storage(world.run.uri)
+    receipts = [info.path for info in storage.list("receipts/")]
+    assert sorted(receipts) == sorted(f"receipts/{key}.json" for key in keys)
+    assert world.leftovers() == dict.fromkeys((*TIERS, DEAD), 0)
+    volume, expected = world.volume(), calm.volume()
+    whole = {path: data for path, data in volume.items() if ".tmp-" not in path}
+    assert whole.keys() == expected.keys()
+    assert [path for path in whole if whole[path] != expected[path]] == []
+
+
+def tell(
+    world: World,
+    fleet: subprocess.Popen[bytes],
+    counts: Counter[str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What happened, in numbers."""
+    receipts = [world.run.receipts.read(key) for key in world.run.receipts.list()]
+    hops = [hop for receipt in receipts if receipt for hop in receipt.history]
+    lines = {
+        "shards": len(receipts),
+        **counts,
+        "deliveries": len(world.events(fleet, "leased")),
+        "redeliveries": sum(1 for line in world.events(fleet, "leased") if line["attempt"] > 1),
+        "already done": len(world.events(fleet, "shard_already_done")),
+        "leases lost": len(world.events(fleet, "lease_lost")),
+        "escalations": len(world.events(fleet, "shard_escalated")),
+        "escalations in receipts": len(hops),
+        "workers replaced": len(world.events(fleet, "worker_died")),
+        "rounds of republishing": len(world.events(fleet, "published_again")),
+    }
+    with capsys.disabled():
+        print(f"\nchaos on {world.queue.partition(':')[0]}")  # noqa: T201 - the result
+        for name, number in lines.items():
+            print(f"  {name:<24}{number:>6}")  # noqa: T201 - the result
+    assert counts["workers killed"] > 0
+    assert counts["work processes killed"] > 0
