@@ -78,12 +78,9 @@ def read_schema(message: bytes | memoryview) -> pa.Schema:
     """
     try:
         schema = pa.ipc.read_schema(pa.py_buffer(message))
-    except (pa.ArrowException, OSError, ValueError) as error:
+        _check_columns(schema)
+    except (pa.ArrowException, OSError, ValueError) as error:  # a name may be no UTF-8
         raise InvalidShardFormatError(f"unreadable Arrow schema ({_one_line(error)})") from None
-    if len(schema) < len(COLUMNS):
-        raise InvalidShardFormatError(f"{len(schema)} columns, expected {', '.join(COLUMNS.names)}")
-    for number, wanted in enumerate(COLUMNS):
-        _check_field(number, schema.field(number), wanted)
     return schema
 
 
@@ -139,7 +136,7 @@ def decode_rows(
 
 
 def _rows(table: pa.Table) -> Rows:
-    columns = [_plain(table, name) for name in COLUMNS.names]
+    columns = [_plain(table.column(i), name) for i, name in enumerate(COLUMNS.names)]
     x, y, z, labels, supervoxels, blocks, sizes = columns
     label_start, label_values = _lists(labels)
     supervoxel_start, supervoxel_values = _lists(supervoxels)
@@ -156,9 +153,8 @@ def _rows(table: pa.Table) -> Rows:
     )
 
 
-def _plain(table: pa.Table, name: str) -> pa.Array:
+def _plain(column: pa.ChunkedArray, name: str) -> pa.Array:
     """A column as one array without nulls."""
-    column = table.column(name)
     if column.null_count:
         raise InvalidShardFormatError(f"column {name} holds nulls")
     if column.num_chunks > 1:
@@ -184,6 +180,13 @@ def _bytes(column: pa.BinaryArray) -> tuple[npt.NDArray[np.int64], npt.NDArray[n
     ends = every[column.offset : column.offset + len(column) + 1].astype(np.int64)
     content = np.frombuffer(data if data is not None else b"", np.uint8)
     return ends - ends[0], content[ends[0] : ends[-1]]
+
+
+def _check_columns(schema: pa.Schema) -> None:
+    if len(schema) < len(COLUMNS):
+        raise InvalidShardFormatError(f"{len(schema)} columns, expected {', '.join(COLUMNS.names)}")
+    for number, wanted in enumerate(COLUMNS):
+        _check_field(number, schema.field(number), wanted)
 
 
 def _check_field(number: int, found: pa.Field, wanted: pa.Field) -> None:

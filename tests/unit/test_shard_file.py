@@ -41,10 +41,8 @@ def checksum(data: bytes) -> str:
     return crc32c_text(google_crc32c.value(data))
 
 
-def by_hand(
-    entries: list[tuple[int, int, int]], body: bytes, sharding: ShardingSpec = RAW
-) -> bytes:
-    """A shard file of one used minishard (0) from (id, start, size), lawful or not."""
+def by_hand(entries: list[tuple[int, int, int]], body: bytes) -> bytes:
+    """A RAW shard file whose only used minishard is 0, from (id, start, size), lawful or not."""
     table = np.zeros((3, len(entries)), "<u8")
     last_id, last_end = 0, 0
     for column, (i, start, size) in enumerate(entries):
