@@ -1,0 +1,209 @@
+"""`python -m memmodel`: what shards need, and what receipts say about that."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from braid.exceptions import SpecError
+from braid.volume import ScaleSpec, VolumeSpec
+from delivery.ledger.run import Run, find_run
+from memmodel import fit as fitting
+from memmodel import show
+from memmodel.coefficients import Coefficients, load
+from memmodel.estimate import DoesNotFit, Estimate, Work, choose
+from memmodel.estimate import estimate as estimate_work
+from memmodel.labels import summarise
+from memmodel.plot import plot_fit
+from memmodel.samples import read_samples
+from memmodel.speed import estimated_seconds
+from memmodel.tiers import parse_tiers
+from runtime import cli, settings
+from runtime.errors import EXIT_FINDINGS, EXIT_USAGE, ObjectNotFound, UsageError
+from runtime.storage import Storage, open_storage
+
+app = cli.new_app("What a shard's work needs: memory by term, tier, labels; and what receipts say.")
+
+CoefficientsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--coefficients",
+        envvar=settings.MEMORY_COEFFICIENTS,
+        metavar="FILE",
+        help="What `fit` wrote. Default: the built-in coefficients.",
+    ),
+]
+FilesArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="FILE...",
+        help="The files that one output shard is made from: .arrow of an export, or .shard.",
+    ),
+]
+ScaleOption = Annotated[int, typer.Option("--scale", min=0, help="Of the output shard.")]
+ThreadsOption = Annotated[int, typer.Option("--threads", min=1, help="Of the work process.")]
+DecimateOption = Annotated[int, typer.Option("--z-compress", min=0, help="As for enqueue.")]
+RunsOption = Annotated[
+    list[str] | None,
+    typer.Option("--run", metavar="ID|URI", help="A run; may be given often. Default: the newest."),
+]
+TargetOption = Annotated[int, typer.Option("--target-scale", min=1, help="The scale to be made.")]
+OutOption = Annotated[
+    Path, typer.Option("--out", metavar="FILE", help="Where to write the coefficients.")
+]
+PlotOption = Annotated[
+    Path | None, typer.Option("--plot", metavar="PNG", help="Draw estimates against the peaks.")
+]
+
+
+@app.command()
+def estimate(
+    files: FilesArgument,
+    *,
+    spec: cli.SpecOption,
+    scale: ScaleOption = 0,
+    tiers: cli.TiersOption = settings.DEFAULT_TIERS,
+    threads: ThreadsOption = 1,
+    z_compress: DecimateOption = 0,
+    coefficients: CoefficientsOption = None,
+    as_json: cli.JsonOption = False,
+) -> None:
+    """Print the memory that one output shard will need, term by term, and its tier."""
+    work = _work(files, _scale(spec, scale), threads, z_compress)
+    factors = Coefficients() if coefficients is None else load(coefficients)
+    needed = estimate_work(work, factors)
+    answer = _answer(needed, tiers)
+    seconds = estimated_seconds(work)
+    if as_json:
+        terms = {"terms": dict(needed.terms), "total_bytes": needed.total_bytes}
+        show.document(terms | asdict(answer) | {"seconds": round(seconds, 1)})
+    else:
+        show.terms(work, needed, factors)
+        typer.echo(f"{answer}, about {seconds:.0f} s")
+    if answer.tier is None:
+        raise typer.Exit(EXIT_FINDINGS)
+
+
+@app.command()
+def labels(
+    *,
+    target_scale: TargetOption,
+    run: cli.RunOption = None,
+    state: cli.StateOption = None,
+    dest: cli.OptionalDestOption = None,
+    as_json: cli.JsonOption = False,
+) -> None:
+    """Print how many labels the inputs of a scale hold, and the tiers its shards will need."""
+    found = summarise(_run(run, state, dest), target_scale)
+    if as_json:
+        show.document(asdict(found))
+    else:
+        show.labels(found)
+
+
+@app.command()
+def fit(
+    *,
+    run: RunsOption = None,
+    state: cli.StateOption = None,
+    dest: cli.OptionalDestOption = None,
+    out: OutOption = Path("memory-coefficients.json"),
+    plot: PlotOption = None,
+    coefficients: CoefficientsOption = None,
+    as_json: cli.JsonOption = False,
+) -> None:
+    """Fit coefficients to the measured peaks of finished shards; write them for enqueue to use."""
+    names: Sequence[str | None] = run or [None]
+    runs = [_run(one, state, dest) for one in names]
+    samples = [sample for one in runs for sample in read_samples(one)]
+    before = Coefficients() if coefficients is None else load(coefficients)
+    found = fitting.fit(samples, before)
+    out.write_bytes(found.coefficients.dump(found.about([one.uri for one in runs])))
+    if plot is not None:
+        plot_fit(found, before, plot)
+    if as_json:
+        show.document(
+            {
+                "coefficients": dict(found.coefficients.values),
+                "before": [asdict(one) for one in found.before],
+                "after": [asdict(one) for one in found.after],
+            }
+        )
+        return
+    show.residuals(found)
+    typer.echo(f"wrote {out}; use it with {settings.MEMORY_COEFFICIENTS}={out}")
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """The tier, or why there is none."""
+
+    tier: str | None
+    why: str | None = None
+
+    def __str__(self) -> str:
+        return f"tier {self.tier}" if self.tier else f"no tier: {self.why}"
+
+
+def _answer(needed: Estimate, tiers: str) -> _Answer:
+    try:
+        return _Answer(choose(needed, parse_tiers(tiers)).name)
+    except DoesNotFit as error:
+        return _Answer(None, str(error))
+
+
+def _scale(spec: str, index: int) -> ScaleSpec:
+    try:
+        scales = VolumeSpec.parse(_read(spec), spec).scales
+    except SpecError as error:
+        raise UsageError(str(error)) from None
+    if index >= len(scales):
+        raise UsageError(f"{spec} has scales 0 to {len(scales) - 1}; there is no scale {index}")
+    return scales[index]
+
+
+def _work(files: Sequence[str], scale: ScaleSpec, threads: int, z_compress: int) -> Work:
+    """The work that these files make: kind by their names, the rest by the scale's full shard."""
+    endings = {Path(file).suffix for file in files}
+    if endings not in ({".arrow"}, {".shard"}):
+        raise UsageError("name .arrow files of an export, or .shard files of the scale before")
+    sharding = scale.sharding
+    full = 1 << min(sharding.preshift_bits + sharding.minishard_bits, scale.id_bits)
+    return Work(
+        kind="convert" if endings == {".arrow"} else "downsample",
+        bytes_in=sum(_storage(file)[0].stat(_storage(file)[1]).size for file in files),
+        chunks=min(full, math.prod(scale.grid)),
+        route="voxel" if z_compress and scale.route == "palette" else scale.route,
+        threads=threads,
+        chunk_voxels=math.prod(scale.chunk_size),
+        slices=z_compress + 1,
+    )
+
+
+def _read(url: str) -> bytes:
+    storage, name = _storage(url)
+    try:
+        return storage.read(name)
+    except ObjectNotFound:
+        raise UsageError(f"{url}: no such file") from None
+
+
+def _storage(url: str) -> tuple[Storage, str]:
+    """The folder that holds a file, and the file's name in it."""
+    folder, _, name = url.rpartition("/")
+    return open_storage(folder or "."), name
+
+
+def _run(run: str | None, state: str | None, dest: str | None) -> Run:
+    if run is not None and "/" in run:
+        return find_run("", run)
+    if state is None and dest is None:
+        raise UsageError("which run?", hint="give --run with a whole URI, or --state or --dest")
+    return find_run(state or settings.default_state_url(dest or ""), run)
+
+
+if __name__ == "__main__":
+    cli.run(app, {SpecError: EXIT_USAGE})

@@ -1,0 +1,115 @@
+"""Coefficients from receipts: least squares on measured peaks, then safe.
+
+Every term's size is known, so a peak is a weighted sum of sizes and the weights are what is
+sought. Few shards cannot tell all terms apart, so each weight is drawn to its present value; the
+result is raised until no shard of the samples took more than its estimate.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from memmodel.coefficients import DEFAULTS, Coefficients
+from memmodel.estimate import estimate, sizes
+from memmodel.samples import Sample
+from runtime.errors import UsageError
+
+MARGIN: Final = 1.05  # above the worst sample: the next shard is another one
+PULL: Final = 0.05  # weight of a coefficient's present value, against one sample's relative error
+
+Matrix = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Residuals:
+    """Estimate / measured over the shards of one tier: below 1 is too little."""
+
+    tier: str
+    shards: int
+    peak_bytes: int
+    least: float
+    mean: float
+    most: float
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What came of fitting.
+
+    Attributes:
+        before: residuals of the coefficients that were drawn to, per tier.
+        after: residuals of the fitted ones.
+    """
+
+    coefficients: Coefficients
+    samples: Sequence[Sample]
+    before: list[Residuals]
+    after: list[Residuals]
+
+    def about(self, runs: Sequence[str]) -> dict[str, Any]:
+        """Where the coefficients come from, for their file."""
+        return {"runs": list(runs), "shards": len(self.samples), "margin": MARGIN}
+
+
+def fit(samples: Sequence[Sample], start: Coefficients | None = None) -> Fit:
+    """Fit coefficients to measured peaks.
+
+    Args:
+        samples: at least one.
+        start: what coefficients are drawn to; the defaults if None.
+
+    Raises:
+        UsageError: there are no samples.
+    """
+    if not samples:
+        raise UsageError("no receipt of these runs has a measured peak", hint="finish a run first")
+    prior = start or Coefficients()
+    names = list(DEFAULTS)
+    matrix = np.array([[sizes(s.work).get(name, 0.0) for name in names] for s in samples])
+    peaks = np.array([s.peak_bytes for s in samples], np.float64)
+    weights = _solve(matrix / peaks[:, None], np.array([prior[name] for name in names]))
+    weights *= MARGIN * max(1.0, float((peaks / (matrix @ weights)).max()))
+    seen = matrix.any(axis=0).tolist()
+    found = Coefficients({n: float(w) for n, w, s in zip(names, weights, seen, strict=True) if s})
+    return Fit(found, samples, residuals(samples, prior), residuals(samples, found))
+
+
+def residuals(samples: Sequence[Sample], coefficients: Coefficients) -> list[Residuals]:
+    """How estimates compare with what was measured, tier by tier."""
+    tiers: dict[str, list[tuple[float, int]]] = defaultdict(list)
+    for sample in samples:
+        ratio = estimate(sample.work, coefficients).total_bytes / sample.peak_bytes
+        tiers[sample.tier].append((ratio, sample.peak_bytes))
+    return [_residuals(tier, found) for tier, found in sorted(tiers.items())]
+
+
+def _residuals(tier: str, found: Sequence[tuple[float, int]]) -> Residuals:
+    ratios = [ratio for ratio, _ in found]
+    return Residuals(
+        tier=tier,
+        shards=len(found),
+        peak_bytes=max(peak for _, peak in found),
+        least=min(ratios),
+        mean=sum(ratios) / len(ratios),
+        most=max(ratios),
+    )
+
+
+def _solve(rows: Matrix, prior: Matrix) -> Matrix:
+    """Weights >= 0 for which `rows @ weights` is nearest to 1, drawn to the prior."""
+    pull = np.diag(np.sqrt(PULL) / np.maximum(prior, 0.1))
+    matrix = np.vstack([rows, pull])
+    target = np.concatenate([np.ones(len(rows)), pull @ prior])
+    free = np.ones(len(prior), bool)
+    weights = np.zeros(len(prior))
+    while free.any():
+        weights[:] = 0
+        weights[free] = np.linalg.lstsq(matrix[:, free], target, rcond=None)[0]
+        if (weights >= 0).all():
+            break
+        free &= weights > 0
+    return weights

@@ -1,0 +1,85 @@
+"""What a run will cost on Google Cloud, at list prices.
+
+They change: PRICES_OF says when these were read (us-central1, Cloud Run worker pools).
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from memmodel.tiers import GIB, Tier
+
+PRICES_OF: Final = "2026-11-22"
+VCPU_SECOND: Final = 0.0000112
+GIB_SECOND: Final = 0.0000012
+PUBSUB_TIB: Final = 40.0  # each way
+CLASS_A: Final = 0.005 / 1000  # writes, lists, composes
+CLASS_B: Final = 0.0004 / 1000  # reads
+STORAGE_GB_MONTH: Final = 0.020
+
+_TIB: Final = 1 << 40
+_GB: Final = 10**9
+_WAYS: Final = 2  # published and delivered
+_MESSAGE_LEAST_BYTES: Final = 1000  # what Pub/Sub bills at least
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a shard, a tier or a run takes.
+
+    Attributes:
+        seconds: of a worker of some tier.
+        reads: requests of class B.
+        writes: requests of class A.
+        messages: sent through the queue.
+        bytes_out: stored at the destination.
+    """
+
+    seconds: float = 0.0
+    reads: int = 0
+    writes: int = 0
+    messages: int = 0
+    bytes_out: int = 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            self.seconds + other.seconds,
+            self.reads + other.reads,
+            self.writes + other.writes,
+            self.messages + other.messages,
+            self.bytes_out + other.bytes_out,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Dollars; `storage_month` is paid for as long as one likes, so it is no part of the total."""
+
+    compute: float = 0.0
+    requests: float = 0.0
+    queue: float = 0.0
+    storage_month: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """What the run itself costs."""
+        return self.compute + self.requests + self.queue
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(
+            self.compute + other.compute,
+            self.requests + other.requests,
+            self.queue + other.queue,
+            self.storage_month + other.storage_month,
+        )
+
+
+def cost(usage: Usage, tier: Tier) -> Cost:
+    """Dollars for what workers of one tier do."""
+    second = tier.vcpus * VCPU_SECOND + tier.limit_bytes / GIB * GIB_SECOND
+    sent = usage.messages * _MESSAGE_LEAST_BYTES * _WAYS
+    return Cost(
+        compute=usage.seconds * second,
+        requests=usage.reads * CLASS_B + usage.writes * CLASS_A,
+        queue=sent / _TIB * PUBSUB_TIB,
+        storage_month=usage.bytes_out / _GB * STORAGE_GB_MONTH,
+    )
