@@ -1,0 +1,1 @@
+"""Cloud resources as data: made, compared and removed by `python -m infra`."""

@@ -1,0 +1,166 @@
+"""`python -m infra up | check | down`: the cloud resources behind a queue.
+
+They carry work and hold nothing that is not in the ledger as well: after `down`, or when an
+emulator forgot everything, `infra up` and `producer replay --missing` bring a run back.
+"""
+
+import json as jsonlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from delivery.broker.names import PubSubNames
+from infra import desired, iam
+from infra.changes import FINDINGS, Action, Change, as_json, summary, table
+from infra.pubsub_admin import PubSubAdmin
+from infra.topics import Topics
+from memmodel.tiers import parse_tiers
+from runtime import cli, settings
+from runtime.errors import EXIT_FINDINGS, UsageError
+
+app = cli.new_app("Make, compare and remove the cloud resources behind a queue.")
+
+QueueOption = Annotated[
+    str | None,
+    typer.Option(
+        "--queue",
+        envvar=settings.QUEUE_URL,
+        metavar="pubsub://PROJECT_ID/PREFIX",
+        help="The queue. Default: made of PROJECT_ID and BASE_JOB_NAME.",
+    ),
+]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; do not.")]
+NumberOption = Annotated[
+    int | None,
+    typer.Option(
+        "--project-number",
+        metavar="NUMBER",
+        help="Of the project, where it may not be looked up. It names Pub/Sub's own account.",
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The cloud, or its emulator, and what shall be there."""
+
+    admin: PubSubAdmin
+    topics: Topics
+    queues: Sequence[desired.Queue]
+    bindings: Sequence[desired.Binding] | None  # None where the emulator has no IAM
+
+    def compare(self) -> list[Change]:
+        """What each resource needs."""
+        changes = list(self.topics.compare(self.queues))
+        if self.bindings is None:
+            return [*changes, Change(Action.SKIP, "binding", "all", "the emulator has no IAM")]
+        return [*changes, *iam.compare(self.admin, self.bindings)]
+
+
+@app.command()
+def up(
+    *,
+    queue: QueueOption = None,
+    project: cli.ProjectOption = None,
+    base_name: cli.BaseNameOption = settings.DEFAULT_BASE_JOB_NAME,
+    tiers: cli.TiersOption = settings.DEFAULT_TIERS,
+    lease: cli.LeaseOption = settings.DEFAULT_LEASE_S,
+    project_number: NumberOption = None,
+    dry_run: DryRunOption = False,
+    json: cli.JsonOption = False,
+) -> None:
+    """Make what is missing and mend what differs; safe to repeat."""
+    names = _names(queue, project, base_name)
+    with _place(names, tiers, lease, project_number) as place:
+        changes = place.compare()
+        if not dry_run:
+            place.topics.make(place.queues, changes)
+            iam.grant(place.admin, place.bindings or ())
+    _show(names, changes, json=json, dry_run=dry_run)
+
+
+@app.command()
+def check(
+    *,
+    queue: QueueOption = None,
+    project: cli.ProjectOption = None,
+    base_name: cli.BaseNameOption = settings.DEFAULT_BASE_JOB_NAME,
+    tiers: cli.TiersOption = settings.DEFAULT_TIERS,
+    lease: cli.LeaseOption = settings.DEFAULT_LEASE_S,
+    project_number: NumberOption = None,
+    json: cli.JsonOption = False,
+) -> None:
+    """Compare; exit 1 when something is missing or differs."""
+    names = _names(queue, project, base_name)
+    with _place(names, tiers, lease, project_number) as place:
+        changes = place.compare()
+    _show(names, changes, json=json, dry_run=True)
+    if any(change.action in FINDINGS for change in changes):
+        raise typer.Exit(EXIT_FINDINGS)
+
+
+@app.command()
+def down(
+    *,
+    queue: QueueOption = None,
+    project: cli.ProjectOption = None,
+    base_name: cli.BaseNameOption = settings.DEFAULT_BASE_JOB_NAME,
+    dry_run: DryRunOption = False,
+    json: cli.JsonOption = False,
+) -> None:
+    """Remove every tier's queue; plan, receipts and volume stay."""
+    names = _names(queue, project, base_name)
+    admin = PubSubAdmin(names.url)
+    topics = Topics(admin, names, emulator=_is_emulator())
+    changes = topics.leftovers()
+    if not dry_run:
+        topics.remove(changes)
+    admin.close()
+    _show(names, changes, json=json, dry_run=dry_run)
+
+
+def _names(queue: str | None, project: str | None, base_name: str) -> PubSubNames:
+    if queue is None and project is None:
+        raise UsageError(
+            "which queue? An embedded one needs no infra",
+            hint="pass --queue pubsub://PROJECT_ID/PREFIX, or set PROJECT_ID",
+        )
+    return PubSubNames.parse(queue or f"pubsub://{project}/{base_name}")
+
+
+@contextmanager
+def _place(
+    names: PubSubNames, tiers: str, lease_s: int, project_number: int | None
+) -> Iterator[Place]:
+    emulator = _is_emulator()
+    queues = desired.queues(names, [tier.name for tier in parse_tiers(tiers)], lease_s)
+    bindings = None
+    if not emulator:
+        number = project_number or iam.project_number(names.project)
+        bindings = desired.bindings(queues, number)
+    admin = PubSubAdmin(names.url)
+    try:
+        yield Place(admin, Topics(admin, names, emulator=emulator), queues, bindings)
+    finally:
+        admin.close()
+
+
+def _is_emulator() -> bool:
+    return settings.get(settings.PUBSUB_EMULATOR_HOST) is not None
+
+
+def _show(names: PubSubNames, changes: Sequence[Change], *, json: bool, dry_run: bool) -> None:
+    if json:
+        document = {"queue": names.url, "dry_run": dry_run, "changes": as_json(changes)}
+        typer.echo(jsonlib.dumps(document, indent=2))
+        return
+    if changes:
+        typer.echo(table(changes, done=not dry_run))
+    typer.echo(f"{names.url}: {summary(changes, done=not dry_run) or 'nothing there'}")
+
+
+if __name__ == "__main__":
+    cli.run(app)

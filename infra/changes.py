@@ -1,0 +1,87 @@
+"""What a command did or would do to resources, as a table and as JSON."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Final
+
+WIDTH: Final = 80  # columns of a plain terminal
+_COLUMNS: Final = (9, 13)  # of action and kind
+
+
+class Action(StrEnum):
+    """What a resource needs."""
+
+    OK = "ok"  # it is as it shall be
+    CREATE = "create"
+    UPDATE = "update"
+    DELETE = "delete"
+    CONFLICT = "conflict"  # it is wrong in a way that cannot be changed
+    EXTRA = "extra"  # nobody asked for it, but it is ours
+    SKIP = "skip"  # it cannot be looked at here
+
+
+FINDINGS: Final = frozenset({Action.CREATE, Action.UPDATE, Action.CONFLICT})
+"""Actions that mean that something is not as it shall be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One resource and what it needs.
+
+    Attributes:
+        action: what to do.
+        kind: topic, subscription or binding.
+        name: its id, without the project.
+        note: what differs, or why nothing is done.
+    """
+
+    action: Action
+    kind: str
+    name: str
+    note: str = ""
+
+
+_DONE: Final = {
+    Action.CREATE: "created",
+    Action.UPDATE: "updated",
+    Action.DELETE: "deleted",
+}
+
+
+def table(changes: Iterable[Change], *, done: bool) -> str:
+    """A line per resource; a note that does not fit into 80 columns gets lines of its own.
+
+    Args:
+        changes: in the order to be shown.
+        done: whether the changes were made, or only found.
+    """
+    return "\n".join(line for change in changes for line in _lines(change, done=done))
+
+
+def _lines(change: Change, *, done: bool) -> Sequence[str]:
+    action, kind = _COLUMNS
+    word = _DONE.get(change.action, change.action) if done else change.action
+    first = f"{word:<{action}}{change.kind:<{kind}}{change.name}"
+    if not change.note:
+        return [first]
+    if len(first) + 2 + len(change.note) <= WIDTH:
+        return [f"{first}  {change.note}"]
+    return [first, *(f"{'':<{action}}{part}" for part in change.note.split("; "))]
+
+
+def summary(changes: Sequence[Change], *, done: bool) -> str:
+    """How many need what: `12 ok, 2 to create`; or `2 created`."""
+    counts = [(sum(change.action is action for change in changes), action) for action in Action]
+    return ", ".join(f"{count} {_word(action, done=done)}" for count, action in counts if count)
+
+
+def _word(action: Action, *, done: bool) -> str:
+    if action not in _DONE:
+        return str(action)
+    return _DONE[action] if done else f"to {action}"
+
+
+def as_json(changes: Iterable[Change]) -> list[dict[str, str]]:
+    """The same for programs."""
+    return [asdict(change) for change in changes]

@@ -1,0 +1,140 @@
+"""Topics and subscriptions: compared with what is desired, made, and removed."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from google.pubsub_v1.types import Subscription
+
+from delivery.broker.base import DEAD
+from delivery.broker.names import PubSubNames
+from infra.changes import Action, Change
+from infra.desired import Queue
+from infra.pubsub_admin import PubSubAdmin
+from memmodel.tiers import tier_of
+from runtime.errors import UsageError
+
+_FIXED_ON_EMULATOR: Final = {"expiration_policy"}  # it sets it, but cannot change it
+
+
+class Topics:
+    """The queues of one URL.
+
+    Args:
+        admin: what talks to Pub/Sub.
+        names: of the URL.
+        emulator: whether that is Google's emulator.
+    """
+
+    def __init__(self, admin: PubSubAdmin, names: PubSubNames, *, emulator: bool) -> None:
+        self._admin = admin
+        self._names = names
+        self._emulator = emulator
+
+    def compare(self, wanted: Sequence[Queue]) -> Iterator[Change]:
+        """What each queue needs, in the order in which it can be done; then what is left over."""
+        for queue in wanted:
+            yield self._compare_topic(queue)
+            yield self._compare_subscription(queue)
+        expected = {name for queue in wanted for name in (queue.topic, queue.subscription)}
+        for kind, name in self._ours():
+            if name not in expected:
+                yield Change(Action.EXTRA, kind, _id(name), "of a tier that is not in --tiers")
+
+    def _compare_topic(self, queue: Queue) -> Change:
+        exists = self._admin.topic_exists(queue.topic)
+        return Change(Action.OK if exists else Action.CREATE, "topic", _id(queue.topic))
+
+    def _compare_subscription(self, queue: Queue) -> Change:
+        found, name = self._admin.subscription(queue.subscription), _id(queue.subscription)
+        if found is None:
+            return Change(Action.CREATE, "subscription", name)
+        if found.topic != queue.topic:
+            note = f"belongs to {_id(found.topic)}: `infra down`, then `infra up`"
+            return Change(Action.CONFLICT, "subscription", name, note)
+        wrong = self._differing(queue, found)
+        return Change(
+            Action.UPDATE if wrong else Action.OK, "subscription", name, "; ".join(sorted(wrong))
+        )
+
+    def make(self, wanted: Sequence[Queue], changes: Sequence[Change]) -> None:
+        """Do what `compare` found.
+
+        Raises:
+            UsageError: something is wrong in a way that cannot be changed; nothing was done.
+        """
+        for change in changes:
+            if change.action is Action.CONFLICT:
+                raise UsageError(f"{change.kind} {change.name} {change.note}")
+        needs = {(change.kind, change.name): change.action for change in changes}
+        for queue in wanted:
+            if needs[("topic", _id(queue.topic))] is Action.CREATE:
+                self._admin.create_topic(queue.topic)
+            self._make_subscription(queue, needs[("subscription", _id(queue.subscription))])
+
+    def _make_subscription(self, queue: Queue, action: Action) -> None:
+        if action is Action.CREATE:
+            fields = queue.settings(emulator=self._emulator)
+            self._admin.create_subscription(queue.subscription, queue.topic, fields)
+        elif action is Action.UPDATE:
+            found = self._admin.subscription(queue.subscription)
+            fields = self._differing(queue, found)
+            self._admin.update_subscription(queue.subscription, queue.topic, fields)
+
+    def _differing(self, queue: Queue, found: Any) -> dict[str, object]:  # noqa: ANN401 - untyped
+        """The fields that are not as they shall be, with what they shall be."""
+        fields = queue.settings(emulator=self._emulator)
+        wanted = Subscription(fields)
+        return {
+            field: value
+            for field, value in fields.items()
+            if not _same(field, wanted, found)
+            and not (self._emulator and field in _FIXED_ON_EMULATOR)
+        }
+
+    def leftovers(self) -> Sequence[Change]:
+        """Everything of this queue that exists, of whatever tier, to be removed."""
+        return [Change(Action.DELETE, kind, _id(name)) for kind, name in self._ours()]
+
+    def remove(self, leftovers: Sequence[Change]) -> None:
+        """Remove them; messages that wait are lost, plan and receipts are not."""
+        for change in leftovers:
+            project = f"projects/{self._names.project}"
+            if change.kind == "topic":
+                self._admin.delete_topic(f"{project}/topics/{change.name}")
+            else:
+                self._admin.delete_subscription(f"{project}/subscriptions/{change.name}")
+
+    def _ours(self) -> Iterator[tuple[str, str]]:
+        """Kind and name of what exists under our prefix, whatever its tier."""
+        for name in sorted(self._admin.topics(self._names.project)):
+            if self._is_our_topic(name):
+                yield "topic", name
+        for name in sorted(self._admin.subscriptions(self._names.project)):
+            if _is_tier(self._names.tier_of_subscription(name)):
+                yield "subscription", name
+
+    def _is_our_topic(self, name: str) -> bool:
+        stem = self._names.topic("")
+        return name == self._names.topic(DEAD) or (
+            name.startswith(stem) and _is_tier(name.removeprefix(stem))
+        )
+
+
+def _same(field: str, wanted: Subscription, found: Any) -> bool:  # noqa: ANN401 - untyped
+    """Whether a field is as it shall be; an empty message differs from none (it means never)."""
+    return (field in found) == (field in wanted) and getattr(found, field) == getattr(wanted, field)
+
+
+def _is_tier(tier: str | None) -> bool:
+    """Whether this is a tier's name, and not another prefix that begins like ours."""
+    if tier is None or tier == DEAD:
+        return tier is not None
+    try:
+        tier_of(tier)
+    except UsageError:
+        return False
+    return True
+
+
+def _id(name: str) -> str:
+    return name.rpartition("/")[2]
