@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 JOBS   ?= 2
 
-.PHONY: demo test slow chaos lint format bench fuzz ext clean help
+.PHONY: demo test slow chaos lint format bench fuzz sanitize ext clean help
 
 help:            ## show what there is
 	@grep -E '^[a-z]+: .*##' Makefile | sed -E 's/: .*## /\t/' | expand -t 12
@@ -45,6 +45,24 @@ format: $(VENV)/.dev       ## let ruff mend what it can
 
 ext: | $(BIN)/python       ## build only the kernels, in place
 	$(BIN)/python -c "from setuptools import setup; setup()" -q build_ext --inplace
+
+sanitize: $(VENV)/.dev     ## the kernel tests on a build with address and undefined-behaviour checks
+	$(BIN)/python -m fuzz.sanitized $(BIN)/python -m pytest \
+	  -o "pythonpath=build/sanitized ." -m "not slow" tests/kernel
+
+# FUZZ_RUNS executions of each target, or FUZZ_SECONDS of it, whichever ends first (0: no limit).
+FUZZ_RUNS    ?= 1000000
+FUZZ_SECONDS ?= 0
+FUZZ_TARGETS ?= $(shell $(BIN)/python -c "from fuzz.targets import TARGETS; print(*TARGETS)")
+
+fuzz: $(VENV)/.fuzz        ## a million executions of every target; FUZZ_RUNS, FUZZ_SECONDS, FUZZ_TARGETS
+	set -e; for target in $(FUZZ_TARGETS); do echo "fuzz $$target"; \
+	  $(BIN)/python -m fuzz.sanitized --fuzz $(BIN)/python -m fuzz.run $$target \
+	    -runs=$(FUZZ_RUNS) -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1; done
+
+$(VENV)/.fuzz: $(VENV)/.dev
+	$(BIN)/pip install --quiet --disable-pip-version-check 'atheris>=3.0'
+	@touch $@
 
 bench: $(VENV)/.dev        ## measure, side by side with TensorStore; prints a table
 	$(BIN)/python -m benchmarks

@@ -1,5 +1,6 @@
 """Both kinds of loops, and the real shard as arrays."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,18 @@ settings.register_profile(
     "kernel", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 settings.load_profile("kernel")
+
+
+def pytest_report_header() -> str:
+    """Which build of the kernels is being tested."""
+    return f"kernels: {_braid.__file__}"
+
+
+def pytest_sessionstart() -> None:
+    """A run under sanitizers must not load the plain build by accident."""
+    folder = os.environ.get("SHARDLIFT_SANITIZED", "")
+    if not _braid.__file__.startswith(folder):
+        pytest.exit(f"expected the sanitized kernels of {folder}, found {_braid.__file__}", 4)
 
 
 @pytest.fixture(params=["wide", "portable"])

@@ -1,0 +1,17 @@
+"""What can be fuzzed: one function of bytes per entry; whatever it raises is a finding.
+
+A new target is one more line in `TARGETS` and, if it has any, files in `fuzz/corpus/<name>/`.
+"""
+
+from collections.abc import Callable
+
+from fuzz.targets import kernels
+
+Target = Callable[[bytes], None]
+
+TARGETS: dict[str, Target] = {
+    "block_decode": kernels.block_decode,
+    "palette_transcode": kernels.palette_transcode,
+    "cseg_decode": kernels.cseg_decode,
+    "cseg_encode": kernels.cseg_encode,
+}

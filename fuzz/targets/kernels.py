@@ -1,0 +1,120 @@
+"""Kernel entries that take bytes.
+
+The first bytes of an input are choices (shape, mapping, repair), the rest is the data. Most random
+changes to a DVID block break its length, which the first check refuses; so half of all blocks are
+repaired: cut or filled up to the length that their own counts ask for.
+"""
+
+import contextlib
+import zlib
+
+import numpy as np
+import numpy.typing as npt
+
+import _braid
+
+CHUNK = (64, 64, 64)
+SHAPES = [(8, 8, 8), (8, 16, 8), (5, 9, 17), (16, 8, 24)]  # z, y, x
+BLOCK_SIZES = [(8, 8, 8), (4, 2, 8), (16, 16, 16), (3, 5, 7)]  # x, y, z
+MOST_BYTES = 1 << 14  # of a repaired block
+ONE_IN = 64  # how rarely the slow comparison is made
+
+Labels = npt.NDArray[np.uint64]
+Mapping = tuple[Labels, npt.NDArray[np.int64], Labels, npt.NDArray[np.int64]]
+
+
+def block_decode(data: bytes) -> None:
+    """Small DVID blocks, mapped or not, at any address."""
+    if len(data) < 2:
+        return
+    shape = [(8, 8, 8), (8, 16, 8), (16, 16, 16), (8, 8, 24)][data[0] & 3]
+    shift = data[0] >> 2 & 7
+    block, mapping = split(data[1:], shape, repair=bool(data[0] & 32), mapped=bool(data[0] & 64))
+    start = np.array([shift, shift + len(block)])
+    out = np.empty((1, *shape), np.uint64)
+    with contextlib.suppress(_braid.KernelError):
+        _braid.decode_blocks(bytes(shift) + block, start, out, *mapping)
+
+
+def palette_transcode(data: bytes) -> None:
+    """Whole DVID blocks; now and then the chunk is held against the voxel path."""
+    if len(data) < 2:
+        return
+    block, mapping = split(data[1:], CHUNK, repair=bool(data[0] & 1), mapped=bool(data[0] & 2))
+    start = np.array([0, len(block)])
+    _braid.use_wide_lanes(not data[0] & 4)
+    try:
+        chunk = _braid.transcode_blocks(block, start, *mapping).data.tobytes()
+    except _braid.KernelError:
+        return
+    if zlib.crc32(data) % ONE_IN == 0:
+        voxels = np.empty((1, *CHUNK), np.uint64)
+        _braid.decode_blocks(block, start, voxels, *mapping)
+        expected = _braid.cseg_encode(voxels[0]) if voxels.any() else b""
+        assert chunk == expected, "palette path and voxel path disagree"
+
+
+def cseg_decode(data: bytes) -> None:
+    """Chunks of several shapes, block sizes and label widths."""
+    if not data:
+        return
+    out = np.zeros(SHAPES[data[0] & 3], np.uint32 if data[0] & 16 else np.uint64)
+    with contextlib.suppress(_braid.KernelError):
+        _braid.cseg_decode(data[1:], out, BLOCK_SIZES[data[0] >> 2 & 3])
+
+
+def cseg_encode(data: bytes) -> None:
+    """Voxels made of the bytes; what is encoded must come back."""
+    if len(data) < 3:
+        return
+    shape, block_size = SHAPES[data[0] & 3], BLOCK_SIZES[data[0] >> 2 & 3]
+    dtype = np.uint32 if data[0] & 16 else np.uint64
+    bytes_each = 1 + (data[0] >> 5 & 1) * (np.dtype(dtype).itemsize - 1)
+    text = data[1 : 1 + len(data[1:]) // bytes_each * bytes_each]
+    labels = np.frombuffer(text, np.uint8 if bytes_each == 1 else dtype).astype(dtype)
+    if labels.size == 0:
+        return
+    voxels = np.resize(labels, shape)
+    if data[0] & 64:
+        voxels = voxels[::-1, :, ::-1]
+    out = np.empty(shape, dtype)
+    _braid.cseg_decode(_braid.cseg_encode(voxels, block_size), out, block_size)
+    assert np.array_equal(out, voxels), "voxels differ after a round trip"
+
+
+def split(
+    data: bytes, shape: tuple[int, int, int], *, repair: bool, mapped: bool
+) -> tuple[bytes, tuple[()] | Mapping]:
+    """A block and, in front of it, the mapping that the first byte's count asks for."""
+    mapping: tuple[()] | Mapping = ()
+    if mapped:
+        n = min(data[0], (len(data) - 1) // 2)
+        labels = np.frombuffer(data[1 : 1 + n], np.uint8).astype(np.uint64)
+        ids = np.frombuffer(data[1 + n : 1 + 2 * n], np.uint8).astype(np.uint64)
+        start = np.array([0, n])
+        mapping = labels, start, ids, start
+        data = data[1 + 2 * n :]
+    return (repaired(data, shape) if repair else data), mapping
+
+
+def repaired(block: bytes, shape: tuple[int, int, int]) -> bytes:
+    """The block with the right header, plausible counts and exactly as many bytes as they need."""
+    gz, gy, gx = (edge // 8 for edge in shape)
+    cells = gx * gy * gz
+    header = np.array([gx, gy, gz], "<u4").tobytes()
+    n_labels = 1 + (block[12] if len(block) > 12 else 0) % 64
+    counts_at = 16 + 8 * n_labels
+    block = header + np.uint32(n_labels).tobytes() + block[16:]
+    if n_labels == 1:
+        return block[:24].ljust(24, b"\0")
+    block = block.ljust(counts_at + 2 * cells, b"\0")
+    counts = np.frombuffer(block, "<u2", cells, counts_at) % 513
+    bits = np.ceil(np.log2(np.maximum(counts, 1))).astype(int)
+    size = counts_at + 2 * cells + 4 * int(counts.sum()) + 64 * int(bits.sum())
+    body = block[counts_at + 2 * cells :] or b"\0"
+    if size > MOST_BYTES:
+        return block
+    rest = np.resize(np.frombuffer(body, np.uint8), size - counts_at - 2 * cells)
+    places = np.frombuffer(rest[: 4 * int(counts.sum())].tobytes(), "<u4") % (n_labels + 1)
+    head = block[:counts_at] + counts.astype("<u2").tobytes()
+    return head + places.astype("<u4").tobytes() + rest[4 * int(counts.sum()) :].tobytes()
