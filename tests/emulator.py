@@ -17,11 +17,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from google.api_core import exceptions
-from google.pubsub_v1 import PublisherClient, SubscriberClient
 
-from delivery.broker.base import DEAD, MAX_DELIVERIES
 from delivery.broker.names import PubSubNames
+from infra.desired import queues
+from infra.pubsub_admin import PubSubAdmin
+from infra.topics import Topics
 
 PROJECT = "shardlift-tests"
 HOST_VARIABLE = "PUBSUB_EMULATOR_HOST"
@@ -83,38 +83,22 @@ def new_queue_url() -> str:
 
 def make_topology(url: str, tiers: Sequence[str], lease_s: int = 10) -> None:
     """Topics and subscriptions with their dead-letter chain, as `python -m infra up` makes them."""
-    names = PubSubNames.parse(url)
-    publisher, subscriber = PublisherClient(), SubscriberClient()
-    for tier, after in zip((DEAD, *reversed(tiers)), (None, DEAD, *reversed(tiers)), strict=False):
-        subscription = {
-            "name": names.subscription(tier),
-            "topic": names.topic(tier),
-            "ack_deadline_seconds": max(10, lease_s),
-            "retain_acked_messages": True,
-        }
-        if after is not None:
-            subscription["dead_letter_policy"] = {
-                "dead_letter_topic": names.topic(after),
-                "max_delivery_attempts": MAX_DELIVERIES,
-            }
-        publisher.create_topic(request={"name": names.topic(tier)})
-        subscriber.create_subscription(request=subscription)
-    publisher.transport.close()
-    subscriber.transport.close()
+    wanted = queues(PubSubNames.parse(url), tiers, lease_s)
+    with _topics(url) as topics:
+        topics.make(wanted, list(topics.compare(wanted)))
 
 
-def remove_topology(url: str, tiers: Sequence[str]) -> None:
-    """Remove them again."""
-    names = PubSubNames.parse(url)
-    publisher, subscriber = PublisherClient(), SubscriberClient()
-    for tier in (*tiers, DEAD):
-        try:
-            subscriber.delete_subscription(subscription=names.subscription(tier))
-            publisher.delete_topic(topic=names.topic(tier))
-        except exceptions.NotFound:
-            continue
-    publisher.transport.close()
-    subscriber.transport.close()
+def remove_topology(url: str) -> None:
+    """Remove them again, whatever tiers there are."""
+    with _topics(url) as topics:
+        topics.remove(topics.leftovers())
+
+
+@contextmanager
+def _topics(url: str) -> Iterator[Topics]:
+    admin = PubSubAdmin(url)
+    yield Topics(admin, PubSubNames.parse(url), emulator=True)
+    admin.close()
 
 
 def _free_port() -> int:

@@ -345,4 +345,4 @@ class TestPubSub(BrokerContract):
         yield opened
         for broker in made:
             broker.close()
-        remove_topology(url, TIERS)
+        remove_topology(url)

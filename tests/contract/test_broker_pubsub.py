@@ -85,7 +85,7 @@ def test_a_lease_that_never_was_is_told() -> None:
         assert not broker.extend(made_up)
         assert not broker.ack(made_up)
         assert not broker.nack(made_up)
-    remove_topology(url, TIERS)
+    remove_topology(url)
 
 
 def test_a_restarted_service_is_found_again(
