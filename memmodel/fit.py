@@ -73,7 +73,7 @@ def fit(samples: Sequence[Sample], start: Coefficients | None = None) -> Fit:
     peaks = np.array([s.peak_bytes for s in samples], np.float64)
     weights = _solve(matrix / peaks[:, None], np.array([prior[name] for name in names]))
     weights *= MARGIN * max(1.0, float((peaks / (matrix @ weights)).max()))
-    seen = matrix.any(axis=0).tolist()
+    seen = [bool(column.any()) for column in matrix.T]
     found = Coefficients({n: float(w) for n, w, s in zip(names, weights, seen, strict=True) if s})
     return Fit(found, samples, residuals(samples, prior), residuals(samples, found))
 

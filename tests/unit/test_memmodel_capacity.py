@@ -1,0 +1,89 @@
+"""Workers for tiers: on one machine and in the cloud."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from memmodel.capacity import Budget, CloudRule, allocate, cloud_workers
+from memmodel.tiers import GIB, parse_tiers
+
+TIERS = parse_tiers("1,2,4")
+
+
+def test_nothing_to_do_needs_nobody() -> None:
+    """No backlog, no workers."""
+    assert set(allocate({}, TIERS, Budget(8 * GIB, 8)).workers.values()) == {0}
+
+
+def test_every_tier_with_work_gets_a_worker_then_the_longest_queue() -> None:
+    """The largest first; the rest goes where most shards wait."""
+    backlog = {"1gi": 100, "2gi": 5, "4gi": 1}
+    found = allocate(backlog, TIERS, Budget(10 * GIB, 8))
+    assert found.workers == {"1gi": 4, "2gi": 1, "4gi": 1}
+    assert found.waiting == ()
+    assert found.too_large == ()
+
+
+def test_what_does_not_fit_is_told_from_what_must_wait() -> None:
+    """A tier beyond the whole budget is out of reach; one beyond what is left waits."""
+    backlog = {"1gi": 1, "2gi": 3, "4gi": 1}
+    found = allocate(backlog, TIERS, Budget(2 * GIB, 8))
+    assert found.workers == {"1gi": 0, "2gi": 1, "4gi": 0}
+    assert found.waiting == ("1gi",)
+    assert found.too_large == ("4gi",)
+
+
+def test_an_unknown_backlog_is_worth_one_worker() -> None:
+    """It may hold something, and somebody has to look."""
+    found = allocate({"1gi": None, "2gi": 0}, TIERS, Budget(8 * GIB, 8))
+    assert found.workers == {"1gi": 1, "2gi": 0, "4gi": 0}
+
+
+@given(
+    st.lists(st.one_of(st.none(), st.integers(0, 50)), min_size=3, max_size=3),
+    st.integers(0, 20),
+    st.integers(0, 9),
+)
+def test_the_budget_holds_and_nothing_is_left_idle(
+    waiting: list[int | None], memory_gib: int, cpus: int
+) -> None:
+    """Never more than the machine has, never more workers than shards, and no room wasted."""
+    backlog = dict(zip(("1gi", "2gi", "4gi"), waiting, strict=True))
+    found = allocate(backlog, TIERS, Budget(memory_gib * GIB, cpus))
+    used = sum(found.workers[tier.name] * tier.limit_bytes for tier in TIERS)
+    workers = sum(found.workers.values())
+    assert used <= memory_gib * GIB
+    assert workers <= cpus
+    for tier in TIERS:
+        count = 1 if backlog[tier.name] is None else int(backlog[tier.name] or 0)
+        mine = found.workers[tier.name]
+        assert mine <= count
+        room = workers < cpus and used + tier.limit_bytes <= memory_gib * GIB
+        assert mine == count or not room
+        listed = (tier.name in found.waiting) + (tier.name in found.too_large)
+        assert listed == (count > 0 and mine == 0)
+
+
+@pytest.mark.parametrize(
+    ("unfinished", "running", "idle_s", "wanted"),
+    [
+        (0, 0, 0, 0),
+        (1, 0, 0, 1),
+        (9, 0, 0, 3),
+        (9, 7, 0, 7),  # never fewer while there is work
+        (4000, 3, 0, 100),
+        (0, 7, 10, 7),  # not yet
+        (0, 7, 300, 0),
+        (None, 7, 900, 7),  # unknown is not empty
+    ],
+)
+def test_cloud_workers_follow_the_backlog(
+    unfinished: int | None, running: int, idle_s: float, wanted: int
+) -> None:
+    """Up with the backlog, down only after a while without any."""
+    assert cloud_workers(unfinished, running, idle_s) == wanted
+
+
+def test_cloud_workers_keep_to_their_rule() -> None:
+    """The most that a tier may have, and how many shards each is worth."""
+    assert cloud_workers(50, 0, 0, CloudRule(most=8, shards_per_worker=1)) == 8

@@ -1,0 +1,52 @@
+"""Tiers: names, order, what comes next."""
+
+import pytest
+
+from memmodel.tiers import GIB, MIB, Tier, next_tier, parse_tiers, tier_named, tier_of
+from runtime.errors import UsageError
+
+
+def test_names_and_order() -> None:
+    """GiB, ascending whatever the order; fractions are named in MiB."""
+    tiers = parse_tiers("4, 0.5,1.5,2")
+    assert [tier.name for tier in tiers] == ["512mi", "1536mi", "2gi", "4gi"]
+    assert [tier.limit_bytes for tier in tiers] == [512 * MIB, 1536 * MIB, 2 * GIB, 4 * GIB]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "2,,4", "x", "0", "-1", "nan", "inf", "1e99", "0.0001", "1.00001"]
+)
+def test_what_is_no_size_is_refused(text: str) -> None:
+    """The part that is wrong is named."""
+    with pytest.raises(UsageError, match="is no size in GiB"):
+        parse_tiers(text)
+
+
+def test_one_size_twice_is_refused() -> None:
+    """Two queues of one name would be one."""
+    with pytest.raises(UsageError, match="twice"):
+        parse_tiers("2,2.0")
+
+
+def test_a_name_says_the_limit() -> None:
+    """Runs keep names only."""
+    for tier in parse_tiers("0.5,1.5,2,32"):
+        assert tier_of(tier.name) == tier
+    for name in ("", "gi", "2", "-2gi", "2ki", "٢gi"):
+        with pytest.raises(UsageError):
+            tier_of(name)
+
+
+def test_the_next_tier_is_the_next_larger() -> None:
+    """Whatever the order of the list; none after the last."""
+    tiers = parse_tiers("2,4,8")[::-1]
+    assert next_tier("2gi", tiers) == Tier("4gi", 4 * GIB)
+    assert next_tier("8gi", tiers) is None
+    with pytest.raises(UsageError, match="8gi, 4gi, 2gi"):
+        tier_named("16gi", tiers)
+
+
+def test_cpus_come_with_memory() -> None:
+    """As Cloud Run couples them."""
+    cpus = [tier.vcpus for tier in parse_tiers("0.5,4,5,8,16,24,32")]
+    assert cpus == [1, 1, 2, 2, 4, 6, 8]
