@@ -24,7 +24,7 @@ from braid.volume import ScaleSpec, VolumeSpec
 from consumer.estimates import chooser
 from delivery import replay
 from delivery.broker import open_broker
-from delivery.broker.base import DEAD, Broker
+from delivery.broker.base import DEAD, Backlog, Broker
 from delivery.ledger.plan import Plan, PlanRow
 from delivery.ledger.receipts import Receipt
 from delivery.ledger.run import Heartbeat, Run, RunInfo
@@ -206,6 +206,8 @@ class World:
         found = {}
         for tier in (*self.tiers, DEAD):
             found[tier] = 0
+            if self.broker.backlog(tier) == Backlog(waiting=0, leased=0):
+                continue  # the embedded broker knows
             while (delivery := self.broker.lease(tier, wait_s=self.lease_s + 1)) is not None:
                 decode(delivery.data)
                 self.broker.ack(delivery)
@@ -246,7 +248,7 @@ def make_world(
     *,
     scales: int = 1,
     tiers: Sequence[str] = ("512mi", "1gi"),
-    lease_s: float = 4.0,
+    lease_s: float = 3.0,
     info: Mapping[str, object] | None = None,
 ) -> World:
     """A planned run of all files, nothing published yet.

@@ -16,6 +16,7 @@ from delivery.drain import drain
 from delivery.ledger import failures
 from delivery.messages import decode
 from runtime.storage import open_storage
+from tests.gcs_server import GcsServer
 from tests.small_runs import World, is_gone, make_export, make_world, wait_for, work_process
 
 SIZE = (150, 130, 70)  # 3 x 3 x 2 chunks, clipped on every axis
@@ -33,7 +34,8 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return make_export(tmp_path_factory.mktemp("export"), SIZE)
 
 
-@pytest.fixture(params=["sqlite", "pubsub"])
+# `make test` has five minutes for everything; the emulator's turn comes with `make slow`.
+@pytest.fixture(params=["sqlite", pytest.param("pubsub", marks=pytest.mark.slow)])
 def worlds(request: pytest.FixtureRequest, tmp_path: Path, export: list[Path]) -> Iterator[Worlds]:
     """Makes planned runs on one of the brokers."""
     if request.param == "pubsub":
@@ -203,6 +205,36 @@ def test_corrupt_input_is_dead_at_once_and_holds_nobody_up(
     said = world.logs[worker.pid].read_text()
     assert f"ended without 1 of its shards: {key}" in said
     assert "Traceback" not in said
+
+
+def test_passing_storage_trouble_is_retried_in_place(
+    worlds: Worlds, gcs: GcsServer, bucket: str
+) -> None:
+    """Some answers of 503 cost time, not a delivery."""
+    world = worlds(info={"dest": f"gs://{bucket}/volume"})
+    gcs.fail("/upload/", times=3)
+    key = one(world)
+    worker = world.start("work", "--tier", "512mi")
+    receipt = world.receipt(key)
+    assert receipt.attempt == 1
+    assert len(world.events(worker, "leased")) == 1
+    assert gcs.names(bucket) == ["volume/8x8x8/04.shard"]
+
+
+def test_lasting_storage_trouble_is_handed_back(
+    worlds: Worlds, gcs: GcsServer, bucket: str
+) -> None:
+    """The worker waits longer each time; when the storage is back, the shard gets done."""
+    world = worlds(info={"dest": f"gs://{bucket}/volume"})
+    gcs.fail("/upload/", times=1_000_000)
+    key = one(world)
+    worker = world.start("work", "--tier", "512mi", STORAGE_RETRY_S="1")
+    wait_for(lambda: len(world.events(worker, "worker_waits")) == 2, "trouble")
+    first, second = world.events(worker, "worker_waits")
+    assert second["seconds"] == 2 * first["seconds"]
+    gcs.heal()
+    receipt = world.receipt(key)
+    assert (receipt.attempt, receipt.history) == (1, ())
 
 
 def test_sigterm_hands_back_at_once(world: World) -> None:
