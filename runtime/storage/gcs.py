@@ -6,6 +6,7 @@ only the chunks of an upload are retried by Google's client, which alone can res
 """
 
 import re
+import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -74,6 +75,7 @@ class GcsSource:
     def __init__(self, home: "GcsStorage", path: str, size: int, generation: int) -> None:
         self.size = size
         self.requests = 0
+        self._lock = threading.Lock()
         self._home = home
         self._blob = home.blob(path, generation=generation)
         self.name = f"{home.url}/{path}"
@@ -86,7 +88,8 @@ class GcsSource:
         """
         if length <= 0 or offset >= self.size:
             return b""
-        self.requests += 1
+        with self._lock:
+            self.requests += 1
         end = min(offset + length, self.size) - 1  # inclusive
         return bytes(
             self._home.call(
