@@ -84,13 +84,12 @@ def work(
     own = tier_of(tier)
     known = _known(queue, run, state, dest)
     with open_broker(queue, _names(tiers, known, own), lease) as broker:
-        machine_bytes = _machine_bytes(broker, memory)
-        limit_bytes = work_limit_bytes(own, machine_bytes)
+        given_bytes = parse_size(memory) if memory else probe.memory_limit().limit_bytes
         post = Post(
             tier=own,
-            limit_bytes=limit_bytes,
+            limit_bytes=work_limit_bytes(own, given_bytes),
             threads=threads or cpus(),
-            machine_bytes=machine_bytes,
+            machine_bytes=given_bytes if broker.one_machine else None,
             state=known.state.url if known.state else None,
             worker=worker_id(),
         )
@@ -157,13 +156,6 @@ def _names(tiers: str, known: KnownRuns, own: Tier | None = None) -> list[str]:
     if own is not None:
         names.add(own.name)
     return sorted(names, key=lambda name: tier_of(name).limit_bytes)
-
-
-def _machine_bytes(broker: Broker, memory: str | None) -> int | None:
-    """What no worker of this queue can exceed, where this machine is all there is."""
-    if memory:
-        return parse_size(memory)
-    return probe.memory_limit().limit_bytes if broker.one_machine else None
 
 
 def _worker_options(broker: Broker, budget: Budget, state: str | None) -> tuple[str, ...]:

@@ -38,14 +38,12 @@ def cpus() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def work_limit_bytes(tier: Tier, machine_bytes: int | None) -> int:
-    """Memory for a tier's work process: less than the tier's where the machine has less.
+def work_limit_bytes(tier: Tier, given_bytes: int) -> int:
+    """Memory for a tier's work process: less than the tier's where there is less.
 
     In a container the worker itself counts too.
     """
-    limits = [tier.limit_bytes]
-    if machine_bytes is not None:
-        limits.append(machine_bytes)
+    limits = [tier.limit_bytes, given_bytes]
     container = probe.cgroup_limit()
     if container is not None:
         limits.append(container.limit_bytes - probe.rss_bytes())

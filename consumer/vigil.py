@@ -115,7 +115,7 @@ class Vigil:
             if not status.succeeded:
                 self.failed[run.uri] = _unsuccessful(run, status)
         else:
-            choose_tier = chooser(run.info)
+            choose_tier = chooser(run)
             cascade_all(run, self._broker, choose_tier, status)
             sign = sign_of_life(status, run.heartbeats())
             advice = watched.patience.look(sign, self._clock())
@@ -127,7 +127,7 @@ class Vigil:
             return
         self.given_up.pop(run.uri, None)
         if advice is Advice.PUBLISH_AGAIN:
-            again = replay.missing(run, self._broker, chooser(run.info), status=status)
+            again = replay.missing(run, self._broker, chooser(run), status=status)
             _log.warning(log.PUBLISHED_AGAIN, run=run.run_id, shards=len(again))
 
     def _settle(self, run: Run) -> None:

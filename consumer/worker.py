@@ -11,7 +11,6 @@ from functools import partial
 from typing import Final
 
 from braid.exceptions import BraidError
-from braid.volume import VolumeSpec
 from consumer.account import receipt_of
 from consumer.answers import Answers, Post
 from consumer.child import Watch, WorkProcess, WorkProcessError
@@ -186,7 +185,7 @@ class Worker:
         self._answers.ack(job, log.SHARD_ALREADY_DONE, published=len(published))
 
     def _cascade(self, job: Job) -> list[str]:
-        return cascade(job.run, self._broker, job.key, chooser(job.run.info))
+        return cascade(job.run, self._broker, job.key, chooser(job.run))
 
     def _work(self, job: Job) -> Done | Failed:
         """Have the shard made, with a heartbeat, for as long as the lease is ours."""
@@ -244,8 +243,7 @@ class Worker:
     def _estimated(self, job: Job) -> int | None:
         if job.row.estimated_bytes is not None or job.row.kind == "convert":
             return job.row.estimated_bytes
-        volume = VolumeSpec.parse(job.run.info.volume, job.run.info.dest)
-        return dependent_estimate(volume, job.row, job.standing.input_receipts).total_bytes
+        return dependent_estimate(job.run, job.row, job.standing.input_receipts).total_bytes
 
     def _silent(self, job: Job) -> str:
         times = job.delivery.attempt - 1

@@ -147,7 +147,7 @@ class World:
 
     def publish(self, keys: Sequence[str] | None = None, tier: str | None = None) -> list[str]:
         """Publish these shards, or everything that is ready."""
-        choose_tier = chooser(self.run.info)
+        choose_tier = chooser(self.run)
         if keys is None:
             return replay.missing(self.run, self.broker, choose_tier, tier=tier)
         return replay.shards(self.run, self.broker, choose_tier, keys, tier=tier).published

@@ -138,7 +138,7 @@ def settle(world: World, fleet: subprocess.Popen[bytes], counts: Counter[str]) -
 def requeue(run: Run, world: World, counts: Counter[str]) -> None:
     """What a person does about dead letters whose reason is gone."""
     counts["dead letters requeued"] += len(
-        replay.failed(run, world.broker, chooser(run.info), tier=TIERS[0])
+        replay.failed(run, world.broker, chooser(run), tier=TIERS[0])
     )
 
 
