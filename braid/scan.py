@@ -32,6 +32,7 @@ __all__ = ["Preamble", "check_end", "read_preamble", "scan_offsets"]
 
 _WINDOW_BYTES = 8 << 20
 _HEAD_BYTES = 16 << 10  # a schema message takes about 700
+_COORDINATES = 3  # the first columns: x, y, z
 _MIN_ROW_BYTES = 28  # seven columns with four bytes of value or offset each
 _TRAILER_BYTES = 4 + len(FILE_MAGIC)
 
@@ -217,9 +218,9 @@ def _read_batch(window: _Window, at: int, limit: int) -> _Batch | None:
     body = at + PREFIX_BYTES + length
     if body > limit:
         raise InvalidShardFormatError("cut short")
-    message = parse_metadata(window.view(at + PREFIX_BYTES, length), want=3)
+    message = parse_metadata(window.view(at + PREFIX_BYTES, length), want=_COORDINATES)
     _check_message(message, limit - body)
-    columns = [_column(window, body, message, i) for i in range(3)]
+    columns = [_column(window, body, message, i) for i in range(_COORDINATES)]
     return _Batch(at, body + message.body_bytes - at, np.stack(columns, axis=1))
 
 
@@ -238,7 +239,9 @@ def _check_message(message: Message, room: int) -> None:
 
 def _column(window: _Window, body: int, message: Message, number: int) -> npt.NDArray[np.int32]:
     """One coordinate column: fixed width, so node i has buffers 2i (validity) and 2i + 1."""
-    if len(message.buffers) < 2 * number + 2 or message.nodes[number] != (message.rows, 0):
+    if len(message.nodes) < _COORDINATES or len(message.buffers) < 2 * _COORDINATES:
+        raise InvalidShardFormatError("the batch lacks coordinate columns")
+    if message.nodes[number] != (message.rows, 0):
         raise InvalidShardFormatError("a coordinate column has nulls or another length")
     offset, length = message.buffers[2 * number + 1]
     needed = 4 * message.rows

@@ -86,15 +86,16 @@ def made_arrow(
     ipc: str = "stream",
     options: pa.ipc.IpcWriteOptions | None = None,
 ) -> tuple[bytes, list[tuple[int, int]]]:
-    """An Arrow file and the byte range of each batch's message."""
+    """An Arrow file and the byte range of each batch's message, the schema not counted."""
     sink = pa.BufferOutputStream()
     new = pa.ipc.new_stream if ipc == "stream" else pa.ipc.new_file
     ranges = []
+    at = schema.serialize().size + (0 if ipc == "stream" else len(b"ARROW1\0\0"))
     with new(sink, schema, options=options) as writer:
         for batch in batches:
-            begin = sink.tell()
             writer.write_batch(batch)
-            ranges.append((begin, sink.tell() - begin))
+            ranges.append((at, sink.tell() - at))
+            at = sink.tell()
     return sink.getvalue().to_pybytes(), ranges
 
 

@@ -228,9 +228,10 @@ def test_every_truncation(dialect: str, ipc: str) -> None:
     """However much of the end is cut off, the shard is refused — but for the end mark itself."""
     rows = made_rows(3)
     export = made_export(rows, dialect, ipc=ipc)
-    for length in range(len(export.arrow)):
+    size = len(export.arrow)
+    for length in {*range(0, size, 7), *range(size - 20, size)}:
         cut = Export(export.arrow[:length], export.csv, None)
-        if ipc == "stream" and length == len(export.arrow) - 8:
+        if ipc == "stream" and length == size - 8:
             assert as_rows(opened(cut).read_rows(range(3))) == rows
         elif dialect != "none" or ipc == "file" or not _ends_with_a_batch(export.arrow, length):
             assert "made.arrow" in refusal(cut)
