@@ -5,7 +5,7 @@ A new target is one more line in `TARGETS` and, if it has any, files in `fuzz/co
 
 from collections.abc import Callable
 
-from fuzz.targets import kernels
+from fuzz.targets import kernels, votes
 
 Target = Callable[[bytes], None]
 
@@ -14,4 +14,5 @@ TARGETS: dict[str, Target] = {
     "palette_transcode": kernels.palette_transcode,
     "cseg_decode": kernels.cseg_decode,
     "cseg_encode": kernels.cseg_encode,
+    "downsample_cells": votes.downsample_cells,
 }
