@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from consumer.estimates import chooser
+from memmodel.dependents import chooser
 from consumer.known import KnownRuns
 from delivery import replay
 from delivery.broker.base import Broker

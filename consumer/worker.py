@@ -14,7 +14,7 @@ from braid.exceptions import BraidError
 from consumer.account import receipt_of
 from consumer.answers import Answers, Post
 from consumer.child import Watch, WorkProcess, WorkProcessError
-from consumer.estimates import chooser, dependent_estimate
+from memmodel.dependents import chooser, dependent_estimate
 from consumer.heart import Heart
 from consumer.job import Job
 from consumer.lease import Lease

@@ -21,7 +21,7 @@ import psutil
 
 from braid import sharding
 from braid.volume import ScaleSpec, VolumeSpec
-from consumer.estimates import chooser
+from memmodel.dependents import chooser
 from delivery import replay
 from delivery.broker import open_broker
 from delivery.broker.base import DEAD, Backlog, Broker

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from consumer.estimates import chooser
+from memmodel.dependents import chooser
 from delivery import replay
 from delivery.broker.base import DEAD
 from delivery.ledger.run import Run
