@@ -174,10 +174,10 @@ def write_export(
         The Arrow files, sorted.
     """
     edge = file_edge(scale)
-    cells = itertools.product(*(range(-(-n // edge)) for n in blocks_of(field.size)))
+    x, y, z = (range(-(-n // edge)) for n in blocks_of(field.size))
     form = form or ExportFormat()
     paths = []
-    for cell in cells:
+    for cell in itertools.product(x, y, z):
         rows = _shuffled(_rows(field, cell, edge, keep_empty=keep_empty), seed)
         folder = root / f"s{scale.index}"
         if (first := next(rows, None)) is not None:

@@ -1,0 +1,114 @@
+"""Many DVID blocks at once: zstd frames of chosen rows become one buffer that the kernels take.
+
+One call decompresses them all, outside the GIL: small calls from several threads would fight for
+it. Sizes come from the file and are checked before anything is allocated.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import zstandard
+
+from braid.exceptions import DecompressionError
+from braid.one_block import HEADER_BYTES, largest_block_bytes
+from braid.record_batches import Rows
+
+__all__ = ["Blocks", "Where", "unzip"]
+
+U64 = npt.NDArray[np.uint64]
+Numbers = npt.NDArray[np.int64]
+Mapping = tuple[U64, Numbers, U64, Numbers]
+Where = Callable[[int], str]
+"""Names a row in errors: file, row and chunk."""
+
+_LEAST_BYTES = HEADER_BYTES + 8  # a block of one label
+_MOST_BYTES = largest_block_bytes()
+_FAULTY_ITEM = re.compile(r"item (\d+)")
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Uncompressed blocks and what their supervoxels are mapped to.
+
+    Attributes:
+        rows: (k,) int64, the row of each block.
+        data: blocks one after another.
+        start: (k + 1,) int64 into data.
+        mapping: labels, their starts, supervoxels, their starts, as the kernels take them; None
+            leaves supervoxels as they are.
+    """
+
+    rows: Numbers
+    data: bytes
+    start: Numbers
+    mapping: Mapping | None
+
+    def one(self, i: int) -> "Blocks":
+        """Block i alone; nothing is copied."""
+        span = slice(i, i + 2)
+        mapping = self.mapping
+        if mapping is not None:
+            labels, label_start, supervoxels, supervoxel_start = mapping
+            mapping = labels, label_start[span], supervoxels, supervoxel_start[span]
+        return Blocks(self.rows[i : i + 1], self.data, self.start[span], mapping)
+
+
+def unzip(rows: Rows, chosen: Numbers, *, mapped: bool, where: Where) -> Blocks:
+    """Decompress some rows.
+
+    Args:
+        rows: as read.
+        chosen: (k,) which of them, in the order wanted.
+        mapped: bring the rows' labels along; without, supervoxels stay.
+        where: names a row in errors.
+
+    Raises:
+        DecompressionError: a frame is damaged, or its size is not the one the file tells.
+    """
+    sizes = rows.uncompressed_size[chosen].astype(np.uint64)
+    impossible = (sizes < _LEAST_BYTES) | (sizes > _MOST_BYTES)
+    if impossible.any():
+        at = int(impossible.argmax())
+        raise DecompressionError(
+            f"{where(int(chosen[at]))}: expected a block of {_LEAST_BYTES} to {_MOST_BYTES} bytes, "
+            f"uncompressed_size says {int(sizes[at])}"
+        )
+    start = np.zeros(len(chosen) + 1, np.int64)
+    np.cumsum(sizes, out=start[1:], dtype=np.int64)
+    data = _decompress(rows, chosen, sizes, where) if len(chosen) else b""
+    return Blocks(chosen, data, start, _mapping(rows, chosen) if mapped else None)
+
+
+def _decompress(rows: Rows, chosen: Numbers, sizes: U64, where: Where) -> bytes:
+    frames = np.empty((len(chosen), 2), np.uint64)  # offset and length of each
+    frames[:, 0] = rows.block_start[chosen]
+    frames[:, 1] = rows.block_start[chosen + 1] - rows.block_start[chosen]
+    try:
+        segments = zstandard.BufferWithSegments(rows.blocks.data, frames.tobytes())
+        found = zstandard.ZstdDecompressor().multi_decompress_to_buffer(
+            segments, decompressed_sizes=sizes.tobytes()
+        )
+    except (zstandard.ZstdError, ValueError) as error:
+        faulty = _FAULTY_ITEM.search(str(error))
+        place = where(int(chosen[int(faulty[1]) if faulty else 0]))
+        raise DecompressionError(f"{place}: damaged zstd frame ({error})") from None
+    return b"".join(found)  # type: ignore[arg-type]  # its segments are buffers; the stub lacks it
+
+
+def _mapping(rows: Rows, chosen: Numbers) -> Mapping:
+    labels, label_start = _gather(rows.labels, rows.label_start, chosen)
+    supervoxels, supervoxel_start = _gather(rows.supervoxels, rows.supervoxel_start, chosen)
+    return labels, label_start, supervoxels, supervoxel_start
+
+
+def _gather(values: U64, start: Numbers, chosen: Numbers) -> tuple[U64, Numbers]:
+    """The chosen lists, one after another, and where each starts."""
+    if len(chosen) and (np.diff(chosen) == 1).all():  # neighbours already stand so
+        return values, np.ascontiguousarray(start[chosen[0] : chosen[-1] + 2])
+    lengths = start[chosen + 1] - start[chosen]
+    ends = np.cumsum(lengths)
+    shift = np.repeat(start[chosen] - (ends - lengths), lengths)
+    return values[shift + np.arange(len(shift))], np.concatenate([[0], ends])

@@ -1,0 +1,296 @@
+"""Rows of a DVID export become chunks of a Neuroglancer volume, in chunk-id order.
+
+Whole 64x64x64 chunks with 8x8x8 blocks take the palette path: a block's label table is replaced
+and its values repacked; voxels never exist. All others (clipped at the volume's edge, other chunk
+or block sizes, decimated in z) take the voxel path: decode, cut, encode. Where both apply they give
+the same bytes.
+"""
+
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+
+import deflate
+import numpy as np
+import numpy.typing as npt
+
+import _braid
+from braid import morton
+from braid.blocks import Blocks, Where, unzip
+from braid.exceptions import DecompressionError, EncodingError
+from braid.record_batches import Rows
+from braid.source_blocks import BLOCK_VOXELS, Triple, block_extent, check_z_step
+from braid.volume import ScaleSpec
+
+__all__ = ["BATCH_BYTES", "BATCH_CHUNKS", "Encode", "Tally", "Transcoder", "Window"]
+
+BATCH_BYTES = 8 << 20  # uncompressed blocks in one batch; larger ones have a batch of their own
+BATCH_CHUNKS = 512  # a minishard of the usual specs
+_DECODED_BLOCKS = 8  # kept decoded: small chunks come back to a block, 2 MiB each
+
+U64 = npt.NDArray[np.uint64]
+Numbers = npt.NDArray[np.int64]
+Encode = Callable[[U64], bytes]
+"""Encodes a chunk's voxels, (z, y, x) uint64, clipped to the volume."""
+Payloads = list[tuple[int, bytes]]
+Batch = tuple["Window", int, int]
+
+
+@dataclass(frozen=True)
+class Window:
+    """Consecutive chunks of a shard and the rows that they are made of.
+
+    Attributes:
+        ids: (m,) uint64, chunk ids, ascending.
+        part_start: (m + 1,) int64 into parts.
+        parts: (p,) int64, rows; chunk i is made of parts[part_start[i]:part_start[i + 1]].
+        rows: the rows themselves.
+        where: names a row in errors.
+    """
+
+    ids: U64
+    part_start: Numbers
+    parts: Numbers
+    rows: Rows
+    where: Where
+
+
+@dataclass
+class Tally:
+    """What has been done so far; times are summed over threads."""
+
+    chunks: int = 0
+    labels: int = 0  # distinct ones, summed over the stored chunks
+    unzip_s: float = 0.0
+    transcode_s: float = 0.0
+    gzip_s: float = 0.0
+
+    def add(self, other: "Tally") -> None:
+        """Take in another tally."""
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
+
+
+@contextmanager
+def _clock(tally: Tally, name: str) -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    setattr(tally, name, getattr(tally, name) + time.perf_counter() - began)
+
+
+@dataclass
+class Transcoder:
+    """Makes the chunks of one scale.
+
+    Attributes:
+        scale: the output scale.
+        mapped: write agglomerated labels; without, supervoxels.
+        gzip_level: libdeflate's, 1 to 12 (0 stores).
+        threads: batches worked on at the same time; the result does not depend on it.
+        z_step: keep every z_step-th source slice.
+        encode: of voxels to a chunk; None for compressed_segmentation by our kernel.
+        by_voxels: take the voxel path even where palettes would serve.
+        tally: counts and times of all that was consumed.
+    """
+
+    scale: ScaleSpec
+    mapped: bool = True
+    gzip_level: int = 6
+    threads: int = 1
+    z_step: int = 1
+    encode: Encode | None = None
+    by_voxels: bool = False
+    tally: Tally = field(default_factory=Tally)
+
+    def __post_init__(self) -> None:
+        check_z_step(self.z_step)
+
+    @property
+    def uses_palettes(self) -> bool:
+        """Whether chunks inside the volume take the palette path."""
+        other = self.by_voxels or self.z_step > 1 or self.encode is not None
+        return self.scale.route == "palette" and not other
+
+    def payloads(self, windows: Iterable[Window]) -> Generator[tuple[int, bytes]]:
+        """Chunks as (id, payload) in the windows' order; chunks of zeros are left out.
+
+        Raises:
+            DecompressionError: a row does not decode; the text says file, row and chunk.
+            EncodingError: a chunk needs larger offsets than the format has.
+        """
+        batches = (batch for window in windows for batch in _cut(window))
+        if self.threads == 1:
+            finished = map(self._work, batches)
+            yield from (one for batch in finished for one in self._count(batch))
+            return
+        with closing(self._in_parallel(batches)) as finished_in_order:
+            yield from (one for batch in finished_in_order for one in self._count(batch))
+
+    def _in_parallel(self, batches: Iterator[Batch]) -> Generator[tuple[Payloads, Tally]]:
+        """Batches in order, one more under way than there are threads."""
+        running: deque[Future[tuple[Payloads, Tally]]] = deque()
+        pool = ThreadPoolExecutor(self.threads, thread_name_prefix="transcode")
+        try:
+            for batch in batches:
+                running.append(pool.submit(self._work, batch))
+                if len(running) > self.threads:
+                    yield running.popleft().result()
+            while running:
+                yield running.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _count(self, done: tuple[Payloads, Tally]) -> Payloads:
+        payloads, tally = done
+        self.tally.add(tally)
+        return payloads
+
+    def _work(self, batch: Batch) -> tuple[Payloads, Tally]:
+        window, first, end = batch
+        tally = Tally()
+        numbers = np.arange(first, end)
+        by_palette = self._whole(window.ids[first:end])
+        chunks = self._by_palette(window, numbers[by_palette], tally)
+        chunks += self._by_voxels(window, numbers[~by_palette], tally)
+        chunks.sort(key=_first)
+        tally.chunks = len(chunks)
+        with _clock(tally, "gzip_s"):
+            return [(chunk_id, self._payload(chunk)) for chunk_id, chunk in chunks], tally
+
+    def _whole(self, ids: U64) -> npt.NDArray[np.bool_]:
+        """Which chunks the palette path serves: those that the volume does not clip."""
+        if not self.uses_palettes:
+            return np.zeros(len(ids), bool)
+        end = (morton.decode(ids, self.scale.grid) + 1) * BLOCK_VOXELS
+        return np.asarray((end <= self.scale.size).all(axis=1))
+
+    def _by_palette(
+        self, window: Window, chunks: Numbers, tally: Tally
+    ) -> list[tuple[int, memoryview | bytes]]:
+        with _clock(tally, "unzip_s"):
+            rows = window.parts[window.part_start[chunks]]  # one block is one chunk
+            blocks = unzip(window.rows, rows, mapped=self.mapped, where=window.where)
+        with _clock(tally, "transcode_s"):
+            try:
+                made = _braid.transcode_blocks(blocks.data, blocks.start, *(blocks.mapping or ()))
+            except _braid.KernelError as error:
+                place = window.where(int(rows[max(error.item, 0)]))
+                raise DecompressionError(f"{place}: {error}") from error
+        sizes = np.diff(made.start)
+        tally.labels += int(made.labels[sizes > 0].sum())
+        data, start = memoryview(made.data.data), made.start.tolist()
+        ids = window.ids[chunks].tolist()
+        return [(ids[i], data[start[i] : start[i + 1]]) for i in np.flatnonzero(sizes).tolist()]
+
+    def _by_voxels(
+        self, window: Window, chunks: Numbers, tally: Tally
+    ) -> list[tuple[int, memoryview | bytes]]:
+        if not len(chunks):
+            return []
+        spans = [
+            slice(a, b)
+            for a, b in zip(window.part_start[chunks], window.part_start[chunks + 1], strict=True)
+        ]
+        rows = np.unique(np.concatenate([window.parts[span] for span in spans]))
+        with _clock(tally, "unzip_s"):
+            blocks = unzip(window.rows, rows, mapped=self.mapped, where=window.where)
+        made: list[tuple[int, memoryview | bytes]] = []
+        with _clock(tally, "transcode_s"):
+            cutter = _Cutter(self.scale, self.z_step, blocks, window)
+            for chunk, span in zip(window.ids[chunks].tolist(), spans, strict=True):
+                voxels = cutter.voxels(chunk, window.parts[span])
+                if voxels.any():
+                    made.append((chunk, self._encoded(chunk, voxels)))
+                    tally.labels += self._labels(window, window.parts[span])
+        return made
+
+    def _encoded(self, chunk_id: int, voxels: U64) -> bytes:
+        try:
+            if self.encode is not None:
+                return self.encode(voxels)
+            return _braid.cseg_encode(voxels, self.scale.block_size or (8, 8, 8))
+        except (_braid.KernelError, EncodingError) as error:
+            at = tuple(morton.decode([chunk_id], self.scale.grid)[0].tolist())
+            raise EncodingError(f"scale {self.scale.key}: chunk {at}: {error}") from error
+
+    def _labels(self, window: Window, rows: Numbers) -> int:
+        """Labels in the tables of a chunk's blocks; a few may lie beyond the volume's edge."""
+        listed = window.rows.label_list if self.mapped else window.rows.supervoxel_list
+        return len(np.unique(np.concatenate([listed(int(row)) for row in rows])))
+
+    def _payload(self, chunk: memoryview | bytes) -> bytes:
+        if self.scale.sharding.data_encoding == "raw":
+            return bytes(chunk)
+        return bytes(deflate.gzip_compress(chunk, self.gzip_level))
+
+
+class _Cutter:
+    """Cuts chunks out of decoded blocks."""
+
+    def __init__(self, scale: ScaleSpec, z_step: int, blocks: Blocks, window: Window) -> None:
+        self._scale = scale
+        self._z_step = z_step
+        self._extent = block_extent(z_step)
+        self._blocks = blocks
+        self._window = window
+        self._decoded: OrderedDict[int, U64] = OrderedDict()
+
+    def voxels(self, chunk_id: int, rows: Numbers) -> U64:
+        """A chunk's voxels (z, y, x), clipped to the volume; 0 where there is no block."""
+        chunk = morton.decode([chunk_id], self._scale.grid)[0].tolist()
+        begin, end = self._scale.chunk_box((chunk[0], chunk[1], chunk[2]))
+        dx, dy, dz = (e - b for b, e in zip(begin, end, strict=True))
+        out = np.zeros((dz, dy, dx), np.uint64)
+        for row in rows.tolist():
+            at = self._window.rows.coords[row].astype(np.int64) * self._extent
+            to, source = _overlap(begin, end, at.tolist(), self._extent)
+            out[to] = self._block(row)[source]
+        return out
+
+    def _block(self, row: int) -> U64:
+        """A block's kept slices, (z / z_step, y, x)."""
+        if row in self._decoded:
+            self._decoded.move_to_end(row)
+            return self._decoded[row]
+        if len(self._decoded) == _DECODED_BLOCKS:
+            self._decoded.popitem(last=False)
+        out = np.empty((1, BLOCK_VOXELS, BLOCK_VOXELS, BLOCK_VOXELS), np.uint64)
+        block = self._blocks.one(int(np.searchsorted(self._blocks.rows, row)))
+        try:
+            _braid.decode_blocks(block.data, block.start, out, *(block.mapping or ()))
+        except _braid.KernelError as error:
+            raise DecompressionError(f"{self._window.where(row)}: {error}") from error
+        self._decoded[row] = out[0, :: self._z_step]
+        return self._decoded[row]
+
+
+def _overlap(
+    begin: Triple, end: Triple, block: list[int], extent: Triple
+) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Where a block meets a chunk, as ZYX slices of the chunk and of the block."""
+    low = [max(b, at) for b, at in zip(begin, block, strict=True)]
+    high = [min(e, at + n) for e, at, n in zip(end, block, extent, strict=True)]
+    of_chunk = [slice(a - b, z - b) for a, z, b in zip(low, high, begin, strict=True)]
+    of_block = [slice(a - b, z - b) for a, z, b in zip(low, high, block, strict=True)]
+    return tuple(reversed(of_chunk)), tuple(reversed(of_block))
+
+
+def _cut(window: Window) -> Iterator[Batch]:
+    """Batches of consecutive chunks, bounded in count and in uncompressed bytes."""
+    through = np.concatenate(
+        [[0], np.cumsum(window.rows.uncompressed_size[window.parts], dtype=np.int64)]
+    )
+    reach = through[window.part_start]  # bytes before each chunk
+    first, count = 0, len(window.ids)
+    while first < count:
+        fits = int(np.searchsorted(reach, reach[first] + BATCH_BYTES, side="right")) - 1
+        end = min(max(fits, first + 1), first + BATCH_CHUNKS, count)
+        yield window, first, end
+        first = end
+
+
+def _first(chunk: tuple[int, memoryview | bytes]) -> int:
+    return chunk[0]
