@@ -5,6 +5,8 @@ Format: Arrow columnar format, "Encapsulated message format" and `format/Message
 walk over the stream needs are read here, each with its bounds checked; data is pyarrow's business.
 """
 
+from collections.abc import Callable
+from functools import cache
 from struct import Struct, error
 from typing import NamedTuple
 
@@ -35,7 +37,9 @@ _u16 = Struct("<H").unpack_from
 _u32 = Struct("<I").unpack_from
 _i32 = Struct("<i").unpack_from
 _i64 = Struct("<q").unpack_from
-_pair = Struct("<qq").unpack_from
+
+_FIELDS = 4
+_slots = [Struct(f"<{n}H").unpack_from for n in range(_FIELDS + 1)]
 
 # Field numbers in Message.fbs.
 _HEADER_TYPE, _HEADER, _BODY_LENGTH = 1, 2, 3
@@ -86,23 +90,19 @@ def parse_metadata(metadata: bytes | memoryview, want: int = 0) -> Message:
 
 
 def _parse(metadata: bytes | memoryview, want: int) -> Message:
-    table = _follow(metadata, 0)
-    kind_at = _field(metadata, table, _HEADER_TYPE)
-    kind = _u8(metadata, kind_at)[0] if kind_at else 0
-    body_at = _field(metadata, table, _BODY_LENGTH)
-    body_bytes = _i64(metadata, body_at)[0] if body_at else 0
-    header_at = _field(metadata, table, _HEADER)
-    if kind != RECORD_BATCH or not header_at:
+    fields = _fields(metadata, _follow(metadata, 0))
+    kind = _u8(metadata, fields[_HEADER_TYPE])[0] if fields[_HEADER_TYPE] else 0
+    body_bytes = _i64(metadata, fields[_BODY_LENGTH])[0] if fields[_BODY_LENGTH] else 0
+    if kind != RECORD_BATCH or not fields[_HEADER]:
         return Message(kind, body_bytes)
-    batch = _follow(metadata, header_at)
-    rows_at = _field(metadata, batch, _BATCH_LENGTH)
+    batch = _fields(metadata, _follow(metadata, fields[_HEADER]))
     return Message(
         kind,
         body_bytes,
-        rows=_i64(metadata, rows_at)[0] if rows_at else 0,
-        compressed=_field(metadata, batch, _COMPRESSION) != 0,
-        nodes=_pairs(metadata, _field(metadata, batch, _NODES), want),
-        buffers=_pairs(metadata, _field(metadata, batch, _BUFFERS), 2 * want),
+        _i64(metadata, batch[_BATCH_LENGTH])[0] if batch[_BATCH_LENGTH] else 0,
+        batch[_COMPRESSION] != 0,
+        _pairs(metadata, batch[_NODES], want) if want else (),
+        _pairs(metadata, batch[_BUFFERS], 2 * want) if want else (),
     )
 
 
@@ -111,22 +111,26 @@ def _follow(data: bytes | memoryview, at: int) -> int:
     return int(at + _u32(data, at)[0])
 
 
-def _field(data: bytes | memoryview, table: int, number: int) -> int:
-    """Position of a table's field; 0 where it is left out."""
+def _fields(data: bytes | memoryview, table: int) -> tuple[int, ...]:
+    """Positions of a table's first four fields; 0 where one is left out."""
     vtable = table - _i32(data, table)[0]
     if vtable < 0:
-        raise error
-    slot = 4 + 2 * number
-    if slot >= _u16(data, vtable)[0]:
-        return 0
-    offset = _u16(data, vtable + slot)[0]
-    return table + offset if offset else 0
+        raise error  # a negative position would count from the end
+    size = _u16(data, vtable)[0]
+    offsets = _slots[min(max(size - 4, 0) >> 1, _FIELDS)](data, vtable + 4)
+    found = [table + offset if offset else 0 for offset in offsets]
+    return (*found, 0, 0, 0, 0)
 
 
 def _pairs(data: bytes | memoryview, at: int, want: int) -> tuple[tuple[int, int], ...]:
     """The first `want` structs of two i64 in the vector that the offset at `at` points to."""
-    if not want or not at:
+    if not at:
         return ()
     vector = _follow(data, at)
-    count = min(want, _u32(data, vector)[0])
-    return tuple(_pair(data, vector + 4 + 16 * i) for i in range(count))
+    numbers = iter(_longs(2 * min(want, _u32(data, vector)[0]))(data, vector + 4))
+    return tuple(zip(numbers, numbers, strict=True))
+
+
+@cache
+def _longs(count: int) -> Callable[..., tuple[int, ...]]:
+    return Struct(f"<{count}q").unpack_from

@@ -77,8 +77,7 @@ class ShardRangeReader:
     ) -> None:
         self._source = self._open(arrow)
         self._preamble = read_preamble(self._source)
-        listings = [_listing(where) for where in _index_files(arrow, csv, offsets)]
-        self.index = self._load_index([found for found in listings if found is not None])
+        self.index = self._load_index(_listings(arrow, csv, offsets))
 
     @property
     def name(self) -> str:
@@ -332,15 +331,15 @@ class ShardReader(ShardRangeReader):
         return BytesSource(data, source_name(source))
 
 
-def _index_files(
-    arrow: Location, csv: Location | None, offsets: Location | None
-) -> list[ByteSource]:
-    """Index files that were named, else those that lie beside the Arrow file."""
-    beside = _stem(arrow if csv is None else csv)
-    found = [open_source(where) for where in (csv, offsets) if where is not None]
-    names = [".csv"] if csv is None else []
-    names += ["-offsets.csv"] if offsets is None else []
-    return found + [s for s in (_beside(beside, name) for name in names) if s is not None]
+def _listings(arrow: Location, csv: Location | None, offsets: Location | None) -> list[Listing]:
+    """The index that was named or lies beside the Arrow file, and its companion where needed."""
+    stem = _stem(arrow if csv is None else csv)
+    main = _beside(stem, ".csv") if csv is None else open_source(csv)
+    found = [] if main is None else [_listing(main)]
+    if found and found[0].has_ranges:
+        return found  # a companion could only be older
+    companion = _beside(stem, "-offsets.csv") if offsets is None else open_source(offsets)
+    return found if companion is None else [*found, _listing(companion)]
 
 
 def _stem(where: Location) -> str | None:

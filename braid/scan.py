@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from braid.arrow_message import (
@@ -152,9 +151,12 @@ def scan_offsets(source: ByteSource) -> ShardIndex:
 
 
 class _Batch(NamedTuple):
+    """Byte range of a message, and its x, y and z columns as stored (i32)."""
+
     offset: int
     size: int
-    coords: npt.NDArray[np.int32]
+    rows: int
+    columns: list[memoryview]
 
     @property
     def end(self) -> int:
@@ -168,22 +170,24 @@ class _Found:
         self._offsets = array("Q")
         self._sizes = array("Q")
         self._lengths = array("q")
-        self._coords = bytearray()
+        self._columns = [bytearray() for _ in range(_COORDINATES)]
 
     def add(self, batch: _Batch) -> None:
-        if not len(batch.coords):
+        if not batch.rows:
             return
         self._offsets.append(batch.offset)
         self._sizes.append(batch.size)
-        self._lengths.append(len(batch.coords))
-        self._coords += batch.coords.tobytes()
+        self._lengths.append(batch.rows)
+        for column, part in zip(self._columns, batch.columns, strict=True):
+            column.extend(part)
 
     def index(self, preamble: Preamble) -> ShardIndex:
         lengths = np.array(self._lengths, np.int64)
         firsts = np.cumsum(lengths) - lengths
         place = np.arange(lengths.sum()) - np.repeat(firsts, lengths)
+        columns = [np.frombuffer(column, "<i4") for column in self._columns]
         return ShardIndex(
-            coords=np.frombuffer(self._coords, np.int32).reshape(-1, 3),
+            coords=np.stack(columns, axis=1).astype(np.int32),
             offset=np.repeat(np.array(self._offsets, np.uint64), lengths),
             size=np.repeat(np.array(self._sizes, np.uint64), lengths),
             batch_row=place.astype(np.uint32),
@@ -221,7 +225,7 @@ def _read_batch(window: _Window, at: int, limit: int) -> _Batch | None:
     message = parse_metadata(window.view(at + PREFIX_BYTES, length), want=_COORDINATES)
     _check_message(message, limit - body)
     columns = [_column(window, body, message, i) for i in range(_COORDINATES)]
-    return _Batch(at, body + message.body_bytes - at, np.stack(columns, axis=1))
+    return _Batch(at, body + message.body_bytes - at, message.rows, columns)
 
 
 def _check_message(message: Message, room: int) -> None:
@@ -237,7 +241,7 @@ def _check_message(message: Message, room: int) -> None:
         raise InvalidShardFormatError(f"{message.rows} rows in {message.body_bytes} bytes")
 
 
-def _column(window: _Window, body: int, message: Message, number: int) -> npt.NDArray[np.int32]:
+def _column(window: _Window, body: int, message: Message, number: int) -> memoryview:
     """One coordinate column: fixed width, so node i has buffers 2i (validity) and 2i + 1."""
     if len(message.nodes) < _COORDINATES or len(message.buffers) < 2 * _COORDINATES:
         raise InvalidShardFormatError("the batch lacks coordinate columns")
@@ -247,7 +251,7 @@ def _column(window: _Window, body: int, message: Message, number: int) -> npt.ND
     needed = 4 * message.rows
     if offset < 0 or length < needed or offset + needed > message.body_bytes:
         raise InvalidShardFormatError("a coordinate column lies outside its batch")
-    return np.frombuffer(window.view(body + offset, needed), "<i4").astype(np.int32)
+    return window.view(body + offset, needed)
 
 
 def _footer_start(source: ByteSource) -> int:

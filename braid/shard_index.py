@@ -79,6 +79,11 @@ class Listing:
     size: Numbers | None
     batch_row: Numbers | None
 
+    @property
+    def has_ranges(self) -> bool:
+        """Whether this dialect says where rows lie."""
+        return self.offset is not None and self.size is not None
+
     def index(self) -> ShardIndex | None:
         """The shard index, if this dialect has byte ranges.
 

@@ -5,10 +5,15 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from hypothesis import settings
 
 from tests.gcs_server import GcsServer
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+# Machines are shared: a slow example is no finding.
+settings.register_profile("shardlift", deadline=None)
+settings.load_profile("shardlift")
 
 
 @pytest.fixture(scope="session")

@@ -176,6 +176,15 @@ def test_files_are_found_beside(tmp_path: Path) -> None:
         assert shard.requests == 2  # schema and end mark: the companion was found, no scan
 
 
+def test_a_stale_companion_is_not_looked_at() -> None:
+    """Beside a current index an offsets file can only be a leftover."""
+    rows = made_rows(4)
+    export = made_export(rows)
+    stale = made_export(made_rows(7, 9), "beside").offsets
+    with opened(Export(export.arrow, export.csv, stale)) as shard:
+        assert as_rows(shard.read_rows(range(4))) == rows
+
+
 def test_missing_files(tmp_path: Path) -> None:
     """A path that was named and is not there is an error; an index that may be absent is not."""
     with pytest.raises(SourceNotFoundError, match=r"absent\.arrow"):
