@@ -1,0 +1,1 @@
+"""One file per command, its options beside its action; each has `register(app)`."""

@@ -1,0 +1,178 @@
+"""`producer dead-letters`: look at shards that cannot be made, send them again, or give them up."""
+
+import json
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from delivery import replay
+from delivery.ledger import failures
+from delivery.ledger.failures import Failure, FailureSummary
+from delivery.ledger.run import Run
+from memmodel.dependents import chooser
+from memmodel.tiers import tier_named, tier_of
+from producer import target
+from runtime import cli
+from runtime.errors import UsageError
+
+app = cli.new_app(
+    "Shards that cannot be made, with the reason.\n\n"
+    "A shard gets here at once when its input is broken, and after the largest tier when it is too "
+    "big. Look (list, show), mend what is wrong, then requeue; or drop it for good."
+)
+
+KeysArgument = Annotated[list[str] | None, typer.Argument(metavar="KEY...", show_default=False)]
+TierOption = Annotated[
+    str | None, typer.Option("--tier", metavar="NAME", help="Where to, such as 16gi.")
+]
+
+
+def register(parent: typer.Typer) -> None:
+    """Add the command group."""
+    parent.add_typer(app, name="dead-letters")
+
+
+@app.command("list")
+def list_letters(
+    run: cli.RunOption = None,
+    state: cli.StateOption = None,
+    dest: cli.OptionalDestOption = None,
+    queue: target.RunQueueOption = None,
+    tier: TierOption = None,
+    scale: Annotated[int | None, typer.Option("--scale", help="Only this scale.")] = None,
+    reason: Annotated[
+        str | None, typer.Option("--reason", metavar="TEXT", help="Only where the reason has TEXT.")
+    ] = None,
+    as_json: cli.JsonOption = False,
+) -> None:
+    """List dead shards: reason, tiers tried, attempts, when.
+
+    Example: python -m producer dead-letters list --dest out --reason zstd
+    """
+    found = _drained(run, state, dest, queue)
+    letters = [
+        letter
+        for letter in failures.list_all(found).values()
+        if (tier is None or letter.tier == tier)
+        and (scale is None or letter.key.startswith(f"s{scale}/"))
+        and (reason is None or reason in letter.reason)
+    ]
+    if as_json:
+        shown = [letter.model_dump(mode="json") for letter in letters]
+        typer.echo(json.dumps({"run": found.uri, "dead_letters": shown}))
+        return
+    _print_table(letters)
+
+
+@app.command()
+def show(
+    key: Annotated[str, typer.Argument(metavar="KEY", help="Such as s0/0fe9.")],
+    run: cli.RunOption = None,
+    state: cli.StateOption = None,
+    dest: cli.OptionalDestOption = None,
+    queue: target.RunQueueOption = None,
+    as_json: cli.JsonOption = False,
+) -> None:
+    """Show all that is known of one dead shard: each tier it went through, and why.
+
+    Example: python -m producer dead-letters show s0/0fe9 --dest out
+    """
+    found = _drained(run, state, dest, queue)
+    letter = _letter(found, key)
+    if as_json:
+        typer.echo(letter.model_dump_json())
+        return
+    row = found.plan.row(key)
+    state_word = "given up" if letter.dropped else "dead"
+    typer.echo(f"{key} ({letter.kind}), {state_word} since {letter.at:%Y-%m-%d %H:%M:%S} UTC")
+    typer.echo(f"reason: {letter.reason}")
+    for hop in letter.history:
+        by = f" by {hop.worker}" if hop.worker else ""
+        typer.echo(f"  {hop.at:%H:%M:%S} tier {hop.tier}, delivery {hop.attempt}{by}: {hop.reason}")
+    for name in (*row.sources, *row.inputs):
+        typer.echo(f"  made from {name}")
+
+
+@app.command()
+def requeue(
+    keys: KeysArgument = None,
+    every: Annotated[bool, typer.Option("--all", help="All that are not given up.")] = False,
+    tier: TierOption = None,
+    run: cli.RunOption = None,
+    state: cli.StateOption = None,
+    dest: cli.OptionalDestOption = None,
+    queue: target.RunQueueOption = None,
+) -> None:
+    """Send dead shards to work again, on the tier where they died or another.
+
+    Example: python -m producer dead-letters requeue s0/0fe9 --tier 16gi --dest out
+    """
+    if bool(keys) == every:
+        raise UsageError("which shards?", hint="name their keys, or say --all")
+    found = _drained(run, state, dest, queue)
+    check_tier(found, tier)
+    with target.broker_of(found, queue) as broker:
+        sent = replay.failed(found, broker, chooser(found), keys=keys or None, tier=tier)
+    typer.echo(f"{len(sent)} shards published again{': ' if sent else ''}{', '.join(sent)}")
+
+
+@app.command()
+def drop(
+    keys: Annotated[list[str], typer.Argument(metavar="KEY...")],
+    run: cli.RunOption = None,
+    state: cli.StateOption = None,
+    dest: cli.OptionalDestOption = None,
+    queue: target.RunQueueOption = None,
+) -> None:
+    """Give dead shards up: the run can end, what depends on them is not made.
+
+    A hole never becomes zeros, and the run ends with exit code 1. `requeue` takes it back.
+
+    Example: python -m producer dead-letters drop s0/0fe9 --dest out
+    """
+    found = _drained(run, state, dest, queue)
+    for key in keys:
+        _letter(found, key)
+    for key in keys:
+        failures.drop(found, key)
+    typer.echo(f"{len(keys)} shards given up: {', '.join(keys)}")
+
+
+def check_tier(run: Run, tier: str | None) -> None:
+    """Raise UsageError if the run has no such tier."""
+    if tier is not None:
+        tier_named(tier, [tier_of(name) for name in run.info.tiers])
+
+
+def _drained(run: str | None, state: str | None, dest: str | None, queue: str | None) -> Run:
+    found = target.find(run, state, dest)
+    with target.broker_of(found, queue) as broker:
+        target.drain_dead_letters(found, broker)
+    return found
+
+
+def _letter(run: Run, key: str) -> Failure:
+    letter = failures.read(run, key)
+    if letter is None:
+        raise UsageError(
+            f"{key} is no dead letter of run {run.run_id}",
+            hint="`python -m producer dead-letters list` shows those there are",
+        )
+    return letter
+
+
+def _print_table(letters: Sequence[FailureSummary]) -> None:
+    if not letters:
+        typer.echo("no dead letters")
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("shard", "tier", "tries", "when (UTC)", "reason"):
+        table.add_column(column, overflow="fold")
+    for letter in letters:
+        when = f"{letter.at:%m-%d %H:%M}"
+        why = f"given up: {letter.reason}" if letter.dropped else letter.reason
+        table.add_row(letter.key, letter.tier, str(letter.attempts), when, why)
+    Console(highlight=False, markup=False, width=None).print(table)

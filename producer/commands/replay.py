@@ -1,0 +1,104 @@
+"""`producer replay`: publish shards again."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from delivery import replay as again
+from delivery.replay import Replayed
+from memmodel.dependents import chooser
+from producer import target
+from producer.commands.dead_letters import TierOption, check_tier
+from runtime import cli
+from runtime.errors import EXIT_FINDINGS, UsageError
+
+
+def register(parent: typer.Typer) -> None:
+    """Add the command."""
+    parent.command()(replay)
+
+
+def replay(
+    failed: Annotated[bool, typer.Option("--failed", help="All dead shards.")] = False,
+    missing: Annotated[
+        bool, typer.Option("--missing", help="Every shard that could be made now and is not done.")
+    ] = False,
+    since: Annotated[
+        str | None,
+        typer.Option("--since", metavar="TIME", help="What was published since; UTC if unsaid."),
+    ] = None,
+    shards: Annotated[
+        str | None, typer.Option("--shards", metavar="KEY,KEY,...", help="Such as s0/0a,s0/0b.")
+    ] = None,
+    redo: Annotated[
+        bool, typer.Option("--redo", help="Make finished shards again (--since or --shards).")
+    ] = False,
+    tier: TierOption = None,
+    run: cli.RunOption = None,
+    state: cli.StateOption = None,
+    dest: cli.OptionalDestOption = None,
+    queue: target.RunQueueOption = None,
+) -> None:
+    """Publish shards again; always safe, because a worker only acks what is done.
+
+    --missing mends a run whose queue lost its messages. --since takes the queues back to a time.
+    With --redo finished shards are made once more, and what depends on them if they changed.
+
+    Example: python -m producer replay --since 2026-03-01T08:00 --redo --dest out
+    """
+    _check_choice(failed, missing, since, shards, redo=redo)
+    found = target.find(run, state, dest)
+    check_tier(found, tier)
+    with target.broker_of(found, queue) as broker:
+        target.drain_dead_letters(found, broker)
+        choose = chooser(found)
+        if failed:
+            done = Replayed(again.failed(found, broker, choose, tier=tier))
+        elif missing:
+            done = Replayed(again.missing(found, broker, choose, tier=tier))
+        elif since is not None:
+            time = parse_time(since)
+            done = Replayed(again.since(found, broker, choose, time, redo=redo, tier=tier))
+        else:
+            keys = [key.strip() for key in (shards or "").split(",") if key.strip()]
+            done = again.shards(found, broker, choose, keys, redo=redo, tier=tier)
+    _say(done)
+
+
+def parse_time(text: str) -> datetime:
+    """An aware time; one without a zone is UTC.
+
+    Raises:
+        UsageError: it is no ISO 8601 time.
+    """
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(
+            f"--since {text!r} is no time", hint="write it as 2026-03-01T08:00 (UTC) or with +01:00"
+        ) from None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _check_choice(
+    failed: bool, missing: bool, since: str | None, shards: str | None, *, redo: bool
+) -> None:
+    if sum([failed, missing, since is not None, shards is not None]) != 1:
+        raise UsageError(
+            "which shards?", hint="say one of --failed, --missing, --since TIME, --shards KEY,KEY"
+        )
+    if redo and (failed or missing):
+        raise UsageError("--redo goes with --since or --shards: the others have nothing finished")
+
+
+def _say(done: Replayed) -> None:
+    typer.echo(f"{len(done.published)} shards published")
+    for key in done.published[:20]:
+        typer.echo(f"  {key}")
+    if len(done.published) > 20:  # noqa: PLR2004 - a screenful
+        typer.echo(f"  ... and {len(done.published) - 20} more")
+    for key, why in done.left.items():
+        typer.echo(f"not published: {key}: {why}")
+    if done.left:
+        raise typer.Exit(EXIT_FINDINGS)

@@ -1,0 +1,113 @@
+"""`producer verify`: is the volume complete and right?"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from producer import target
+from producer.verify import Finding, ValueCheck, Verifier
+from runtime import cli
+from runtime.errors import EXIT_FINDINGS, UsageError
+
+T = TypeVar("T")
+_MOST_SHOWN = 20
+
+
+def register(parent: typer.Typer) -> None:
+    """Add the command."""
+    parent.command()(verify)
+
+
+def verify(
+    scales: Annotated[
+        str | None, typer.Option("--scales", metavar="N,N,...", help="Default: all of the run.")
+    ] = None,
+    values: Annotated[
+        int,
+        typer.Option("--values", min=0, metavar="N", help="Compare N random chunks, every voxel."),
+    ] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Of the random choice.")] = 0,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Read every byte of every shard file.")
+    ] = False,
+    json_report: Annotated[
+        Path | None, typer.Option("--json-report", metavar="FILE", help="Write findings as JSON.")
+    ] = None,
+    run: cli.RunOption = None,
+    state: cli.StateOption = None,
+    dest: cli.OptionalDestOption = None,
+    as_json: cli.JsonOption = False,
+) -> None:
+    """Hold the volume to its plan, its receipts and, with --values, to the export's own voxels.
+
+    Without options it costs one listing per scale. Exit code 1 when something is not right.
+
+    Example: python -m producer verify --dest out --values 100
+    """
+    found = target.find(run, state, dest)
+    chosen = None if scales is None else cli.parse_scales(scales)
+    verifier = Verifier(found, chosen)
+    if chosen is not None and (unknown := set(chosen) - set(found.plan.scales)):
+        raise UsageError(f"run {found.run_id} did not plan scale {min(unknown)}")
+    findings = list(verifier.completeness())
+    checked = {"shards": len(verifier.rows()), "files_read": 0, "values": 0}
+    if deep:
+        files = verifier.files()
+        findings += _each("reading files", files, verifier.deep)
+        checked["files_read"] = len(files)
+    if values:
+        check = ValueCheck(verifier, seed)
+        rows = check.choose(values)
+        findings += _each("comparing voxels", rows, check.check)
+        checked["values"] = len(rows)
+    _tell(found.uri, verifier.scales, checked, findings, json_report, as_json=as_json)
+
+
+def _each(
+    what: str, things: Sequence[T], look: Callable[[T], Iterable[Finding]]
+) -> Iterator[Finding]:
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
+        for thing in progress.track(things, description=what):
+            yield from look(thing)
+
+
+def _tell(
+    uri: str,
+    scales: Sequence[int],
+    checked: dict[str, int],
+    findings: Sequence[Finding],
+    report: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    found = [{"key": finding.key, "what": finding.what} for finding in findings]
+    document = json.dumps(
+        {"run": uri, "scales": list(scales), "checked": checked, "findings": found}, indent=1
+    )
+    if report is not None:
+        report.write_text(document + "\n", encoding="utf-8")
+    if as_json:
+        typer.echo(document)
+    else:
+        _say(checked, findings)
+    if findings:
+        raise typer.Exit(EXIT_FINDINGS)
+
+
+def _say(checked: dict[str, int], findings: Sequence[Finding]) -> None:
+    for finding in findings[:_MOST_SHOWN]:
+        typer.echo(f"{finding.key}: {finding.what}")
+    if len(findings) > _MOST_SHOWN:
+        typer.echo(f"... and {len(findings) - _MOST_SHOWN} more; --json-report FILE has them all")
+    looked = [f"{checked['shards']} shards against plan and receipts"]
+    if checked["files_read"]:
+        looked.append(f"{checked['files_read']} files read whole")
+    if checked["values"]:
+        looked.append(f"{checked['values']} chunks voxel for voxel")
+    typer.echo(f"{', '.join(looked)}: {len(findings) or 'no'} findings")
