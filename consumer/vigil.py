@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from memmodel.dependents import chooser
 from consumer.known import KnownRuns
 from delivery import replay
 from delivery.broker.base import Broker
@@ -19,6 +18,7 @@ from delivery.drain import drain
 from delivery.ledger.run import Run
 from delivery.ledger.state import OPEN, RunStatus, State, read_status
 from delivery.patience import QUIET_LEASES, ROUNDS, Advice, Patience, sign_of_life
+from memmodel.dependents import chooser
 from runtime import log
 from runtime.errors import UnreachableError
 

@@ -14,7 +14,6 @@ from braid.exceptions import BraidError
 from consumer.account import receipt_of
 from consumer.answers import Answers, Post
 from consumer.child import Watch, WorkProcess, WorkProcessError
-from memmodel.dependents import chooser, dependent_estimate
 from consumer.heart import Heart
 from consumer.job import Job
 from consumer.lease import Lease
@@ -25,6 +24,7 @@ from delivery.cascade import cascade
 from delivery.ledger import receipts
 from delivery.ledger.run import Heartbeat, Run
 from delivery.messages import ShardMessage, UnreadableMessage, decode, now
+from memmodel.dependents import chooser, dependent_estimate
 from memmodel.tiers import GIB, MIB
 from runtime import log
 from runtime.errors import ShardliftError, UnreachableError, UsageError

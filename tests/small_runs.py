@@ -21,7 +21,6 @@ import psutil
 
 from braid import sharding
 from braid.volume import ScaleSpec, VolumeSpec
-from memmodel.dependents import chooser
 from delivery import replay
 from delivery.broker import open_broker
 from delivery.broker.base import DEAD, Backlog, Broker
@@ -29,6 +28,7 @@ from delivery.ledger.plan import Plan, PlanRow
 from delivery.ledger.receipts import Receipt
 from delivery.ledger.run import Heartbeat, Run, RunInfo
 from delivery.messages import ShardMessage, decode, shard_key
+from memmodel.dependents import chooser
 from producer.sample import Sample, write_export
 from tests.emulator import make_topology, new_queue_url
 

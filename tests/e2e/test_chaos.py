@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from memmodel.dependents import chooser
 from delivery import replay
 from delivery.broker.base import DEAD
 from delivery.ledger.run import Run
 from delivery.ledger.state import RunStatus, State, read_status
+from memmodel.dependents import chooser
 from runtime.storage import open_storage
 from tests.chaos.mayhem import Mayhem
 from tests.emulator import environment_of, make_topology, running_emulator
