@@ -110,11 +110,11 @@ def test_preconditions_hold(home: Bucket) -> None:
     blob.upload_from_string("1", if_generation_match=0)
     with pytest.raises(api.PreconditionFailed):
         home.blob("p").upload_from_string("2", if_generation_match=0)
-    with (
-        pytest.raises((api.PreconditionFailed, InvalidResponse)),
-        home.blob("p").open("wb", if_generation_match=0) as file,
-    ):
-        file.write(b"3")
+    file = home.blob("p").open("wb", if_generation_match=0)
+    file.write(b"3")
+    with pytest.raises((api.PreconditionFailed, InvalidResponse)):
+        file.close()
+    file.terminate()  # else it tries again, for two minutes, when it is collected
     with pytest.raises(api.PreconditionFailed):
         blob.delete(if_generation_match=1)
     with pytest.raises(api.PreconditionFailed):
