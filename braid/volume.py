@@ -95,6 +95,14 @@ class ScaleSpec:
         whole = self.chunk_size == (64, 64, 64) and self.block_size == _DEFAULT_BLOCK
         return "palette" if whole else "voxel"
 
+    @property
+    def route_reason(self) -> str:
+        """Why the scale takes its route, in a few words for people."""
+        if self.encoding == "raw" or self.data_type == "uint32":
+            return f"{self.encoding} of {self.data_type}"
+        chunk, block = ("x".join(map(str, e)) for e in (self.chunk_size, self.block_size or ()))
+        return f"chunks of {chunk} with blocks of {block}"
+
     def chunk_box(self, chunk: Triple) -> tuple[Triple, Triple]:
         """First voxel and end voxel of a chunk, clipped to the volume.
 

@@ -18,10 +18,12 @@ from cloudvolume.datasource.precomputed.sharding import (
 from hypothesis import given
 from hypothesis import strategies as st
 
+from braid import morton
 from braid.crc32c import crc32c_text
 from braid.exceptions import BraidError, ChunkNotFoundError, InvalidShardFormatError
 from braid.shard_file import ShardFile, largest_chunk_bytes
 from braid.shard_writer import shard_pieces
+from braid.sharding import shard_hex, shard_numbers, shard_path
 from braid.source import BytesSource, FileSource
 from braid.volume import ShardingSpec
 from tests.made_shards import finish, shard_chunks, stored, untidy_shard
@@ -110,6 +112,60 @@ def test_tensorstores_files_are_read() -> None:
             file = ShardFile(source, sharding, shard=3)
             assert read_all(file) == chunks
             assert file.crc32c == checksum((Path(folder) / "3.shard").read_bytes())
+
+
+@pytest.mark.parametrize("grid", [(5, 1, 9), (3, 20, 2), (1, 1, 7), (17, 9, 4)])
+def test_ids_are_tensorstores(tmp_path: Path, grid: tuple[int, int, int]) -> None:
+    """What TensorStore writes is found under our ids, in our shards, voxel for voxel."""
+    size = tuple(4 * n - 1 for n in grid)
+    scale = made_scale(size, (4, 4, 4), (1, 2, 8))
+    store = ts.open(
+        {
+            "driver": "neuroglancer_precomputed",
+            "kvstore": {"driver": "file", "path": f"{tmp_path}/"},
+            "multiscale_metadata": {
+                "type": "segmentation",
+                "data_type": "uint64",
+                "num_channels": 1,
+            },
+            "scale_metadata": {
+                "key": scale.key,
+                "size": size,
+                "resolution": [8, 8, 8],
+                "chunk_size": [4, 4, 4],
+                "encoding": "raw",
+                "sharding": scale.sharding.to_info(),
+            },
+        },
+        create=True,
+    ).result()
+    rng = np.random.default_rng(1)
+    voxels = rng.integers(1, 2**64, size, np.uint64)
+    store[..., 0].write(voxels).result()
+    chunks = np.stack(np.meshgrid(*map(np.arange, grid), indexing="ij"), -1).reshape(-1, 3)
+    ids = morton.encode(chunks, scale.grid)
+    numbers = shard_numbers(ids, scale.sharding)
+    assert sorted(p.name for p in (tmp_path / scale.key).iterdir()) == sorted(
+        f"{shard_hex(int(n), scale.sharding)}.shard" for n in set(numbers.tolist())
+    )
+    for chunk, chunk_id, number in zip(
+        chunks.tolist(), ids.tolist(), numbers.tolist(), strict=True
+    ):
+        with FileSource(tmp_path / shard_path(scale, number)) as source:
+            data = ShardFile.open(source, scale, number).chunk(chunk_id)
+        begin, end = scale.chunk_box(tuple(chunk))
+        part = voxels[tuple(slice(b, e) for b, e in zip(begin, end, strict=True))]
+        assert data == part.transpose(2, 1, 0).tobytes()
+
+
+def test_ids_beyond_the_sharding_bits() -> None:
+    """Ids with more bits than the sharding has are read if the caller says how many they have."""
+    sharding = ShardingSpec(1, 1, 1)
+    chunks = {0b0_1_0_1: b"a", 0b1_1_0_1: b"b"}
+    data = untidy_shard(sharding, chunks, random.Random(1))
+    with pytest.raises(InvalidShardFormatError, match="chunk 13 belongs elsewhere"):
+        ShardFile(BytesSource(data), sharding, shard=1)
+    assert read_all(ShardFile(BytesSource(data), sharding, shard=1, id_bits=4)) == chunks
 
 
 def test_parts_of_a_shard() -> None:

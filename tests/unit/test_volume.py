@@ -195,20 +195,21 @@ def test_documents_that_are_no_info(document: str | bytes, says: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data_type", "change", "route"),
+    ("data_type", "change", "route", "reason"),
     [
-        ("uint64", {}, "palette"),
-        ("uint64", {"chunk_sizes": [[64, 64, 32]]}, "voxel"),
-        ("uint64", {"compressed_segmentation_block_size": [16, 8, 8]}, "voxel"),
-        ("uint64", {"encoding": "raw"}, "tensorstore"),
-        ("uint32", {}, "tensorstore"),
+        ("uint64", {}, "palette", "chunks of 64x64x64 with blocks of 8x8x8"),
+        ("uint64", {"chunk_sizes": [[64, 64, 32]]}, "voxel", "chunks of 64x64x32 with"),
+        ("uint64", {"compressed_segmentation_block_size": [16, 8, 8]}, "voxel", "blocks of 16x8x8"),
+        ("uint64", {"encoding": "raw"}, "tensorstore", "raw of uint64"),
+        ("uint32", {}, "tensorstore", "compressed_segmentation of uint32"),
     ],
 )
-def test_routes(data_type: str, change: dict[str, Any], route: str) -> None:
-    """Each kind of scale says which path makes it."""
+def test_routes(data_type: str, change: dict[str, Any], route: str, reason: str) -> None:
+    """Each kind of scale says which path makes it, and why."""
     wide = sharding_dict(shard_bits=8)
     spec = VolumeSpec.parse(info_dict(scale_dict(**change, sharding=wide), data_type=data_type))
     assert spec.scales[0].route == route
+    assert reason in spec.scales[0].route_reason
     assert ("compressed_segmentation_block_size" in spec.to_info()["scales"][0]) == (
         "encoding" not in change
     )
