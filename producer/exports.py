@@ -1,6 +1,8 @@
 """Arrow shards of an export, opened through a storage."""
 
 from braid.reader import ShardRangeReader
+from braid.shard_index import parse_listing
+from braid.source import read_exactly
 from runtime.errors import ObjectNotFound
 from runtime.storage import Storage
 from runtime.storage.base import Source
@@ -16,6 +18,21 @@ def open_shard(source: Storage, path: str) -> ShardRangeReader:
     stem = path.removesuffix(".arrow")
     return ShardRangeReader(
         source.source(path), _beside(source, f"{stem}.csv"), _beside(source, f"{stem}-offsets.csv")
+    )
+
+
+def has_offsets(source: Storage, path: str) -> bool:
+    """Whether an index with byte offsets lies beside the Arrow shard.
+
+    Raises:
+        InvalidShardFormatError: what lies there is no index.
+    """
+    stem = path.removesuffix(".arrow")
+    found = (_beside(source, stem + ending) for ending in (".csv", "-offsets.csv"))
+    return any(
+        parse_listing(read_exactly(index, 0, index.size), index.name).has_ranges
+        for index in found
+        if index is not None
     )
 
 
