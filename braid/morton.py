@@ -37,6 +37,7 @@ def grid_bits(grid: Triple) -> Triple:
     return x, y, z
 
 
+@lru_cache(maxsize=64)
 def bit_axes(grid: Triple) -> tuple[int, ...]:
     """The axis (0 x, 1 y, 2 z) of each id bit, lowest bit first."""
     return tuple(axis for axis, _ in _places(grid_bits(grid)))

@@ -19,6 +19,7 @@ from braid.volume import ScaleSpec, ShardingSpec
 
 __all__ = [
     "all_shards",
+    "boxes_meeting",
     "cells_are_consecutive",
     "count_shards",
     "dependents",
@@ -27,6 +28,7 @@ __all__ = [
     "minishard_numbers",
     "parse_shard_path",
     "shard_box",
+    "shard_boxes",
     "shard_hex",
     "shard_id_range",
     "shard_numbers",
@@ -37,6 +39,7 @@ __all__ = [
 Triple = tuple[int, int, int]
 Box = tuple[Triple, Triple]
 Ids = npt.NDArray[np.uint64]
+Coords = npt.NDArray[np.int64]
 
 _ID_BITS = 64
 _SHARDS_AT_ONCE = 65_536  # planning a scale of 2**19 shards must not hold them all
@@ -100,6 +103,41 @@ def shard_box(scale: ScaleSpec, shard: int) -> Box:
             f"scale {scale.key}: shard {shard:x} lies outside the grid {scale.grid}"
         )
     return begin, end
+
+
+def shard_boxes(scale: ScaleSpec, shards: npt.ArrayLike) -> tuple[Coords, Coords]:
+    """Begins and ends in chunks, (n, 3) int64 each, of many shards that hold chunks of the grid."""
+    begins = morton.decode(_shift_left(np.asarray(shards, np.uint64), _low_bits(scale)), scale.grid)
+    return begins, np.minimum(begins + np.asarray(_shard_edges(scale)), scale.grid)
+
+
+def boxes_meeting(
+    scale: ScaleSpec, begin_voxels: npt.ArrayLike, end_voxels: npt.ArrayLike
+) -> tuple[npt.NDArray[np.int64], Ids]:
+    """`shards_meeting` for many boxes at once.
+
+    Args:
+        scale: whose shards.
+        begin_voxels: (n, 3) integers, xyz; boxes may reach beyond the volume.
+        end_voxels: (n, 3), likewise.
+
+    Returns:
+        Every pair that meets: position of the box (p,) and shard (p,), sorted by both.
+    """
+    edges = np.asarray(_shard_edges(scale)) * np.asarray(scale.chunk_size)
+    begin = np.maximum(np.asarray(begin_voxels, np.int64).reshape(-1, 3), 0)
+    end = np.minimum(np.asarray(end_voxels, np.int64).reshape(-1, 3), scale.size)
+    boxes = np.flatnonzero((begin < end).all(axis=1))
+    first, last = begin[boxes] // edges, (end[boxes] - 1) // edges
+    for axis in range(3):
+        counts = last[:, axis] - first[:, axis] + 1
+        step = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        boxes, first, last = (np.repeat(a, counts, axis=0) for a in (boxes, first, last))
+        first[:, axis] += step
+    ids = morton.encode(first * np.asarray(_shard_edges(scale)), scale.grid)
+    shards = _bits_of(ids, _low_bits(scale), _ID_BITS)
+    order = np.lexsort((shards, boxes))
+    return boxes[order], shards[order]
 
 
 def all_shards(scale: ScaleSpec) -> Iterator[int]:

@@ -1,0 +1,1 @@
+"""The commands people type: scan, plan, publish, wait, verify, view."""

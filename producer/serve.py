@@ -1,0 +1,203 @@
+"""A volume's files over HTTP for the viewer: byte ranges, CORS, nothing else."""
+
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+from urllib.parse import quote, unquote, urlsplit
+
+_PIECE_BYTES = 1 << 20
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_TYPES = {"": "application/json", ".json": "application/json"}  # `info` has no suffix
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Bytes `begin` up to but not including `end` of a file."""
+
+    begin: int
+    end: int
+
+    @property
+    def size(self) -> int:
+        """Number of bytes."""
+        return self.end - self.begin
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One answered request, for logs and tests."""
+
+    method: str
+    path: str
+    status: int
+    body_bytes: int
+
+
+def parse_range(header: str | None, size: int) -> Span | None:
+    """The span that a Range header asks for (RFC 9110); the whole file without one.
+
+    Several ranges at once, other units and nonsense are ignored, as the RFC allows. None means
+    that no byte of the file was asked for: the answer is 416.
+    """
+    match = _RANGE.fullmatch(header.strip()) if header else None
+    if match is None or match.groups() == ("", ""):
+        return Span(0, size)
+    first, last = match.groups()
+    if not first:
+        begin, end = max(0, size - int(last)), size
+    else:
+        begin, end = int(first), min(size, int(last) + 1) if last else size
+        if last and int(last) < int(first):
+            return Span(0, size)
+    return Span(begin, end) if begin < end else None
+
+
+def resolve(root: Path, url_path: str) -> Path | None:
+    """The file under `root` that a URL path names; None when there is none, or it lies outside."""
+    relative = unquote(urlsplit(url_path).path).lstrip("/")
+    if "\0" in relative:
+        return None
+    root = root.resolve()
+    found = (root / relative).resolve()
+    return found if found.is_relative_to(root) and found.is_file() else None
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(
+        self, address: tuple[str, int], root: Path, on_served: Callable[[Served], None]
+    ) -> None:
+        super().__init__(address, _Handler)
+        self.root = root
+        self.on_served = on_served
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Viewers drop connections when they no longer need a chunk: no cause for a traceback."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self._answer(with_body=True)
+
+    def do_HEAD(self) -> None:
+        self._answer(with_body=False)
+
+    def do_OPTIONS(self) -> None:
+        self._head(HTTPStatus.NO_CONTENT, 0, {"Access-Control-Max-Age": "3600"})
+
+    def _answer(self, *, with_body: bool) -> None:
+        path = resolve(self.server.root, self.path)
+        try:
+            file = path.open("rb") if path else None
+        except OSError:
+            file = None
+        if path is None or file is None:
+            self._head(HTTPStatus.NOT_FOUND, 0)
+            return
+        with file:
+            self._send(path, file, with_body=with_body)
+
+    def _send(self, path: Path, file: BinaryIO, *, with_body: bool) -> None:
+        size = file.seek(0, 2)
+        header = self.headers.get("Range")
+        span = parse_range(header, size) if header else Span(0, size)
+        if span is None:
+            status = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
+            self._head(status, 0, {"Content-Range": f"bytes */{size}"})
+            return
+        extra = {"Content-Type": _TYPES.get(path.suffix, "application/octet-stream")}
+        status = HTTPStatus.OK
+        if span.size != size:
+            status = HTTPStatus.PARTIAL_CONTENT
+            extra["Content-Range"] = f"bytes {span.begin}-{span.end - 1}/{size}"
+        self._head(status, span.size, extra)
+        if with_body:
+            self._body(file, span)
+
+    def _body(self, file: BinaryIO, span: Span) -> None:
+        file.seek(span.begin)
+        left = span.size
+        while left:
+            piece = file.read(min(left, _PIECE_BYTES))
+            if not piece:  # the file shrank under us: the client must see that bytes are missing
+                self.close_connection = True
+                return
+            self.wfile.write(piece)
+            left -= len(piece)
+
+    def _head(
+        self, status: HTTPStatus, body_bytes: int, extra: dict[str, str] | None = None
+    ) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(body_bytes))
+        self.send_header("Access-Control-Allow-Origin", "*")
+        self.send_header("Access-Control-Allow-Methods", "GET, HEAD, OPTIONS")
+        self.send_header("Access-Control-Allow-Headers", "Range, Content-Type")
+        self.send_header("Access-Control-Expose-Headers", "Content-Range, Content-Length, ETag")
+        self.send_header("Accept-Ranges", "bytes")
+        # A shard may be written anew while someone looks: an old index with new bytes is garbage.
+        self.send_header("Cache-Control", "no-cache")
+        for name, value in (extra or {}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.server.on_served(Served(self.command, self.path, status, body_bytes))
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (http.server's name)
+        """Requests are told through `on_served`."""
+
+
+class FileServer:
+    """Serves the files below a folder while the `with` block runs.
+
+    Args:
+        root: the folder; nothing outside it is ever sent, nor is a listing.
+        host: address to listen on; the default is seen by this machine only.
+        port: 0 takes a free one.
+        on_served: called from serving threads after each answer.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        on_served: Callable[[Served], None] = lambda _: None,
+    ) -> None:
+        self._server = _Server((host, port), root, on_served)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True
+        )
+
+    @property
+    def url(self) -> str:
+        """Address of the folder, without a slash at the end."""
+        host, port = self._server.server_address[:2]
+        return f"http://{host!s}:{port}"
+
+    def url_of(self, relative: str) -> str:
+        """Address of one file or folder below the root."""
+        return f"{self.url}/{quote(relative)}".rstrip("/")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
