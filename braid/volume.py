@@ -4,7 +4,6 @@ Format: Neuroglancer `src/datasource/precomputed/volume.md` and `sharded.md`. Co
 sizes are (x, y, z); resolutions are nanometres.
 """
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import Any, Literal, Self
 from pydantic import ValidationError
 
 from braid.exceptions import InvalidCoordinateError, SpecError
+from braid.info_document import first_fault, load_info
 from braid.info_fields import RawInfo, RawScale, RawSharding
 
 __all__ = [
@@ -154,7 +154,7 @@ class VolumeSpec:
         try:
             raw = RawInfo.model_validate({k: v for k, v in document.items() if k not in _CALL_KEYS})
         except ValidationError as error:
-            raise SpecError(f"{where}: {_first_fault(error, document)}") from None
+            raise SpecError(f"{where}: {first_fault(error, document)}") from None
         scales = tuple(_scale(i, s, raw, where) for i, s in enumerate(raw.scales))
         _check_keys_differ(scales, where)
         return cls(data_type=raw.data_type, scales=scales, extra=dict(raw.model_extra or {}))
@@ -169,23 +169,6 @@ class VolumeSpec:
             "scales": [scale.to_info() for scale in self.scales],
             **self.extra,
         }
-
-
-def load_info(data: str | bytes | Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Read JSON strictly: an object, no key twice, no NaN.
-
-    Raises:
-        SpecError: it is not such JSON.
-    """
-    if isinstance(data, Mapping):
-        return dict(data)
-    try:
-        document = json.loads(data, object_pairs_hook=_no_key_twice, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise SpecError(f"{where}: not valid JSON ({_one_line(error)})") from None
-    if not isinstance(document, dict):
-        raise SpecError(f"{where}: expected a JSON object with `scales`")
-    return document
 
 
 def compare_info(existing: str | bytes | Mapping[str, Any], spec: VolumeSpec) -> list[str]:
@@ -343,52 +326,6 @@ def _check_keys_differ(scales: tuple[ScaleSpec, ...], where: str) -> None:
                 f"{first[scale.key]}'s"
             )
         first[scale.key] = scale.index
-
-
-def _first_fault(error: ValidationError, document: Mapping[str, Any]) -> str:
-    """Pydantic's first complaint as one line: scale, field, what is wrong."""
-    fault = error.errors(include_url=False)[0]
-    place = _place(fault["loc"], document)
-    if fault["type"] == "missing":
-        return f"{place} is missing"
-    if fault["type"] == "extra_forbidden":
-        return f"{place} is not a field of sharding; readers refuse it"
-    return f"{place}: {fault['msg']}, found {_short(fault['input'])}"
-
-
-def _place(loc: tuple[int | str, ...], document: Mapping[str, Any]) -> str:
-    if len(loc) >= 2 and loc[0] == "scales" and isinstance(loc[1], int):  # noqa: PLR2004 (scales, i)
-        rest = ".".join(str(part) for part in loc[2:]) or "entry"
-        return f"scale {loc[1]}{_key_of(loc[1], document)}: {rest}"
-    return ".".join(str(part) for part in loc)
-
-
-def _key_of(index: int, document: Mapping[str, Any]) -> str:
-    scale = document["scales"][index]
-    key = scale.get("key") if isinstance(scale, dict) else None
-    return f" ({key})" if isinstance(key, str) and key.isprintable() else ""
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 (fits one line)
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
-
-
-def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise ValueError(f"key {key!r} appears twice")
-        found[key] = value
-    return found
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is no JSON number")
 
 
 def _per_axis(rule: Any, a: Triple, b: Triple) -> Triple:  # noqa: ANN401 (int, int → int)

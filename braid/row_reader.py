@@ -1,0 +1,133 @@
+"""Many rows of an Arrow shard at once, each proved to be the chunk that the index names."""
+
+import numpy as np
+import numpy.typing as npt
+
+from braid.exceptions import InvalidShardFormatError
+from braid.record_batches import Rows, check_batch, decode_rows
+from braid.scan import Preamble
+from braid.shard_index import ShardIndex
+from braid.source import ByteSource, merge_ranges, read_exactly, source_name
+
+__all__ = ["RowReader"]
+
+Numbers = npt.NDArray[np.int64]
+
+
+class RowReader:
+    """Reads rows by byte range: what the pipeline works with.
+
+    Args:
+        source: the Arrow file.
+        preamble: its schema.
+        index: where its rows lie; row numbers are positions in here.
+    """
+
+    def __init__(self, source: ByteSource, preamble: Preamble, index: ShardIndex) -> None:
+        self._source = source
+        self._preamble = preamble
+        self.index = index
+
+    @property
+    def name(self) -> str:
+        """What errors call the shard."""
+        return source_name(self._source)
+
+    @property
+    def requests(self) -> int:
+        """Reads from the Arrow file so far."""
+        return int(getattr(self._source, "requests", 0))
+
+    def read_rows(self, rows: npt.ArrayLike) -> Rows:
+        """Read rows in the order asked, with as few requests as their places allow.
+
+        Args:
+            rows: (k,) positions in `index`.
+
+        Raises:
+            InvalidShardFormatError: a row is damaged, or is not the chunk that the index names.
+        """
+        wanted = np.atleast_1d(np.asarray(rows, np.int64))
+        if len(wanted) and not 0 <= wanted.min() <= wanted.max() < len(self.index):
+            raise IndexError(f"{self.name} has rows 0..{len(self.index) - 1}")
+        batches, take = self._batches_of(wanted)
+        messages = self._read_batches(batches)
+        decoded = self._decode(batches, messages, take)
+        self._check_coords(decoded, wanted)
+        return decoded
+
+    def place(self, row: int) -> str:
+        """A row in words, for errors."""
+        return f"{self.name}: row {row}, chunk {tuple(self.index.coords[row].tolist())}"
+
+    def _batches_of(self, wanted: Numbers) -> tuple[Numbers, Numbers | None]:
+        """Batches to read, in the order first asked for, and which of their rows are wanted."""
+        distinct, first, inverse = np.unique(
+            self.index.batch[wanted], return_index=True, return_inverse=True
+        )
+        order = np.argsort(first)
+        batches = distinct[order]
+        rank = np.empty_like(order)
+        rank[order] = np.arange(len(order))
+        lengths = self.index.batch_lengths[batches]
+        take = (np.cumsum(lengths) - lengths)[rank[inverse]] + self.index.batch_row[wanted]
+        whole = len(take) == lengths.sum() and bool((take == np.arange(len(take))).all())
+        return batches, None if whole else take
+
+    def _read_batches(self, batches: Numbers) -> list[memoryview]:
+        """Whole messages; neighbours in the file share a request."""
+        firsts = self.index.first_rows[batches]
+        starts = self.index.offset[firsts].astype(np.int64)
+        ends = starts + self.index.size[firsts].astype(np.int64)
+        begins, stops, group = merge_ranges(starts, ends)
+        read = [
+            read_exactly(self._source, begin, stop - begin)
+            for begin, stop in zip(begins.tolist(), stops.tolist(), strict=True)
+        ]
+        shift = starts - begins[group]
+        sizes = ends - starts
+        return [
+            read[g][s : s + n]
+            for g, s, n in zip(group.tolist(), shift.tolist(), sizes.tolist(), strict=True)
+        ]
+
+    def _decode(self, batches: Numbers, messages: list[memoryview], take: Numbers | None) -> Rows:
+        lengths = self.index.batch_lengths[batches].tolist()
+        for batch, message, rows in zip(batches.tolist(), messages, lengths, strict=True):
+            self._check_message(batch, message, rows)
+        try:
+            return decode_rows(self._preamble.schema, messages, take)
+        except InvalidShardFormatError:
+            self._name_damaged(batches, messages)
+            raise
+
+    def _check_message(self, batch: int, message: memoryview, rows: int) -> None:
+        try:
+            found = check_batch(message)
+        except InvalidShardFormatError as error:
+            place = self.place(int(self.index.first_rows[batch]))
+            raise InvalidShardFormatError(f"{place}: {error}") from None
+        if found.rows != rows:
+            raise InvalidShardFormatError(
+                f"{self.place(int(self.index.first_rows[batch]))}: the index lists {rows} rows of "
+                f"a batch that has {found.rows}"
+            )
+
+    def _name_damaged(self, batches: Numbers, messages: list[memoryview]) -> None:
+        """Decode batch by batch, so that the error names the one that is damaged."""
+        for batch, message in zip(batches.tolist(), messages, strict=True):
+            try:
+                decode_rows(self._preamble.schema, [message])
+            except InvalidShardFormatError as error:
+                place = self.place(int(self.index.first_rows[batch]))
+                raise InvalidShardFormatError(f"{place}: {error}") from None
+
+    def _check_coords(self, decoded: Rows, wanted: Numbers) -> None:
+        differ = (decoded.coords != self.index.coords[wanted]).any(axis=1)
+        if differ.any():
+            at = int(differ.argmax())
+            raise InvalidShardFormatError(
+                f"{self.place(int(wanted[at]))}: the stream holds chunk "
+                f"{tuple(decoded.coords[at].tolist())} there, so index and stream disagree. "
+                "Re-export into an empty folder"
+            )
