@@ -64,7 +64,7 @@ def cascade_all(
     Makes good what a worker left undone that died between a receipt and its cascade.
     """
     status = status or read_status(run)
-    rows = [row for key in status.keys(State.READY) if (row := run.plan.row(key)).inputs]
+    rows = [row for row in run.plan.rows_of(status.keys(State.READY)) if row.inputs]
     if not rows or run.cancelled():
         return []
     marks = run.published()

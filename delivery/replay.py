@@ -52,7 +52,7 @@ def missing(
     """
     _refuse_cancelled(run)
     status = status or read_status(run)
-    rows = largest_first(run.plan.row(key) for key in status.keys(State.READY))
+    rows = largest_first(run.plan.rows_of(status.keys(State.READY)))
     return publish(
         run, broker, [publication(run, row, status, choose_tier, tier=tier) for row in rows]
     )

@@ -137,21 +137,20 @@ class Plan:
 
     def row(self, key: str) -> PlanRow:
         """The shard's row; UsageError if the plan has none."""
-        try:
-            position = self._position[key]
-        except KeyError:
-            raise UsageError(
-                f"the plan has no shard {key}",
-                hint="`python -m producer status --json` lists the shards of a run",
-            ) from None
-        return _row(self.table.slice(position, 1).to_pylist()[0])
+        position = self._at(key)
+        return _row(*(self.table.column(name)[position].as_py() for name in _FIELDS))
+
+    def rows_of(self, keys: Iterable[str]) -> list[PlanRow]:
+        """The rows of many shards, in this order; much faster than one by one."""
+        positions = pa.array([self._at(key) for key in keys], pa.int64())
+        return list(_rows(self.table.take(positions)))
 
     def rows(self, scale: int | None = None) -> Iterator[PlanRow]:
         """All rows, or those of one scale."""
         for batch in self.table.to_batches(max_chunksize=4096):
-            for record in batch.to_pylist():
-                if scale is None or record["scale"] == scale:
-                    yield _row(record)
+            for row in _rows(batch):
+                if scale is None or row.scale == scale:
+                    yield row
 
     @cached_property
     def relations(self) -> tuple[Relation, ...]:
@@ -177,6 +176,15 @@ class Plan:
                 found[key].append(relation.key)
         return {key: tuple(keys) for key, keys in found.items()}
 
+    def _at(self, key: str) -> int:
+        try:
+            return self._position[key]
+        except KeyError:
+            raise UsageError(
+                f"the plan has no shard {key}",
+                hint="`python -m producer status --json` lists the shards of a run",
+            ) from None
+
     def _column(self, name: str) -> list[Any]:
         return list(self.table.column(name).to_pylist())
 
@@ -193,10 +201,17 @@ def _check(rows: list[PlanRow], scales: list[int]) -> None:
                 raise UsageError(f"{row.key} is made from {key}, whose scale is not planned")
 
 
-_TUPLES: Final = ("sources", "inputs")
 _FIELDS: Final = tuple(field.name for field in fields(PlanRow))
+_TUPLES: Final = frozenset({"sources", "inputs"})
 
 
-def _row(record: dict[str, Any]) -> PlanRow:
-    values = {name: record[name] for name in _FIELDS}
-    return PlanRow(**values | {name: tuple(values[name]) for name in _TUPLES})
+def _row(*values: Any) -> PlanRow:  # noqa: ANN401 - checked by the schema
+    """A row from its columns' values; Arrow gives lists where we want tuples."""
+    pairs = zip(_FIELDS, values, strict=True)
+    given: list[Any] = [tuple(value) if name in _TUPLES else value for name, value in pairs]
+    return PlanRow(*given)
+
+
+def _rows(table: pa.Table | pa.RecordBatch) -> Iterator[PlanRow]:
+    columns = [table.column(name).to_pylist() for name in _FIELDS]
+    return map(_row, *columns)

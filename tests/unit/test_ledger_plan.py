@@ -41,6 +41,7 @@ def test_a_plan_survives_storage(
     found = Plan.read(storage)
     assert list(found.rows()) == sorted(rows, key=lambda one: one.shard)
     assert all(found.row(one.key) == one for one in rows)
+    assert found.rows_of(one.key for one in rows) == rows
     assert (found.scales, len(found)) == ((0, 3), len(rows))
 
 
