@@ -21,6 +21,10 @@ cdef extern from "kernels/lanes.h" nogil:
     void lanes_unpack9(const uint8_t* values, uint16_t* out)
     uint64_t lanes_used(const uint8_t* index, int entries)
     void lanes_pack(const uint8_t* index, const uint8_t* palette, int entries, int bits, uint8_t* out)
+    unsigned int lanes_used1(const uint8_t* values)
+    unsigned int lanes_used2(const uint8_t* values)
+    void lanes_recode1(const uint8_t* values, int swap, uint8_t* out)
+    void lanes_recode2(const uint8_t* values, const uint8_t* places, uint8_t* out)
 
 cdef extern from * nogil:
     int __builtin_clz(unsigned int)

@@ -585,6 +585,8 @@ cdef int decode_cell(
 ) noexcept nogil:
     cdef uint64_t palette[CELL_LABELS]
     cdef uint16_t index[CELL_VOXELS]
+    cdef size_t row = CELL_EDGE * block.gx
+    cdef size_t slice_ = row * CELL_EDGE * block.gy
     cdef int64_t at
     cdef uint32_t i
     palette[0] = 0
@@ -594,20 +596,29 @@ cdef int decode_cell(
             return -1
         palette[i] = table[at]
     if cell.n_labels < 2:
-        memset(index, 0, sizeof(index))
-    elif unpack_cell_wide(block, cell, index, fault):
+        fill_cell(palette[0], out, row, slice_)
+        return 0
+    if unpack_cell_wide(block, cell, index, fault):
         return -1
-    spread_cell(palette, index, out, CELL_EDGE * block.gx, CELL_EDGE * CELL_EDGE * block.gx * block.gy)
+    spread_cell(palette, index, out, row, slice_)
     return 0
+
+
+cdef inline void fill_cell(uint64_t label, uint64_t* out, size_t row, size_t slice_) noexcept nogil:
+    cdef size_t x, y, z
+    for z in range(<size_t>CELL_EDGE):
+        for y in range(<size_t>CELL_EDGE):
+            for x in range(<size_t>CELL_EDGE):
+                out[z * slice_ + y * row + x] = label
 
 
 cdef inline void spread_cell(
     const uint64_t* palette, const uint16_t* index, uint64_t* out, size_t row, size_t slice_
 ) noexcept nogil:
     cdef size_t x, y, z
-    for z in range(CELL_EDGE):
-        for y in range(CELL_EDGE):
-            for x in range(CELL_EDGE):
+    for z in range(<size_t>CELL_EDGE):
+        for y in range(<size_t>CELL_EDGE):
+            for x in range(<size_t>CELL_EDGE):
                 out[z * slice_ + y * row + x] = palette[index[x]]
             index += CELL_EDGE
 
@@ -749,15 +760,35 @@ cdef struct BlockWork:
     size_t n_values
 
 
+cdef int work_make(BlockWork* work) except -1:
+    """Per voxel at most a palette entry, an index and 9 bits of value; per sub-block a count."""
+    cdef size_t n_voxels, size
+    work.cells = work.gx * work.gy * work.gz
+    n_voxels = <size_t>work.cells * CELL_VOXELS
+    size = n_voxels * 12 + <size_t>work.cells * (64 * 9 + 2)
+    work.palettes = <uint64_t*>malloc(size)
+    if work.palettes == NULL:
+        raise MemoryError(f"not enough memory for {size} bytes of scratch")
+    work.index = <uint32_t*>(work.palettes + n_voxels)
+    work.counts = <uint16_t*>(work.index + n_voxels)
+    work.values = <uint8_t*>(work.counts + work.cells)
+    return 0
+
+
 cdef void cell_voxels(
     const uint64_t[:, :, :] voxels, uint32_t x, uint32_t y, uint32_t z, uint64_t* tile
 ) noexcept nogil:
     cdef Py_ssize_t i, j, k
+    cdef const uint64_t* row
     for k in range(CELL_EDGE):
         for j in range(CELL_EDGE):
-            for i in range(CELL_EDGE):
-                tile[i + CELL_EDGE * (j + CELL_EDGE * k)] = voxels[
-                    CELL_EDGE * z + k, CELL_EDGE * y + j, CELL_EDGE * x + i]
+            row = &voxels[CELL_EDGE * z + k, CELL_EDGE * y + j, CELL_EDGE * x]
+            if voxels.strides[2] == sizeof(uint64_t):
+                memcpy(tile, row, CELL_EDGE * sizeof(uint64_t))
+            else:
+                for i in range(CELL_EDGE):
+                    tile[i] = voxels[CELL_EDGE * z + k, CELL_EDGE * y + j, CELL_EDGE * x + i]
+            tile += CELL_EDGE
 
 
 cdef void encode_cells(const uint64_t[:, :, :] voxels, BlockWork* work) noexcept nogil:
@@ -843,27 +874,19 @@ def encode_block(const uint64_t[:, :, :] voxels not None, const uint64_t[::1] ta
     cdef BlockWork work
     cdef Tables tables = no_tables()
     cdef Fault fault = no_fault()
-    cdef size_t n = 0 if table is None else table.shape[0], n_voxels
-    cdef int failed = 0
+    cdef size_t n = 0 if table is None else table.shape[0]
+    cdef int failed
     work.gx, work.gy, work.gz = cells_of_shape((voxels.shape[0], voxels.shape[1], voxels.shape[2]))
-    work.cells = work.gx * work.gy * work.gz
-    n_voxels = <size_t>work.cells * CELL_VOXELS
     if n >= 2**32 or (table is not None and n == 0):
         raise KernelError(f"table: expected 1 to 2^32 - 1 labels, found {n}")
-    # Per voxel at most: one palette entry (8), one index (4), 9 bits of value; per cell a count.
-    memory = bytearray(n_voxels * 12 + work.cells * (64 * 9 + 2))
-    work.palettes = <uint64_t*><char*>memory
-    work.index = <uint32_t*>(work.palettes + n_voxels)
-    work.counts = <uint16_t*>(work.index + n_voxels)
-    work.values = <uint8_t*>(work.counts + work.cells)
-    if tables_make(&tables, max(n, n_voxels), &fault):
-        raise_fault(&fault)
+    work_make(&work)
     try:
         with nogil:
             encode_cells(voxels, &work)
-            if n == 0:
+            failed = tables_make(&tables, max(n, work.n_indices), &fault)
+            if failed == 0 and n == 0:
                 n = table_by_appearance(&work, &tables)
-            else:
+            elif failed == 0:
                 memcpy(tables.labels, &table[0], 8 * n)
                 failed = index_by_table(&work, &table[0], n, &tables, &fault)
         if failed:
@@ -871,3 +894,4 @@ def encode_block(const uint64_t[:, :, :] voxels not None, const uint64_t[::1] ta
         return block_bytes(&work, tables.labels, n)
     finally:
         tables_free(&tables)
+        free(work.palettes)

@@ -219,21 +219,22 @@ cdef int put_block(
 
 
 cdef int put_block_wide(
-    CsegWriter* writer, const uint16_t* index, const uint16_t* places,
+    CsegWriter* writer, const uint16_t* index, const uint16_t* places, int entries,
     const uint64_t* table, uint32_t n, Fault* fault
 ) noexcept nogil:
-    """The same for n up to 512 and palettes up to 512 entries."""
+    """The same for up to 512 entries and labels."""
     cdef uint8_t narrow[CELL_VOXELS]
-    cdef uint8_t same[256]
+    cdef uint8_t narrow_places[256]
     cdef uint16_t place
     cdef uint8_t* out
     cdef int i
     if n <= 256:
-        for i in range(256):
-            same[i] = <uint8_t>i
+        # Either the entries fit in a byte, or only what they become does.
         for i in range(CELL_VOXELS):
-            narrow[i] = <uint8_t>places[index[i]]
-        return put_block(writer, narrow, same, 256, table, n, fault)
+            narrow[i] = <uint8_t>(index[i] if entries <= 256 else places[index[i]])
+        for i in range(256):
+            narrow_places[i] = <uint8_t>(places[i] if entries <= 256 else i)
+        return put_block(writer, narrow, narrow_places, min(entries, 256), table, n, fault)
     out = values_begin(writer, 256, fault)
     if out == NULL:
         return -1
@@ -419,11 +420,46 @@ cdef void unpack_places(const uint8_t* values, size_t n_voxels, int bits, uint32
         unpack_as(values, n_voxels, 32, out)
 
 
-# ---------------------------------------------------------------- voxels -> chunk
+# ---------------------------------------------------------------- voxels
 
 ctypedef fused label_t:
     uint64_t
     uint32_t
+
+# Voxels in memory, of any strides (bytes), with labels of one or two words.
+cdef struct Voxels:
+    uint8_t* data
+    Py_ssize_t x, y, z
+    uint32_t label_words
+
+
+cdef Voxels see_voxels(const label_t[:, :, :] voxels) noexcept:
+    cdef Voxels seen
+    seen.data = <uint8_t*>&voxels[0, 0, 0]
+    seen.z, seen.y, seen.x = voxels.strides[0], voxels.strides[1], voxels.strides[2]
+    seen.label_words = 2 if label_t is uint64_t else 1
+    return seen
+
+
+cdef inline uint8_t* voxel_row(const Voxels* voxels, const BlockBox* box, size_t y, size_t z) noexcept nogil:
+    """First voxel of a row of a box; y and z count from the box."""
+    return (voxels.data + <Py_ssize_t>box.x * voxels.x + <Py_ssize_t>(box.y + y) * voxels.y
+            + <Py_ssize_t>(box.z + z) * voxels.z)
+
+
+cdef inline void load_row(const Voxels* voxels, const uint8_t* at, size_t n, uint64_t* row) noexcept nogil:
+    cdef size_t x
+    if voxels.label_words == 1:
+        for x in range(n):
+            row[x] = load32(at + <Py_ssize_t>x * voxels.x)
+    elif voxels.x == 8:
+        memcpy(row, at, 8 * n)
+    else:
+        for x in range(n):
+            row[x] = load64(at + <Py_ssize_t>x * voxels.x)
+
+
+# ---------------------------------------------------------------- voxels -> chunk
 
 # Scratch for one block of voxels at a time.
 cdef struct Tile:
@@ -449,20 +485,23 @@ cdef void tile_free(Tile* tile) noexcept nogil:
     free(tile.voxels)
 
 
-# Voxels of a partial block beyond the chunk take place 0: filled with the smallest label, they do.
 cdef void gather_tile(
-    const label_t[:, :, :] voxels, const BlockGrid* grid, const BlockBox* box, uint64_t* tile
+    const Voxels* voxels, const BlockGrid* grid, const BlockBox* box, uint64_t* tile
 ) noexcept nogil:
-    cdef size_t x, y, z
-    cdef uint64_t least = voxels[box.z, box.y, box.x]
-    cdef uint64_t* row
+    """A whole block's voxels, filled up where it is clipped."""
+    cdef size_t y, z
     for z in range(box.nz):
         for y in range(box.ny):
-            row = tile + grid.bx * (y + grid.by * z)
-            for x in range(box.nx):
-                row[x] = voxels[box.z + z, box.y + y, box.x + x]
-    if box.nx == grid.bx and box.ny == grid.by and box.nz == grid.bz:
-        return
+            load_row(voxels, voxel_row(voxels, box, y, z), box.nx, tile + grid.bx * (y + grid.by * z))
+    if box.nx < grid.bx or box.ny < grid.by or box.nz < grid.bz:
+        fill_tile(grid, box, tile)
+
+
+# Voxels of a partial block beyond the chunk take place 0: filled with the smallest label, they do.
+cdef void fill_tile(const BlockGrid* grid, const BlockBox* box, uint64_t* tile) noexcept nogil:
+    cdef size_t x, y, z
+    cdef uint64_t least = tile[0]
+    cdef uint64_t* row
     for z in range(box.nz):
         for y in range(box.ny):
             row = tile + grid.bx * (y + grid.by * z)
@@ -486,7 +525,7 @@ cdef int put_voxels(CsegWriter* writer, const uint64_t* voxels, Tables* tables, 
     rank_labels(tables.keys, tables.pos, tables.tmp_keys, tables.tmp_pos, tables.rank, n)
     for i in range(n):
         places[i] = <uint16_t>tables.rank[i]
-    return put_block_wide(writer, local, places, tables.keys, n, fault)
+    return put_block_wide(writer, local, places, n, tables.keys, n, fault)
 
 
 cdef int put_tile(CsegWriter* writer, Tile* tile, size_t n_voxels, Fault* fault) noexcept nogil:
@@ -510,22 +549,54 @@ cdef int put_tile(CsegWriter* writer, Tile* tile, size_t n_voxels, Fault* fault)
     return values_end(writer, words, tile.tables.keys, <uint32_t>n, bits, fault)
 
 
-# Words that a chunk of any content can need: per block header, values and table.
-cdef inline uint64_t largest_chunk(const BlockGrid* grid, uint32_t label_words) noexcept nogil:
+# Memory for a chunk that grows as its blocks come; a chunk's worst case is 100 times its usual.
+cdef struct Growing:
+    uint8_t* out
+    uint64_t words
+
+
+cdef int grow(Growing* memory, CsegWriter* writer, uint64_t words, Fault* fault) noexcept nogil:
+    """Room for `words` more words of the writer's chunk."""
+    cdef uint64_t needed = 1 + writer.used + words
+    cdef uint8_t* moved
+    if needed <= memory.words:
+        return 0
+    needed = max(needed, 2 * memory.words)
+    moved = <uint8_t*>realloc(memory.out, 4 * needed)
+    if moved == NULL:
+        return fail(fault, FAULT_MEMORY, 4 * needed, 0)
+    memory.out = moved
+    memory.words = needed
+    writer.channel = moved + 4
+    writer.room = needed - 1
+    return 0
+
+
+# Words of values and table that one block can need at most.
+cdef inline uint64_t largest_block(const BlockGrid* grid, uint32_t label_words) noexcept nogil:
     cdef uint64_t values = (<uint64_t>grid.n_voxels * cseg_bits(<uint32_t>grid.n_voxels) + 31) // 32
-    return 1 + grid.n_blocks * (2 + values + grid.n_voxels * label_words)
+    return values + grid.n_voxels * label_words
 
 
 cdef int encode_chunk(
-    const label_t[:, :, :] voxels, const BlockGrid* grid, CsegWriter* writer, Tile* tile, Fault* fault
+    const Voxels* voxels, const BlockGrid* grid, Growing* memory, CsegWriter* writer, Tile* tile,
+    Fault* fault
 ) noexcept nogil:
     cdef size_t i
     cdef BlockBox box
+    cdef uint64_t most = largest_block(grid, voxels.label_words)
     cdef bint cells = grid.bx == CELL_EDGE and grid.by == CELL_EDGE and grid.bz == CELL_EDGE
     cdef int failed
+    writer.used = 2 * grid.n_blocks
+    if grow(memory, writer, most, fault):
+        return -1
+    if writer_begin(writer, memory.out, memory.words, <uint32_t>grid.n_blocks, fault):
+        return -1
     for i in range(grid.n_blocks):
         box = block_box(grid, i)
         gather_tile(voxels, grid, &box, tile.voxels)
+        if grow(memory, writer, most, fault):
+            return -1
         if cells:
             failed = put_voxels(writer, tile.voxels, &tile.tables, fault)
         else:
@@ -549,31 +620,26 @@ def cseg_encode(const label_t[:, :, :] voxels not None, block_size=(8, 8, 8)):
         KernelError: an offset needs more than 24 bits, or the block size is none.
     """
     cdef BlockGrid grid = make_grid((voxels.shape[0], voxels.shape[1], voxels.shape[2]), block_size)
-    cdef uint32_t label_words = 2 if label_t is uint64_t else 1
-    # No channel with valid offsets is larger: the last offset, then one block's values and table.
-    cdef uint64_t room = min(
-        largest_chunk(&grid, label_words), 2 + LAST_OFFSET + 3 * <uint64_t>grid.n_voxels)
+    cdef Voxels seen = see_voxels(voxels)
+    cdef Growing memory
     cdef CsegWriter writer
     cdef Tile tile
     cdef Fault fault = no_fault()
-    cdef uint8_t* out = NULL
-    cdef int failed = 0
-    writer.slots = NULL
+    cdef int failed
+    memory.out = NULL
+    memory.words = 0
     if tile_make(&tile, grid.n_voxels, &fault):
         raise_fault(&fault)
     try:
-        out = <uint8_t*>malloc(4 * room)
-        if out == NULL:
-            raise MemoryError(f"not enough memory for a chunk of up to {4 * room} bytes")
+        if writer_make(&writer, <uint32_t>grid.n_blocks, seen.label_words, &fault):
+            raise_fault(&fault)
         with nogil:
-            failed = writer_make(&writer, <uint32_t>grid.n_blocks, label_words, &fault)
-            failed = failed or writer_begin(&writer, out, room, <uint32_t>grid.n_blocks, &fault)
-            failed = failed or encode_chunk(voxels, &grid, &writer, &tile, &fault)
+            failed = encode_chunk(&seen, &grid, &memory, &writer, &tile, &fault)
         if failed:
             raise_fault(&fault)
-        return (<char*>out)[:writer_bytes(&writer)]
+        return (<char*>memory.out)[:writer_bytes(&writer)]
     finally:
-        free(out)
+        free(memory.out)
         writer_free(&writer)
         tile_free(&tile)
 
@@ -581,7 +647,7 @@ def cseg_encode(const label_t[:, :, :] voxels not None, block_size=(8, 8, 8)):
 # ---------------------------------------------------------------- chunk -> voxels
 
 cdef int decode_chunk(
-    const CsegChunk* chunk, const BlockGrid* grid, uint32_t* places, label_t[:, :, :] out, Fault* fault
+    const CsegChunk* chunk, const BlockGrid* grid, uint32_t* places, const Voxels* out, Fault* fault
 ) noexcept nogil:
     cdef size_t i
     cdef BlockBox box
@@ -589,26 +655,62 @@ cdef int decode_chunk(
     for i in range(grid.n_blocks):
         if open_cseg_block(chunk, <uint32_t>i, grid.n_voxels, &block, fault):
             return -1
+        box = block_box(grid, i)
+        if block.bits == 0:
+            fill_box(&block, &box, out)
+            continue
         if cseg_places(&block, <uint32_t>i, grid.n_voxels, places, fault):
             return -1
-        box = block_box(grid, i)
         spread_tile(&block, grid, &box, places, out)
     return 0
 
 
+# A box of one label: one row, then copies of it where rows are whole.
+cdef void fill_box(const CsegBlock* block, const BlockBox* box, const Voxels* out) noexcept nogil:
+    cdef size_t x, y, z
+    cdef uint8_t* at
+    cdef uint8_t* first = voxel_row(out, box, 0, 0)
+    cdef Py_ssize_t size = 4 * out.label_words
+    for x in range(box.nx):
+        memcpy(first + <Py_ssize_t>x * out.x, block.table, size)
+    for z in range(box.nz):
+        for y in range(box.ny):
+            at = voxel_row(out, box, y, z)
+            if at == first:
+                continue
+            if out.x == size:
+                memcpy(at, first, size * box.nx)
+            else:
+                for x in range(box.nx):
+                    memcpy(at + <Py_ssize_t>x * out.x, block.table, size)
+
+
+cdef inline void write_row(
+    const uint8_t* table, const uint32_t* row, size_t n, uint8_t* at, Py_ssize_t step, const size_t size
+) noexcept nogil:
+    cdef size_t x
+    for x in range(n):
+        memcpy(at + <Py_ssize_t>x * step, table + size * <size_t>row[x], size)
+
+
 cdef void spread_tile(
     const CsegBlock* block, const BlockGrid* grid, const BlockBox* box, const uint32_t* places,
-    label_t[:, :, :] out
+    const Voxels* out
 ) noexcept nogil:
-    cdef size_t x, y, z
+    cdef size_t y, z
     cdef const uint32_t* row
-    cdef label_t label
+    cdef uint8_t* at
     for z in range(box.nz):
         for y in range(box.ny):
             row = places + grid.bx * (y + grid.by * z)
-            for x in range(box.nx):
-                memcpy(&label, block.table + sizeof(label_t) * <size_t>row[x], sizeof(label_t))
-                out[box.z + z, box.y + y, box.x + x] = label
+            at = voxel_row(out, box, y, z)
+            # Constant steps and sizes let the compiler do without memcpy.
+            if out.label_words == 1:
+                write_row(block.table, row, box.nx, at, out.x, 4)
+            elif out.x == 8 and box.nx == CELL_EDGE:
+                write_row(block.table, row, CELL_EDGE, at, 8, 8)
+            else:
+                write_row(block.table, row, box.nx, at, out.x, 8)
 
 
 def cseg_decode(const uint8_t[::1] data not None, label_t[:, :, :] out not None, block_size=(8, 8, 8)):
@@ -624,20 +726,20 @@ def cseg_decode(const uint8_t[::1] data not None, label_t[:, :, :] out not None,
         KernelError: an offset, width or value lies outside the chunk.
     """
     cdef BlockGrid grid = make_grid((out.shape[0], out.shape[1], out.shape[2]), block_size)
-    cdef uint32_t label_words = 2 if label_t is uint64_t else 1
+    cdef Voxels seen = see_voxels(out)
     cdef size_t whole = (grid.n_voxels + 31) // 32 * 32
     cdef CsegChunk chunk
     cdef Fault fault = no_fault()
     cdef uint32_t* places
     cdef const uint8_t* start = &data[0] if data.shape[0] else NO_BYTES
     cdef int failed
-    if open_chunk(start, data.shape[0], <uint32_t>grid.n_blocks, label_words, &chunk, &fault):
+    if open_chunk(start, data.shape[0], <uint32_t>grid.n_blocks, seen.label_words, &chunk, &fault):
         raise_fault(&fault)
     places = <uint32_t*>malloc(4 * whole)
     if places == NULL:
         raise MemoryError(f"not enough memory for {4 * whole} bytes of scratch")
     with nogil:
-        failed = decode_chunk(&chunk, &grid, places, out, &fault)
+        failed = decode_chunk(&chunk, &grid, places, &seen, &fault)
     free(places)
     if failed:
         raise_fault(&fault)

@@ -1,9 +1,14 @@
-/* The three loops over 512 voxels that decide the speed of the kernels, each in portable C and,
- * where the processor has it, in AVX2 (chosen once, when the module is loaded).
+/* The loops over 512 voxels that decide the speed of the kernels, each in portable C and, where
+ * the processor has it, for AVX2 (chosen once, when the module is loaded).
  *
  *   unpack   MSB-first indices of a DVID sub-block -> one byte per voxel
  *   used     which of up to 64 palette entries occur
  *   pack     one byte per voxel, sent through a palette -> LSB-first indices of a cseg block
+ *
+ * Nine in ten sub-blocks that are not solid have two to four labels; theirs stay packed:
+ *
+ *   used1, used2        which entries occur, from the packed values
+ *   recode1, recode2    the values through a palette, packed as they were but LSB first
  *
  * The format's bits are little-endian bytes, so the host must be little-endian too. */
 #ifndef SHARDLIFT_LANES_H
@@ -107,9 +112,95 @@ static void lanes_pack_portable(const uint8_t *index, const uint8_t *palette, in
     }
 }
 
+/* Packed values as words of 64; the same source serves both builds, as compilers vectorise it. */
+
+#define LANES_EVEN 0x5555555555555555ULL
+#define LANES_PAIRS 0x3333333333333333ULL
+#define LANES_NIBBLES 0x0f0f0f0f0f0f0f0fULL
+
+LANES_INLINE uint64_t lanes_word(const uint8_t *at) {
+    uint64_t word;
+    memcpy(&word, at, 8);
+    return word;
+}
+
+LANES_INLINE unsigned lanes_used1_as(const uint8_t *values) {
+    uint64_t ones = 0, zeros = 0;
+    for (int i = 0; i < 64; i += 8) {
+        const uint64_t word = lanes_word(values + i);
+        ones |= word;
+        zeros |= ~word;
+    }
+    return (zeros != 0) | (unsigned)(ones != 0) << 1;
+}
+
+/* Bits of a byte from last to first. */
+LANES_INLINE void lanes_recode1_as(const uint8_t *values, uint64_t flip, uint8_t *out) {
+    for (int i = 0; i < 64; i += 8) {
+        uint64_t word = lanes_word(values + i) ^ flip;
+        word = (word >> 1 & LANES_EVEN) | (word & LANES_EVEN) << 1;
+        word = (word >> 2 & LANES_PAIRS) | (word & LANES_PAIRS) << 2;
+        word = (word >> 4 & LANES_NIBBLES) | (word & LANES_NIBBLES) << 4;
+        memcpy(out + i, &word, 8);
+    }
+}
+
+LANES_INLINE unsigned lanes_used2_as(const uint8_t *values) {
+    uint64_t some[4] = {0, 0, 0, 0};
+    for (int i = 0; i < 128; i += 8) {
+        const uint64_t word = lanes_word(values + i), high = word >> 1;
+        some[0] |= ~high & ~word;
+        some[1] |= ~high & word;
+        some[2] |= high & ~word;
+        some[3] |= high & word;
+    }
+    unsigned used = 0;
+    for (int i = 0; i < 4; i++)
+        used |= (unsigned)((some[i] & LANES_EVEN) != 0) << i;
+    return used;
+}
+
+/* Each bit of a place is an OR over the entries that have it; then a byte's four fields change
+ * order. */
+LANES_INLINE void lanes_recode2_as(const uint8_t *values, const uint8_t *places, uint8_t *out) {
+    uint64_t low[4], high[4];
+    for (int i = 0; i < 4; i++) {
+        low[i] = places[i] & 1 ? LANES_EVEN : 0;
+        high[i] = places[i] & 2 ? LANES_EVEN : 0;
+    }
+    for (int i = 0; i < 128; i += 8) {
+        const uint64_t word = lanes_word(values + i), upper = word >> 1;
+        const uint64_t is0 = ~upper & ~word, is1 = ~upper & word;
+        const uint64_t is2 = upper & ~word, is3 = upper & word;
+        uint64_t place = (is0 & low[0]) | (is1 & low[1]) | (is2 & low[2]) | (is3 & low[3]);
+        place |= ((is0 & high[0]) | (is1 & high[1]) | (is2 & high[2]) | (is3 & high[3])) << 1;
+        place = (place >> 2 & LANES_PAIRS) | (place & LANES_PAIRS) << 2;
+        place = (place >> 4 & LANES_NIBBLES) | (place & LANES_NIBBLES) << 4;
+        memcpy(out + i, &place, 8);
+    }
+}
+
+static unsigned lanes_used1_portable(const uint8_t *values) { return lanes_used1_as(values); }
+static unsigned lanes_used2_portable(const uint8_t *values) { return lanes_used2_as(values); }
+static void lanes_recode1_portable(const uint8_t *values, uint64_t flip, uint8_t *out) {
+    lanes_recode1_as(values, flip, out);
+}
+static void lanes_recode2_portable(const uint8_t *values, const uint8_t *places, uint8_t *out) {
+    lanes_recode2_as(values, places, out);
+}
+
 /* ---------------------------------------------------------------- AVX2 */
 
 #ifdef LANES_X86
+
+LANES_AVX2 unsigned lanes_used1_avx2(const uint8_t *values) { return lanes_used1_as(values); }
+LANES_AVX2 unsigned lanes_used2_avx2(const uint8_t *values) { return lanes_used2_as(values); }
+LANES_AVX2 void lanes_recode1_avx2(const uint8_t *values, uint64_t flip, uint8_t *out) {
+    lanes_recode1_as(values, flip, out);
+}
+LANES_AVX2 void lanes_recode2_avx2(const uint8_t *values, const uint8_t *places, uint8_t *out) {
+    lanes_recode2_as(values, places, out);
+}
 
 /* Per width: which two bytes hold value i of a group of eight (low byte of the pair first), and
  * the factor that moves the value to the top of the pair. */
@@ -289,6 +380,28 @@ LANES_INLINE void lanes_pack(const uint8_t *index, const uint8_t *palette, int e
 #endif
     (void)entries;
     lanes_pack_portable(index, palette, bits, out);
+}
+
+#ifdef LANES_X86
+#define LANES_CHOOSE(name, ...) \
+    (lanes_wide ? lanes_##name##_avx2(__VA_ARGS__) : lanes_##name##_portable(__VA_ARGS__))
+#else
+#define LANES_CHOOSE(name, ...) lanes_##name##_portable(__VA_ARGS__)
+#endif
+
+/* Entries that occur among 512 values of one bit (64 bytes) or two (128 bytes): bit i for entry i.
+ * None of these four reads or writes beyond its values. */
+LANES_INLINE unsigned lanes_used1(const uint8_t *values) { return LANES_CHOOSE(used1, values); }
+LANES_INLINE unsigned lanes_used2(const uint8_t *values) { return LANES_CHOOSE(used2, values); }
+
+/* One bit to one bit; `swap` exchanges the two entries. */
+LANES_INLINE void lanes_recode1(const uint8_t *values, int swap, uint8_t *out) {
+    LANES_CHOOSE(recode1, values, swap ? ~(uint64_t)0 : 0, out);
+}
+
+/* Two bits to two bits through places[4], each below 4. */
+LANES_INLINE void lanes_recode2(const uint8_t *values, const uint8_t *places, uint8_t *out) {
+    LANES_CHOOSE(recode2, values, places, out);
 }
 
 #endif

@@ -16,24 +16,17 @@ cdef struct Palette:
     uint32_t n                      # entries in use
 
 
+# Entries that no voxel uses are checked too: a palette points into the table or is damaged.
 cdef inline int add_entry(
-    const Block* block, const Cell* cell, uint32_t entry, const Tables* tables, Palette* palette, Fault* fault
+    const Block* block, const Cell* cell, uint32_t entry, bint used, const Tables* tables,
+    Palette* palette, Fault* fault
 ) noexcept nogil:
     cdef int64_t at = cell_index(block, cell, entry, fault)
     if at < 0:
         return -1
     palette.keys[palette.n] = tables.rank[at]
     palette.pos[palette.n] = entry
-    palette.n += 1
-    return 0
-
-
-# Entries that no voxel uses are checked too: a palette points into the table or is damaged.
-cdef int check_entries(const Block* block, const Cell* cell, Fault* fault) noexcept nogil:
-    cdef uint32_t i
-    for i in range(cell.n_labels):
-        if cell_index(block, cell, i, fault) < 0:
-            return -1
+    palette.n += used
     return 0
 
 
@@ -59,29 +52,68 @@ cdef inline uint32_t settle(Tables* tables, Palette* palette, entry_t* places) n
     return n
 
 
-# Palettes of 2 to 64 entries: which of them voxels use fits in one word.
+# Two entries: nothing to sort, and the values stay packed.
+cdef int transcode_two(
+    const Block* block, const Cell* cell, Tables* tables, CsegWriter* writer, Fault* fault
+) noexcept nogil:
+    cdef int64_t at0 = cell_index(block, cell, 0, fault)
+    cdef int64_t at1 = cell_index(block, cell, 1, fault)
+    cdef uint32_t first, second
+    cdef uint64_t table[2]
+    cdef unsigned int used
+    cdef uint8_t* out
+    if at0 < 0 or at1 < 0:
+        return -1
+    used = lanes_used1(cell.values)
+    first = tables.rank[at0 if used & 1 else at1]
+    second = tables.rank[at1 if used & 2 else at0]
+    tables.seen[first] = tables.seen[second] = 1
+    if first == second:
+        return put_solid(writer, tables.keys[first], fault)
+    out = values_begin(writer, 16, fault)
+    if out == NULL:
+        return -1
+    lanes_recode1(cell.values, first > second, out)
+    table[0] = tables.keys[min(first, second)]
+    table[1] = tables.keys[max(first, second)]
+    return values_end(writer, 16, table, 2, 1, fault)
+
+
+# Palettes of 3 to 64 entries: which of them voxels use fits in one word.
 cdef int transcode_few(
     const Block* block, const Cell* cell, Tables* tables, CsegWriter* writer, Fault* fault
 ) noexcept nogil:
     cdef Palette palette
     cdef uint8_t index[CELL_VOXELS]
     cdef uint8_t places[64]
+    cdef uint8_t* out
     cdef uint64_t used
     cdef uint32_t i, n
-    unpack_cell(block, cell, index)
-    used = lanes_used(index, 1 << cell.bits)
+    if cell.bits == 2:
+        used = lanes_used2(cell.values)
+    else:
+        unpack_cell(block, cell, index)
+        used = lanes_used(index, 1 << cell.bits)
     if cell.n_labels < 64 and used >> cell.n_labels:
         return fail_at(fault, FAULT_BLOCK_VALUE, cell.place, cell.n_labels, 63 - __builtin_clzll(used))
-    if check_entries(block, cell, fault):
-        return -1
+    memset(places, 0, sizeof(places))    # of entries that are not used too
     palette.n = 0
     for i in range(cell.n_labels):
-        if used >> i & 1 and add_entry(block, cell, i, tables, &palette, fault):
+        if add_entry(block, cell, i, used >> i & 1, tables, &palette, fault):
             return -1
     n = settle(tables, &palette, places)
     if n == 1:
         return put_solid(writer, palette.keys[0], fault)
-    return put_block(writer, index, places, cell.n_labels, palette.keys, n, fault)
+    if cell.bits > 2:
+        return put_block(writer, index, places, cell.n_labels, palette.keys, n, fault)
+    if n == 2:
+        unpack_cell(block, cell, index)
+        return put_block(writer, index, places, cell.n_labels, palette.keys, n, fault)
+    out = values_begin(writer, 32, fault)
+    if out == NULL:
+        return -1
+    lanes_recode2(cell.values, places, out)
+    return values_end(writer, 32, palette.keys, n, 2, fault)
 
 
 # Palettes of any size.
@@ -93,19 +125,20 @@ cdef int transcode_many(
     cdef uint16_t places[CELL_LABELS]
     cdef uint8_t used[CELL_LABELS]
     cdef uint32_t i, n
-    if unpack_cell_wide(block, cell, index, fault) or check_entries(block, cell, fault):
+    if unpack_cell_wide(block, cell, index, fault):
         return -1
     memset(used, 0, sizeof(used))
+    memset(places, 0, sizeof(places))
     for i in range(CELL_VOXELS):
         used[index[i]] = 1
     palette.n = 0
     for i in range(cell.n_labels):
-        if used[i] and add_entry(block, cell, i, tables, &palette, fault):
+        if add_entry(block, cell, i, used[i], tables, &palette, fault):
             return -1
     n = settle(tables, &palette, places)
     if n == 1:
         return put_solid(writer, palette.keys[0], fault)
-    return put_block_wide(writer, index, places, palette.keys, n, fault)
+    return put_block_wide(writer, index, places, cell.n_labels, palette.keys, n, fault)
 
 
 # No label (zeros) or one.
@@ -131,6 +164,8 @@ cdef int transcode_cells(const Block* block, Tables* tables, CsegWriter* writer,
     while True:
         if cell.n_labels < 2:
             failed = transcode_solid(block, &cell, tables, writer, fault)
+        elif cell.n_labels == 2:
+            failed = transcode_two(block, &cell, tables, writer, fault)
         elif cell.n_labels <= 64:
             failed = transcode_few(block, &cell, tables, writer, fault)
         else:
