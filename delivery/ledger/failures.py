@@ -75,13 +75,7 @@ def tiers_tried(history: tuple[Hop, ...]) -> tuple[str, ...]:
 
 def write(run: "Run", failure: Failure) -> bool:
     """Write the record unless a newer one, or one given up, is there; whether it was written."""
-    if run.failures.create(failure.key, failure):
-        return True
-    present = read(run, failure.key)
-    if present is not None and _keeps(present, failure):
-        return False
-    run.failures.write(failure.key, failure)
-    return True
+    return run.failures.offer(failure.key, failure, _keeps)
 
 
 def read(run: "Run", key: str) -> Failure | None:

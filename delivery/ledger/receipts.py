@@ -83,13 +83,7 @@ class Receipt(ReceiptSummary):
 
 def write(run: "Run", receipt: Receipt) -> bool:
     """Write the receipt unless one as good or newer is there; whether it was written."""
-    if run.receipts.create(receipt.key, receipt):
-        return True
-    present = read(run, receipt.key)
-    if present is not None and _keeps(present, receipt):
-        return False
-    run.receipts.write(receipt.key, receipt)
-    return True
+    return run.receipts.offer(receipt.key, receipt, _keeps)
 
 
 def read(run: "Run", key: str) -> Receipt | None:

@@ -6,7 +6,7 @@ until the listing shows another size or time.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -67,9 +67,15 @@ class Records(Generic[Full, Brief]):
         """Write the record, replacing any other."""
         self._storage.write(self.path(name), _json(record), self._metadata(record))
 
-    def create(self, name: str, record: Full) -> bool:
-        """Write the record if there is none; False if there is."""
-        return self._storage.create(self.path(name), _json(record), self._metadata(record))
+    def offer(self, name: str, record: Full, keeps: Callable[[Full, Full], bool]) -> bool:
+        """Write the record unless one is there that `keeps(present, new)`; whether we wrote."""
+        if self._storage.create(self.path(name), _json(record), self._metadata(record)):
+            return True
+        present = self.read(name)
+        if present is not None and keeps(present, record):
+            return False
+        self.write(name, record)
+        return True
 
     def delete(self, name: str) -> bool:
         """Remove the record; False if there was none."""
