@@ -53,6 +53,9 @@ class Forecast:
 
     Attributes:
         work: with bytes that may be guessed from the scale before.
+        needed_bytes: peak memory.
+        seconds: of one worker with one core.
+        bytes_out: what the shard will weigh; a guess.
         tier: the smallest that will hold it; None: no tier does.
         why_not: the reason with both numbers, where no tier does.
     """
@@ -61,6 +64,7 @@ class Forecast:
     work: Work
     needed_bytes: int
     seconds: float
+    bytes_out: int
     tier: Tier | None = None
     why_not: str | None = None
 
@@ -229,7 +233,7 @@ def _add(
         entry = found.outputs[row.scale].get(row.shard)
         planned.add(row, entry.size if entry else 0, certain=True)
         return
-    forecast = _forecast(row, work, tiers)
+    forecast = _forecast(row, work, tiers, guess)
     if certain:  # else its tier follows from its inputs' receipts
         tier = forecast.tier.name if forecast.tier else None
         row = replace(row, tier=tier, estimated_bytes=forecast.needed_bytes)
@@ -237,9 +241,9 @@ def _add(
     planned.add(row, guess)
 
 
-def _forecast(row: PlanRow, work: Work, tiers: Sequence[Tier]) -> Forecast:
+def _forecast(row: PlanRow, work: Work, tiers: Sequence[Tier], guess: int) -> Forecast:
     needed, seconds = estimate(work), estimated_seconds(work)
-    forecast = Forecast(row, work, needed.total_bytes, seconds)
+    forecast = Forecast(row, work, needed.total_bytes, seconds, guess)
     try:
         return replace(forecast, tier=choose(needed, tiers))
     except DoesNotFit as error:

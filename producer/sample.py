@@ -48,7 +48,9 @@ _SWAPPED = 0.1  # share of rows that DVID's 50 writers leave out of order
 class Field(Protocol):
     """A segmentation that can be asked for any box."""
 
-    size: Triple
+    @property
+    def size(self) -> Triple:
+        """Voxels x, y, z."""
 
     def supervoxels(self, begin: Triple, end: Triple) -> U64:
         """ZYX voxels of the box [begin, end), in x, y, z; also beyond `size`."""

@@ -12,7 +12,7 @@ from delivery.drain import drain
 from delivery.ledger.run import Run, find_run
 from runtime import settings
 from runtime.errors import UsageError
-from runtime.storage import open_storage
+from runtime.storage import absolute, open_storage
 
 RunQueueOption = Annotated[
     str | None,
@@ -33,12 +33,21 @@ def find(run: str | None, state: str | None, dest: str | None) -> Run:
     """
     if run is not None and "/" in run:
         return Run.open(run)
-    if state is None and dest is None:
-        raise UsageError("whose runs?", hint=f"pass --dest or --state, or set {settings.DEST_PATH}")
-    found = find_run(state or settings.default_state_url(dest or ""), run)
+    found = find_run(state_root(state, dest), run)
     if run is None:
         print(f"run {found.run_id} (the newest)", file=sys.stderr)  # noqa: T201 - which run
     return found
+
+
+def state_root(state: str | None, dest: str | None) -> str:
+    """Absolute URL of the folder that holds runs.
+
+    Raises:
+        UsageError: neither says where that is.
+    """
+    if state is None and dest is None:
+        raise UsageError("whose runs?", hint=f"pass --dest or --state, or set {settings.DEST_PATH}")
+    return absolute(state or settings.default_state_url(dest or ""))
 
 
 def broker_of(run: Run, queue: str | None = None) -> Broker:

@@ -1,0 +1,49 @@
+"""`python -m producer`: everything people type."""
+
+from braid.exceptions import SpecError
+from producer.commands import (
+    cancel,
+    dead_letters,
+    demo,
+    enqueue,
+    errors,
+    init,
+    offsets,
+    replay,
+    runs,
+    spec,
+    status,
+    validate,
+    verify,
+    view,
+)
+from runtime import cli
+from runtime.errors import EXIT_USAGE
+
+app = cli.new_app(
+    "DVID exports to Neuroglancer volumes: plan, publish, watch, mend, verify, look.\n\n"
+    "A first try: python -m producer demo. Your own data: spec (or the spec you gave DVID), init, "
+    "enqueue --wait, verify, view."
+)
+
+for command in (
+    spec,
+    init,
+    validate,
+    offsets,
+    enqueue,
+    runs,
+    status,
+    errors,
+    cancel,
+    dead_letters,
+    replay,
+    verify,
+    view,
+    demo,
+):
+    command.register(app)
+
+
+if __name__ == "__main__":
+    cli.run(app, {SpecError: EXIT_USAGE})

@@ -1,0 +1,36 @@
+"""`producer cancel`: give up a run."""
+
+from typing import Annotated
+
+import typer
+
+from producer import target
+from runtime import cli
+
+
+def register(parent: typer.Typer) -> None:
+    """Add the command."""
+    parent.command()(cancel)
+
+
+def cancel(
+    *,
+    why: Annotated[
+        str, typer.Option("--why", metavar="TEXT", help="Kept with the run.")
+    ] = "cancelled by hand",
+    run: cli.RunOption = None,
+    state: cli.StateOption = None,
+    dest: cli.OptionalDestOption = None,
+) -> None:
+    """Cancel a run: workers drop its messages and publish none of its outputs any more.
+
+    What it made stays. The same enqueue command then starts another run for the rest.
+
+    Example: python -m producer cancel --dest out
+    """
+    found = target.find(run, state, dest)
+    if found.cancel(why):
+        typer.echo(f"run {found.run_id} is cancelled")
+    else:
+        note = found.cancelled()
+        typer.echo(f"run {found.run_id} was cancelled before: {note.why if note else why}")

@@ -1,0 +1,193 @@
+"""`producer demo`: the whole way on made-up data, from an export to a volume that is right."""
+
+import contextlib
+import itertools
+import math
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tensorstore as ts
+import typer
+from rich.console import Console
+from rich.progress import track
+
+from braid.sharding import factors
+from braid.volume import ScaleSpec, VolumeSpec
+from delivery.broker import absolute_queue_url
+from memmodel.tiers import parse_tiers
+from producer import render
+from producer.commands.enqueue import Place, begin, finish, look
+from producer.independent import Volume, Voxels
+from producer.info import write_info
+from producer.request import Request
+from producer.sample import Sample, sample_spec, write_export
+from runtime import settings
+from runtime.errors import EXIT_FINDINGS, ShardliftError
+from runtime.storage import absolute, open_storage
+
+SIZE = (390, 340, 260)  # no multiples of 64, so that every face is clipped
+SCALES = 3
+_TIERS = "0.5,1,2"  # GiB; small, so that any machine can
+_DONE = "made"  # the export's last file
+_SLAB = 128  # slices compared at a time; even, so that windows of two stay whole
+
+Triple = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where the demo keeps its things."""
+
+    root: Path
+
+    @property
+    def export(self) -> Path:
+        """The made-up DVID export."""
+        return self.root / "export"
+
+    @property
+    def volume(self) -> Path:
+        """The Neuroglancer volume."""
+        return self.root / "volume"
+
+
+class WrongVoxels(ShardliftError):  # noqa: N818 - what was found
+    """The volume differs from the truth, which is a bug."""
+
+
+def register(parent: typer.Typer) -> None:
+    """Add the command."""
+    parent.command()(demo)
+
+
+def demo(
+    *,
+    folder: Annotated[
+        Path, typer.Option("--dir", metavar="DIR", help="Where to put it all.")
+    ] = Path("demo"),
+) -> None:
+    """Make a small export, convert it with all its scales, verify every voxel, say how to look.
+
+    Example: python -m producer demo --dir demo
+    """
+    began_s = time.monotonic()
+    folders, sample = Folders(folder.absolute()), Sample(SIZE)
+    volume = VolumeSpec.parse(sample_spec(sample.size, SCALES), "the demo's spec")
+    exported = _export(folders, volume.scales[0], sample)
+    _step(f"an export of {'x'.join(map(str, sample.size))} voxels: {exported}")
+    write_info(open_storage(str(folders.volume)), volume)
+    if not _convert(folders, volume):
+        raise typer.Exit(EXIT_FINDINGS)
+    voxels = _verify(folders, volume, sample)
+    _step(f"every voxel is right: {voxels:,} of {SCALES} scales, as TensorStore reads them")
+    source, made = _bytes_below(folders.export), _bytes_below(folders.volume)
+    typer.echo(f"\nexport {render.size(source)}, volume {render.size(made)}")
+    typer.echo(f"done in {render.duration(time.monotonic() - began_s)}")
+    typer.echo(f"look at it: python -m producer view --dest {_shown(folders.volume)}")
+
+
+def _export(folders: Folders, scale: ScaleSpec, sample: Sample) -> str:
+    """Write the export, unless an earlier demo has; what it is."""
+    done = folders.export / _DONE
+    about = f"size {sample.size}, seed {sample.seed}"
+    if not (done.is_file() and done.read_text() == about):
+        shutil.rmtree(folders.export, ignore_errors=True)
+        with _spinner("making an export"):
+            write_export(folders.export, scale, sample)
+        done.write_text(about)
+    files = sorted((folders.export / "s0").glob("*.arrow"))
+    return f"{len(files)} files, {render.size(_bytes_below(folders.export))}"
+
+
+def _convert(folders: Folders, volume: VolumeSpec) -> bool:
+    """Everything that `enqueue --scales 0 --downres 1,2 --wait` does."""
+    request = Request(
+        volume=volume,
+        source=absolute(str(folders.export)),
+        dest=absolute(str(folders.volume)),
+        scales=(0,),
+        downres=tuple(range(1, len(volume.scales))),
+    )
+    place = Place(
+        state=settings.default_state_url(str(folders.volume)),
+        queue=absolute_queue_url(f"sqlite:{folders.root / 'queue.db'}"),
+        tiers=parse_tiers(_TIERS),
+        lease_s=settings.lease_s(),
+    )
+    return finish(begin(look(request, place, None), place), place, wait_for_end=True)
+
+
+def _verify(folders: Folders, volume: VolumeSpec, sample: Sample) -> int:
+    """Compare every scale with the truth, voxel for voxel; how many voxels.
+
+    Scale 0 is the sample's own formula; each further one is TensorStore's vote on the truth of the
+    one before.
+    """
+    found = Volume(str(folders.volume))
+    halves = []
+    for first, last in _slabs(sample.size):
+        truth = sample.labels(first, last)
+        _compare(found.read(0, first, last), truth, 0)
+        halves.append(_halved(truth, factors(*volume.scales[:2])))
+    count = math.prod(sample.size)
+    truth = np.concatenate(halves)
+    for fine, coarse in itertools.pairwise(volume.scales):
+        truth = truth if coarse.index == 1 else _halved(truth, factors(fine, coarse))
+        _compare(found.read(coarse.index, (0, 0, 0), coarse.size), truth, coarse.index)
+        count += math.prod(coarse.size)
+    return count
+
+
+def _slabs(size: Triple) -> Iterator[tuple[Triple, Triple]]:
+    """Boxes of whole slices, with a bar on a terminal."""
+    x, y, z = size
+    console = Console(stderr=True)
+    starts = range(0, z, _SLAB)
+    for start in track(
+        starts, "comparing voxels", console=console, disable=not console.is_terminal
+    ):
+        yield (0, 0, start), (x, y, min(start + _SLAB, z))
+
+
+def _compare(found: Voxels, truth: Voxels, scale: int) -> None:
+    wrong = int((found != truth).sum())
+    if wrong:
+        raise WrongVoxels(f"scale {scale}: {wrong:,} voxels differ from the truth")
+
+
+def _halved(voxels: Voxels, by: Triple) -> Voxels:
+    """The next scale as TensorStore makes it: majority, ties to the smallest label."""
+    coarse = ts.downsample(ts.array(voxels), list(reversed(by)), "mode")
+    return np.asarray(coarse.read().result(), np.uint64)
+
+
+@contextlib.contextmanager
+def _spinner(text: str) -> Iterator[None]:
+    """Say what goes on while it does."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        _step(text)
+        yield
+        return
+    with console.status(text):
+        yield
+
+
+def _bytes_below(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def _shown(path: Path) -> str:
+    """The path as somebody in this directory would type it."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+def _step(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201 - progress

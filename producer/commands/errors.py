@@ -1,0 +1,53 @@
+"""`producer errors`: what went wrong, by reason."""
+
+from typing import Annotated
+
+import typer
+
+from delivery.ledger import failures
+from delivery.ledger.state import State, read_status
+from producer import render, target
+from runtime import cli
+from runtime.errors import EXIT_FINDINGS
+
+
+def register(parent: typer.Typer) -> None:
+    """Add the command."""
+    parent.command()(errors)
+
+
+def errors(
+    *,
+    details: Annotated[
+        bool, typer.Option("--details", help="Every dead shard with all that is known of it.")
+    ] = False,
+    run: cli.RunOption = None,
+    state: cli.StateOption = None,
+    dest: cli.OptionalDestOption = None,
+    queue: target.RunQueueOption = None,
+    as_json: cli.JsonOption = False,
+) -> None:
+    """Show why shards failed, and what they block. Exit code 1 if there are any.
+
+    Example: python -m producer errors --dest out --details
+    """
+    found = target.find(run, state, dest)
+    with target.broker_of(found, queue) as broker:
+        target.drain_dead_letters(found, broker)
+    status = read_status(found)
+    dead = [*status.keys(State.FAILED), *status.keys(State.GIVEN_UP)]
+    blocked = status.keys(State.BLOCKED)
+    records = [record for key in dead if (record := failures.read(found, key))]
+    if as_json:
+        shown = [record.model_dump(mode="json") for record in records]
+        typer.echo(render.document({"run": found.uri, "failed": shown, "blocked": blocked}))
+    elif not records:
+        typer.echo("no errors")
+    elif details:
+        typer.echo("\n".join(record.model_dump_json(indent=1) for record in records))
+    else:
+        typer.echo(render.reasons((record.key, record.reason) for record in records))
+    if not as_json and blocked:
+        typer.echo(f"{len(blocked)} shards are blocked by these")
+    if records:
+        raise typer.Exit(EXIT_FINDINGS)

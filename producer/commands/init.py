@@ -1,0 +1,49 @@
+"""`producer init`: check a spec and write the volume's `info`."""
+
+from typing import Annotated
+
+import typer
+
+from braid.volume import ScaleSpec
+from producer import render
+from producer.info import INFO, read_spec, write_info
+from runtime import cli
+from runtime.storage import open_storage
+
+
+def register(parent: typer.Typer) -> None:
+    """Add the command."""
+    parent.command()(init)
+
+
+def init(
+    *,
+    spec: cli.SpecOption,
+    dest: cli.DestOption,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Replace an info that disagrees. Foreign keys are kept."),
+    ] = False,
+) -> None:
+    """Check the spec, write info, and show which path serves each scale.
+
+    Keys that others added to an existing info (mesh, skeletons, segment_properties) are kept.
+
+    Example: python -m producer init --spec spec.json --dest gs://bucket/volume
+    """
+    volume = read_spec(spec)
+    storage = open_storage(dest)
+    written = write_info(storage, volume, force=force)
+    typer.echo(render.table(["scale", "key", "size", "chunks", "path"], map(_row, volume.scales)))
+    typer.echo(f"{'wrote' if written else 'kept'} {storage.url}/{INFO}")
+
+
+def _row(scale: ScaleSpec) -> list[str]:
+    x, y, z = scale.grid
+    return [
+        str(scale.index),
+        scale.key,
+        "x".join(map(str, scale.size)),
+        render.count(x * y * z),
+        scale.route,
+    ]

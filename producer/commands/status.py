@@ -1,0 +1,123 @@
+"""`producer status`: how far a run is."""
+
+import time
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from delivery.broker.base import Broker
+from delivery.cascade import cascade_all
+from delivery.ledger.run import Run
+from delivery.ledger.state import RunStatus, State, read_status
+from delivery.messages import now
+from delivery.progress import Progress, read_progress
+from memmodel.dependents import chooser
+from producer import render, target
+from producer.fleet import fleet_command
+from runtime import cli
+
+_WATCH_S = 2.0
+_BLOCKED_SHOWN = 5
+
+
+def register(parent: typer.Typer) -> None:
+    """Add the command."""
+    parent.command()(status)
+
+
+def status(
+    *,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Stay and show it again until the run has ended.")
+    ] = False,
+    run: cli.RunOption = None,
+    state: cli.StateOption = None,
+    dest: cli.OptionalDestOption = None,
+    queue: target.RunQueueOption = None,
+    as_json: cli.JsonOption = False,
+) -> None:
+    """Show how far a run is: shards by state, queues, work in flight, rate, time left.
+
+    Counts are exact, plan minus receipts; what a queue cannot tell is unknown, never 0. Looking
+    also mends: dead letters go into the ledger, dependents that became ready into the queue.
+
+    Example: python -m producer status --dest out --watch
+    """
+    found = target.find(run, state, dest)
+    with target.broker_of(found, queue) as broker:
+        if watch and not as_json:
+            _watch(found, broker)
+            return
+        ledger, progress = _look(found, broker)
+    if as_json:
+        typer.echo(render.document(_document(found, ledger, progress)))
+    else:
+        typer.echo(_text(found, ledger, progress))
+
+
+def _look(run: Run, broker: Broker) -> tuple[RunStatus, Progress]:
+    """Drain, cascade, then count."""
+    target.drain_dead_letters(run, broker)
+    ledger = read_status(run)
+    if not run.cancelled():
+        cascade_all(run, broker, chooser(run), ledger)
+    return ledger, read_progress(run, broker, ledger, now())
+
+
+def _watch(run: Run, broker: Broker) -> None:
+    with Live(console=Console(), auto_refresh=False) as live:
+        while True:
+            ledger, progress = _look(run, broker)
+            live.update(Text(_text(run, ledger, progress)), refresh=True)
+            if progress.ended or run.cancelled():
+                return
+            time.sleep(_WATCH_S)
+
+
+def _document(run: Run, ledger: RunStatus, progress: Progress) -> dict[str, object]:
+    cancelled = run.cancelled()
+    blocked = {key: list(ledger.causes(key)) for key in ledger.keys(State.BLOCKED)}
+    return {
+        "run": run.uri,
+        "cancelled": cancelled.why if cancelled else None,
+        "succeeded": ledger.succeeded,
+        **render.progress_document(progress),
+        "shards": {key: shard.state.value for key, shard in ledger.states.items()},
+        "blocked_by": blocked,
+    }
+
+
+def _text(run: Run, ledger: RunStatus, progress: Progress) -> str:
+    parts = [_headline(run, ledger, progress), render.scale_table(progress.scales)]
+    if progress.in_flight:
+        parts.append(render.flight_table(progress.in_flight))
+    parts.append(render.backlog_table(progress.backlogs))
+    dead = [(f.key, f.reason) for f in ledger.failures.values()]
+    dead = [(key, reason) for key, reason in dead if ledger.states[key].state is State.FAILED]
+    if dead:
+        parts.append(f"dead:\n{render.reasons(dead)}")
+    if blocked := ledger.keys(State.BLOCKED):
+        causes = sorted({cause for key in blocked for cause in ledger.causes(key)})
+        more = f" and {len(causes) - _BLOCKED_SHOWN} more" if len(causes) > _BLOCKED_SHOWN else ""
+        by = ", ".join(causes[:_BLOCKED_SHOWN]) + more
+        parts.append(f"{len(blocked)} shards are blocked by {by}")
+    if not progress.ended and not progress.workers and not run.cancelled():
+        parts.append(f"no worker was heard of lately; start some:\n  {fleet_command(run)}")
+    return "\n\n".join(parts)
+
+
+def _headline(run: Run, ledger: RunStatus, progress: Progress) -> str:
+    note = run.cancelled()
+    if note:
+        return f"run {run.run_id}: cancelled ({note.why}), {progress.done} of {progress.total} done"
+    if progress.ended:
+        how = "done" if ledger.succeeded else "ended with shards that are not done"
+        return f"run {run.run_id}: {how}, {progress.done} of {progress.total} shards"
+    return (
+        f"run {run.run_id}: {progress.done} of {progress.total} shards, "
+        f"{progress.chunks_per_s:,.0f} chunk/s, {progress.workers} workers, "
+        f"{render.duration(progress.eta_s)} left"
+    )

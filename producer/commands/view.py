@@ -1,0 +1,62 @@
+"""`producer view`: look at a volume in Neuroglancer."""
+
+import threading
+import webbrowser
+from typing import Annotated
+
+import typer
+
+from producer.serve import Served
+from producer.viewer import shown
+from runtime import cli, log
+
+FILE_SERVED = "file_served"
+
+_log = log.get()
+
+
+def register(parent: typer.Typer) -> None:
+    """Add the command."""
+    parent.command()(view)
+
+
+def view(
+    *,
+    dest: cli.DestOption,
+    no_browser: Annotated[
+        bool, typer.Option("--no-browser", help="Only print the link, for another browser.")
+    ] = False,
+    port: Annotated[
+        int,
+        typer.Option(
+            "--port",
+            min=0,
+            max=65534,
+            help="Of the viewer; the volume's files are served at the next one. 0: free ones.",
+        ),
+    ] = 0,
+) -> None:
+    """Show the volume in Neuroglancer until Ctrl-C, to this machine only.
+
+    Needs no network: the viewer comes along. A gs:// volume is read by the browser itself, which
+    must be allowed to. To look from elsewhere choose a port, and forward it and the next one:
+    ssh -L 9000:127.0.0.1:9000 -L 9001:127.0.0.1:9001 HOST
+
+    Example: python -m producer view --dest out
+    """
+    with shown(dest, port=port, on_served=_served) as link:
+        typer.echo(link)
+        typer.echo("Ctrl-C ends it", err=True)
+        if not no_browser:
+            webbrowser.open(link)
+        threading.Event().wait()
+
+
+def _served(served: Served) -> None:
+    _log.debug(
+        FILE_SERVED,
+        method=served.method,
+        path=served.path,
+        status=int(served.status),
+        body_bytes=served.body_bytes,
+    )

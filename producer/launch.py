@@ -1,0 +1,198 @@
+"""From a request to a run whose shards are in the queue: look, plan, write, publish."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from delivery import replay
+from delivery.broker.base import Broker
+from delivery.drain import drain
+from delivery.ledger.run import Run, RunInfo, new_run_id
+from delivery.ledger.state import RunStatus, State, read_status
+from delivery.messages import now
+from memmodel.dependents import chooser
+from memmodel.tiers import Tier
+from producer.history import Earlier, History
+from producer.info import check_against_info, write_info
+from producer.plan import Found, Planned, list_outputs, make_plan
+from producer.request import Request
+from producer.scan import Scan, cell_edges, is_aligned, scan
+from runtime import log
+from runtime.storage import open_storage
+
+_log = log.get()
+
+
+@dataclass(frozen=True)
+class Prospect:
+    """What a request comes to: a run to continue, or a plan for a new one.
+
+    Attributes:
+        continues: the unfinished run that does what is asked for already.
+        planned: what a new run would do.
+        notes: what people should know before it starts.
+        history: of the destination.
+    """
+
+    request: Request
+    history: History
+    continues: Earlier | None = None
+    planned: Planned | None = None
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Published:
+    """What went to the queue, and what did not.
+
+    Attributes:
+        keys: shards published.
+        dead: shards that failed, with the reason; among them those that no tier holds.
+        status: of the run, now.
+    """
+
+    keys: Sequence[str]
+    dead: Sequence[tuple[str, str]]
+    status: RunStatus
+
+
+def survey(
+    request: Request, state_url: str, tiers: Sequence[Tier], *, fresh: bool = False
+) -> Prospect:
+    """Look at export, destination and earlier runs; plan unless there is a run to continue.
+
+    Args:
+        request: what is asked for.
+        state_url: root of the runs.
+        tiers: to choose from.
+        fresh: do not continue an unfinished run.
+
+    Raises:
+        UsageError: the request cannot be served, or would mix bytes of two runs.
+        UnreachableError: the source or the destination.
+    """
+    request.check()
+    dest = open_storage(request.dest)
+    check_against_info(dest, request.volume)
+    history = History(state_url, request.dest)
+    if not fresh and (earlier := history.unfinished(request)) is not None:
+        return Prospect(request, history, continues=earlier)
+    scans = _scan(request)
+    outputs = {i: list_outputs(dest, request.volume.scales[i]) for i in request.concerned}
+    if not request.overwrite:
+        history.check(request, outputs)
+    unknown = history.check_inputs(request, outputs)
+    found = Found(scans, outputs, frozenset(history.empty(request)))
+    planned = make_plan(request, found, tiers)
+    notes = [*_notes(request, scans), *(_taken_as_zeros(*item) for item in unknown.items())]
+    return Prospect(request, history, planned=planned, notes=notes)
+
+
+def create(
+    prospect: Prospect, state_url: str, queue: str, tiers: Sequence[Tier], run_id: str | None
+) -> Run:
+    """Write info, plan and run.json of a new run; nothing is published yet.
+
+    With `overwrite` every unfinished run of the destination is cancelled first.
+    """
+    request, planned = prospect.request, prospect.planned
+    if planned is None:
+        raise ValueError("there is a run to continue")
+    dest = open_storage(request.dest)
+    if not write_info(dest, request.volume):
+        dest.check_writable()
+    dest.sweep_temporaries()
+    run_id = run_id or new_run_id()
+    if request.overwrite:
+        for earlier in prospect.history.in_the_way():
+            earlier.run.cancel(f"run {run_id} overwrites it")
+            _log.info(log.RUN_CANCELLED, run=earlier.run.run_id, by=run_id)
+    run = Run.create(state_url, _run_info(request, run_id, queue, tiers), planned.plan)
+    _log.info(log.RUN_CREATED, run=run.uri)
+    return run
+
+
+def publish(run: Run, broker: Broker) -> Published:
+    """Publish everything that is ready, largest first; what no tier holds goes to the dead."""
+    keys = replay.missing(run, broker, chooser(run))
+    drain(broker, open_storage(run.state_url))
+    return _published(run, keys)
+
+
+def publish_again(run: Run, broker: Broker) -> Published:
+    """Bring an unfinished run's queue up to date.
+
+    Messages may have been lost or never sent, so ready shards are published again, but for a queue
+    that says that it holds as many already.
+    """
+    drain(broker, open_storage(run.state_url))
+    ready = read_status(run).keys(State.READY)
+    backlogs = [broker.backlog(tier) for tier in broker.tiers]
+    queued = sum((b.waiting or 0) + (b.leased or 0) for b in backlogs)
+    known = all(backlog.known for backlog in backlogs)
+    if known and queued >= len(ready):
+        return _published(run, [])
+    return publish(run, broker)
+
+
+def _published(run: Run, keys: Sequence[str]) -> Published:
+    status = read_status(run)
+    dead = [(failure.key, failure.reason) for failure in status.failures.values()]
+    gone = {key for key, _ in dead}
+    return Published([key for key in keys if key not in gone], dead, status)
+
+
+def _scan(request: Request) -> dict[int, Scan]:
+    if request.source is None:
+        return {}
+    source = open_storage(request.source)
+    source.check_readable()
+    return {scale: scan(source, scale) for scale in request.scales}
+
+
+def _run_info(request: Request, run_id: str, queue: str, tiers: Sequence[Tier]) -> RunInfo:
+    return RunInfo.model_validate(
+        {
+            "run_id": run_id,
+            "created": now(),
+            "source": request.source,
+            "dest": request.dest,
+            "scales": request.scales,
+            "downres": request.downres,
+            "rule": request.rule,
+            "label_type": request.label_type,
+            "z_compress": request.z_compress,
+            "gzip_level": request.gzip_level,
+            "tiers": tuple(tier.name for tier in tiers),
+            "queue": queue,
+            "version": version("shardlift"),
+            "fingerprint": request.fingerprint,
+            "volume": request.volume.to_info(),
+            "overwrite": request.overwrite,
+        }
+    )
+
+
+def _notes(request: Request, scans: dict[int, Scan]) -> list[str]:
+    notes = []
+    for index, found in scans.items():
+        if without := found.without_index:
+            notes.append(
+                f"scale {index}: {len(without)} files have no index and are read whole to find "
+                "their rows; `producer offsets` would write one"
+            )
+        edges = cell_edges(request.volume.scales[index], request.slices(index) - 1)
+        odd = [file.path for file in found.files if not is_aligned(file.origin, min(edges))]
+        if odd:
+            notes.append(
+                f"scale {index}: {len(odd)} files are named after no cell of this spec, such as "
+                f"{odd[0]}: is it the export's spec?"
+            )
+    return notes
+
+
+def _taken_as_zeros(scale: int, count: int) -> str:
+    return (
+        f"scale {scale}: {count} shards exist, and no run is known that made them; "
+        "shards that do not exist are taken as zeros"
+    )

@@ -1,0 +1,239 @@
+"""How plans and progress look: text of at most 80 columns, and one JSON document."""
+
+import io
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from delivery.broker.base import DEAD, Backlog
+from delivery.progress import InFlight, Progress, ScaleProgress
+from memmodel.prices import PRICES_OF, Cost, Usage, cost
+from memmodel.tiers import Tier
+from producer.plan import Forecast
+
+WIDTH = 80
+_UNKNOWN = "unknown"
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+_MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
+_KIB = 1024
+_SMALL = 10  # below, one decimal is worth showing
+
+# Requests of a shard on GCS beside reading its inputs.
+_READS = 4  # run.json, ledger, index
+_WRITES = 5  # body, head, compose, receipt, mark
+_READ_AT_ONCE = 256 << 20
+
+
+def size(count: float | None) -> str:
+    """Bytes for people: `1.5 GiB`."""
+    if count is None:
+        return _UNKNOWN
+    value, unit = float(count), 0
+    while value >= _KIB and unit < len(_UNITS) - 1:
+        value, unit = value / _KIB, unit + 1
+    return (
+        f"{value:.1f} {_UNITS[unit]}" if unit and value < _SMALL else f"{value:.0f} {_UNITS[unit]}"
+    )
+
+
+def duration(seconds: float | None) -> str:
+    """Time for people: `2 h 05 min`."""
+    if seconds is None:
+        return _UNKNOWN
+    if seconds < _SMALL:
+        return f"{seconds:.1f} s"
+    if seconds < _MINUTE_S:
+        return f"{seconds:.0f} s"
+    if seconds < _HOUR_S:
+        return f"{int(seconds // _MINUTE_S)} min {int(seconds % _MINUTE_S):02} s"
+    if seconds < _DAY_S:
+        return f"{int(seconds // _HOUR_S)} h {int(seconds % _HOUR_S // _MINUTE_S):02} min"
+    return f"{int(seconds // _DAY_S)} d {int(seconds % _DAY_S // _HOUR_S):02} h"
+
+
+def count(number: float | None) -> str:
+    """A whole number with thousands marked; None is unknown, never zero."""
+    return _UNKNOWN if number is None else f"{round(number):,}"
+
+
+def shards(number: int) -> str:
+    """`1 shard`, `2 shards`."""
+    return f"{number:,} shard{'' if number == 1 else 's'}"
+
+
+def document(value: Any) -> str:  # noqa: ANN401 - whatever JSON can hold
+    """One JSON document."""
+    return json.dumps(value, indent=1)
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> str:
+    """Aligned columns, at most 80 wide.
+
+    Args:
+        headers: of the columns.
+        rows: of cells.
+        left: so many columns stand left, the others right.
+    """
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for number, header in enumerate(headers):
+        grid.add_column(header, justify="left" if number < left else "right", overflow="fold")
+    for row in rows:
+        grid.add_row(*row)
+    out = io.StringIO()
+    Console(file=out, width=WIDTH, highlight=False, markup=False, emoji=False).print(grid)
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+
+
+def tier_table(forecasts: Sequence[Forecast], tiers: Sequence[Tier]) -> str:
+    """Shards by tier, with what they read and the largest estimate."""
+    rows = []
+    for tier in tiers:
+        own = [forecast for forecast in forecasts if forecast.tier == tier]
+        if own:
+            rows.append([tier.name, *_sums(own)])
+    beyond = [forecast for forecast in forecasts if forecast.tier is None]
+    if beyond:
+        rows.append(["none", *_sums(beyond)])
+    return table(["tier", "shards", "input", "largest estimate"], rows)
+
+
+def _sums(forecasts: Sequence[Forecast]) -> list[str]:
+    bytes_in = sum(forecast.work.bytes_in for forecast in forecasts)
+    largest = max(forecast.needed_bytes for forecast in forecasts)
+    return [count(len(forecasts)), size(bytes_in), size(largest)]
+
+
+def cost_table(forecasts: Sequence[Forecast], tiers: Sequence[Tier]) -> str:
+    """What a run will take and cost by tier and in all; where an input is guessed, it says so."""
+    rows, everything, money = [], Usage(), Cost()
+    for tier in tiers:
+        own = [forecast for forecast in forecasts if forecast.tier == tier]
+        if own:
+            usage = sum((usage_of(forecast) for forecast in own), Usage())
+            rows.append(_cost_row(tier.name, len(own), usage, cost(usage, tier)))
+            everything, money = everything + usage, money + cost(usage, tier)
+    rows.append(_cost_row("all", sum(f.tier is not None for f in forecasts), everything, money))
+    headers = ["tier", "shards", "worker time", "reads", "writes", "requests", "dollars"]
+    return (
+        f"{table(headers, rows)}\n"
+        f"list prices of {PRICES_OF}, us-central1; keeping {size(everything.bytes_out)} costs "
+        f"${money.storage_month:.2f} a month"
+    )
+
+
+def usage_of(forecast: Forecast) -> Usage:
+    """What a shard takes on Google Cloud."""
+    inputs = len(forecast.row.sources) + len(forecast.row.inputs)
+    whole = -(-forecast.work.bytes_in // _READ_AT_ONCE)
+    return Usage(
+        seconds=forecast.seconds,
+        reads=_READS + 2 * inputs + whole,
+        writes=_WRITES,
+        messages=1,
+        bytes_out=forecast.bytes_out,
+    )
+
+
+def _cost_row(name: str, shards: int, usage: Usage, money: Cost) -> list[str]:
+    return [
+        name,
+        count(shards),
+        duration(usage.seconds),
+        count(usage.reads),
+        count(usage.writes),
+        f"${money.requests + money.queue:.2f}",
+        f"${money.total:.2f}",
+    ]
+
+
+def scale_table(scales: Sequence[ScaleProgress]) -> str:
+    """Shards of every scale by where they stand; columns that are all zero are left out."""
+    names = ["done", "failed", "given_up", "blocked", "ready", "waiting", "present", "empty"]
+    shown = [
+        name
+        for name in names
+        if name in {"done", "ready"} or any(getattr(scale, name) for scale in scales)
+    ]
+    headers = ["scale", *(name.replace("_", " ") for name in shown), "chunks", "written"]
+    rows = [
+        [
+            f"s{scale.scale}",
+            *(count(getattr(scale, name)) for name in shown),
+            count(scale.chunks),
+            size(scale.bytes_out),
+        ]
+        for scale in scales
+    ]
+    return table(headers, rows)
+
+
+def time_table(scales: Sequence[ScaleProgress]) -> str:
+    """What each scale took: the end of a run."""
+    headers = ["scale", "shards", "chunks", "chunk/s", "wall", "cpu", "peak"]
+    rows = [
+        [
+            f"s{scale.scale}",
+            count(scale.done),
+            count(scale.chunks),
+            count(scale.chunks / scale.wall_s if scale.wall_s else 0),
+            duration(scale.wall_s),
+            duration(scale.cpu_s),
+            size(scale.peak_bytes),
+        ]
+        for scale in scales
+        if scale.total
+    ]
+    return table(headers, rows)
+
+
+def backlog_table(backlogs: dict[str, Backlog]) -> str:
+    """Queues that hold something, or whose content is unknown."""
+    rows = [
+        [
+            "dead letters" if tier == DEAD else tier,
+            count(backlog.waiting),
+            count(backlog.leased),
+            "-" if backlog.oldest_s is None else duration(backlog.oldest_s),
+        ]
+        for tier, backlog in backlogs.items()
+        if backlog.waiting != 0 or backlog.leased != 0
+    ]
+    if not rows:
+        return "queues: empty"
+    return table(["queue", "waiting", "leased", "oldest"], rows)
+
+
+def flight_table(flights: Sequence[InFlight]) -> str:
+    """Shards in work, by their workers' last word."""
+    rows = [
+        [
+            flight.key,
+            flight.tier,
+            count(flight.chunks),
+            size(flight.rss_bytes),
+            f"{duration(flight.age_s)} ago{' (stale)' if flight.stale else ''}",
+        ]
+        for flight in flights
+    ]
+    return table(["in flight", "tier", "chunks", "memory", "heard"], rows, left=2)
+
+
+def reasons(pairs: Iterable[tuple[str, str]], most: int = 5) -> str:
+    """Keys grouped by reason, the commonest first."""
+    found = list(pairs)
+    shown = []
+    for reason, times in Counter(reason for _, reason in found).most_common(most):
+        keys = [key for key, text in found if text == reason]
+        more = f" and {times - 3} more" if times > 3 else ""  # noqa: PLR2004 - three are shown
+        shown.append(f"{', '.join(keys[:3])}{more}: {reason}")
+    return "\n".join(shown)
+
+
+def progress_document(progress: Progress) -> dict[str, Any]:
+    """Everything that `status` knows."""
+    found = progress.model_dump(mode="json")
+    return found | {"done": progress.done, "total": progress.total}

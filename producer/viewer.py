@@ -1,0 +1,197 @@
+"""A volume in Neuroglancer: where to look, which segments to pick out, and the servers for it.
+
+The viewer is the PyPI package's own, which brings its client along: nothing comes from the
+internet. Local volumes go through `producer.serve`; gs:// is read by the browser itself.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from braid import morton, sharding
+from braid.chunk_voxels import decode_chunk
+from braid.exceptions import BraidError
+from braid.shard_file import ShardFile
+from braid.volume import ScaleSpec, VolumeSpec
+from producer.info import read_volume
+from producer.plan import list_outputs
+from producer.serve import FileServer, Served
+from runtime.errors import UnreachableError
+from runtime.storage import Storage, open_storage
+
+PANEL_PIXELS = 600  # half of a usual window
+_SEGMENTS = 12
+_FAINT = 0.35  # opacity of segments that are not selected
+_HOST = "127.0.0.1"
+_GS = "gs://"
+
+Point = tuple[float, float, float]
+Triple = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Sight:
+    """Where the viewer begins.
+
+    Attributes:
+        position: x, y, z in voxels of scale 0.
+        segments: the largest ones there.
+        zoom: voxels of scale 0 per pixel.
+    """
+
+    position: Point
+    segments: Sequence[int]
+    zoom: float
+
+
+@contextmanager
+def shown(
+    dest: str, *, port: int = 0, on_served: Callable[[Served], None] = lambda _: None
+) -> Iterator[str]:
+    """A viewer of the volume while the block runs; gives its link.
+
+    Args:
+        dest: directory or gs:// prefix of a volume.
+        port: of the viewer; a local volume's files are served at the next one. 0: free ones.
+        on_served: called after each request for a file of a local volume.
+
+    Raises:
+        UnreachableError: no volume there, or the port is taken.
+        SpecError: its `info` is none of ours.
+    """
+    storage = open_storage(dest)
+    volume = read_volume(storage)
+    sight = choose_sight(storage, volume)
+    with ExitStack() as stack:
+        source = storage.url
+        if not source.startswith(_GS):
+            files = _serve(Path(source), port + 1 if port else 0, on_served)
+            source = stack.enter_context(files).url
+        yield stack.enter_context(_viewer(f"precomputed://{source}", volume, sight, port))
+
+
+def _serve(root: Path, port: int, on_served: Callable[[Served], None]) -> FileServer:
+    try:
+        return FileServer(root, _HOST, port, on_served)
+    except OSError as error:
+        raise _cannot_listen(port, error) from None
+
+
+@contextmanager
+def _viewer(source: str, volume: VolumeSpec, sight: Sight, port: int) -> Iterator[str]:
+    import neuroglancer  # noqa: PLC0415 - takes a second, which other commands need not wait for
+
+    neuroglancer.set_server_bind_address(_HOST, port)
+    try:
+        viewer = neuroglancer.Viewer()
+    except OSError as error:
+        raise _cannot_listen(port, error) from None
+    try:
+        viewer.set_state(viewer_state(neuroglancer, source, volume, sight))
+        yield str(viewer.get_viewer_url())
+    finally:
+        neuroglancer.stop()
+
+
+def _cannot_listen(port: int, error: OSError) -> UnreachableError:
+    return UnreachableError(
+        f"cannot listen on {_HOST}:{port}: {error.strerror}",
+        hint="choose another --port; it and the next one must be free",
+    )
+
+
+def choose_sight(dest: Storage, volume: VolumeSpec) -> Sight:
+    """The middle of the volume, or of what there is of it.
+
+    The chunk is taken from the coarsest scale that has files, so that little is read.
+    """
+    finest = volume.scales[0]
+    for scale in reversed(volume.scales):
+        outputs = list_outputs(dest, scale)
+        if not outputs:
+            continue
+        ratios = [a / b for a, b in zip(scale.resolution, finest.resolution, strict=True)]
+        try:
+            chunk, segments = _middle_chunk(dest, scale, sorted(outputs))
+        except BraidError:  # a damaged shard: what is whole can still be looked at
+            continue
+        begin, end = scale.chunk_box(chunk)
+        middle = [(b + e) / 2 * r for b, e, r in zip(begin, end, ratios, strict=True)]
+        begin, end = _extent(scale, sorted(outputs))
+        shown = max((e - b) * r for b, e, r in zip(begin, end, ratios, strict=True))
+        return Sight((middle[0], middle[1], middle[2]), segments, shown / PANEL_PIXELS)
+    centre = [size / 2 for size in finest.size]
+    return Sight((centre[0], centre[1], centre[2]), (), max(finest.size) / PANEL_PIXELS)
+
+
+def viewer_state(neuroglancer: Any, source: str, volume: VolumeSpec, sight: Sight) -> Any:  # noqa: ANN401 - it publishes no types
+    """The state of a viewer with one segmentation layer.
+
+    Args:
+        neuroglancer: the module, whose import takes a while.
+        source: `precomputed://...`.
+        volume: what is behind it.
+        sight: where to begin.
+    """
+    state = neuroglancer.ViewerState()
+    resolution = list(volume.scales[0].resolution)
+    state.dimensions = neuroglancer.CoordinateSpace(
+        names=["x", "y", "z"], units="nm", scales=resolution
+    )
+    state.layers["segmentation"] = neuroglancer.SegmentationLayer(
+        source=source, segments=list(sight.segments), not_selected_alpha=_FAINT
+    )
+    state.position = list(sight.position)
+    state.cross_section_scale = sight.zoom
+    state.projection_scale = sight.zoom * PANEL_PIXELS * 2
+    state.layout = "4panel"
+    return state
+
+
+def _middle_chunk(
+    dest: Storage, scale: ScaleSpec, shards: Sequence[int]
+) -> tuple[Triple, list[int]]:
+    """The chunk nearest to the middle of what there is, and its largest segments."""
+    begin, end = _extent(scale, shards)
+    middle = [(b + e) / 2 for b, e in zip(begin, end, strict=True)]
+    shard = min(shards, key=lambda shard: _distance(_centre(scale, shard), middle))
+    source = dest.source(sharding.shard_path(scale, shard))
+    try:
+        file = ShardFile.open(source, scale, shard)
+        ids = file.ids()
+        coords = morton.decode(ids, scale.grid)
+        away = np.abs((coords + 0.5) * scale.chunk_size - middle).sum(axis=1)
+        nearest = int(np.argmin(away))
+        x, y, z = (int(c) for c in coords[nearest])
+        data = file.chunk(int(ids[nearest]))
+    finally:
+        source.close()
+    first, last = scale.chunk_box((x, y, z))
+    shape = [e - b for b, e in zip(reversed(first), reversed(last), strict=True)]
+    voxels = decode_chunk(scale, data, (shape[0], shape[1], shape[2]))
+    labels, counts = np.unique(voxels, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    return (x, y, z), [int(label) for label in labels[order] if label][:_SEGMENTS]
+
+
+def _extent(scale: ScaleSpec, shards: Sequence[int]) -> tuple[Triple, Triple]:
+    """The box in voxels that holds all these shards."""
+    begins, ends = sharding.shard_boxes(scale, shards)
+    low = begins.min(axis=0) * scale.chunk_size
+    high = np.minimum(ends.max(axis=0) * scale.chunk_size, scale.size)
+    a, b = (tuple(int(v) for v in corner) for corner in (low, high))
+    return (a[0], a[1], a[2]), (b[0], b[1], b[2])
+
+
+def _centre(scale: ScaleSpec, shard: int) -> list[float]:
+    begin, end = sharding.shard_box(scale, shard)
+    return [(b + e) / 2 * c for b, e, c in zip(begin, end, scale.chunk_size, strict=True)]
+
+
+def _distance(a: Sequence[float], b: Sequence[float]) -> float:
+    return math.dist(a, b)
