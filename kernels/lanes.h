@@ -27,7 +27,7 @@
 
 #define LANES_INLINE static inline __attribute__((always_inline))
 
-#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(LANES_PORTABLE)
 #define LANES_X86 1
 #include <immintrin.h>
 #define LANES_AVX2 static __attribute__((target("avx2")))
