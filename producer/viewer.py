@@ -27,6 +27,7 @@ from runtime.storage import Storage, open_storage
 PANEL_PIXELS = 600  # half of a usual window
 _SEGMENTS = 12
 _FAINT = 0.35  # opacity of segments that are not selected
+_OBLIQUE = (0.36, 0.24, 0.06, 0.9)  # quaternion: somewhat from above and aside
 _HOST = "127.0.0.1"
 _GS = "gs://"
 
@@ -120,11 +121,13 @@ def choose_sight(dest: Storage, volume: VolumeSpec) -> Sight:
             chunk, segments = _middle_chunk(dest, scale, sorted(outputs))
         except BraidError:  # a damaged shard: what is whole can still be looked at
             continue
-        begin, end = scale.chunk_box(chunk)
-        middle = [(b + e) / 2 * r for b, e, r in zip(begin, end, ratios, strict=True)]
-        begin, end = _extent(scale, sorted(outputs))
-        shown = max((e - b) * r for b, e, r in zip(begin, end, ratios, strict=True))
-        return Sight((middle[0], middle[1], middle[2]), segments, shown / PANEL_PIXELS)
+        low, high = _extent(scale, sorted(outputs))
+        x, y, z = (
+            r * min(max((lo + hi) / 2, b), e)
+            for lo, hi, b, e, r in zip(low, high, *scale.chunk_box(chunk), ratios, strict=True)
+        )
+        shown = max((hi - lo) * r for lo, hi, r in zip(low, high, ratios, strict=True))
+        return Sight((x, y, z), segments, shown / PANEL_PIXELS)
     centre = [size / 2 for size in finest.size]
     return Sight((centre[0], centre[1], centre[2]), (), max(finest.size) / PANEL_PIXELS)
 
@@ -148,7 +151,8 @@ def viewer_state(neuroglancer: Any, source: str, volume: VolumeSpec, sight: Sigh
     )
     state.position = list(sight.position)
     state.cross_section_scale = sight.zoom
-    state.projection_scale = sight.zoom * PANEL_PIXELS * 2
+    state.projection_scale = sight.zoom * PANEL_PIXELS * 1.3
+    state.projection_orientation = _OBLIQUE
     state.layout = "4panel"
     return state
 
