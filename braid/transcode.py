@@ -6,6 +6,7 @@ or block sizes, decimated in z) take the voxel path: decode, cut, encode. Where 
 the same bytes.
 """
 
+import math
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -29,6 +30,7 @@ __all__ = ["BATCH_BYTES", "BATCH_CHUNKS", "Encode", "Tally", "Transcoder", "Wind
 
 BATCH_BYTES = 8 << 20  # uncompressed blocks in one batch; larger ones have a batch of their own
 BATCH_CHUNKS = 512  # a minishard of the usual specs
+_VOXEL_BYTES = 8
 _DECODED_BLOCKS = 8  # kept decoded: small chunks come back to a block, 2 MiB each
 
 U64 = npt.NDArray[np.uint64]
@@ -114,6 +116,14 @@ class Transcoder:
         other = self.by_voxels or self.z_step > 1 or self.encode is not None
         return self.scale.route == "palette" and not other
 
+    @property
+    def _batch_chunks(self) -> int:
+        """Chunks of a batch at most; encoded from voxels they may be as large as those."""
+        if self.uses_palettes:
+            return BATCH_CHUNKS
+        voxels = math.prod(self.scale.chunk_size) * _VOXEL_BYTES
+        return min(BATCH_CHUNKS, max(1, BATCH_BYTES // voxels))
+
     def payloads(self, windows: Iterable[Window]) -> Generator[tuple[int, bytes]]:
         """Chunks as (id, payload) in the windows' order; chunks of zeros are left out.
 
@@ -121,7 +131,7 @@ class Transcoder:
             DecompressionError: a row does not decode; the text says file, row and chunk.
             EncodingError: a chunk needs larger offsets than the format has.
         """
-        batches = (batch for window in windows for batch in _cut(window))
+        batches = (batch for window in windows for batch in _cut(window, self._batch_chunks))
         if self.threads == 1:
             finished = map(self._work, batches)
             yield from (one for batch in finished for one in self._count(batch))
@@ -278,7 +288,7 @@ def _overlap(
     return tuple(reversed(of_chunk)), tuple(reversed(of_block))
 
 
-def _cut(window: Window) -> Iterator[Batch]:
+def _cut(window: Window, most_chunks: int) -> Iterator[Batch]:
     """Batches of consecutive chunks, bounded in count and in uncompressed bytes."""
     through = np.concatenate(
         [[0], np.cumsum(window.rows.uncompressed_size[window.parts], dtype=np.int64)]
@@ -287,7 +297,7 @@ def _cut(window: Window) -> Iterator[Batch]:
     first, count = 0, len(window.ids)
     while first < count:
         fits = int(np.searchsorted(reach, reach[first] + BATCH_BYTES, side="right")) - 1
-        end = min(max(fits, first + 1), first + BATCH_CHUNKS, count)
+        end = min(max(fits, first + 1), first + most_chunks, count)
         yield window, first, end
         first = end
 
