@@ -2,12 +2,15 @@
 
 import contextlib
 import itertools
+import json
 import math
+import shlex
 import shutil
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -28,12 +31,13 @@ from producer.info import write_info
 from producer.request import Request
 from producer.sample import Sample, sample_spec, write_export
 from runtime import settings
-from runtime.errors import EXIT_FINDINGS, ShardliftError
+from runtime.errors import EXIT_FINDINGS, ShardliftError, UsageError
 from runtime.storage import absolute, open_storage
 
 SIZE = (390, 340, 260)  # no multiples of 64, so that every face is clipped
 SCALES = 3
 _TIERS = "0.5,1,2"  # GiB; small, so that any machine can
+_MARK = "demo.json"  # says that the folder is a demo's, and which
 _DONE = "made"  # the export's last file
 _SLAB = 128  # slices compared at a time; even, so that windows of two stay whole
 
@@ -55,6 +59,21 @@ class Folders:
     def volume(self) -> Path:
         """The Neuroglancer volume."""
         return self.root / "volume"
+
+    @property
+    def spec(self) -> Path:
+        """The volume's spec."""
+        return self.root / "spec.json"
+
+    @property
+    def runs(self) -> Path:
+        """Plans and receipts."""
+        return self.root / "volume.runs"
+
+    @property
+    def queue(self) -> str:
+        """The queue, as `--queue` takes it."""
+        return f"sqlite:{_shown(self.root / 'queue.db')}"
 
 
 class WrongVoxels(ShardliftError):  # noqa: N818 - what was found
@@ -78,49 +97,82 @@ def demo(
     """
     began_s = time.monotonic()
     folders, sample = Folders(folder.absolute()), Sample(SIZE)
-    volume = VolumeSpec.parse(sample_spec(sample.size, SCALES), "the demo's spec")
+    spec = sample_spec(sample.size, SCALES)
+    volume = VolumeSpec.parse(spec, "the demo's spec")
+    _prepare(folders, {"demo": version("shardlift"), "size": SIZE, "spec": spec})
     exported = _export(folders, volume.scales[0], sample)
-    _step(f"an export of {'x'.join(map(str, sample.size))} voxels: {exported}")
+    _step(f"an export as DVID writes it, {'x'.join(map(str, SIZE))} voxels: {exported}")
+    folders.spec.write_text(json.dumps(spec, indent=1), encoding="utf-8")
+    _command("init", "--spec", _shown(folders.spec), "--dest", _shown(folders.volume))
     write_info(open_storage(str(folders.volume)), volume)
     if not _convert(folders, volume):
         raise typer.Exit(EXIT_FINDINGS)
     voxels = _verify(folders, volume, sample)
     _step(f"every voxel is right: {voxels:,} of {SCALES} scales, as TensorStore reads them")
-    source, made = _bytes_below(folders.export), _bytes_below(folders.volume)
-    typer.echo(f"\nexport {render.size(source)}, volume {render.size(made)}")
-    typer.echo(f"done in {render.duration(time.monotonic() - began_s)}")
-    typer.echo(f"look at it: python -m producer view --dest {_shown(folders.volume)}")
+    _summary(folders, volume, time.monotonic() - began_s)
+
+
+def _prepare(folders: Folders, about: dict[str, object]) -> None:
+    """Keep what an equal demo left, clear away another one's, touch nothing that is no demo's.
+
+    Raises:
+        UsageError: the folder holds other things.
+    """
+    mark, text = folders.root / _MARK, json.dumps(about)
+    if not mark.is_file() and folders.root.is_dir() and any(folders.root.iterdir()):
+        raise UsageError(
+            f"{_shown(folders.root)} holds other things than a demo",
+            hint="name a new or empty folder with --dir",
+        )
+    if mark.is_file() and mark.read_text(encoding="utf-8") != text:
+        _step(f"{_shown(folders.root)} holds the demo of another version: made anew")
+        for old in (folders.export, folders.volume, folders.runs):
+            shutil.rmtree(old, ignore_errors=True)
+        for file in folders.root.glob("queue.db*"):
+            file.unlink()
+    folders.root.mkdir(parents=True, exist_ok=True)
+    mark.write_text(text, encoding="utf-8")
 
 
 def _export(folders: Folders, scale: ScaleSpec, sample: Sample) -> str:
     """Write the export, unless an earlier demo has; what it is."""
     done = folders.export / _DONE
-    about = f"size {sample.size}, seed {sample.seed}"
-    if not (done.is_file() and done.read_text() == about):
+    if not done.is_file():
         shutil.rmtree(folders.export, ignore_errors=True)
         with _spinner("making an export"):
             write_export(folders.export, scale, sample)
-        done.write_text(about)
+        done.touch()
     files = sorted((folders.export / "s0").glob("*.arrow"))
     return f"{len(files)} files, {render.size(_bytes_below(folders.export))}"
 
 
 def _convert(folders: Folders, volume: VolumeSpec) -> bool:
     """Everything that `enqueue --scales 0 --downres 1,2 --wait` does."""
+    downres = tuple(range(1, len(volume.scales)))
     request = Request(
         volume=volume,
         source=absolute(str(folders.export)),
         dest=absolute(str(folders.volume)),
         scales=(0,),
-        downres=tuple(range(1, len(volume.scales))),
+        downres=downres,
+    )
+    _command(
+        *("enqueue", "--source", _shown(folders.export), "--dest", _shown(folders.volume)),
+        *("--spec", _shown(folders.spec), "--scales", "0"),
+        *("--downres", ",".join(map(str, downres)), "--tiers", _TIERS),
+        *("--queue", folders.queue, "--wait"),
     )
     place = Place(
-        state=settings.default_state_url(str(folders.volume)),
-        queue=absolute_queue_url(f"sqlite:{folders.root / 'queue.db'}"),
+        state=str(folders.runs),
+        queue=absolute_queue_url(folders.queue),
         tiers=parse_tiers(_TIERS),
         lease_s=settings.lease_s(),
     )
-    return finish(begin(look(request, place, None), place), place, wait_for_end=True)
+    prospect = look(request, place, None)
+    if prospect.planned is not None and not prospect.planned.forecasts:
+        _step("all shards are there, from an earlier demo")  # no second run that makes nothing
+        return True
+    return finish(begin(prospect, place), place, wait_for_end=True)
 
 
 def _verify(folders: Folders, volume: VolumeSpec, sample: Sample) -> int:
@@ -177,6 +229,29 @@ def _spinner(text: str) -> Iterator[None]:
         return
     with console.status(text):
         yield
+
+
+def _summary(folders: Folders, volume: VolumeSpec, seconds: float) -> None:
+    """Sizes, the time, and what to do next."""
+    rows = [("export", "", render.size(_bytes_below(folders.export)))]
+    for scale in volume.scales:
+        made = folders.volume / scale.key
+        size = "x".join(map(str, scale.size))
+        rows.append((f"volume, scale {scale.index}", size, render.size(_bytes_below(made))))
+    typer.echo(f"\n{render.table(('', 'voxels', 'on disk'), rows)}")
+    typer.echo(f"done in {render.duration(seconds)}\n\nlook at it:")
+    dest = ("--dest", _shown(folders.volume))
+    _command("view", *dest)
+    typer.echo("and at how it was made:")
+    _command("status", *dest)
+    _command("verify", *dest, "--deep", "--values", "50")
+    _command("dead-letters", "list", *dest)
+    _command("report", *dest, "--out", _shown(folders.root / "report.html"))
+
+
+def _command(*words: str) -> None:
+    """Print a command as somebody would type it."""
+    typer.echo(f"  $ python -m producer {shlex.join(words)}")
 
 
 def _bytes_below(folder: Path) -> int:
