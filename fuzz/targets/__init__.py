@@ -5,7 +5,7 @@ A new target is one more line in `TARGETS` and, if it has any, files in `fuzz/co
 
 from collections.abc import Callable
 
-from fuzz.targets import kernels, votes
+from fuzz.targets import kernels, readers, votes
 
 Target = Callable[[bytes], None]
 
@@ -15,4 +15,8 @@ TARGETS: dict[str, Target] = {
     "cseg_decode": kernels.cseg_decode,
     "cseg_encode": kernels.cseg_encode,
     "downsample_cells": votes.downsample_cells,
+    "arrow_shard": readers.arrow_shard,
+    "arrow_scan": readers.arrow_scan,
+    "csv_index": readers.csv_index,
+    "shard_file": readers.shard_file,
 }
