@@ -35,10 +35,10 @@ def tier_name(limit_bytes: int) -> str:
 
 
 def parse_tiers(text: str) -> tuple[Tier, ...]:
-    """Tiers from a list of GiB such as `0.5,2,4`, ascending.
+    """Tiers from a list of GiB such as `0.3,2,4`, ascending; cut to whole MiB.
 
     Raises:
-        UsageError: a part is no positive whole number of MiB, or one is named twice.
+        UsageError: a part is less than a MiB or no number, or one is named twice.
     """
     limits = sorted(_limit_bytes(part, text) for part in text.split(","))
     if len(set(limits)) != len(limits):
@@ -75,6 +75,6 @@ def _limit_bytes(part: str, text: str) -> int:
         mib = float(part) * (GIB // MIB)
     except ValueError:
         mib = 0.0
-    if not (1 <= mib < 1 << 30 and mib == int(mib)):  # also refuses nan and inf
+    if not 1 <= mib < 1 << 30:  # also refuses nan and inf
         raise UsageError(f"tiers {text!r}: {part.strip()!r} is no size in GiB, such as 0.5 or 4")
     return int(mib) * MIB

@@ -1,6 +1,6 @@
 """`python -m producer`: everything people type."""
 
-from braid.exceptions import SpecError
+from braid.exceptions import BraidError, SpecError
 from producer.commands import (
     cancel,
     dead_letters,
@@ -18,7 +18,7 @@ from producer.commands import (
     view,
 )
 from runtime import cli
-from runtime.errors import EXIT_USAGE
+from runtime.errors import EXIT_FINDINGS, EXIT_USAGE
 
 app = cli.new_app(
     "DVID exports to Neuroglancer volumes: plan, publish, watch, mend, verify, look.\n\n"
@@ -46,4 +46,4 @@ for command in (
 
 
 if __name__ == "__main__":
-    cli.run(app, {SpecError: EXIT_USAGE})
+    cli.run(app, {SpecError: EXIT_USAGE, BraidError: EXIT_FINDINGS})

@@ -16,11 +16,12 @@ from rich.table import Table
 from braid.exceptions import BraidError
 from braid.reader import ShardRangeReader
 from braid.source_blocks import block_extent
-from braid.volume import ScaleSpec, VolumeSpec
+from braid.volume import ScaleSpec
 from producer.exports import open_shard
+from producer.info import read_spec
 from producer.scan import SourceFile, scan
 from runtime import cli
-from runtime.errors import EXIT_FINDINGS, ObjectNotFound, UsageError
+from runtime.errors import EXIT_FINDINGS, UsageError
 from runtime.storage import Storage, open_storage
 
 Coords = npt.NDArray[np.int32]
@@ -78,20 +79,6 @@ def validate(
         _print(found)
     if any(one.findings for one in found):
         raise typer.Exit(EXIT_FINDINGS)
-
-
-def read_spec(spec: str) -> VolumeSpec:
-    """The spec in a file or at a URL.
-
-    Raises:
-        UsageError: there is no such file.
-        SpecError: it cannot be used.
-    """
-    folder, _, name = spec.rpartition("/")
-    try:
-        return VolumeSpec.parse(open_storage(folder or ".").read(name), spec)
-    except ObjectNotFound:
-        raise UsageError(f"{spec}: no such file", hint="--spec names the volume's JSON") from None
 
 
 def _look(store: Storage, scale: ScaleSpec, sample: int, chooser: random.Random) -> Soundness:
