@@ -1,0 +1,263 @@
+"""`producer view` as people use it: a link, a browser, Ctrl-C. Chromium really draws the volume."""
+
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import tensorstore as ts
+
+from braid.volume import VolumeSpec
+from producer.sample import Sample, sample_spec
+from producer.viewer import choose_sight
+from runtime.storage import open_storage
+from tests.small_runs import wait_for
+
+if TYPE_CHECKING:
+    from selenium.webdriver.chrome.webdriver import WebDriver
+
+SIZE = (250, 200, 150)
+PRODUCER = (sys.executable, "-u", "-m", "producer")
+COLOURS = 12  # different ones that a panel full of cells shows at least
+
+
+@pytest.fixture(scope="module")
+def volume(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A volume of three scales, written by TensorStore."""
+    folder = tmp_path_factory.mktemp("view") / "volume"
+    folder.mkdir()
+    (folder / "info").write_text(json.dumps(sample_spec(SIZE, 3)))
+    voxels = Sample(SIZE).labels((0, 0, 0), SIZE)
+    for index in range(3):
+        write_scale(folder, index, voxels[:: 1 << index, :: 1 << index, :: 1 << index])
+    return folder
+
+
+def write_scale(folder: Path, index: int, voxels: np.ndarray[Any, Any]) -> None:
+    """Write one scale of a volume whose info is there; voxels are ZYX."""
+    spec = {
+        "driver": "neuroglancer_precomputed",
+        "kvstore": {"driver": "file", "path": f"{folder}/"},
+        "scale_index": index,
+    }
+    ts.open(spec, open=True).result()[..., 0].write(voxels.transpose(2, 1, 0)).result()
+
+
+class View:
+    """A running `producer view`."""
+
+    def __init__(self, log: Path, *arguments: str, **environment: str) -> None:
+        self.log = log
+        env = os.environ | {"LOG_FORMAT": "json", "LOG_LEVEL": "debug"} | environment
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [*PRODUCER, "view", *arguments], stdout=subprocess.PIPE, stderr=output, env=env
+            )
+
+    def link(self) -> str:
+        """The link it prints; waits for it."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline().decode().strip()
+        assert line.startswith("http://127.0.0.1:"), self.log.read_text()
+        return line
+
+    def served(self, folder: str = "") -> list[dict[str, Any]]:
+        """Requests for files whose path begins so, as logged."""
+        lines = (json.loads(x) for x in self.log.read_text().splitlines() if x.startswith("{"))
+        served = (line for line in lines if line.get("event") == "file_served")
+        return [line for line in served if line["path"].startswith(f"/{folder}")]
+
+    def stop(self, with_signal: int) -> tuple[int, str]:
+        """Exit code and everything on stderr."""
+        self.process.send_signal(with_signal)
+        return self.process.wait(20), self.log.read_text()
+
+
+@pytest.fixture
+def view(volume: Path, tmp_path: Path) -> Iterator[View]:
+    """`producer view` on the volume."""
+    running = View(tmp_path / "view.log", "--dest", str(volume), "--no-browser")
+    yield running
+    running.process.kill()
+    running.process.wait()
+
+
+@pytest.fixture
+def browser() -> Iterator["WebDriver"]:
+    """Headless Chromium; missing = skip at home, fail in CI."""
+    programs = [shutil.which("chromium") or shutil.which("google-chrome")]
+    programs.append(shutil.which("chromedriver"))
+    if not all(programs):
+        if os.environ.get("CI"):
+            pytest.fail("chromium and chromedriver must be installed where CI is set")
+        pytest.skip("needs chromium and chromedriver")
+    from selenium import webdriver  # noqa: PLC0415 - only where there is a browser
+    from selenium.webdriver.chrome.service import Service  # noqa: PLC0415
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(programs[0])
+    options.page_load_strategy = "eager"  # the viewer's event stream never ends
+    for flag in (
+        "--headless=new",
+        "--no-sandbox",
+        "--use-angle=swiftshader",
+        "--enable-unsafe-swiftshader",
+        "--disable-background-networking",
+        "--disable-dev-shm-usage",
+        "--window-size=1200,800",
+    ):
+        options.add_argument(flag)
+    driver = webdriver.Chrome(options=options, service=Service(programs[1]))
+    yield driver
+    driver.quit()
+
+
+def panel_colours(png: bytes) -> list[int]:
+    """How many different, vivid and not tiny colours each of the four panels shows."""
+    from PIL import Image  # noqa: PLC0415 - only where there is a browser
+
+    pixels = np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(np.int64)
+    pixels = pixels[60:]  # below the bars
+    middle_y, middle_x = pixels.shape[0] // 2, pixels.shape[1] // 2
+    found = []
+    for rows in (slice(None, middle_y), slice(middle_y, None)):
+        for columns in (slice(None, middle_x), slice(middle_x, None)):
+            panel = pixels[rows, columns].reshape(-1, 3)
+            vivid = panel[np.ptp(panel, axis=1) > 60] >> 3
+            _, counts = np.unique(vivid @ [1, 1 << 8, 1 << 16], return_counts=True)
+            found.append(int((counts >= 25).sum()))
+    return found
+
+
+def test_a_browser_shows_cells(view: View, browser: "WebDriver") -> None:
+    """All four panels show many colours, drawn from chunks that were fetched by byte range."""
+    browser.get(view.link())
+
+    def drawn() -> bytes | None:
+        png: bytes = browser.get_screenshot_as_png()
+        return png if min(panel_colours(png)) >= COLOURS else None
+
+    try:
+        png = wait_for(drawn, f"{COLOURS} colours in each panel", within_s=120)
+    except AssertionError:
+        pytest.fail(f"colours: {panel_colours(browser.get_screenshot_as_png())}")
+    if keep := os.environ.get("KEEP_SCREENSHOT"):
+        Path(keep).write_bytes(png)
+    shards = [one for one in view.served() if one["path"].endswith(".shard")]
+    assert {one["status"] for one in view.served("info")} == {200}
+    assert [one for one in shards if one["status"] == 206 and one["body_bytes"] > 0]
+    assert not [line for line in view.served() if line["status"] >= 500]
+
+
+@pytest.mark.parametrize("with_signal", [signal.SIGINT, signal.SIGTERM])
+def test_stops_cleanly(view: View, with_signal: int) -> None:
+    """Ctrl-C and SIGTERM end it at once, without a traceback, also while a client listens."""
+    with urllib.request.urlopen(view.link(), timeout=10) as page:  # noqa: S310 - ours
+        assert b"neuroglancer" in page.read().lower()
+        began = time.monotonic()
+        code, said = view.stop(with_signal)
+    assert code == 130
+    assert "Traceback" not in said
+    assert time.monotonic() - began < 10
+
+
+def test_opens_the_browser(volume: Path, tmp_path: Path) -> None:
+    """Without --no-browser the user's browser gets the printed link."""
+    opened, program = tmp_path / "opened", tmp_path / "browser"
+    program.write_text(f'#!/bin/sh\necho "$1" > {opened}\n')
+    program.chmod(0o755)
+    running = View(tmp_path / "log", "--dest", str(volume), BROWSER=str(program))
+    try:
+        link = running.link()
+        wait_for(lambda: opened.is_file() and opened.read_text().strip() == link, "the browser")
+    finally:
+        assert running.stop(signal.SIGINT)[0] == 130
+
+
+def run_view(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """`producer view` that should end by itself."""
+    return subprocess.run(
+        [*PRODUCER, "view", "--no-browser", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_no_volume(tmp_path: Path, made: bool) -> None:
+    """A missing folder, or one without info, is one line that says what to do, and exit code 3."""
+    folder = tmp_path / "volume"
+    if made:
+        folder.mkdir()
+    done = run_view("--dest", str(folder))
+    assert done.returncode == 3
+    assert done.stderr.startswith(f"error: no volume at {folder}")
+    assert "hint:" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_info_that_is_none(tmp_path: Path) -> None:
+    """An info that is not JSON is wrong configuration: exit code 2, naming the file."""
+    (tmp_path / "info").write_text("<html>")
+    done = run_view("--dest", str(tmp_path))
+    assert done.returncode == 2
+    assert f"{tmp_path}/info" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_port_taken(view: View, volume: Path) -> None:
+    """A port that is in use is said, with what to do."""
+    port = view.link().split(":")[2].split("/")[0]
+    done = run_view("--dest", str(volume), "--port", port)
+    assert done.returncode == 3
+    assert "--port" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_looks_where_something_is(tmp_path: Path) -> None:
+    """Where only a corner is made, the view begins in that corner, close enough to see it."""
+    spec = sample_spec((2000, 1500, 1000))
+    (tmp_path / "info").write_text(json.dumps(spec))
+    storage = open_storage(str(tmp_path))
+    parsed = VolumeSpec.parse(spec)
+    empty = choose_sight(storage, parsed)
+    assert empty.position == (1000, 750, 500)
+
+    target = ts.open(
+        {
+            "driver": "neuroglancer_precomputed",
+            "kvstore": {"driver": "file", "path": f"{tmp_path}/"},
+        },
+        open=True,
+    ).result()
+    target[1600:1664, 1216:1280, 64:128, 0].write(np.full((64, 64, 64), 7, np.uint64)).result()
+    corner = choose_sight(storage, parsed)
+    inside = [
+        low <= at <= low + 64 for at, low in zip(corner.position, (1600, 1216, 64), strict=True)
+    ]
+    assert all(inside), corner
+    assert list(corner.segments) == [7]
+    assert corner.zoom < empty.zoom
+
+
+def test_a_damaged_shard_hides_nothing_else(volume: Path, tmp_path: Path) -> None:
+    """A shard file that is garbage does not keep the viewer from starting elsewhere."""
+    broken = tmp_path / "volume"
+    shutil.copytree(volume, broken)
+    for shard in (broken / "32x32x32").glob("*.shard"):
+        shard.write_bytes(b"x" * 4096)
+    spec = VolumeSpec.parse((broken / "info").read_bytes())
+    assert choose_sight(open_storage(str(broken)), spec).segments
