@@ -64,8 +64,15 @@ $(VENV)/.fuzz: $(VENV)/.dev
 	$(BIN)/pip install --quiet --disable-pip-version-check 'atheris>=3.0'
 	@touch $@
 
-bench: $(VENV)/.dev        ## measure, side by side with TensorStore; prints a table
-	$(BIN)/python -m benchmarks
+# A run of some minutes that updates the tables of README and docs; BENCH=--quick only looks.
+BENCH ?= --write
+
+bench: $(VENV)/.bench      ## measure beside TensorStore and igneous; BENCH="--write --large" for all
+	$(BIN)/python -m benchmarks $(BENCH)
+
+$(VENV)/.bench: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[bench]'
+	@touch $@
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info _braid*.so _braid.c

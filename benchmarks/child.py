@@ -1,0 +1,138 @@
+"""One measurement in a process of its own, so that peak memory is that measurement's alone.
+
+The parent sends a `Job` as JSON on stdin; the last line of stdout is the answer. The process is
+pinned to its cores before anything else is imported, so that libraries that count cores count
+those.
+"""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+_LEAST_S = 0.3  # short work is repeated until this much was measured
+_MOST_RUNS = 50
+_POOLS = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "BLOSC")  # libraries with threads of their own
+
+
+class MeasurementFailed(RuntimeError):  # noqa: N818 - says what happened
+    """A child ended without an answer."""
+
+
+def nothing() -> None:
+    """No preparation."""
+
+
+def shards_written(out: str) -> dict[str, float]:
+    """Bytes of all shard files in a volume: whoever writes less did less."""
+    return {"output_bytes": sum(file.stat().st_size for file in Path(out).rglob("*.shard"))}
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Work to measure.
+
+    Attributes:
+        run: does it once.
+        amount: of chunks (or other units) in one run.
+        reset: puts everything back before each run; not timed.
+        facts: what else is known of it, read after the last run.
+    """
+
+    run: Callable[[], object]
+    amount: float
+    reset: Callable[[], object] = nothing
+    facts: Callable[[], dict[str, float]] = dict
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a child shall measure.
+
+    Attributes:
+        work: "module:function" of this package, which returns named `Timed`s.
+        arguments: of the function; JSON.
+        cores: that the process may use.
+        runs: of each `Timed`, at least.
+    """
+
+    work: str
+    arguments: dict[str, Any]
+    cores: int = 1
+    runs: int = 3
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was measured.
+
+    Attributes:
+        amount: units of work in one run.
+        seconds: of each run.
+        peak_bytes: the process's highest resident memory at the end of the first run.
+        facts: whatever the work told.
+    """
+
+    amount: float
+    seconds: list[float]
+    peak_bytes: int
+    facts: dict[str, float] = field(default_factory=dict)
+
+
+def measure(job: Job) -> dict[str, Reading]:
+    """Run a job in a new process.
+
+    Raises:
+        MeasurementFailed: it ended without an answer; the last lines that it wrote say why.
+    """
+    # 64 KiB and more of output would block a pipe that nobody reads: communicate() reads both.
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.child"],
+        input=json.dumps(asdict(job)),
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, **{f"{pool}_NUM_THREADS": str(job.cores) for pool in _POOLS}},
+        check=False,
+    )
+    if done.returncode:
+        tail = " | ".join(done.stderr.strip().splitlines()[-3:])
+        raise MeasurementFailed(f"{job.work} ended with {done.returncode}: {tail}")
+    answer = json.loads(done.stdout.strip().splitlines()[-1])
+    return {name: Reading(**reading) for name, reading in answer.items()}
+
+
+def main() -> None:
+    """Read a job from stdin, do it, print the readings."""
+    job = Job(**json.load(sys.stdin))
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, cores[: job.cores])
+    module, _, function = job.work.partition(":")
+    works = getattr(importlib.import_module(f"benchmarks.{module}"), function)(**job.arguments)
+    readings = {name: asdict(_read(timed, job.runs)) for name, timed in works.items()}
+    print(json.dumps(readings))
+
+
+def _read(timed: Timed, runs: int) -> Reading:
+    from memmodel.probe import peak_bytes  # noqa: PLC0415 - nothing heavy before the pinning
+
+    seconds: list[float] = []
+    peak = 0
+    while len(seconds) < runs or (sum(seconds) < _LEAST_S and len(seconds) < _MOST_RUNS):
+        timed.reset()
+        began = time.perf_counter()
+        timed.run()
+        seconds.append(time.perf_counter() - began)
+        peak = peak or peak_bytes()
+    return Reading(timed.amount, seconds, peak, timed.facts())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""Single steps on one core: what a chunk costs, and where."""
+
+import zlib
+from collections.abc import Callable
+from importlib.util import find_spec
+from itertools import pairwise
+from typing import Any
+
+import deflate
+import numpy as np
+import numpy.typing as npt
+
+import _braid
+from benchmarks.child import Timed
+from benchmarks.exports import Export
+from braid.blocks import Blocks, unzip
+from braid.reader import Rows, ShardRangeReader
+
+GZIP_LEVEL = 6
+_BATCH = 32  # chunks decoded to voxels at once: 64 MiB
+_EDGE = 64
+_WRAPPED = 31  # zlib's wbits for a gzip member
+_SAMPLE = 64  # chunks whose size is compared
+
+U64 = npt.NDArray[np.uint64]
+Chunks = list[memoryview | None]
+
+
+def steps(export: dict[str, Any]) -> dict[str, Timed]:
+    """Every step of a chunk's way, each over all chunks of the file."""
+    found = Export(**export)
+    rows = read_all(found)
+    blocks = unzipped(rows)
+    count = len(rows)
+    encoded = chunks_of(blocks)
+    voxels = np.empty((_BATCH, _EDGE, _EDGE, _EDGE), np.uint64)
+    told = _sizes(encoded)
+    told["labels"] = float(np.mean(transcode(blocks).labels))
+    return {
+        "zstd": Timed(lambda: unzipped(rows), count),
+        "decode to voxels": Timed(lambda: _decode_all(blocks, voxels), count),
+        "transcode": Timed(lambda: transcode(blocks), count, facts=lambda: told),
+        "zstd + transcode": Timed(lambda: transcode(unzipped(rows)), count),
+        "zstd + transcode + gzip 6": Timed(lambda: _gzip(chunks_of(unzipped(rows))), count),
+        "gzip 6 (libdeflate)": Timed(lambda: _gzip(encoded), len(encoded)),
+        "zlib 6": Timed(lambda: _zlib(encoded[:_SAMPLE]), len(encoded[:_SAMPLE])),
+    }
+
+
+def votes(export: dict[str, Any]) -> dict[str, Timed]:
+    """Majority votes in Mvoxel/s: our block and voxel kernels, TensorStore's, tinybrain's."""
+    import tensorstore as ts  # noqa: PLC0415 - only this step needs it
+
+    blocks = unzipped(read_all(Export(**export)))
+    count = len(blocks.rows) // 8 * 8
+    fine = all_chunks_of(blocks)[:count]
+    voxels = np.empty((8, _EDGE, _EDGE, _EDGE), np.uint64)
+    _decode(blocks, len(blocks.rows) // 2, voxels)  # from the middle, where there are most labels
+    stack = np.ascontiguousarray(voxels.reshape(8 * _EDGE, _EDGE, _EDGE))
+    array = ts.array(stack, context=ts.Context({"data_copy_concurrency": {"limit": 1}}))
+    mega = stack.size / 1e6
+    works = {
+        "blocks": Timed(lambda: _vote(fine), count * _EDGE**3 / 1e6),
+        "voxels": Timed(lambda: _braid.downsample_voxels(stack, (2, 2, 2)), mega),
+        "TensorStore": Timed(lambda: ts.downsample(array, [2, 2, 2], "mode").read().result(), mega),
+    }
+    if find_spec("tinybrain"):  # it comes with igneous
+        works["tinybrain"] = Timed(_tinybrain(stack), mega)
+    return works
+
+
+def _tinybrain(voxels: U64) -> Callable[[], object]:
+    import tinybrain  # noqa: PLC0415 - as above
+
+    image = np.asfortranarray(voxels.T[..., np.newaxis])
+    return lambda: tinybrain.downsample_segmentation(image, (2, 2, 2, 1))
+
+
+def read_all(export: Export) -> Rows:
+    """All rows of an export."""
+    with ShardRangeReader(str(export.arrow)) as reader:
+        return reader.read_rows(np.arange(len(reader.index)))
+
+
+def unzipped(rows: Rows) -> Blocks:
+    """The rows' blocks."""
+    return unzip(rows, np.arange(len(rows)), mapped=True, where=str)
+
+
+def transcode(blocks: Blocks) -> _braid.Transcoded:
+    """The palette path."""
+    return _braid.transcode_blocks(blocks.data, blocks.start, *(blocks.mapping or ()))
+
+
+def all_chunks_of(blocks: Blocks) -> Chunks:
+    """Encoded chunks; None for one of zeros."""
+    made = transcode(blocks)
+    return [made.data.data[a:b] or None for a, b in pairwise(made.start.tolist())]
+
+
+def chunks_of(blocks: Blocks) -> list[memoryview]:
+    """Encoded chunks, those of zeros left out."""
+    return [chunk for chunk in all_chunks_of(blocks) if chunk is not None]
+
+
+def _decode_all(blocks: Blocks, out: U64) -> None:
+    for first in range(0, len(blocks.rows), _BATCH):
+        _decode(blocks, first, out[: min(_BATCH, len(blocks.rows) - first)])
+
+
+def _decode(blocks: Blocks, first: int, out: U64) -> None:
+    """Decode as many blocks as `out` holds."""
+    end = first + len(out) + 1
+    mapping: tuple[Any, ...] = ()
+    if blocks.mapping:
+        labels, label_start, supervoxels, supervoxel_start = blocks.mapping
+        mapping = labels, label_start[first:end], supervoxels, supervoxel_start[first:end]
+    _braid.decode_blocks(blocks.data, blocks.start[first:end], out, *mapping)
+
+
+def _vote(fine: Chunks) -> None:
+    """Eight chunks after each other are a cell, wherever they were."""
+    cells = len(fine) // 8
+    coords = np.zeros((cells, 3), np.int64)
+    coords[:, 0] = np.arange(cells)
+    _braid.downsample_cells(
+        fine,
+        coords,
+        fine_size=(cells * 2 * _EDGE, 2 * _EDGE, 2 * _EDGE),
+        fine_chunk=(_EDGE,) * 3,
+        coarse_chunk=(_EDGE,) * 3,
+        slots=(2, 2, 2),
+        factors=(2, 2, 2),
+    )
+
+
+def _gzip(chunks: list[memoryview]) -> int:
+    return sum(len(deflate.gzip_compress(chunk, GZIP_LEVEL)) for chunk in chunks)
+
+
+def _zlib(chunks: list[memoryview]) -> int:
+    return sum(len(zlib.compress(chunk, GZIP_LEVEL, _WRAPPED)) for chunk in chunks)
+
+
+def _sizes(encoded: list[memoryview]) -> dict[str, float]:
+    """Mean bytes per chunk."""
+    sample = encoded[:: max(1, len(encoded) // _SAMPLE)]
+    return {
+        "plain_bytes": sum(map(len, sample)) / len(sample),
+        "gzip_bytes": _gzip(sample) / len(sample),
+        "zlib_bytes": _zlib(sample) / len(sample),
+    }

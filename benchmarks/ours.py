@@ -1,0 +1,86 @@
+"""shardlift's own way: the functions that a worker calls, from source files to the final shard."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from benchmarks.child import Timed, nothing, shards_written
+from benchmarks.exports import Export
+from braid.sharding import dependents, inputs, shard_hex
+from consumer.convert import convert_shard
+from consumer.downsample import downsample_shard
+from consumer.tasks import ConvertTask, DownsampleTask
+from delivery.messages import shard_key
+from runtime.storage import open_storage
+
+
+def convert(export: dict[str, Any], out: str, threads: int) -> dict[str, Timed]:
+    """A whole conversion: open the Arrow file … the shard appears."""
+    found = Export(**export)
+    task = convert_task(found, out, threads)
+    dest, source = open_storage(out), open_storage(found.root)
+
+    reads = 0
+
+    def run() -> None:
+        nonlocal reads
+        reads = convert_shard(task, dest, source, nothing, _ignore).reads
+
+    def facts() -> dict[str, float]:
+        return {**shards_written(out), "reads": reads}
+
+    return {"convert": Timed(run, found.chunks, facts=facts)}
+
+
+def convert_task(export: Export, out: str, threads: int = 1) -> ConvertTask:
+    """The task that a worker would get."""
+    return ConvertTask(
+        run="bench",
+        key=shard_key(export.scale, shard_hex(export.shard, export.scale_spec().sharding)),
+        volume=export.volume,
+        scale=export.scale,
+        shard=export.shard,
+        dest=out,
+        source=export.root,
+        sources=(export.path,),
+        threads=threads,
+    )
+
+
+def downsample(export: dict[str, Any], volume: str) -> dict[str, Timed]:
+    """The next scale's shard from the shard that a conversion left in `volume`."""
+    found = Export(**export)
+    task = downsample_task(found, volume)
+    dest = open_storage(volume)
+    coarse = found.scale_spec(above=1)
+
+    def run() -> None:
+        downsample_shard(task, dest, nothing, _ignore)
+
+    def reset() -> None:
+        shutil.rmtree(Path(volume) / coarse.key, ignore_errors=True)
+
+    return {"downsample": Timed(run, found.chunks, reset)}
+
+
+def downsample_task(export: Export, volume: str) -> DownsampleTask:
+    """The task that a worker would get; fine shards other than the export's are empty."""
+    fine, coarse = export.scale_spec(), export.scale_spec(above=1)
+    (shard,) = dependents(fine, coarse, export.shard)
+    known = {export.shard: None}
+    return DownsampleTask(
+        run="bench",
+        key=shard_key(coarse.index, shard_hex(shard, coarse.sharding)),
+        volume=export.volume,
+        scale=coarse.index,
+        shard=shard,
+        dest=volume,
+        inputs={
+            shard_key(fine.index, shard_hex(one, fine.sharding)): known.get(one, "empty")
+            for one in inputs(fine, coarse, shard)
+        },
+    )
+
+
+def _ignore(_chunks: int) -> None:
+    """Nobody watches."""

@@ -1,0 +1,195 @@
+"""Results as tables: one plain form, printed with Rich or written as Markdown."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from rich import box
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from benchmarks import bench
+from benchmarks.results import Measured, Results
+
+_WIDTH = 80
+_DATA = {
+    bench.REAL: "real shard",
+    bench.USUAL: "made-up, as dense as real",
+    bench.DENSE: "made-up, dense",
+}
+_VOTERS = {
+    "blocks": "shardlift, on blocks",
+    "voxels": "shardlift, on voxels",
+    "TensorStore": "TensorStore",
+    "tinybrain": "tinybrain (igneous)",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text; the first column is left-aligned, the others right-aligned."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+    note: str = ""
+
+    def markdown(self) -> str:
+        """As in the documentation."""
+        head = "| " + " | ".join(self.columns) + " |"
+        rule = "|---|" + "---:|" * (len(self.columns) - 1)
+        lines = [head, rule, *(f"| {' | '.join(_marked(row))} |" for row in self.rows)]
+        return "\n".join([*lines, *(["", self.note] if self.note else [])])
+
+    def show(self, console: Console) -> None:
+        """On a terminal."""
+        shown = RichTable(
+            title=self.title, caption=self.note or None, box=box.SIMPLE_HEAD, title_justify="left"
+        )
+        for number, column in enumerate(self.columns):
+            shown.add_column(column, justify="right" if number else "left")
+        for row in self.rows:
+            shown.add_row(*row, style="bold" if _is_heading(row) else None)
+        console.print(shown)
+
+
+def show_all(results: Results) -> None:
+    """Print everything, 80 columns wide."""
+    console = Console(width=_WIDTH, highlight=False)
+    for facts in (results.machine, results.versions):
+        console.print(", ".join(f"{name} {value}" for name, value in facts.items()))
+    console.print(f"{results.date}; medians of {results.settings['runs']} or more runs")
+    for table in all_tables(results):
+        table.show(console)
+    for line in results.missing:
+        console.print(f"not measured: {line}", markup=False)
+
+
+def all_tables(results: Results) -> Iterator[Table]:
+    """Every table that has rows."""
+    for make in MAKERS.values():
+        table = make(results)
+        if table.rows:
+            yield table
+
+
+def kernels(results: Results) -> Table:
+    """Single steps, data side by side."""
+    names = list(dict.fromkeys(m.on for m in results.of("kernels")))
+    steps = list(dict.fromkeys(m.who for m in results.of("kernels")))
+    rows = [(step, *(_rate(results.find("kernels", n, step)) for n in names)) for step in steps]
+    told = [results.find("kernels", n, "transcode") for n in names]
+    rows += [
+        ("labels per chunk", *_facts(told, "labels")),
+        ("bytes per chunk, not compressed", *_facts(told, "plain_bytes")),
+        ("bytes per chunk, gzip 6 (libdeflate)", *_facts(told, "gzip_bytes")),
+        ("bytes per chunk, zlib 6", *_facts(told, "zlib_bytes")),
+    ]
+    columns = ("chunks/s, one core", *(_DATA[n] for n in names))
+    return Table("Single steps", columns, rows if names else [])
+
+
+def votes(results: Results) -> Table:
+    """Downsampling kernels."""
+    names = list(dict.fromkeys(m.on for m in results.of("votes")))
+    rows = [
+        (shown, *(_rate(results.find("votes", n, who)) for n in names))
+        for who, shown in _VOTERS.items()
+        if any(results.find("votes", n, who) for n in names)
+    ]
+    columns = ("source Mvoxel/s, one core", *(_DATA[n] for n in names))
+    return Table("Majority vote 2x2x2", columns, rows)
+
+
+def conversion(results: Results) -> Table:
+    """Whole shard files."""
+    return _compared(results, "conversion", "Conversion of a whole shard file")
+
+
+def downsample(results: Results) -> Table:
+    """The next scale."""
+    return _compared(results, "downsample", "Downsampling one scale, .shard to .shard")
+
+
+def memory(results: Results) -> Table:
+    """Speed and peak memory against size."""
+    rows: list[tuple[str, ...]] = []
+    for on in dict.fromkeys(m.on for m in results.of("memory")):
+        ways = (bench.OURS, bench.TENSORSTORE, bench.TENSORSTORE_WHOLE)
+        found = [results.find("memory", on, who) for who in ways]
+        first = next(filter(None, found))
+        size = f"{first.facts['arrow_bytes'] / 1e6:,.0f}"
+        cells = (cell for m in found for cell in (_rate(m), _peak(m)))
+        reads = f"{first.facts.get('reads', 0):,.0f}"
+        rows.append((f"{first.amount:,.0f}", size, reads, *cells))
+    columns = ("chunks", "Arrow MB", "reads", "ours /s", "MiB", "TS /s", "MiB", "1 tx /s", "MiB")
+    note = (
+        f"Reads: ours, of a local file. TS: TensorStore, transactions of {bench.TRANSACTION} chunks; 1 tx: one transaction. "
+        "-: not tried, it would need many GiB or minutes."
+    )
+    return Table("Peak memory and chunks/s by size of the shard", columns, rows, note)
+
+
+MAKERS: dict[str, Callable[[Results], Table]] = {
+    "kernels": kernels,
+    "conversion": conversion,
+    "memory": memory,
+    "downsample": downsample,
+    "votes": votes,
+}
+
+
+def summary(results: Results) -> Table:
+    """A few lines for the README."""
+    rows: list[tuple[str, ...]] = []
+    for table, what in (("conversion", "convert"), ("downsample", "downsample")):
+        for on in (bench.REAL, bench.USUAL):
+            for who in (bench.OURS, bench.TENSORSTORE, bench.IGNEOUS):
+                if found := results.find(table, on, who):
+                    label = f"{what}, {_DATA[on]} ({found.amount:,.0f} chunks): {who}"
+                    rows.append((label, _rate(found), _peak(found)))
+    if largest := results.of("memory")[-1:]:
+        label = f"convert, made-up ({largest[0].amount:,.0f} chunks): {largest[0].who}"
+        rows.append((label, _rate(largest[0]), _peak(largest[0])))
+    return Table("Summary", ("one core", "chunks/s", "peak MiB"), rows)
+
+
+def _compared(results: Results, table: str, title: str) -> Table:
+    rows: list[tuple[str, ...]] = []
+    for on in dict.fromkeys(m.on for m in results.of(table)):
+        ours, found = results.find(table, on, bench.OURS), results.of(table, on)
+        rows.append((f"{_DATA[on]}, {found[0].amount:,.0f} chunks", "", "", "", ""))
+        rows += [(m.who, _rate(m), _peak(m), _written(m), _ratio(ours, m)) for m in found]
+    columns = ("", "chunks/s", "peak MiB", "MB written", "ours / this")
+    return Table(title, columns, rows, "Ours: one thread.")
+
+
+def _ratio(ours: Measured | None, other: Measured) -> str:
+    return "-" if ours is None else f"{ours.rate / other.rate:.1f}"
+
+
+def _written(measured: Measured) -> str:
+    written = measured.facts.get("output_bytes")
+    return "-" if written is None else f"{written / 1e6:,.1f}"
+
+
+def _is_heading(row: tuple[str, ...]) -> bool:
+    return not any(row[1:])
+
+
+def _marked(row: tuple[str, ...]) -> tuple[str, ...]:
+    return (f"**{row[0]}**", *row[1:]) if _is_heading(row) else row
+
+
+def _rate(measured: Measured | None) -> str:
+    return "-" if measured is None else f"{measured.rate:,.0f}"
+
+
+def _peak(measured: Measured | None) -> str:
+    if measured is None or math.isnan(measured.peak_mib):
+        return "-"
+    return f"{measured.peak_mib:,.0f}"
+
+
+def _facts(told: list[Measured | None], name: str) -> list[str]:
+    return ["-" if m is None else f"{m.facts[name]:,.0f}" for m in told]

@@ -1,0 +1,152 @@
+"""The same work with TensorStore, as people do it: decode, write voxels in transactions.
+
+Rows are read and decoded by our kernels, faster than most scripts would, so what is compared is
+the writing. One core: the process is pinned and every pool of TensorStore's is limited to one.
+"""
+
+import itertools
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorstore as ts
+
+import _braid
+from benchmarks.child import Timed, shards_written
+from benchmarks.exports import Export
+from braid.blocks import unzip
+from braid.reader import ShardRangeReader
+from braid.volume import ScaleSpec
+
+U64 = npt.NDArray[np.uint64]
+Box = tuple[slice, slice, slice, int]
+
+_DECODED = 20  # blocks decoded at once: 40 MiB
+_EDGE = 64
+_CACHE_BYTES = 256 << 20  # for reading; without a cache each chunk costs the shard's index again
+_BOX_CHUNKS = 4  # coarse chunks per axis that are read and written at once
+
+
+def convert(export: dict[str, Any], out: str, transaction: int | None) -> dict[str, Timed]:
+    """Decode and write `transaction` chunks at a time; None for all in one."""
+    found = Export(**export)
+
+    def run() -> None:
+        with ShardRangeReader(str(found.arrow)) as reader:
+            volume = open_scale(out, found.scale)
+            step = transaction or len(reader.index)
+            for first in range(0, len(reader.index), step):
+                rows = np.arange(first, min(first + step, len(reader.index)))
+                _write(volume, found.scale_spec(), reader, rows)
+
+    def reset() -> None:
+        start_volume(found.volume, out)
+
+    return {"convert": Timed(run, found.chunks, reset, lambda: shards_written(out))}
+
+
+def downsample(export: dict[str, Any], volume: str) -> dict[str, Timed]:
+    """Downsample and write the region of the export's chunks, in one transaction."""
+    found = Export(**export)
+    fine, coarse = found.scale_spec(), found.scale_spec(above=1)
+    with ShardRangeReader(str(found.arrow)) as reader:
+        begin, end = _bounds(reader.index.coords, coarse)
+
+    def run() -> None:
+        source = ts.downsample(open_scale(volume, fine.index), [2, 2, 2, 1], "mode")
+        target = open_scale(volume, coarse.index)
+        with ts.Transaction() as transaction:
+            for box in _boxes(begin, end):
+                target.with_transaction(transaction)[box] = source[box]
+
+    def reset() -> None:
+        shutil.rmtree(Path(volume) / coarse.key, ignore_errors=True)
+
+    return {"downsample": Timed(run, found.chunks, reset)}
+
+
+def copy_unsharded(export: dict[str, Any], out: str, encoding: str) -> dict[str, Timed]:
+    """The export as a plain precomputed volume of one scale, as igneous wants to find it."""
+    found = Export(**export)
+    scale = dict(found.volume["scales"][found.scale])
+    del scale["sharding"]
+    if encoding == "raw":
+        del scale["compressed_segmentation_block_size"]
+    volume = {**found.volume, "scales": [{**scale, "encoding": encoding}]}
+
+    def run() -> None:
+        start_volume(volume, out)
+        with ShardRangeReader(str(found.arrow)) as reader:
+            target = open_scale(out, 0)
+            for box, voxels in _decoded(found.scale_spec(), reader, np.arange(found.chunks)):
+                target[box] = voxels
+
+    return {"copy": Timed(run, found.chunks)}
+
+
+def start(volume: dict[str, Any], out: str) -> dict[str, Timed]:
+    """An empty volume, as a job."""
+    return {"start": Timed(lambda: start_volume(volume, out), 1)}
+
+
+def start_volume(volume: dict[str, Any], out: str) -> None:
+    """An empty volume: nothing but its info."""
+    shutil.rmtree(out, ignore_errors=True)
+    Path(out).mkdir(parents=True)
+    (Path(out) / "info").write_text(json.dumps(volume))
+
+
+def open_scale(path: str, scale: int) -> Any:  # noqa: ANN401 - TensorStore is not typed
+    """A scale of a volume on disk; axes x, y, z, channel."""
+    limits = {
+        "data_copy_concurrency": {"limit": 1},
+        "file_io_concurrency": {"limit": 1},
+        "cache_pool": {"total_bytes_limit": _CACHE_BYTES},
+    }
+    spec = {
+        "driver": "neuroglancer_precomputed",
+        "kvstore": {"driver": "file", "path": f"{path}/"},
+        "scale_index": scale,
+        "context": limits,
+    }
+    return ts.open(spec).result()
+
+
+def _write(volume: Any, scale: ScaleSpec, reader: ShardRangeReader, rows: Any) -> None:  # noqa: ANN401
+    with ts.Transaction() as transaction:
+        for box, voxels in _decoded(scale, reader, rows):
+            volume.with_transaction(transaction)[box] = voxels
+
+
+def _decoded(
+    scale: ScaleSpec, reader: ShardRangeReader, rows: npt.NDArray[np.int64]
+) -> Iterator[tuple[Box, U64]]:
+    """Where each block lies in the volume, and its voxels (x, y, z), clipped."""
+    for first in range(0, len(rows), _DECODED):
+        some = reader.read_rows(rows[first : first + _DECODED])
+        blocks = unzip(some, np.arange(len(some)), mapped=True, where=str)
+        voxels = np.empty((len(some), _EDGE, _EDGE, _EDGE), np.uint64)
+        _braid.decode_blocks(blocks.data, blocks.start, voxels, *(blocks.mapping or ()))
+        for coords, one in zip(some.coords.tolist(), voxels, strict=True):
+            begin, end = scale.chunk_box(tuple(coords))
+            dx, dy, dz = (e - b for b, e in zip(begin, end, strict=True))
+            x, y, z = map(slice, begin, end)
+            yield (x, y, z, 0), one[:dz, :dy, :dx].T
+
+
+def _bounds(fine_chunks: npt.NDArray[np.int32], coarse: ScaleSpec) -> tuple[Any, Any]:
+    """Coarse voxels behind these chunks: first, and end."""
+    begin = fine_chunks.min(axis=0) // 2 * coarse.chunk_size
+    end = (fine_chunks.max(axis=0) // 2 + 1) * coarse.chunk_size
+    return begin, np.minimum(end, coarse.size)
+
+
+def _boxes(begin: Any, end: Any) -> Iterator[Box]:  # noqa: ANN401
+    step = _BOX_CHUNKS * _EDGE
+    for x, y, z in itertools.product(*(range(b, e, step) for b, e in zip(begin, end, strict=True))):
+        corner = np.minimum((x + step, y + step, z + step), end)
+        yield slice(x, corner[0]), slice(y, corner[1]), slice(z, corner[2]), 0
