@@ -10,6 +10,7 @@ from producer.commands import (
     init,
     offsets,
     replay,
+    report,
     runs,
     spec,
     status,
@@ -39,6 +40,7 @@ for command in (
     dead_letters,
     replay,
     verify,
+    report,
     view,
     demo,
 ):

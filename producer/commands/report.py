@@ -1,0 +1,37 @@
+"""`producer report`: a run as one page to keep or to send."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from delivery.ledger.state import read_status
+from delivery.messages import now
+from producer import target
+from producer.report import page, read_facts
+from runtime import cli
+
+
+def register(parent: typer.Typer) -> None:
+    """Add the command."""
+    parent.command()(report)
+
+
+def report(
+    *,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE.html", help="The page.")],
+    run: cli.RunOption = None,
+    state: cli.StateOption = None,
+    dest: cli.OptionalDestOption = None,
+) -> None:
+    """Write what a run did as one HTML page: counts, rates, memory, tiers, failures.
+
+    It reads every receipt, and changes nothing. The page needs no other file and no network.
+
+    Example: python -m producer report --dest out --out report.html
+    """
+    found = target.find(run, state, dest)
+    text = page(read_facts(found, read_status(found), now()))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(text, encoding="utf-8")
+    typer.echo(f"wrote {out} ({len(text.encode()) >> 10} KiB)")

@@ -1,0 +1,299 @@
+"""A run as one HTML page that needs nothing else: facts, counts, tables, charts, failures."""
+
+import html
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from delivery.ledger.failures import FailureSummary
+from delivery.ledger.receipts import Receipt
+from delivery.ledger.run import Run
+from delivery.ledger.state import RunStatus, State
+from delivery.progress import ScaleProgress, measure
+from memmodel.tiers import tier_of
+from producer import svg
+from producer.render import count, duration, size
+
+_MOST_FAILURES = 200
+_MIB = 1 << 20
+_COLOURS = {
+    State.DONE: "#2a9d5c",
+    State.FAILED: "#d1495b",
+    State.GIVEN_UP: "#8d3b72",
+    State.BLOCKED: "#e9a03b",
+    State.READY: "#4a8fd4",
+    State.WAITING: "#b9c2cc",
+}
+_SCALE_COLOURS = ("#33658a", "#86bbd8", "#f6ae2d", "#f26419", "#758e4f", "#8d3b72")
+_STYLE = """
+:root { color-scheme: light; }
+body { font: 15px/1.5 system-ui, sans-serif; color: #1d2733; background: #f4f6f8; margin: 0; }
+main { max-width: 1040px; margin: 0 auto; padding: 24px; }
+h1 { font-size: 26px; margin: 0; } h2 { font-size: 17px; margin: 0 0 12px; }
+.lead { color: #55606d; margin: 4px 0 20px; overflow-wrap: anywhere; }
+section { background: #fff; border: 1px solid #dde3e9; border-radius: 8px; padding: 18px 20px;
+  margin: 0 0 18px; overflow-x: auto; }
+.cards { display: flex; flex-wrap: wrap; gap: 12px; margin: 0 0 18px; }
+.card { background: #fff; border: 1px solid #dde3e9; border-radius: 8px; padding: 10px 18px;
+  flex: 1 1 120px; }
+.card b { display: block; font-size: 22px; } .card span { color: #55606d; font-size: 13px; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+th, td { padding: 4px 12px 4px 0; text-align: right; border-bottom: 1px solid #edf0f3;
+  vertical-align: top; }
+th { color: #55606d; font-weight: 600; font-size: 13px; }
+th:first-child, td:first-child, .text td, .text th { text-align: left; }
+td { overflow-wrap: anywhere; }
+.two { display: grid; grid-template-columns: repeat(auto-fit, minmax(420px, 1fr)); gap: 18px; }
+.two section { margin: 0; } .two { margin: 0 0 18px; }
+.key i { display: inline-block; width: 11px; height: 11px; border-radius: 3px; margin: 0 5px 0 0; }
+.key span { margin-right: 16px; white-space: nowrap; } svg { display: block; width: 100%; }
+"""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything that the page tells.
+
+    Attributes:
+        status: of every shard.
+        receipts: whole, in the order in which they were finished.
+        at: when it was read.
+    """
+
+    run: Run
+    status: RunStatus
+    receipts: Sequence[Receipt]
+    scales: Sequence[ScaleProgress]
+    at: datetime
+
+
+def read_facts(run: Run, status: RunStatus, at: datetime) -> Facts:
+    """Read every receipt of the run; one request each."""
+    read = (run.receipts.read(key) for key in status.receipts)
+    receipts = sorted((one for one in read if one is not None), key=lambda one: one.finished)
+    return Facts(run, status, receipts, measure(run, status, (), {}, at).scales, at)
+
+
+def page(facts: Facts) -> str:
+    """The whole document."""
+    run = facts.run
+    parts = [
+        f"<h1>Run {_text(run.run_id)}</h1>",
+        f'<p class="lead">{_lead(facts)}</p>',
+        _cards(facts),
+        _section("Shards", _states(facts)),
+        _section("Scales", _scales(facts.scales)),
+        _charts(facts),
+        _section("Memory and tiers", _tiers(facts.receipts)),
+        _section("Moved to a larger tier", _escalations(facts.receipts)),
+        _section("Failures", _failures(list(facts.status.failures.values()))),
+        _section("What was run", _run_facts(facts)),
+    ]
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>shardlift run {_text(run.run_id)}</title><style>{_STYLE}</style></head>\n"
+        f"<body><main>\n{chr(10).join(part for part in parts if part)}\n</main></body></html>\n"
+    )
+
+
+def _lead(facts: Facts) -> str:
+    dest = _text(facts.run.info.dest)
+    return f"{dest} &middot; {_standing(facts)} &middot; read {facts.at:%Y-%m-%d %H:%M} UTC"
+
+
+def _standing(facts: Facts) -> str:
+    if (cancelled := facts.run.cancelled()) is not None:
+        return f"cancelled: {_text(cancelled.why)}"
+    if not facts.status.ended:
+        return "not ended yet"
+    return "complete" if facts.status.succeeded else "ended with shards missing"
+
+
+def _cards(facts: Facts) -> str:
+    receipts = facts.receipts
+    chunks = sum(one.chunks for one in receipts)
+    wall = _wall_s(receipts)
+    peak = max((one.peak_bytes or 0 for one in receipts), default=0)
+    cards = [
+        (count(len(receipts)), "shards finished"),
+        (count(chunks), "chunks stored"),
+        (size(sum(one.bytes_in for one in receipts)), "read"),
+        (size(sum(one.bytes_out for one in receipts)), "written"),
+        (duration(wall), "first start to last finish"),
+        (f"{count(chunks / wall)}/s" if wall else "-", "chunks"),
+        (size(peak) if peak else "-", "largest memory"),
+    ]
+    body = "".join(f'<div class="card"><b>{a}</b><span>{b}</span></div>' for a, b in cards)
+    return f'<div class="cards">{body}</div>'
+
+
+def _states(facts: Facts) -> str:
+    """A bar per scale, divided by state, with the counts beside it."""
+    counts = facts.status.counts
+    bars = [
+        (f"s{scale}", [(counts[scale][state], colour) for state, colour in _COLOURS.items()])
+        for scale in sorted(counts)
+    ]
+    rows = [
+        [f"s{scale}", *(count(counts[scale][state]) for state in _COLOURS)]
+        for scale in sorted(counts)
+    ]
+    key = _key((str(state), colour) for state, colour in _COLOURS.items())
+    return f"{svg.stacked(bars)}{key}{_table(['scale', *map(str, _COLOURS)], rows)}"
+
+
+def _scales(scales: Iterable[ScaleProgress]) -> str:
+    headers = ["scale", "shards", "chunks", "read", "written", "work", "cpu", "wall"]
+    headers += ["chunks/s", "read/s", "peak memory"]
+    rows = []
+    for scale in scales:
+        wall = scale.wall_s
+        rows.append(
+            [
+                f"s{scale.scale}",
+                f"{count(scale.done)} of {count(scale.total)}",
+                count(scale.chunks),
+                size(scale.bytes_in),
+                size(scale.bytes_out),
+                duration(scale.seconds),
+                duration(scale.cpu_s) if scale.cpu_s is not None else "-",
+                duration(wall),
+                count(scale.chunks / wall) if wall else "-",
+                size(scale.bytes_in / wall) if wall else "-",
+                size(scale.peak_bytes) if scale.peak_bytes else "-",
+            ]
+        )
+    return _table(headers, rows)
+
+
+def _charts(facts: Facts) -> str:
+    """Progress over time, and measured against estimated memory; nothing without receipts."""
+    receipts = facts.receipts
+    if not receipts:
+        return ""
+    began = min(one.started for one in receipts)
+    times = [(one.finished - began).total_seconds() for one in receipts]
+    done = [(at, number) for number, at in enumerate(times, 1)]
+    memory = [
+        svg.Dot(one.estimated_bytes / _MIB, one.peak_bytes / _MIB, _scale_colour(one.key), one.key)
+        for one in receipts
+        if one.peak_bytes and one.estimated_bytes
+    ]
+    finished = _section("Shards finished", svg.steps(done, "seconds", "shards"))
+    seconds = _section("Seconds per shard", svg.histogram([one.seconds for one in receipts], "s"))
+    scales = sorted({one.key.partition("/")[0] for one in receipts}, key=lambda s: int(s[1:]))
+    key = _key((scale, _scale_colour(scale + "/")) for scale in scales)
+    against = _section(
+        "Memory: measured against estimated",
+        svg.scatter(memory, "estimated MiB", "measured MiB") + key if memory else "not measured",
+    )
+    return f'<div class="two">{finished}{seconds}</div>{against}'
+
+
+def _tiers(receipts: Sequence[Receipt]) -> str:
+    rows = []
+    for tier in sorted({one.tier for one in receipts}, key=lambda name: tier_of(name).limit_bytes):
+        own = [one for one in receipts if one.tier == tier]
+        peak = max(one.peak_bytes or 0 for one in own)
+        rows.append(
+            [
+                tier,
+                size(tier_of(tier).limit_bytes),
+                count(len(own)),
+                duration(sum(one.seconds for one in own)),
+                size(max(one.estimated_bytes or 0 for one in own)),
+                size(peak) if peak else "-",
+                count(sum(len(one.tiers_tried) > 1 for one in own)),
+            ]
+        )
+    headers = ["tier", "limit", "shards", "work", "largest estimate", "largest measured"]
+    return _table([*headers, "came from smaller"], rows) if rows else "nothing finished yet"
+
+
+def _escalations(receipts: Iterable[Receipt]) -> str:
+    rows = [
+        [one.key, " → ".join(one.tiers_tried), "; ".join(hop.reason for hop in one.history)]
+        for one in receipts
+        if len(one.tiers_tried) > 1
+    ]
+    return _table(["shard", "tiers", "why"], rows[:_MOST_FAILURES], text=True) if rows else "none"
+
+
+def _failures(failures: Sequence[FailureSummary]) -> str:
+    """Reasons by how often, then each dead shard."""
+    if not failures:
+        return "none"
+    reasons = Counter(failure.reason for failure in failures)
+    summary = [[count(times), reason] for reason, times in reasons.most_common(20)]
+    rows = [
+        [
+            failure.key,
+            failure.tier or "-",
+            count(failure.attempts),
+            f"{failure.at:%Y-%m-%d %H:%M}",
+            f"given up: {failure.reason}" if failure.dropped else failure.reason,
+        ]
+        for failure in failures[:_MOST_FAILURES]
+    ]
+    more = len(failures) - len(rows)
+    each = _table(["shard", "tier", "tries", "when (UTC)", "reason"], rows, text=True)
+    rest = f"<p>... and {count(more)} more: producer dead-letters list</p>" if more else ""
+    return f"{_table(['shards', 'reason'], summary, text=True)}<br>{each}{rest}"
+
+
+def _run_facts(facts: Facts) -> str:
+    info = facts.run.info
+    rows: list[list[str]] = [
+        ["source", info.source or "-"],
+        ["destination", info.dest],
+        ["state", facts.run.uri],
+        ["queue", info.queue],
+        ["planned", f"{info.created:%Y-%m-%d %H:%M:%S} UTC"],
+        ["converted scales", ", ".join(map(str, info.scales)) or "none"],
+        ["downsampled scales", ", ".join(map(str, info.downres)) or "none"],
+        ["rule", info.rule],
+        ["labels", info.label_type],
+        ["slices left out after each", str(info.z_compress)],
+        ["gzip level", str(info.gzip_level)],
+        ["tiers", ", ".join(info.tiers)],
+        ["workers", count(len({one.worker for one in facts.receipts}))],
+        ["rows skipped", f"{count(sum(r.skipped_outside for r in facts.receipts))} outside"],
+        ["version", info.version],
+        ["fingerprint", info.fingerprint],
+    ]
+    return _table(["", ""], rows, text=True)
+
+
+def _wall_s(receipts: Sequence[Receipt]) -> float:
+    if not receipts:
+        return 0.0
+    began, ended = min(r.started for r in receipts), max(r.finished for r in receipts)
+    return (ended - began).total_seconds()
+
+
+def _scale_colour(key: str) -> str:
+    return _SCALE_COLOURS[int(key.partition("/")[0][1:]) % len(_SCALE_COLOURS)]
+
+
+def _key(pairs: Iterable[tuple[str, str]]) -> str:
+    shown = "".join(f'<span><i style="background:{c}"></i>{_text(n)}</span>' for n, c in pairs)
+    return f'<p class="key">{shown}</p>'
+
+
+def _section(title: str, body: str) -> str:
+    return f"<section><h2>{_text(title)}</h2>{body}</section>"
+
+
+def _table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, text: bool = False) -> str:
+    """Cells are escaped: reasons and paths come from outside."""
+    head = "".join(f"<th>{_text(header)}</th>" for header in headers)
+    body = "".join(f"<tr>{''.join(f'<td>{_text(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    shown = f"<thead><tr>{head}</tr></thead>" if any(headers) else ""
+    kind = ' class="text"' if text else ""
+    return f"<table{kind}>{shown}<tbody>{body}</tbody></table>"
+
+
+def _text(text: str) -> str:
+    return html.escape(text)
