@@ -7,16 +7,15 @@ and a file that is gone is no shard of zeros. Nothing appears before all inputs 
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import chain
 from typing import TYPE_CHECKING
 
 import structlog
 
 from braid.downsample import Downsampler, Rule
 from braid.shard_file import ShardFile
-from braid.shard_writer import head_bytes, shard_pieces
 from braid.sharding import shard_hex, shard_path
 from braid.volume import ScaleSpec, VolumeSpec
+from consumer.output import write_chunks
 from consumer.tasks import DownsampleTask, Outcome
 from delivery.messages import shard_key
 from runtime import log
@@ -139,7 +138,7 @@ def downsample_shard(
     inputs = StoredInputs(dest, fine, task.inputs)
     with _stable(inputs):
         chunks = _told(maker.payloads(task.shard, inputs), progress)
-        written = _write(task.shard, coarse, chunks, dest, confirm)
+        written = write_chunks(dest, coarse, task.shard, chunks, confirm)
     if inputs.absent:
         _log.warning(log.INPUTS_ABSENT, key=task.key, inputs=inputs.absent, taken_as="zeros")
     tally = maker.tally
@@ -163,28 +162,6 @@ def downsample_shard(
             "wall": time.perf_counter() - began,
         },
     )
-
-
-def _write(
-    shard: int,
-    scale: ScaleSpec,
-    chunks: Generator[tuple[int, bytes]],
-    dest: Storage,
-    confirm: Callable[[], None],
-) -> tuple[int, str | None]:
-    """Size and crc32c of the file; (0, None) if there is no chunk, so that none may exist."""
-    path = shard_path(scale, shard)
-    try:
-        first = next(chunks, None)
-        if first is None:
-            confirm()
-            dest.delete(path)
-            return 0, None
-        pieces = shard_pieces(chain([first], chunks), scale.sharding, shard)
-        written = dest.write_shard(path, pieces, head_bytes(scale.sharding), confirm)
-    finally:
-        chunks.close()  # stops the threads, also when publishing was refused
-    return written.size, written.crc32c
 
 
 def _told(

@@ -22,12 +22,11 @@ from braid.source import ByteSource, BytesSource, read_exactly
 from braid.source_blocks import Routed
 from braid.transcode import Window
 from consumer.range_cache import RangeCache
+from memmodel.estimate import LOCAL_WINDOW_BYTES, REMOTE_WINDOW_BYTES
+from memmodel.estimate import WHOLE_OBJECT_BYTES as WHOLE_BYTES
 from runtime.errors import ObjectNotFound
 from runtime.storage import Storage
 
-WHOLE_BYTES: Final = 256 << 20  # remote files are fetched whole while a shard's fit in this
-LOCAL_WINDOW_BYTES: Final = 8 << 20  # of Arrow messages; three windows are held at the most
-REMOTE_WINDOW_BYTES: Final = 24 << 20  # larger, because each costs dozens of requests
 REMOTE: Final = "gs://"
 
 I64 = npt.NDArray[np.int64]

@@ -21,17 +21,16 @@ from runtime.storage import open_storage
 DEFAULTS: Final[Mapping[str, float]] = MappingProxyType(
     {
         "base": 1.0,
-        "source": 1.1,
+        "source": 1.0,
         "rows": 1.0,
-        "blocks": 1.3,
-        "windows": 2.0,
+        "blocks": 4.0,
+        "windows": 1.5,
         "cells": 2.2,
         "labels": 1.0,
         "index": 1.0,
         "pieces": 1.0,
         "voxels": 1.3,
         "tensorstore": 1.0,
-        "held": 1.2,
     }
 )
 _SCHEMA: Final = 1

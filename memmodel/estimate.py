@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 from braid.cells import WINDOW_BYTES
 from braid.downsample import BATCH_BYTES
+from braid.transcode import BATCH_BYTES as TRANSCODE_BYTES
 from memmodel.coefficients import Coefficients, current
 from memmodel.tiers import GIB, MIB, Tier
 from runtime.errors import ShardliftError
@@ -23,21 +24,28 @@ WATCHDOG_SHARE: Final = 0.9  # the worker stops work that passes this share of i
 
 BASE_BYTES: Final = 112 * MIB  # interpreter, numpy, pyarrow, the storage client
 TENSORSTORE_BYTES: Final = 32 * MIB  # its import and threads
-WHOLE_OBJECT_BYTES: Final = 256 * MIB  # a source file up to this size is read at once
-BATCH_CHUNKS: Final = 512  # that one thread transcodes at a time
-ROW_INDEX_BYTES: Final = 96  # coordinates, offset, size and row of a source row, and their sort
-ENTRY_BYTES: Final = 160  # id, offset and size of a chunk, as arrays and as numbers
+WHOLE_OBJECT_BYTES: Final = 256 * MIB  # remote source files are fetched whole while they fit
+REMOTE_WINDOW_BYTES: Final = 24 * MIB  # of larger ones, because each costs dozens of requests
+LOCAL_WINDOW_BYTES: Final = 8 * MIB  # of Arrow messages
+WINDOWS: Final = 3  # of source rows: read ahead, in work, and held by the batches
+ROW_BYTES: Final = 320  # a row of all indices and lists, while rows are routed
+ENTRY_BYTES: Final = 160  # a chunk of an output or input index, as arrays and as numbers
 PIECE_BYTES: Final = 10 * MIB  # of output: joined payloads, and one part of an upload
 LABEL_BYTES: Final = 32  # a label in a half-empty hash table, twice while it grows
 VOXEL_BYTES: Final = 8
 CHUNK_VOXELS: Final = 64**3
 CELL_CHUNKS: Final = 8
+DECODED_BLOCKS: Final = 8  # kept by each thread of the voxel path
 
-# Bytes after decompression per byte before; seen: 7.2 for DVID blocks, 5 to 70 for chunks.
+_LEAST_ROW_BYTES: Final = 800  # of Arrow, its message around it
+_SPARE_ROWS: Final = 8  # rows of the files that feed a shard, by the shard's own
+_SPARSE_BLOCK_BYTES: Final = 4096
+_SPARSE_CHUNK_BYTES: Final = 8192  # of one label: block headers alone
+# Bytes after decompression per byte before; seen: 7.2 for DVID blocks, 5 to 7.5 for chunks.
 _ZSTD_INFLATION: Final = 9.0
 _GZIP_INFLATION: Final = 12.0
 _UNEVENNESS: Final = 3.0  # the largest cell of a shard, measured by its mean
-_LARGEST_BLOCK_BYTES: Final = 3_441_680  # of a DVID block before zstd
+_STORED_PART: Final = 6  # of a batch's decoded bytes: what it weighs before that
 _LARGEST_CHUNK_BYTES: Final = 4 * 656_385 + 4  # of a 64x64x64 compressed_segmentation chunk
 
 
@@ -62,6 +70,7 @@ class Work:
         bytes_in: of the source files or input shards together.
         chunks: of the grid in the output shard's box: the most it can hold.
         route: what serves the output scale.
+        remote: whether source files come over the network (`gs://`), by whole files where they fit.
         threads: of the work process.
         chunk_voxels: of one output chunk.
         slices: source slices behind one that `--z-compress` keeps.
@@ -72,6 +81,7 @@ class Work:
     bytes_in: int
     chunks: int
     route: Route = "palette"
+    remote: bool = True
     threads: int = 1
     chunk_voxels: int = CHUNK_VOXELS
     slices: int = 1
@@ -108,12 +118,21 @@ def convert_estimate(
     chunks: int,
     threads: int = 1,
     route: Route = "palette",
+    remote: bool = True,
+    chunk_voxels: int = CHUNK_VOXELS,
     slices_per_slice: int = 1,
     coefficients: Coefficients | None = None,
 ) -> Estimate:
     """Memory to make one output shard from DVID export files of these sizes; see `Work`."""
     work = Work(
-        "convert", sum(source_bytes), chunks, route, threads=threads, slices=slices_per_slice
+        "convert",
+        sum(source_bytes),
+        chunks,
+        route,
+        remote=remote,
+        threads=threads,
+        chunk_voxels=chunk_voxels,
+        slices=slices_per_slice,
     )
     return estimate(work, coefficients)
 
@@ -161,35 +180,41 @@ def sizes(work: Work) -> dict[str, float]:
 
 
 def _convert_sizes(work: Work) -> dict[str, float]:
-    rows = min(work.chunks * work.slices, max(1, work.bytes_in // 64))
-    block = min(_LARGEST_BLOCK_BYTES, 1024 + _ZSTD_INFLATION * work.bytes_in / rows)
+    whole = work.bytes_in if work.remote and work.bytes_in <= WHOLE_OBJECT_BYTES else 0
+    window = REMOTE_WINDOW_BYTES if work.remote and not whole else LOCAL_WINDOW_BYTES
+    rows = min(_SPARE_ROWS * work.chunks * work.slices, work.bytes_in / _LEAST_ROW_BYTES)
+    unzipped = _ZSTD_INFLATION * work.bytes_in + _SPARSE_BLOCK_BYTES * rows
     terms = {
-        "source": min(work.bytes_in, WHOLE_OBJECT_BYTES),
-        "rows": ROW_INDEX_BYTES * rows,
-        "blocks": (work.threads + 1) * min(rows, BATCH_CHUNKS) * block,
-        "index": ENTRY_BYTES * work.chunks,
+        "source": float(whole),
+        "windows": min(work.bytes_in, WINDOWS * window),
+        "rows": ROW_BYTES * rows,
+        "blocks": min(unzipped, work.threads * TRANSCODE_BYTES),
+        "index": float(ENTRY_BYTES * work.chunks),
     }
-    if work.route == "voxel":
-        terms["voxels"] = work.threads * (work.slices + 1) * work.chunk_voxels * VOXEL_BYTES
+    voxels = work.chunk_voxels * VOXEL_BYTES
+    if work.route != "palette":
+        blocks = DECODED_BLOCKS * CHUNK_VOXELS * VOXEL_BYTES
+        terms["voxels"] = work.threads * (2.0 * voxels + blocks)
     if work.route == "tensorstore":
-        # A transaction holds every chunk of the shard as voxels until it commits.
-        terms["tensorstore"] = TENSORSTORE_BYTES
-        terms["held"] = work.chunks * work.chunk_voxels * VOXEL_BYTES
+        # It encodes chunk by chunk: a copy in the volume's type, one in its cache, the bytes.
+        terms["tensorstore"] = float(TENSORSTORE_BYTES + 3 * work.threads * voxels)
     return terms
 
 
 def _downsample_sizes(work: Work) -> dict[str, float]:
     largest_chunk = _LARGEST_CHUNK_BYTES * max(1.0, work.chunk_voxels / CHUNK_VOXELS)
     chunks_in = CELL_CHUNKS * work.chunks
-    mean = _GZIP_INFLATION * work.bytes_in / chunks_in
-    cell = CELL_CHUNKS * min(largest_chunk, _UNEVENNESS * mean)
+    stored = min(largest_chunk, _UNEVENNESS * work.bytes_in / chunks_in)
+    cell = CELL_CHUNKS * min(largest_chunk, _GZIP_INFLATION * stored)
+    waiting = max(BATCH_BYTES / _STORED_PART, CELL_CHUNKS * stored)  # a batch not yet decoded
+    decoded = _GZIP_INFLATION * work.bytes_in + _SPARSE_CHUNK_BYTES * chunks_in
     labels = min(float(work.chunk_voxels), CELL_CHUNKS * work.labels_per_chunk)
     terms = {
-        "windows": min(work.bytes_in, WINDOW_BYTES),
-        "cells": work.threads * max(BATCH_BYTES, cell),
+        "windows": min(work.bytes_in, WINDOW_BYTES + (work.threads + 2) * waiting),
+        "cells": min(decoded, work.threads * max(BATCH_BYTES, cell)),
         "labels": LABEL_BYTES * work.threads * labels,
         "index": ENTRY_BYTES * (work.chunks + chunks_in / CELL_CHUNKS),
     }
     if work.route != "palette":
-        terms["voxels"] = work.threads * (CELL_CHUNKS + 2) * work.chunk_voxels * VOXEL_BYTES
+        terms["voxels"] = work.threads * (CELL_CHUNKS + 2.0) * work.chunk_voxels * VOXEL_BYTES
     return terms

@@ -19,7 +19,7 @@ from memmodel.samples import Sample
 from runtime.errors import UsageError
 
 MARGIN: Final = 1.05  # above the worst sample: the next shard is another one
-PULL: Final = 0.05  # weight of a coefficient's present value, against one sample's relative error
+PULL: Final = 0.01  # weight of a coefficient's present value, against one sample's relative error
 
 Matrix = npt.NDArray[np.float64]
 

@@ -64,6 +64,7 @@ def work_of(
         bytes_in=known_in or (receipt.bytes_in if receipt else 0),
         chunks=math.prod(e - b for b, e in zip(begin, end, strict=True)),
         route=cast("Route", receipt.route) if receipt and receipt.route else scale.route,
+        remote=(run.info.source or "").startswith("gs://"),
         threads=receipt.threads if receipt else 1,
         chunk_voxels=math.prod(scale.chunk_size),
         slices=decimated + 1,

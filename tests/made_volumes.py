@@ -174,3 +174,34 @@ def _payloads(scale: ScaleSpec, voxels: Voxels) -> list[tuple[int, bytes]]:
                 chunk = bytes(deflate.gzip_compress(chunk, 6))
             payloads.append((int(morton.encode([coord], scale.grid)[0]), chunk))
     return payloads
+
+
+def write_tiled(dest: Path, info: Mapping[str, Any], pool: Sequence[bytes]) -> VolumeSpec:
+    """A volume of whole chunks whose scale 0 repeats these payloads in id order."""
+    dest.mkdir(parents=True, exist_ok=True)
+    (dest / "info").write_text(json.dumps(info))
+    volume = VolumeSpec.parse(info)
+    scale = volume.scales[0]
+    per_shard = 1 << (scale.sharding.preshift_bits + scale.sharding.minishard_bits)
+    for shard in all_shards(scale):
+        ids = range(shard * per_shard, min((shard + 1) * per_shard, 1 << scale.id_bits))
+        chunks = [(i, pool[i % len(pool)]) for i in ids]
+        write_shards(dest, scale, {shard: joined(scale, shard, chunks)})
+    return volume
+
+
+def made_payloads(scale: ScaleSpec, labels: int, count: int = 8) -> list[bytes]:
+    """Stored chunks in which about so many labels touch each other."""
+    rng = np.random.default_rng(labels)
+    x, y, z = scale.chunk_size
+    edge = max(1, round((x * y * z / labels) ** (1 / 3)))
+    payloads = []
+    for _ in range(count):
+        seeds = rng.integers(1, 2**63, [-(-n // edge) + 1 for n in (z, y, x)], np.uint64)
+        wobble = rng.integers(0, edge, 3)
+        cells = [(np.arange(n) + w) // edge for n, w in zip((z, y, x), wobble, strict=True)]
+        voxels = np.ascontiguousarray(seeds[np.ix_(*cells)])
+        rough = rng.random(voxels.shape) < 0.05
+        voxels[rough] = np.roll(voxels, 1, axis=2)[rough]
+        payloads.append(bytes(deflate.gzip_compress(encode_chunk(scale, voxels), 6)))
+    return payloads

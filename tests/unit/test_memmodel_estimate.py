@@ -38,7 +38,7 @@ def test_every_term_has_a_coefficient_and_every_coefficient_a_term() -> None:
 def test_the_total_is_the_sum_of_coefficients_times_sizes() -> None:
     """Primes, so that no two terms can be mistaken for each other."""
     work = Work("convert", 7919 * 1009, 104_729, "voxel", threads=3, slices=2)
-    primes = dict(zip(DEFAULTS, [2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37], strict=True))
+    primes = dict(zip(DEFAULTS, [2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31], strict=True))
     found = estimate(work, Coefficients({name: float(p) for name, p in primes.items()}))
     for name, size in sizes(work).items():
         assert found.terms[name] == pytest.approx(primes[name] * size, abs=1)
@@ -46,12 +46,15 @@ def test_the_total_is_the_sum_of_coefficients_times_sizes() -> None:
 
 
 def test_a_converted_shard_stops_growing_at_its_windows() -> None:
-    """Ten times the bytes of a large source cost nothing but denser blocks, up to the worst."""
-    small = sizes(Work("convert", 10 * MIB, 32768))
-    large = sizes(Work("convert", 10 * GIB, 32768))
-    assert small["source"] == 10 * MIB
-    assert large["source"] == module.WHOLE_OBJECT_BYTES
-    assert large["rows"] == sizes(Work("convert", 100 * GIB, 32768))["rows"]
+    """Ten times the bytes cost nothing but indices; remote files are whole while they fit."""
+    local = [sizes(Work("convert", n, 32768, remote=False)) for n in (GIB, 10 * GIB)]
+    assert local[0] == local[1]
+    assert local[0]["windows"] == 3 * module.LOCAL_WINDOW_BYTES
+    assert sizes(Work("convert", 200 * MIB, 32768))["source"] == 200 * MIB
+    large = sizes(Work("convert", 300 * MIB, 32768))
+    assert large["source"] == 0
+    assert large["windows"] == 3 * module.REMOTE_WINDOW_BYTES
+    assert estimate(Work("convert", 100 * GIB, 32768), Coefficients()).total_bytes < 400 * MIB
 
 
 def test_a_downsampled_shard_is_flat() -> None:
@@ -71,12 +74,15 @@ def test_a_downsampled_shard_is_flat() -> None:
     assert more.terms["cells"] == pytest.approx(4 * full.terms["cells"])
 
 
-def test_the_fallback_holds_the_whole_shard() -> None:
-    """TensorStore keeps voxels until it commits, so its term grows with the chunks."""
+def test_the_fallback_holds_chunks_not_shards() -> None:
+    """TensorStore only encodes: its term grows with the chunk, not with their number."""
     one = convert_estimate(source_bytes=[GIB], chunks=1024, route="tensorstore")
     four = convert_estimate(source_bytes=[GIB], chunks=4096, route="tensorstore")
-    assert four.terms["held"] == pytest.approx(4 * one.terms["held"])
-    assert one.terms["held"] > 1024 * 64**3 * 8
+    assert four.terms["tensorstore"] == one.terms["tensorstore"]
+    large = convert_estimate(
+        source_bytes=[GIB], chunks=1024, route="tensorstore", chunk_voxels=512**3
+    )
+    assert large.terms["tensorstore"] > 3 * 512**3 * 8
 
 
 def test_the_smallest_tier_that_the_watchdog_allows() -> None:

@@ -29,8 +29,9 @@ def works(count: int) -> list[Work]:
     return [
         Work(
             "convert" if i % 2 else "downsample",
-            int(rng.integers(1, 2000)) * MIB,
-            int(rng.integers(1, 32768)),
+            int(2 ** rng.uniform(14, 31)),
+            int(2 ** rng.uniform(0, 15)),
+            remote=bool(rng.integers(0, 2)),
             threads=int(rng.integers(1, 4)),
         )
         for i in range(count)
@@ -54,8 +55,8 @@ def samples(truth: Coefficients, count: int = 60, noise: float = 0.0) -> list[Sa
 
 def test_the_truth_is_found() -> None:
     """From peaks that follow some coefficients, these; but for the margin."""
-    truth = Coefficients({"base": 0.8, "source": 1.6, "blocks": 0.7, "cells": 3.0})
-    found = fit(samples(truth)).coefficients
+    truth = Coefficients({"base": 0.8, "source": 1.6, "blocks": 3.0, "cells": 3.0})
+    found = fit(samples(truth, count=200)).coefficients
     for name in ("base", "source", "blocks", "cells"):
         assert found[name] / MARGIN == pytest.approx(truth[name], rel=0.15)
 
