@@ -95,7 +95,13 @@ def work(
         )
         _log.info(log.WORKER_STARTED, worker=post.worker, tier=tier, queue=broker.url)
         tell = _teller(owner)
-        worker = Worker(broker, post, flags, learned=lambda met: _met(met, known, tell))
+        worker = Worker(
+            broker,
+            post,
+            flags,
+            learned=lambda met: _met(met, known, tell),
+            published=lambda name: tell(Word(tier=name)),
+        )
         ending = Ending(broker, Vigil(broker, known), busy=lambda: False)
         shift = Shift(broker, tier, worker, flags, tell=lambda busy: tell(Word(busy=busy)))
         shift.run(ending.look if until_drained else lambda: False)
@@ -130,6 +136,7 @@ def fleet(
             tiers=tuple(tier_of(name) for name in broker.tiers),
             options=_worker_options(broker, budget, state_url),
             state=state_url,
+            first=known.planned_tiers(),
         )
         _log.info(log.FLEET_STARTED, queue=broker.url, cpus=budget.cpus)
         workers = Fleet(broker, crew, flags, lambda uri: known.learn(Run(uri)))

@@ -3,6 +3,7 @@
 import os
 import secrets
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from consumer.job import Job
@@ -43,11 +44,18 @@ class Post:
 
 
 class Answers:
-    """Every way a delivery can end, each with its line in the log."""
+    """Every way a delivery can end, each with its line in the log.
 
-    def __init__(self, broker: Broker, post: Post) -> None:
+    Args:
+        broker: where the delivery came from.
+        post: what the worker is and has.
+        published: told each other tier that a message went to.
+    """
+
+    def __init__(self, broker: Broker, post: Post, published: Callable[[str], None]) -> None:
         self._broker = broker
         self._post = post
+        self._published = published
 
     def ack(self, job: Job, event: str, **fields: object) -> None:
         """The message is done with."""
@@ -76,6 +84,7 @@ class Answers:
             return
         message = job.message.after(job.hop(reason, self._post.worker))
         self._broker.hand_over(job.delivery, larger.name, message)
+        self._published(larger.name)
         _log.warning(
             log.SHARD_ESCALATED,
             shard=job.key,

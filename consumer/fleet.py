@@ -7,7 +7,7 @@ from typing import Final
 
 from consumer.answers import Post
 from consumer.ending import Ending
-from consumer.hand import COMMAND, Hand
+from consumer.hand import COMMAND, Hand, Word
 from consumer.machine import served_tiers
 from consumer.shift import MOST_TROUBLES
 from consumer.stop import StopFlags
@@ -28,7 +28,8 @@ from runtime.errors import (
 
 TICK_S: Final = 0.25
 GRACE_S: Final = 8.0  # for workers to hand back; Cloud Run gives ten seconds in all
-EMPTY_S: Final = 20.0  # how long a queue that tells no numbers counts as empty
+EMPTY_S: Final = 10.0  # how long a queue that tells no numbers counts as empty, at first
+MOST_EMPTY_S: Final = 160.0  # ... and after it was found empty several times in a row
 MOST_DEATHS: Final = 20  # of workers, without any shard begun in between
 
 _log = log.get()
@@ -52,6 +53,7 @@ class Crew:
         options: for `consumer work`.
         state: URL of the state root, where known.
         command: the program.
+        first: tiers that a plan names; others are looked at later where queues tell no numbers.
     """
 
     budget: Budget
@@ -59,6 +61,26 @@ class Crew:
     options: tuple[str, ...]
     state: str | None = None
     command: tuple[str, ...] = COMMAND
+    first: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class _Probes:
+    """What workers found in the queue of a tier that tells no numbers."""
+
+    empty_until_s: float = 0.0
+    empty_for_s: float = EMPTY_S / 2
+
+    def found_nothing(self) -> None:
+        """Look again later, and later still if that is in vain too."""
+        now_s = time.monotonic()
+        if now_s >= self.empty_until_s:
+            self.empty_for_s = min(MOST_EMPTY_S, 2 * self.empty_for_s)
+            self.empty_until_s = now_s + self.empty_for_s
+
+    def found_something(self) -> None:
+        """Or a worker published something there."""
+        self.empty_until_s, self.empty_for_s = 0.0, EMPTY_S / 2
 
 
 class Fleet:
@@ -79,7 +101,10 @@ class Fleet:
         self._flags = flags
         self._met = met
         self._hands: list[Hand] = []
-        self._empty_s: dict[str, float] = {}  # tiers found empty by a worker, and when
+        self._probes = {tier.name: _Probes() for tier in crew.tiers}
+        for name, probes in self._probes.items():
+            if crew.first and name not in crew.first:
+                probes.found_nothing()
         self._deaths = 0
         self._troubles = 0
         self._tiers = crew.tiers
@@ -159,7 +184,7 @@ class Fleet:
         for tier in sorted(needy, key=lambda tier: -tier.limit_bytes):
             while len(self._of(tier)) < wanted[tier.name] and self._room_for(tier):
                 crew = self._crew
-                self._hands.append(Hand(tier, crew.options, self._met, crew.command))
+                self._hands.append(Hand(tier, crew.options, self._hear, crew.command))
 
     def _of(self, tier: Tier) -> list[Hand]:
         return [hand for hand in self._hands if hand.tier == tier and not hand.retiring]
@@ -176,12 +201,21 @@ class Fleet:
         backlog = self._broker.backlog(tier)
         if backlog.waiting is not None:
             return backlog.waiting + (backlog.leased or 0)
+        probes = self._probes[tier]
         hands = [hand for hand in self._hands if hand.tier.name == tier and not hand.retiring]
-        if hands and all(hand.state == "idle" for hand in hands):
-            self._empty_s[tier] = time.monotonic()
-        if time.monotonic() - self._empty_s.get(tier, -EMPTY_S) < EMPTY_S:
+        if any(hand.state == "busy" for hand in hands):
+            probes.found_something()
+        elif hands and all(hand.state == "idle" for hand in hands):
+            probes.found_nothing()
+        if time.monotonic() < probes.empty_until_s:
             return 0
-        return len(hands) + 1 if hands and all(hand.state == "busy" for hand in hands) else None
+        return len(hands) + all(hand.state == "busy" for hand in hands) if hands else None
+
+    def _hear(self, word: Word) -> None:
+        if word.run is not None:
+            self._met(word.run)
+        if word.tier in self._probes:
+            self._probes[word.tier].found_something()
 
     def _bury_what_is_beyond_us(self) -> None:
         """Where this machine is all there is, what needs more would wait for ever."""

@@ -1,7 +1,7 @@
 """A fleet's handle on one worker: start it, hear from it, retire or stop it.
 
 The worker is `python -m consumer work` with `--owner`: it ends with the fleet, and says on stdout,
-one JSON object per line, when it is busy or idle and which runs it met.
+one JSON object per line, when it is busy or idle, which runs it met and where it published.
 """
 
 import contextlib
@@ -27,12 +27,14 @@ class Word(BaseModel):
     Attributes:
         busy: whether it has a shard; None: unchanged.
         run: URI of a run that a message led to.
+        tier: where it published a message.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     busy: bool | None = None
     run: str | None = None
+    tier: str | None = None
 
     def line(self) -> str:
         """The word as one line."""
@@ -45,7 +47,7 @@ class Hand:
     Args:
         tier: what it serves, with the memory it may use.
         options: of `consumer work`, but for the tier and the owner.
-        met: told each run that the worker met, on another thread.
+        heard: told each word of the worker, on another thread.
         command: the program.
 
     Attributes:
@@ -56,13 +58,13 @@ class Hand:
         self,
         tier: Tier,
         options: Sequence[str],
-        met: Callable[[str], None],
+        heard: Callable[[Word], None],
         command: Sequence[str] = COMMAND,
     ) -> None:
         self.tier = tier
         self.state: Literal["new", "busy", "idle"] = "new"
         self.retiring = False
-        self._met = met
+        self._heard = heard
         self._process = subprocess.Popen(
             [*command, "--tier", tier.name, "--owner", str(os.getpid()), *options],
             stdin=subprocess.DEVNULL,
@@ -119,5 +121,4 @@ class Hand:
     def _hear(self, word: Word) -> None:
         if word.busy is not None:
             self.state = "busy" if word.busy else "idle"
-        if word.run is not None:
-            self._met(word.run)
+        self._heard(word)

@@ -43,3 +43,8 @@ class KnownRuns:
     def tiers(self) -> tuple[str, ...]:
         """Names of all tiers that these runs use."""
         return tuple(dict.fromkeys(name for run in self.look() for name in run.info.tiers))
+
+    def planned_tiers(self) -> frozenset[str]:
+        """Names of the tiers that these runs' plans name; none where no run is known."""
+        columns = (run.plan.table.column("tier").unique().to_pylist() for run in self.look())
+        return frozenset(name for names in columns for name in names if name)

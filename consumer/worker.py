@@ -23,6 +23,7 @@ from delivery.broker.base import Broker, Delivery
 from delivery.cascade import cascade
 from delivery.ledger import receipts
 from delivery.ledger.run import Heartbeat, Run
+from delivery.ledger.state import is_current
 from delivery.messages import ShardMessage, UnreadableMessage, decode, now
 from memmodel.dependents import chooser, dependent_estimate
 from memmodel.tiers import GIB, MIB
@@ -47,6 +48,7 @@ class Worker:
         post: what the worker is and has.
         flags: whether to stop.
         learned: told of each run that a message leads to, once.
+        published: told each tier that a message was published to.
         child: the work process; by default one that makes shards.
     """
 
@@ -57,13 +59,15 @@ class Worker:
         flags: StopFlags,
         *,
         learned: Callable[[Run], None] = lambda _: None,
+        published: Callable[[str], None] = lambda _: None,
         child: WorkProcess | None = None,
     ) -> None:
         self._broker = broker
         self._post = post
         self._flags = flags
         self._learned = learned
-        self._answers = Answers(broker, post)
+        self._published = published
+        self._answers = Answers(broker, post, published)
         self._child = child or WorkProcess(post.limit_bytes)
         self._runs: dict[str, Run] = {}
         self._beating: dict[str, Run] = {}  # where our last heartbeat names a shard
@@ -185,7 +189,10 @@ class Worker:
         self._answers.ack(job, log.SHARD_ALREADY_DONE, published=len(published))
 
     def _cascade(self, job: Job) -> list[str]:
-        return cascade(job.run, self._broker, job.key, chooser(job.run))
+        published = cascade(job.run, self._broker, job.key, chooser(job.run))
+        for mark in filter(None, map(job.run.mark, published)):
+            self._published(mark.tier)
+        return published
 
     def _work(self, job: Job) -> Done | Failed:
         """Have the shard made, with a heartbeat, for as long as the lease is ours."""
@@ -214,6 +221,8 @@ class Worker:
         cancelled = job.run.cancelled()
         if cancelled is not None:
             return StopOrder(kind="cancelled", reason=f"the run was cancelled: {cancelled.why}")
+        if not is_current(job.run, job.standing):  # else old bytes would replace new ones
+            return StopOrder(kind="stopped", reason="the shard or an input was asked for again")
         return self._interrupt(job)
 
     def _heartbeat(self, job: Job | None = None) -> Heartbeat:

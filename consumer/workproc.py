@@ -55,6 +55,8 @@ REASON_CHARS: Final = 2000
 PAGE_BYTES: Final = 4096
 PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 
+_told_to_stop = threading.Event()
+
 Order = TaskOrder | PublishOrder | StopOrder
 Event = Started | Progress | Ready | Done | Failed
 
@@ -137,6 +139,7 @@ class Work:
 
     def progress(self, chunks: int) -> None:
         """Tell the worker how many chunks are done, a few times a second at most."""
+        _check_not_stopped()
         now = time.monotonic()
         if now - self._told_s >= PROGRESS_S:
             self._told_s = now
@@ -149,6 +152,7 @@ class Work:
             Refused: it may not; the run was cancelled, or the lease is lost.
         """
         time.sleep(settings.work_pause_s())
+        _check_not_stopped()
         self._channel.send(Ready())
         order = self._channel.receive()
         if isinstance(order, StopOrder):
@@ -238,7 +242,14 @@ def _stop_self() -> None:
 
 
 def _on_term(_signal: int, _frame: FrameType | None) -> NoReturn:
+    _told_to_stop.set()
     raise SystemExit(EXIT_STOPPED)
+
+
+def _check_not_stopped() -> None:
+    """Where the handler's exception was swallowed, as in a finalizer, it is raised again here."""
+    if _told_to_stop.is_set():
+        raise SystemExit(EXIT_STOPPED)
 
 
 def _die_with(parent: int) -> None:

@@ -223,6 +223,10 @@ class World:
             if path.is_file()
         }
 
+    def shards(self) -> dict[str, bytes]:
+        """Those that appeared."""
+        return {path: data for path, data in self.volume().items() if ".tmp-" not in path}
+
     def close(self) -> None:
         """Kill what still runs, let go of the queue."""
         for process in self.processes:

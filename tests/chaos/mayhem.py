@@ -5,7 +5,6 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import psutil
@@ -13,7 +12,7 @@ import psutil
 from delivery.ledger.state import RunStatus, read_status
 from tests.small_runs import World
 
-PAUSE_S = (0.2, 0.8)  # between two acts
+PAUSE_S = (0.5, 1.5)  # between two acts: a worker takes two seconds to start
 FREEZE_LEASES = 1.5  # long enough to lose the lease
 MOST_KILLS_PER_SHARD = 0.25  # so that the run gets on
 
@@ -60,23 +59,25 @@ class Mayhem:
 
     def kill_worker(self) -> None:
         """SIGKILL to a worker: its message comes back when the lease ends."""
-        self._kill("workers killed", "work")
+        worker = self._busy_worker()
+        if worker is not None:
+            self._kill("workers killed", worker)
 
     def kill_work_process(self) -> None:
         """SIGKILL to a work process: its shard goes to the next tier."""
-        self._kill("work processes killed", "consumer.workproc")
+        worker = self._busy_worker()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for child in worker.children() if worker else ():
+                self._kill("work processes killed", child)
 
     def freeze(self) -> None:
         """Stop a worker and its work process for longer than its lease."""
-        workers = [process for process in self._processes("work") if process not in self._frozen]
-        if not workers or self._frozen:
-            return
-        worker = self._random.choice(workers)
+        worker = None if self._frozen else self._busy_worker()
         with contextlib.suppress(psutil.NoSuchProcess):
-            for process in (worker, *worker.children()):
+            for process in (worker, *worker.children()) if worker else ():
                 process.send_signal(signal.SIGSTOP)
-            self._frozen[worker] = time.monotonic() + FREEZE_LEASES * self.world.lease_s
-            self.counts["workers frozen"] += 1
+                self._frozen[process] = time.monotonic() + FREEZE_LEASES * self.world.lease_s
+            self.counts["workers frozen"] += bool(worker)
 
     def duplicate(self) -> None:
         """Publish some shard once more, done or not."""
@@ -84,28 +85,29 @@ class Mayhem:
         if self.world.publish([key]):
             self.counts["duplicates published"] += 1
 
-    def _kill(self, what: str, name: str) -> None:
+    def _kill(self, what: str, process: psutil.Process) -> None:
         kills = self.counts["workers killed"] + self.counts["work processes killed"]
-        targets = list(self._processes(name))
-        if targets and kills < MOST_KILLS_PER_SHARD * len(self._keys):
+        if kills < MOST_KILLS_PER_SHARD * len(self._keys):
             with contextlib.suppress(psutil.NoSuchProcess):
-                self._random.choice(targets).kill()
+                process.kill()
                 self.counts[what] += 1
 
-    def _processes(self, name: str) -> Iterator[psutil.Process]:
+    def _busy_worker(self) -> psutil.Process | None:
+        """One of those whose heartbeat names a shard."""
+        beats = [beat for beat in self.world.run.heartbeats() if beat.key]
+        busy = {int(beat.worker.split("-")[-2]) for beat in beats}
         with contextlib.suppress(psutil.NoSuchProcess):
-            for process in psutil.Process(self.fleet).children(recursive=True):
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    if name in process.cmdline():
-                        yield process
+            workers = psutil.Process(self.fleet).children()
+            able = [w for w in workers if w.pid in busy and w not in self._frozen]
+            return self._random.choice(able) if able else None
+        return None
 
     def _thaw(self) -> None:
         for process, until_s in list(self._frozen.items()):
             if time.monotonic() >= until_s:
                 self._wake(process)
 
-    def _wake(self, worker: psutil.Process) -> None:
-        del self._frozen[worker]
+    def _wake(self, process: psutil.Process) -> None:
+        del self._frozen[process]
         with contextlib.suppress(psutil.NoSuchProcess):
-            for process in (*worker.children(), worker):
-                process.send_signal(signal.SIGCONT)
+            process.send_signal(signal.SIGCONT)

@@ -278,12 +278,12 @@ def test_a_lost_lease_publishes_nothing(world: World) -> None:
     child.send_signal(signal.SIGSTOP)
     world.start("work", "--tier", "512mi")
     receipt = world.receipt(key)
-    volume = world.volume()
+    volume = world.shards()
     child.send_signal(signal.SIGCONT)
     first.send_signal(signal.SIGCONT)
     wait_for(lambda: world.events(first, "lease_lost"), "the frozen worker's insight")
     assert world.run.receipts.read(key) == receipt
-    assert world.volume() == volume
+    assert world.shards() == volume
     assert not world.events(first, "shard_done")
     assert first.poll() is None
 

@@ -226,7 +226,7 @@ def test_queues_without_numbers_are_tried_in_turn(
     yard: Yard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker that finds nothing makes room for another tier's; no tier is forgotten."""
-    monkeypatch.setattr("consumer.fleet.EMPTY_S", 2.0)
+    monkeypatch.setattr("consumer.fleet.MOST_EMPTY_S", 2.0)
     yard.run(yard.fleet("time.sleep(0.3)\nsay('{\"busy\":false}')\ntime.sleep(600)", cpus=1))
     until(lambda: set(yard.started()) == set(NAMES), 30)
     until(lambda: len(yard.started()) > len(NAMES), 30)
