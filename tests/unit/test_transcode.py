@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -277,7 +278,7 @@ def test_routing_by_looking_at_every_voxel_range(
 
 
 def brute_force(
-    coords: Any,
+    coords: npt.NDArray[np.int32],
     scale: ScaleSpec,
     shard: int,
     extent: Triple,
