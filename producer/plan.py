@@ -160,7 +160,7 @@ def _plan_converted(
     for shard, chunks in zip(shards, _chunks(scale, shards), strict=True):
         sources = files.get(shard, [])
         bytes_in = sum(file.size_bytes for file in sources)
-        work = _convert_work(scale, chunks, bytes_in, slices)
+        work = _convert_work(scale, chunks, bytes_in, slices, remote=request.remote)
         row = _row(scale, shard, request, found)
         row = replace(row, bytes_in=bytes_in, sources=tuple(file.path for file in sources))
         _add(planned, row, work, found, tiers, guess=round(bytes_in * _CONVERTS_TO))
@@ -250,12 +250,15 @@ def _forecast(row: PlanRow, work: Work, tiers: Sequence[Tier], guess: int) -> Fo
         return replace(forecast, why_not=str(error))
 
 
-def _convert_work(scale: ScaleSpec, chunks: int, bytes_in: int, slices: int) -> Work:
+def _convert_work(
+    scale: ScaleSpec, chunks: int, bytes_in: int, slices: int, *, remote: bool
+) -> Work:
     return Work(
         "convert",
         bytes_in,
         chunks,
         "voxel" if slices > 1 and scale.route == "palette" else scale.route,
+        remote=remote,
         chunk_voxels=math.prod(scale.chunk_size),
         slices=slices,
     )

@@ -54,6 +54,11 @@ class Request:
         """The made ones and those they are made from, ascending."""
         return tuple(sorted({*self.made, *(scale - 1 for scale in self.downres)}))
 
+    @property
+    def remote(self) -> bool:
+        """Whether source files come over the network."""
+        return (self.source or "").startswith("gs://")
+
     def slices(self, scale: int) -> int:
         """Slices of the source behind each one kept at a converted scale."""
         return self.z_compress + 1 if scale == 0 else 1
