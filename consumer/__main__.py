@@ -56,7 +56,9 @@ CpusOption = Annotated[
 ]
 ThreadsOption = Annotated[
     int | None,
-    typer.Option("--threads", min=1, metavar="N", help="Threads per shard. Default: all CPUs."),
+    typer.Option(
+        "--threads", min=1, metavar="N", help="Threads per shard, at most. Default: all CPUs."
+    ),
 ]
 OwnerOption = Annotated[
     int | None, typer.Option("--owner", hidden=True, help="Process id of the fleet.")
@@ -167,10 +169,13 @@ def _names(tiers: str, known: KnownRuns, own: Tier | None = None) -> list[str]:
 
 def _worker_options(broker: Broker, budget: Budget, state: str | None) -> tuple[str, ...]:
     tiers = ",".join(str(tier_of(name).limit_bytes / (1 << 30)) for name in broker.tiers)
-    options = ["--queue", absolute_queue_url(broker.url), "--tiers", tiers, "--threads", "1"]
+    options = ["--queue", absolute_queue_url(broker.url), "--tiers", tiers]
     options += ["--lease", str(round(broker.lease_s))]
-    if broker.one_machine:
+    if broker.one_machine:  # elsewhere nobody can tell whether a worker has the machine to itself
         options += ["--memory", f"{budget.memory_bytes / (1 << 20):.3f}MiB"]
+        options += ["--threads", str(budget.cpus)]
+    else:
+        options += ["--threads", "1"]
     return (*options, *(["--state", state] if state else []))
 
 

@@ -18,6 +18,7 @@ from consumer.heart import Heart
 from consumer.job import Job
 from consumer.lease import Lease
 from consumer.stop import StopFlags
+from consumer.threads import estimated_bytes, threads_for
 from consumer.wire import Done, Failed, StopOrder
 from delivery.broker.base import Broker, Delivery
 from delivery.cascade import cascade
@@ -25,7 +26,7 @@ from delivery.ledger import receipts
 from delivery.ledger.run import Heartbeat, Run
 from delivery.ledger.state import is_current
 from delivery.messages import ShardMessage, UnreadableMessage, decode, now
-from memmodel.dependents import chooser, dependent_estimate
+from memmodel.dependents import chooser
 from memmodel.tiers import GIB, MIB
 from runtime import log
 from runtime.errors import ShardliftError, UnreachableError, UsageError
@@ -165,7 +166,8 @@ class Worker:
 
     def _finish(self, job: Job, done: Done) -> None:
         """The output is there: receipt, cascade, ack."""
-        receipt = receipt_of(job, done, self._post.worker, self._estimated(job))
+        estimated = estimated_bytes(job, done.outcome.threads)
+        receipt = receipt_of(job, done, self._post.worker, estimated)
         receipts.write(job.run, receipt)
         published = self._cascade(job)
         self._answers.ack(
@@ -203,8 +205,9 @@ class Worker:
             may_publish=partial(self._may_publish, job),
             interrupt=partial(self._interrupt, job),
         )
+        task = job.task(threads_for(job, self._post, self._broker), self._post.limit_bytes)
         with Heart(job.run, partial(self._heartbeat, job), self._broker.lease_s):
-            return self._child.run(job.task(self._post.threads, self._post.limit_bytes), watch)
+            return self._child.run(task, watch)
 
     def _progress(self, chunks: int) -> None:
         self._chunks = chunks
@@ -249,11 +252,6 @@ class Worker:
             self._learned(run)
         return True
 
-    def _estimated(self, job: Job) -> int | None:
-        if job.row.estimated_bytes is not None or job.row.kind == "convert":
-            return job.row.estimated_bytes
-        return dependent_estimate(job.run, job.row, job.standing.input_receipts).total_bytes
-
     def _silent(self, job: Job) -> str:
         times = job.delivery.attempt - 1
         return f"{times} workers of tier {job.delivery.tier} died over it without a word"
@@ -266,7 +264,7 @@ class Worker:
         return f"{failed.reason}: used {used} of {had}"
 
     def _too_large(self, job: Job) -> str:
-        needed_bytes = self._estimated(job)
+        needed_bytes = estimated_bytes(job, 1)
         needs = "" if needed_bytes is None else f", an estimate of {needed_bytes / GIB:.2f} GiB"
         has_bytes = self._post.machine_bytes or 0
         return (

@@ -1,6 +1,7 @@
-"""The tier of a dependent, from what its inputs turned out to be."""
+"""What a shard of a run needs as far as the ledger tells; the tier of a dependent above all."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from braid.volume import VolumeSpec
 from delivery.cascade import ChooseTier, Dead
@@ -12,16 +13,20 @@ from memmodel.samples import work_of
 from memmodel.tiers import tier_of
 
 
-def dependent_estimate(run: Run, row: PlanRow, receipts: Sequence[ReceiptSummary]) -> Estimate:
-    """Memory to make a shard from inputs that are done.
+def shard_estimate(
+    run: Run, row: PlanRow, receipts: Sequence[ReceiptSummary] = (), threads: int = 1
+) -> Estimate:
+    """Memory to make a shard whose inputs are done.
 
     Args:
         run: whose plan holds the row.
         row: the shard.
         receipts: of its inputs; those present before the run have none.
+        threads: of the work process.
     """
     volume = VolumeSpec.parse(run.info.volume, run.info.dest)
-    return estimate(work_of(run, volume, row, {receipt.key: receipt for receipt in receipts}))
+    work = work_of(run, volume, row, {receipt.key: receipt for receipt in receipts})
+    return estimate(replace(work, threads=threads))
 
 
 def chooser(run: Run) -> ChooseTier:
@@ -30,7 +35,7 @@ def chooser(run: Run) -> ChooseTier:
 
     def choose_tier(row: PlanRow, receipts: Sequence[ReceiptSummary]) -> str | Dead:
         try:
-            return choose(dependent_estimate(run, row, receipts), tiers).name
+            return choose(shard_estimate(run, row, receipts), tiers).name
         except DoesNotFit as error:
             return Dead(str(error))
 

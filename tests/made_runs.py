@@ -44,7 +44,17 @@ VOLUME = {
 }
 ROWS = [
     *(
-        PlanRow(f"s0/{n}", 0, str(n), n, "convert", tier=SMALL, estimated_bytes=7, sources=("a",))
+        PlanRow(
+            f"s0/{n}",
+            0,
+            str(n),
+            n,
+            "convert",
+            tier=SMALL,
+            estimated_bytes=7,
+            bytes_in=50 << 20,
+            sources=("a",),
+        )
         for n in (0, 1)
     ),
     PlanRow("s1/0", 1, "0", 0, "downsample", inputs=("s0/0", "s0/1")),
