@@ -29,6 +29,7 @@ TRANSACTION = 100  # chunks; what people use
 
 REAL, USUAL, DENSE, HEAVY = "real", "made-up", "made-up, dense", "made-up, heavy"
 _SIZES = (256, 1024, 4096, 16384, 32768)
+_QUICK_SIZES = (64, 256)
 _OTHERS_UP_TO = 1024  # chunks; beyond, others need gigabytes and minutes
 _LARGE_OTHERS_UP_TO = 4096
 
@@ -94,7 +95,7 @@ class Bench:
     def memory(self) -> None:
         """Speed and peak memory against the size of the shard."""
         others = _LARGE_OTHERS_UP_TO if self.large else _OTHERS_UP_TO
-        for chunks in _SIZES[:2] if self.quick else _SIZES:
+        for chunks in _QUICK_SIZES if self.quick else _SIZES:
             export = made_up(self.work, str(chunks), chunks, pool=self._pool)
             self._convert_ours("memory", export)
             if chunks <= others:

@@ -60,7 +60,10 @@ def downsample(export: dict[str, Any], volume: str) -> dict[str, Timed]:
     def reset() -> None:
         shutil.rmtree(Path(volume) / coarse.key, ignore_errors=True)
 
-    return {"downsample": Timed(run, found.chunks, reset)}
+    def facts() -> dict[str, float]:
+        return shards_written(f"{volume}/{coarse.key}")
+
+    return {"downsample": Timed(run, found.chunks, reset, facts)}
 
 
 def downsample_task(export: Export, volume: str) -> DownsampleTask:

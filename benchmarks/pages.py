@@ -36,8 +36,9 @@ def fill(page: Path, blocks: dict[str, str]) -> None:
 
 
 def _machine(results: Results) -> str:
+    small = "; small data (`--quick`), only a first look" if results.settings["quick"] else ""
     lines = [
-        f"- **Date:** {results.date}; medians of {results.settings['runs']} or more runs",
+        f"- **Date:** {results.date}; medians of {results.settings['runs']} or more runs{small}",
         f"- **Machine:** {_listed(results.machine)}",
         f"- **Versions:** {_listed(results.versions)}",
     ]

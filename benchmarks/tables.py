@@ -12,6 +12,7 @@ from benchmarks import bench
 from benchmarks.results import Measured, Results
 
 _WIDTH = 80
+_AS_FAST = 0.95
 _DATA = {
     bench.REAL: "real shard",
     bench.USUAL: "made-up, as dense as real",
@@ -124,8 +125,8 @@ def memory(results: Results) -> Table:
         rows.append((f"{first.amount:,.0f}", size, reads, *cells))
     columns = ("chunks", "Arrow MB", "reads", "ours /s", "MiB", "TS /s", "MiB", "1 tx /s", "MiB")
     note = (
-        f"Reads: ours, of a local file. TS: TensorStore, transactions of {bench.TRANSACTION} chunks; 1 tx: one transaction. "
-        "-: not tried, it would need many GiB or minutes."
+        "Reads: ours, of a local file. TS: TensorStore in transactions of "
+        f"{bench.TRANSACTION} chunks; 1 tx: in one. -: not tried, it needs many GiB or minutes."
     )
     return Table("Peak memory and chunks/s by size of the shard", columns, rows, note)
 
@@ -140,18 +141,20 @@ MAKERS: dict[str, Callable[[Results], Table]] = {
 
 
 def summary(results: Results) -> Table:
-    """A few lines for the README."""
+    """A few lines for the README: chunks/s and peak memory, ours first."""
+    ways = (bench.OURS, bench.TENSORSTORE, bench.IGNEOUS)
     rows: list[tuple[str, ...]] = []
     for table, what in (("conversion", "convert"), ("downsample", "downsample")):
         for on in (bench.REAL, bench.USUAL):
-            for who in (bench.OURS, bench.TENSORSTORE, bench.IGNEOUS):
-                if found := results.find(table, on, who):
-                    label = f"{what}, {_DATA[on]} ({found.amount:,.0f} chunks): {who}"
-                    rows.append((label, _rate(found), _peak(found)))
-    if largest := results.of("memory")[-1:]:
-        label = f"convert, made-up ({largest[0].amount:,.0f} chunks): {largest[0].who}"
-        rows.append((label, _rate(largest[0]), _peak(largest[0])))
-    return Table("Summary", ("one core", "chunks/s", "peak MiB"), rows)
+            found = [results.find(table, on, who) for who in ways]
+            if first := next(filter(None, found), None):
+                label = f"{what}, {_DATA[on]}, {first.amount:,.0f} chunks"
+                rows.append((label, *map(_both, found)))
+    for largest in [m for m in results.of("memory") if m.on != bench.HEAVY][-1:]:
+        found = [results.find("memory", largest.on, who) for who in ways]
+        label = f"convert, {_DATA[bench.USUAL]}, {largest.amount:,.0f} chunks"
+        rows.append((label, *map(_both, found)))
+    return Table("Summary", ("one core: chunks/s, peak memory", *ways), rows)
 
 
 def _compared(results: Results, table: str, title: str) -> Table:
@@ -165,7 +168,15 @@ def _compared(results: Results, table: str, title: str) -> Table:
 
 
 def _ratio(ours: Measured | None, other: Measured) -> str:
-    return "-" if ours is None else f"{ours.rate / other.rate:.1f}"
+    """How many times as fast ours is; as a fraction where it is slower."""
+    if ours is None:
+        return "-"
+    ratio = ours.rate / other.rate
+    return f"{ratio:.1f}" if ratio >= _AS_FAST else f"1/{1 / ratio:.2f}"
+
+
+def _both(measured: Measured | None) -> str:
+    return "-" if measured is None else f"{_rate(measured)}/s, {_peak(measured)} MiB"
 
 
 def _written(measured: Measured) -> str:

@@ -35,7 +35,11 @@ def downsample(volume: str, out: str, chunks: int) -> dict[str, Timed]:
     def run() -> None:
         _execute(tc.create_image_shard_downsample_tasks(_url(out), factor=(2, 2, 2), num_mips=1))
 
-    return {"downsample": Timed(run, chunks, reset)}
+    def facts() -> dict[str, float]:
+        before, after = (shards_written(folder)["output_bytes"] for folder in (volume, out))
+        return {"output_bytes": after - before}
+
+    return {"downsample": Timed(run, chunks, reset, facts)}
 
 
 def _execute(tasks: Any) -> None:  # noqa: ANN401 - igneous is not typed

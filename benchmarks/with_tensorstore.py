@@ -66,7 +66,10 @@ def downsample(export: dict[str, Any], volume: str) -> dict[str, Timed]:
     def reset() -> None:
         shutil.rmtree(Path(volume) / coarse.key, ignore_errors=True)
 
-    return {"downsample": Timed(run, found.chunks, reset)}
+    def facts() -> dict[str, float]:
+        return shards_written(f"{volume}/{coarse.key}")
+
+    return {"downsample": Timed(run, found.chunks, reset, facts)}
 
 
 def copy_unsharded(export: dict[str, Any], out: str, encoding: str) -> dict[str, Timed]:
