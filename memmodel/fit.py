@@ -1,8 +1,9 @@
 """Coefficients from receipts: least squares on measured peaks, then safe.
 
 Every term's size is known, so a peak is a weighted sum of sizes and the weights are what is
-sought. Few shards cannot tell all terms apart, so each weight is drawn to its present value; the
-result is raised until no shard of the samples took more than its estimate.
+sought. Few shards cannot tell all terms apart, so each weight is drawn to its present value, and
+one that hardly shows in any sample keeps it: small shards say nothing about large ones. The rest is
+raised until no shard of the samples took more than its estimate.
 """
 
 from collections import defaultdict
@@ -19,7 +20,8 @@ from memmodel.samples import Sample
 from runtime.errors import UsageError
 
 MARGIN: Final = 1.05  # above the worst sample: the next shard is another one
-PULL: Final = 0.01  # weight of a coefficient's present value, against one sample's relative error
+PULL: Final = 0.16  # of a present value: it is off by a quarter as easily as a sample by a tenth
+LEAST_SHARE: Final = 0.05  # of some sample's peak, for a term to be fitted
 
 Matrix = npt.NDArray[np.float64]
 
@@ -71,10 +73,14 @@ def fit(samples: Sequence[Sample], start: Coefficients | None = None) -> Fit:
     names = list(DEFAULTS)
     matrix = np.array([[sizes(s.work).get(name, 0.0) for name in names] for s in samples])
     peaks = np.array([s.peak_bytes for s in samples], np.float64)
-    weights = _solve(matrix / peaks[:, None], np.array([prior[name] for name in names]))
-    weights *= MARGIN * max(1.0, float((peaks / (matrix @ weights)).max()))
-    seen = [bool(column.any()) for column in matrix.T]
-    found = Coefficients({n: float(w) for n, w, s in zip(names, weights, seen, strict=True) if s})
+    present = np.array([prior[name] for name in names])
+    shares = matrix * present / peaks[:, None]
+    fitted = (shares >= LEAST_SHARE).any(axis=0)
+    kept = matrix[:, ~fitted] @ present[~fitted]
+    weights = _solve(matrix[:, fitted], peaks, kept, present[fitted])
+    weights *= max(1.0, float(((MARGIN * peaks - kept) / (matrix[:, fitted] @ weights)).max()))
+    told = [name for name, chosen in zip(names, fitted.tolist(), strict=True) if chosen]
+    found = Coefficients({**prior.values, **dict(zip(told, weights.tolist(), strict=True))})
     return Fit(found, samples, residuals(samples, prior), residuals(samples, found))
 
 
@@ -99,16 +105,19 @@ def _residuals(tier: str, found: Sequence[tuple[float, int]]) -> Residuals:
     )
 
 
-def _solve(rows: Matrix, prior: Matrix) -> Matrix:
-    """Weights >= 0 for which `rows @ weights` is nearest to 1, drawn to the prior."""
-    pull = np.diag(np.sqrt(PULL) / np.maximum(prior, 0.1))
-    matrix = np.vstack([rows, pull])
-    target = np.concatenate([np.ones(len(rows)), pull @ prior])
-    free = np.ones(len(prior), bool)
-    weights = np.zeros(len(prior))
+def _solve(matrix: Matrix, peaks: Matrix, kept: Matrix, present: Matrix) -> Matrix:
+    """Weights >= 0 for which `matrix @ weights + kept` is nearest to the peaks, relative to them.
+
+    Each is drawn to its present value.
+    """
+    pull = np.diag(np.sqrt(PULL) / np.maximum(present, 0.1))
+    rows = np.vstack([matrix / peaks[:, None], pull])
+    target = np.concatenate([1 - kept / peaks, pull @ present])
+    free = np.ones(len(present), bool)
+    weights = np.zeros(len(present))
     while free.any():
         weights[:] = 0
-        weights[free] = np.linalg.lstsq(matrix[:, free], target, rcond=None)[0]
+        weights[free] = np.linalg.lstsq(rows[:, free], target, rcond=None)[0]
         if (weights >= 0).all():
             break
         free &= weights > 0

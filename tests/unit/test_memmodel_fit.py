@@ -77,7 +77,28 @@ def test_one_sample_is_enough() -> None:
     found = fit([one])
     [row] = residuals([one], found.coefficients)
     assert 1 <= row.least < 1.2
-    assert all(found.coefficients[name] > 0 for name in DEFAULTS)
+
+
+def test_small_shards_say_nothing_about_large_ones() -> None:
+    """A term that hardly shows keeps its coefficient, though zero would fit a little better."""
+    work = Work("downsample", 100_000, 8)
+    small = [Sample("s0/0", "2gi", work, 90 * MIB, None)] * 50
+    found = fit(small).coefficients
+    assert found["cells"] == DEFAULTS["cells"]
+    assert found["base"] < DEFAULTS["base"]
+    large = Work("downsample", GIB, 32768)
+    assert estimate(large, found).total_bytes > 0.8 * estimate(large, Coefficients()).total_bytes
+
+
+def test_fitting_again_raises_nothing() -> None:
+    """A margin on a margin would grow from fit to fit."""
+    noisy = samples(Coefficients({"source": 1.5}), count=100, noise=0.05)
+    once = fit(noisy).coefficients
+    again = fit(noisy, once).coefficients
+    for sample in noisy:
+        before, after = (estimate(sample.work, c).total_bytes for c in (once, again))
+        assert after == pytest.approx(before, rel=0.1)
+    assert max(row.mean for row in residuals(noisy, again)) < 1.3
 
 
 def test_nothing_to_fit_is_said() -> None:
