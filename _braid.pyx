@@ -53,6 +53,7 @@ cdef uint16_t MOST_WORDS_OF_COUNT[513]
 include "kernels/block.pxi"
 include "kernels/cseg.pxi"
 include "kernels/transcode.pxi"
+include "kernels/votes.pxi"
 include "kernels/downsample.pxi"
 
 
