@@ -14,7 +14,9 @@ from producer.sample import write_large
 
 Triple = tuple[int, int, int]
 
-USUAL_PITCH = 28  # distance of neurites in voxels: 5 KB of zstd per block, as in a real dataset
+USUAL_PITCH = (
+    28  # distance of neurites in voxels: 7.5 KB of Arrow per chunk, about as in a real dataset
+)
 DENSE_PITCH = 9  # more than 60 labels per chunk
 HEAVY_PITCH = 6  # 36 KB per block: 32,768 chunks are more than 1 GB
 _REAL = "mcns-edge/s1/30720_24576_28672.arrow"

@@ -51,7 +51,7 @@ def _line(
 def _name(axes: Axes, what: str) -> None:
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
-    axes.set_ylim(bottom=100)
+    axes.set_ylim(bottom=min(100, axes.dataLim.ymin / 2))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(ScalarFormatter())
     axes.set_xlabel("chunks in the shard")
