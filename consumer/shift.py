@@ -10,7 +10,7 @@ from delivery.messages import NewerSchema
 from runtime import log
 from runtime.errors import ShardliftError
 
-WAIT_S: Final = 2.0  # for a message, between two looks at the flags
+WAIT_S: Final = 1.0  # for a message, between two looks at the flags
 FIRST_PAUSE_S: Final = 1.0  # after trouble; doubled each time
 MOST_TROUBLES: Final = 5  # in a row: then the worker gives up, and whoever started it decides
 

@@ -123,7 +123,9 @@ class Vigil:
 
     def _follow(self, run: Run, status: RunStatus, advice: Advice) -> None:
         if advice is Advice.GIVE_UP:
-            self.given_up[run.uri] = _hopeless(run, status, self._broker.lease_s)
+            if run.uri not in self.given_up:
+                self.given_up[run.uri] = _hopeless(run, status, self._broker.lease_s)
+                _log.error(log.RUN_GIVEN_UP, run=run.run_id, reason=self.given_up[run.uri])
             return
         self.given_up.pop(run.uri, None)
         if advice is Advice.PUBLISH_AGAIN:

@@ -20,6 +20,7 @@ RUN_CREATED: Final = "run_created"
 RUN_CONTINUED: Final = "run_continued"
 RUN_CANCELLED: Final = "run_cancelled"
 RUN_ENDED: Final = "run_ended"
+RUN_GIVEN_UP: Final = "run_given_up"
 PUBLISHED: Final = "published"
 PUBLISHED_AGAIN: Final = "published_again"
 

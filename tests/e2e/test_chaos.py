@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -16,8 +17,8 @@ from delivery.ledger.state import RunStatus, State, read_status
 from memmodel.dependents import chooser
 from runtime.storage import open_storage
 from tests.chaos.mayhem import Mayhem
-from tests.emulator import environment_of, make_topology, running_emulator
-from tests.small_runs import World, make_export, make_world, wait_for
+from tests.emulator import environment_of, running_emulator
+from tests.small_runs import World, make_export, make_world, tiers_option, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -99,9 +100,9 @@ def test_chaos_on_pubsub(
     port = int(host.rpartition(":")[2])
     with running_emulator(tmp_path / "emulator2.log", port) as host, environment_of(host):
         try:
-            make_topology(world.queue, TIERS)
             mayhem.counts["broker restarts"] += 1
-            world.publish()
+            command("infra", "up", "--queue", world.queue, "--tiers", tiers_option(TIERS))
+            command("producer", "replay", "--missing", "--run", world.run.uri)
             if fleet.poll() is not None:
                 fleet = start_fleet(world, WORK_PAUSE_S=WORK_S)
                 mayhem.fleet = fleet.pid
@@ -111,6 +112,11 @@ def test_chaos_on_pubsub(
             tell(world, fleet, mayhem.counts, capsys)
         finally:
             world.close()
+
+
+def command(program: str, *arguments: str) -> None:
+    """What a person types."""
+    subprocess.run([sys.executable, "-m", program, *arguments], check=True)
 
 
 def settle(world: World, fleet: subprocess.Popen[bytes], counts: Counter[str]) -> None:
