@@ -91,23 +91,23 @@ def survey(
 def create(
     prospect: Prospect, state_url: str, queue: str, tiers: Sequence[Tier], run_id: str | None
 ) -> Run:
-    """Write info, plan and run.json of a new run; nothing is published yet.
+    """Write plan, run.json and info of a new run; nothing is published yet.
 
-    With `overwrite` every unfinished run of the destination is cancelled first.
+    With `overwrite` every other unfinished run of the destination is cancelled.
     """
     request, planned = prospect.request, prospect.planned
     if planned is None:
         raise ValueError("there is a run to continue")
     dest = open_storage(request.dest)
-    if not write_info(dest, request.volume):
-        dest.check_writable()
+    dest.check_writable()
     dest.sweep_temporaries()
     run_id = run_id or new_run_id()
+    run = Run.create(state_url, _run_info(request, run_id, queue, tiers), planned.plan)
     if request.overwrite:
         for earlier in prospect.history.in_the_way():
             earlier.run.cancel(f"run {run_id} overwrites it")
             _log.info(log.RUN_CANCELLED, run=earlier.run.run_id, by=run_id)
-    run = Run.create(state_url, _run_info(request, run_id, queue, tiers), planned.plan)
+    write_info(dest, request.volume)
     _log.info(log.RUN_CREATED, run=run.uri)
     return run
 

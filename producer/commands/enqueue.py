@@ -15,7 +15,7 @@ from delivery.ledger.state import State
 from memmodel.tiers import Tier, parse_tiers, tier_of
 from producer import render
 from producer.fleet import FleetProcess, fleet_command
-from producer.info import read_spec, read_volume
+from producer.info import read_spec, read_volume, write_info
 from producer.launch import Prospect, Published, create, publish, publish_again, survey
 from producer.plan import Planned
 from producer.request import LabelType, Request, Rule
@@ -139,7 +139,8 @@ def enqueue(
         _say_dry(prospect, place)
         return
     run = begin(prospect, place, run_id)
-    if not finish(run, place, wait_for_end=wait_for_end):
+    again = prospect.continues is not None
+    if not finish(run, place, again=again, wait_for_end=wait_for_end):
         raise typer.Exit(EXIT_FINDINGS)
 
 
@@ -157,6 +158,7 @@ def begin(prospect: Prospect, place: Place, run_id: str | None = None) -> Run:
     """The run to work on, old or new; its tier table is printed."""
     if prospect.continues is not None:
         earlier = prospect.continues
+        write_info(open_storage(prospect.request.dest), prospect.request.volume)
         typer.echo(f"continuing {earlier.run.run_id}, {earlier.to_go:,} to go")
         return earlier.run
     planned = prospect.planned
@@ -173,13 +175,19 @@ def begin(prospect: Prospect, place: Place, run_id: str | None = None) -> Run:
     return run
 
 
-def finish(run: Run, place: Place, *, wait_for_end: bool) -> bool:
-    """Publish what is ready; with `wait_for_end` stay until the end. Whether all is well so far."""
+def finish(run: Run, place: Place, *, again: bool = False, wait_for_end: bool) -> bool:
+    """Publish what is ready, stay until the end if asked to. Whether all is well so far.
+
+    Args:
+        run: the run.
+        place: its queue is the run's own, whatever this says.
+        again: it was published before, so that its queue may hold all that is ready.
+        wait_for_end: stay, and on one machine work on it.
+    """
     names = run.info.tiers
     place = replace(place, queue=run.info.queue, tiers=tuple(tier_of(name) for name in names))
     with open_broker(place.queue, names, place.lease_s) as broker:
-        began = bool(run.receipts.list()) or bool(run.heartbeats())
-        published = publish_again(run, broker) if began else publish(run, broker)
+        published = publish_again(run, broker) if again else publish(run, broker)
         _say_published(run, published)
         if published.status.succeeded:
             return True

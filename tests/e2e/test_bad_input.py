@@ -1,0 +1,211 @@
+"""What people get wrong: one line that says what, and the exit code of CONTRACT."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from producer.independent import Volume
+from tests.programs import Bench, complaint, make_bench
+
+USAGE, UNREACHABLE, FINDINGS = 2, 3, 1
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """An export, nothing made of it."""
+    return make_bench(tmp_path_factory.mktemp("made"), scales=2)
+
+
+@pytest.fixture
+def bench(made: Bench, tmp_path: Path) -> Bench:
+    """A copy that a test may spoil."""
+    shutil.copytree(made.export, tmp_path / "export")
+    shutil.copy(made.folder / "spec.json", tmp_path)
+    return Bench(tmp_path, made.sample, made.spec)
+
+
+def spoil_spec(bench: Bench, change: Callable[[dict[str, object]], object]) -> None:
+    """Write the spec with a fault."""
+    document = json.loads((bench.folder / "spec.json").read_text())
+    change(document)
+    (bench.folder / "spec.json").write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "said"),
+    [
+        (["--scales", "7"], USAGE, "there is no scale 7"),
+        (["--scales", "x"], USAGE, "expected scale numbers"),
+        (["--downres", "5"], USAGE, "there is no scale 5"),
+        (["--scales", "0,1", "--downres", "1"], USAGE, "one way or the other"),
+        (["--scales", "1"], USAGE, "has no s1/*.arrow files"),
+        (["--tiers", "small"], USAGE, "'small' is no size in GiB"),
+        (["--tiers", "2,2"], USAGE, "twice"),
+        (["--label-type", "bodies"], USAGE, "'bodies' is none of labels, supervoxels"),
+        (["--downres-rule", "mean"], USAGE, "'mean' is none of mode, nonzero-mode"),
+        (["--z-compress", "2"], USAGE, "does not divide 64"),
+        (["--gzip-level", "99"], USAGE, "--gzip-level"),
+        (["--spec", "none.json"], UNREACHABLE, "no such spec file: none.json"),
+        (["--source", "nowhere"], UNREACHABLE, "no such directory"),
+        (["--queue", "redis://here"], USAGE, "is no queue"),
+        (["--run-id", "a/b"], USAGE, "cannot name a run"),
+        (["--dest", "s3://bucket/x"], USAGE, "no storage speaks s3://"),
+        (["--bogus"], USAGE, "--bogus"),
+    ],
+)
+def test_a_wrong_option(made: Bench, more: list[str], code: int, said: str) -> None:
+    """Refused before anything is written."""
+    before = made.files(".")
+    done = made.run(*made.enqueue(), *more)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert said in complaint(done)
+    assert made.files(".") == before
+
+
+def test_a_spec_that_is_no_json(bench: Bench) -> None:
+    """The file is named, and where in it."""
+    (bench.folder / "spec.json").write_text("{scales: 1}")
+    done = bench.run(*bench.enqueue())
+    assert done.returncode == USAGE
+    assert "spec.json: not valid JSON" in complaint(done)
+
+
+def test_an_unsharded_spec(bench: Bench) -> None:
+    """The scale, the field and the reason."""
+    spoil_spec(bench, lambda document: document["scales"][0].pop("sharding"))  # type: ignore[index]
+    done = bench.run("init", "--spec", "spec.json", "--dest", "out")
+    assert done.returncode == USAGE
+    assert "scale 0 (8x8x8): sharding is missing" in complaint(done)
+    assert not (bench.folder / "out").exists()
+
+
+def test_an_info_of_another_volume(bench: Bench) -> None:
+    """What lies at the destination is not silently replaced."""
+    assert bench.run("init", "--spec", "spec.json", "--dest", "out").returncode == 0
+    before = bench.files("out")
+    spoil_spec(bench, lambda document: document["scales"][0].update(size=[200, 150, 99]))  # type: ignore[index]
+    done = bench.run(*bench.enqueue())
+    assert done.returncode == USAGE
+    assert "scale 0 size" in complaint(done)
+    assert bench.files("out") == before
+
+
+def test_a_destination_that_cannot_be_written(bench: Bench) -> None:
+    """A file is in the way: one line, nothing published."""
+    (bench.folder / "file").write_text("in the way")
+    done = bench.run(*bench.enqueue(dest="file/volume"))
+    assert done.returncode in {USAGE, UNREACHABLE}
+    assert "file/volume" in complaint(done)
+    assert not (bench.folder / ".braid").exists()
+
+
+def test_a_file_that_is_named_after_no_voxel(bench: Bench) -> None:
+    """Its rows would be left out."""
+    (bench.export / "s0" / "copy of 0_0_0.arrow").write_bytes(b"x")
+    done = bench.run(*bench.enqueue())
+    assert done.returncode == USAGE
+    assert "s0/copy of 0_0_0.arrow is not named after a voxel origin" in complaint(done)
+
+
+def test_a_volume_without_info(bench: Bench) -> None:
+    """Looking at nothing, or making scales from nothing, says how to begin."""
+    for command in (["view", "--dest", "out", "--no-browser"], ["enqueue", "--dest", "out"]):
+        done = bench.run(*command)
+        assert done.returncode == UNREACHABLE
+        assert "it has no info" in complaint(done)
+
+
+@pytest.mark.parametrize(
+    "command", ["status", "errors", "cancel", "verify", "runs --run x", "replay --missing"]
+)
+def test_a_run_that_is_not_there(bench: Bench, command: str) -> None:
+    """Exit 2, and what would start one."""
+    done = bench.run(*command.split(), *(["--dest", "out"] if "--run" not in command else []))
+    assert done.returncode == USAGE
+    complaint(done)
+
+
+@pytest.mark.parametrize("command", ["", "enqueue", "status", "spec", "init", "view", "runs"])
+def test_help_teaches(made: Bench, command: str) -> None:
+    """Every command shows an example and where its settings come from."""
+    done = made.run(*command.split(), "--help")
+    assert done.returncode == 0
+    assert "python -m producer" in done.stdout.replace("\n", " ")
+
+
+def test_broken_shards_hold_up_no_other(bench: Bench) -> None:
+    """Five kinds of damage: each shard is dead, its file in the reason; the others are right."""
+    files = sorted((bench.export / "s0").glob("*.arrow"))
+    damage = {
+        files[0]: truncated,
+        files[3]: corrupted,
+        files[6]: disagreeing,
+        files[9]: appended,
+        files[12]: doubled,
+    }
+    for file, spoil in damage.items():
+        spoil(file)
+    done = bench.run(*bench.enqueue("--downres", "1", "--scales", "0", "--wait"))
+    assert done.returncode == FINDINGS, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "17" in next(line for line in done.stdout.splitlines() if line.startswith("s0"))
+    found = bench.json("errors", "--dest", "out")
+    assert len(found["failed"]) == 5
+    for file in damage:
+        (letter,) = [one for one in found["failed"] if file.name in one["reason"]]
+        assert letter["attempts"] == 1
+    assert found["blocked"]
+    status = bench.json("status", "--dest", "out")
+    assert (status["ended"], status["succeeded"]) == (True, False)
+    _check_the_rest(bench, {tuple(map(int, file.stem.split("_"))) for file in damage})
+    text = bench.run("status", "--dest", "out").stdout
+    assert "blocked by" in text
+
+
+def _check_the_rest(bench: Bench, broken: set[tuple[int, ...]]) -> None:
+    """Every other chunk of scale 0 is as it should be."""
+    volume, truth = Volume(str(bench.folder / "out")), bench.sample
+    scale = bench.spec.scales[0]
+    for chunk in np.ndindex(scale.grid):
+        begin, end = scale.chunk_box(chunk)
+        if begin not in broken:
+            assert np.array_equal(volume.read(0, begin, end), truth.labels(begin, end))
+
+
+def truncated(file: Path) -> None:
+    """An export that was stopped."""
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def corrupted(file: Path) -> None:
+    """A flipped byte in the middle of a zstd frame."""
+    data = bytearray(file.read_bytes())
+    frame = data.index(b"\x28\xb5\x2f\xfd")
+    data[frame + 12 : frame + 16] = b"\xff\xff\xff\xff"
+    file.write_bytes(data)
+
+
+def disagreeing(file: Path) -> None:
+    """A CSV whose rows lie elsewhere in the stream."""
+    index = file.with_suffix(".csv")
+    lines = index.read_text().splitlines()
+    fields = lines[2].split(",")
+    fields[3] = str(int(fields[3]) + 8)
+    index.write_text("\n".join([*lines[:2], ",".join(fields), ""]))
+
+
+def appended(file: Path) -> None:
+    """A repeated export: a second stream behind the first one's end."""
+    file.write_bytes(file.read_bytes() * 2)
+
+
+def doubled(file: Path) -> None:
+    """One chunk in two files, whose cells meet the same shard."""
+    x, y, z = (int(part) for part in file.stem.split("_"))
+    other = file.with_name(f"{x + 1}_{y}_{z}.arrow")
+    shutil.copy(file, other)
+    shutil.copy(file.with_suffix(".csv"), other.with_suffix(".csv"))

@@ -1,0 +1,304 @@
+"""`enqueue` as people use it: one command that does the whole job, and what it says."""
+
+import json
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from delivery.ledger.run import find_run
+from producer.independent import Volume, vote
+from tests.programs import Bench, complaint, make_bench
+
+PYRAMID = ("--scales", "0", "--downres", "1,2")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """An export converted with all its scales; tests only look."""
+    bench = make_bench(tmp_path_factory.mktemp("made"))
+    done = bench.run(*bench.enqueue(*PYRAMID, "--wait"))
+    assert done.returncode == 0, done.stderr
+    (bench.folder / "stdout").write_text(done.stdout)
+    (bench.folder / "stderr").write_text(done.stderr)
+    return bench
+
+
+@pytest.fixture
+def bench(made: Bench, tmp_path: Path) -> Bench:
+    """The same export with nothing made of it."""
+    shutil.copytree(made.export, tmp_path / "export")
+    shutil.copy(made.folder / "spec.json", tmp_path)
+    return Bench(tmp_path, made.sample, made.spec)
+
+
+def test_one_command_makes_every_voxel_of_every_scale(made: Bench) -> None:
+    """Scale 0 equals the sample, each further one the plain vote on the one before."""
+    volume = Volume(str(made.folder / "out"))
+    truth = made.sample.labels((0, 0, 0), made.sample.size)
+    for index, scale in enumerate(made.spec.scales):
+        if index:
+            truth = vote(truth, (2, 2, 2), "mode")
+        assert np.array_equal(volume.read(index, (0, 0, 0), scale.size), truth)
+
+
+def test_it_says_what_it_did(made: Bench) -> None:
+    """Tier table, run id and time table on stdout, none wider than 80; progress on stderr."""
+    said = (made.folder / "stdout").read_text()
+    run = find_run(str(made.folder / "out.runs"))
+    assert f"run {run.run_id}\n" in said
+    assert "512mi" in said
+    times = [line for line in said.splitlines() if line[:2] in {"s0", "s1", "s2"}]
+    assert len(times) == 3
+    assert max(len(line) for line in said.splitlines() if str(made.folder) not in line) <= 80
+    assert "s0 22/22  s1 4/4  s2 1/1" in (made.folder / "stderr").read_text()
+
+
+def test_nothing_else_lies_in_the_volume(made: Bench) -> None:
+    """Info and shard files, no temporary ones, no state."""
+    paths = set(made.files())
+    assert "info" in paths
+    assert all(path.endswith(".shard") for path in paths - {"info"})
+
+
+def test_the_same_command_again_has_nothing_to_do(made: Bench) -> None:
+    """It says so at once, ends well, and starts no other run."""
+    before = made.files("out.runs")
+    done = made.run(*made.enqueue(*PYRAMID, "--wait"))
+    assert done.returncode == 0
+    assert "nothing to do" in done.stdout
+    assert made.files("out.runs").keys() == before.keys()
+
+
+def test_status_errors_and_runs_tell_of_it(made: Bench) -> None:
+    """One JSON document each; all done, nothing queued, no errors."""
+    status = made.json("status", "--dest", "out")
+    assert status["ended"]
+    assert status["succeeded"]
+    assert [scale["done"] for scale in status["scales"]] == [22, 4, 1]
+    assert {backlog["waiting"] for backlog in status["backlogs"].values()} == {0}
+    assert made.json("errors", "--dest", "out") == {
+        "run": status["run"],
+        "failed": [],
+        "blocked": [],
+    }
+    runs = made.json("runs", "--dest", "out")
+    assert [(run["state"], run["done"], run["lost"]) for run in runs] == [("done", 27, 0)]
+    text = made.run("status", "--dest", "out")
+    assert "done, 27 of 27 shards" in text.stdout
+    assert "(the newest)" in text.stderr
+
+
+def test_a_dry_run_writes_and_publishes_nothing(bench: Bench) -> None:
+    """It prints shards, time, requests and dollars per tier and in all."""
+    before = bench.files(".")
+    done = bench.run(*bench.enqueue(*PYRAMID, "--dry-run"))
+    assert done.returncode == 0, done.stderr
+    rows = {line.split()[0]: line for line in done.stdout.splitlines() if line.strip()}
+    assert rows["512mi"].split()[1] == "27"
+    assert "$" in rows["all"]
+    assert "s0 palette, s1 palette, s2 palette" in done.stdout
+    assert bench.files(".") == before
+
+
+@pytest.mark.slow  # starts a fleet; `make test` has five minutes for all
+def test_enqueue_without_wait_returns_and_a_fleet_finishes(bench: Bench) -> None:
+    """The printed command is the one that makes the shards."""
+    done = bench.run(*bench.enqueue(*PYRAMID))
+    assert done.returncode == 0, done.stderr
+    (next_line,) = [line for line in done.stdout.splitlines() if line.startswith("next: ")]
+    waiting = bench.json("status", "--dest", "out")
+    assert [scale["ready"] for scale in waiting["scales"]] == [22, 0, 0]
+    assert waiting["backlogs"]["512mi"]["waiting"] == 22
+    fleet = next_line.removeprefix("next: python -m consumer ").split()
+    worked = bench.run(*fleet, program="consumer")
+    assert worked.returncode == 0, worked.stderr
+    assert bench.json("status", "--dest", "out")["succeeded"]
+
+
+def test_the_same_command_continues_after_an_interruption(bench: Bench, made: Bench) -> None:
+    """Ctrl-C ends with 130 and says how to go on; what was made stays; the bytes are the same."""
+    command = bench.enqueue(*PYRAMID, "--wait")
+    process = bench.start(*command, WORK_PAUSE_S="0.5")
+    root = bench.folder / "out.runs"
+    until = time.monotonic() + 60
+    while not list(root.glob("*/receipts/s0/*.json")):
+        assert time.monotonic() < until, "no shard was made"
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command continues run" in said
+    assert "Traceback" not in said
+    (run,) = bench.json("runs", "--dest", "out")
+    assert run["state"] == "unfinished"
+    assert 0 < run["done"] < 27
+    done = bench.run(*command)
+    assert done.returncode == 0, done.stderr
+    assert f"continuing {run['run']}, {27 - run['done']} to go" in done.stdout
+    assert bench.files() == made.files()
+
+
+def test_other_settings_over_the_same_outputs_are_refused(bench: Bench) -> None:
+    """Exit 2, both runs' fingerprints and the difference named; --overwrite replaces the shards."""
+    assert bench.run(*bench.enqueue("--scales", "0", "--wait")).returncode == 0
+    labels = bench.files()
+    done = bench.run(*bench.enqueue("--scales", "0", "--supervoxels", "--wait"))
+    assert done.returncode == 2
+    said = complaint(done)
+    run = find_run(str(bench.folder / "out.runs"))
+    assert run.run_id in said
+    assert run.info.fingerprint in said
+    assert said.count("fingerprint") == 2
+    assert "label_type labels there, supervoxels here" in said
+    assert bench.files() == labels
+    again = bench.run(*bench.enqueue("--scales", "0", "--supervoxels", "--wait", "--overwrite"))
+    assert again.returncode == 0, again.stderr
+    truth = bench.sample.supervoxels((0, 0, 0), bench.sample.size)
+    found = Volume(str(bench.folder / "out")).read(0, (0, 0, 0), bench.sample.size)
+    assert np.array_equal(found, truth)
+
+
+def test_other_settings_over_an_unfinished_run_are_refused(bench: Bench) -> None:
+    """--overwrite cancels the other run; its messages are then nobody's work."""
+    assert bench.run(*bench.enqueue("--scales", "0")).returncode == 0
+    other = bench.enqueue("--scales", "0", "--label-type", "supervoxels", "--wait")
+    refused = bench.run(*other)
+    assert refused.returncode == 2
+    assert "is not finished" in complaint(refused)
+    assert bench.run(*other[:-1], "--overwrite").returncode == 0
+    states = [run["state"] for run in bench.json("runs", "--dest", "out")]
+    assert states == ["cancelled", "unfinished"]
+
+
+@pytest.mark.slow  # starts a fleet; `make test` has five minutes for all
+def test_only_missing_shards_are_made_again(bench: Bench) -> None:
+    """Files that were removed come back; those that are there are not touched."""
+    command = bench.enqueue("--scales", "0", "--wait")
+    assert bench.run(*command).returncode == 0
+    before = bench.files()
+    files = sorted((bench.folder / "out/8x8x8").glob("*.shard"))
+    kept = files[0].stat().st_mtime_ns
+    for file in files[1:3]:
+        file.unlink()
+    done = bench.run(*command)
+    assert done.returncode == 0, done.stderr
+    assert f"{len(files) - 2} shards exist already" in done.stdout
+    assert bench.files() == before
+    assert files[0].stat().st_mtime_ns == kept
+
+
+@pytest.mark.slow  # starts a fleet; `make test` has five minutes for all
+def test_scales_are_made_from_those_that_exist(bench: Bench, made: Bench) -> None:
+    """`--downres 1,2` later, without the export, gives the same bytes as all at once."""
+    assert bench.run(*bench.enqueue("--scales", "0", "--wait")).returncode == 0
+    later = ["enqueue", "--dest", "out", "--downres", "1,2", "--tiers", "0.5,1", "--wait"]
+    done = bench.run(*later)
+    assert done.returncode == 0, done.stderr
+    assert bench.files() == made.files()
+
+
+@pytest.mark.slow  # starts a fleet; `make test` has five minutes for all
+def test_a_hole_below_is_not_taken_as_zeros(bench: Bench) -> None:
+    """A scale whose run left a shard undone cannot be made from until that one is done."""
+    assert bench.run(*bench.enqueue("--scales", "0", "--wait")).returncode == 0
+    min((bench.folder / "out/8x8x8").glob("*.shard")).unlink()
+    done = bench.run("enqueue", "--dest", "out", "--downres", "1", "--wait")
+    assert done.returncode == 2
+    assert "scale 0 has holes" in complaint(done)
+
+
+def test_a_shard_that_no_tier_holds_is_dead_at_once(bench: Bench) -> None:
+    """Both numbers are in the reason; enqueue ends with 1 and the ledger has the record."""
+    done = bench.run(*bench.enqueue("--scales", "0"), "--tiers", "0.1")
+    assert done.returncode == 1
+    status = bench.json("status", "--dest", "out")
+    assert status["scales"][0]["failed"] == 22
+    (letter, *_) = bench.json("errors", "--dest", "out")["failed"]
+    assert "needs about 0.1" in letter["reason"]
+    assert "102mi" in letter["reason"]
+
+
+def test_run_ids_and_new_runs(bench: Bench) -> None:
+    """--run-id names a run; --new-run starts another beside an unfinished one."""
+    assert bench.run(*bench.enqueue("--run-id", "first")).returncode == 0
+    again = bench.run(*bench.enqueue("--run-id", "first"))
+    assert "continuing first, 22 to go" in again.stdout
+    assert bench.run(*bench.enqueue("--new-run", "--run-id", "second")).returncode == 0
+    assert [run["run"] for run in bench.json("runs", "--dest", "out")] == ["first", "second"]
+    taken = bench.run(*bench.enqueue("--new-run", "--run-id", "second"))
+    assert taken.returncode == 2
+    assert "there is a run second already" in complaint(taken)
+    # What is queued already is not published twice.
+    assert bench.json("status", "--dest", "out")["backlogs"]["512mi"]["waiting"] == 44
+
+
+@pytest.mark.slow  # starts a fleet; `make test` has five minutes for all
+def test_cancelled_runs_make_nothing(bench: Bench) -> None:
+    """Workers drop the messages; the same command starts another run for the rest."""
+    assert bench.run(*bench.enqueue()).returncode == 0
+    assert "is cancelled" in bench.run("cancel", "--dest", "out").stdout
+    assert "cancelled" in bench.run("status", "--dest", "out").stdout
+    worked = bench.run("fleet", "--until-drained", "--dest", "out", program="consumer")
+    assert worked.returncode == 0, worked.stderr
+    assert set(bench.files()) == {"info"}
+    again = bench.run(*bench.enqueue())
+    assert "22 shards published" in again.stdout
+    states = [run["state"] for run in bench.json("runs", "--dest", "out")]
+    assert states == ["cancelled", "unfinished"]
+
+
+def test_settings_may_come_from_a_file(bench: Bench) -> None:
+    """`.env` names everything; a flag wins over it."""
+    lines = ["SOURCE_PATH=export", "DEST_PATH=elsewhere", "NG_SPEC_PATH=spec.json", "SCALES=0"]
+    (bench.folder / ".env").write_text("\n".join([*lines, "TIERS=0.5,1"]))
+    done = bench.run("enqueue", "--dest", "out")
+    assert done.returncode == 0, done.stderr
+    assert (bench.folder / "out/info").is_file()
+    assert not (bench.folder / "elsewhere").exists()
+
+
+def test_init_keeps_foreign_keys(bench: Bench) -> None:
+    """Also with --force, which alone replaces an info that disagrees."""
+    assert bench.run("init", "--spec", "spec.json", "--dest", "out").returncode == 0
+    info = bench.folder / "out/info"
+    document = json.loads(info.read_text()) | {"mesh": "mesh_dir"}
+    info.write_text(json.dumps(document))
+    assert bench.run("init", "--spec", "spec.json", "--dest", "out").returncode == 0
+    assert json.loads(info.read_text())["mesh"] == "mesh_dir"
+    other = json.loads((bench.folder / "spec.json").read_text())
+    other["scales"][0]["size"] = [199, 150, 100]
+    (bench.folder / "other.json").write_text(json.dumps(other))
+    refused = bench.run("init", "--spec", "other.json", "--dest", "out")
+    assert refused.returncode == 2
+    assert "scale 0 size" in complaint(refused)
+    forced = bench.run("init", "--spec", "other.json", "--dest", "out", "--force")
+    assert forced.returncode == 0
+    written = json.loads(info.read_text())
+    assert (written["mesh"], written["scales"][0]["size"]) == ("mesh_dir", [199, 150, 100])
+
+
+def test_a_designed_spec_can_be_used(bench: Bench) -> None:
+    """`spec` prints JSON that `init` takes."""
+    done = bench.run("spec", "--size", "4096,3000,2000", "--resolution", "8,8,20")
+    (bench.folder / "designed.json").write_text(done.stdout)
+    made = bench.run("init", "--spec", "designed.json", "--dest", "new")
+    assert made.returncode == 0, made.stderr
+    assert "palette" in made.stdout
+
+
+def test_the_real_shard(tmp_path: Path, shared: Path) -> None:
+    """Exit 0, 258 chunks in 16x16x16/0fe9.shard, the same bytes from both dialects."""
+    bench = Bench(tmp_path, None, None)  # type: ignore[arg-type]  # the export is another
+    for source in ("mcns-edge", "mcns-edge-old"):
+        done = bench.run(
+            *("enqueue", "--source", str(shared / "data" / source), "--dest", source),
+            *("--spec", str(shared / "specs/mcns-export-specs.json"), "--scales", "1", "--wait"),
+        )
+        assert done.returncode == 0, done.stderr
+        assert bench.json("status", "--dest", source)["scales"][0]["chunks"] == 258
+    assert bench.files("mcns-edge").keys() == {"info", "16x16x16/0fe9.shard"}
+    assert bench.files("mcns-edge") == bench.files("mcns-edge-old")
