@@ -13,9 +13,7 @@ def test_names_and_order() -> None:
     assert [tier.limit_bytes for tier in tiers] == [307 * MIB, 1536 * MIB, 2 * GIB, 4 * GIB]
 
 
-@pytest.mark.parametrize(
-    "text", ["", "2,,4", "x", "0", "-1", "nan", "inf", "1e99", "0.0001"]
-)
+@pytest.mark.parametrize("text", ["", "2,,4", "x", "0", "-1", "nan", "inf", "1e99", "0.0001"])
 def test_what_is_no_size_is_refused(text: str) -> None:
     """The part that is wrong is named."""
     with pytest.raises(UsageError, match="is no size in GiB"):
