@@ -138,7 +138,7 @@ def fleet(
             tiers=tuple(tier_of(name) for name in broker.tiers),
             options=_worker_options(broker, budget, state_url),
             state=state_url,
-            first=known.planned_tiers(),
+            planned=known.planned(),
         )
         _log.info(log.FLEET_STARTED, queue=broker.url, cpus=budget.cpus)
         workers = Fleet(broker, crew, flags, lambda uri: known.learn(Run(uri)))

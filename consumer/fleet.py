@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from consumer.answers import Post
@@ -28,8 +28,8 @@ from runtime.errors import (
 
 TICK_S: Final = 0.25
 GRACE_S: Final = 8.0  # for workers to hand back; Cloud Run gives ten seconds in all
-EMPTY_S: Final = 10.0  # how long a queue that tells no numbers counts as empty, at first
-MOST_EMPTY_S: Final = 160.0  # ... and after it was found empty several times in a row
+EMPTY_S: Final = 30.0  # how long a queue that tells no numbers counts as empty, at first
+MOST_EMPTY_S: Final = 240.0  # ... and after it was found empty several times in a row
 MOST_DEATHS: Final = 20  # of workers, without any shard begun in between
 
 _log = log.get()
@@ -53,7 +53,8 @@ class Crew:
         options: for `consumer work`.
         state: URL of the state root, where known.
         command: the program.
-        first: tiers that a plan names; others are looked at later where queues tell no numbers.
+        planned: shards per tier that plans name, for queues that tell no numbers: other tiers are
+            looked at later.
     """
 
     budget: Budget
@@ -61,19 +62,24 @@ class Crew:
     options: tuple[str, ...]
     state: str | None = None
     command: tuple[str, ...] = COMMAND
-    first: frozenset[str] = frozenset()
+    planned: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class _Probes:
-    """What workers found in the queue of a tier that tells no numbers."""
+    """What workers found in the queue of a tier that tells no numbers.
 
+    Attributes:
+        planned: shards that plans name there, until a worker finds nothing.
+    """
+
+    planned: int = 0
     empty_until_s: float = 0.0
     empty_for_s: float = EMPTY_S / 2
 
     def found_nothing(self) -> None:
         """Look again later, and later still if that is in vain too."""
-        now_s = time.monotonic()
+        now_s, self.planned = time.monotonic(), 0
         if now_s >= self.empty_until_s:
             self.empty_for_s = min(MOST_EMPTY_S, 2 * self.empty_for_s)
             self.empty_until_s = now_s + self.empty_for_s
@@ -101,9 +107,9 @@ class Fleet:
         self._flags = flags
         self._met = met
         self._hands: list[Hand] = []
-        self._probes = {tier.name: _Probes() for tier in crew.tiers}
-        for name, probes in self._probes.items():
-            if crew.first and name not in crew.first:
+        self._probes = {t.name: _Probes(crew.planned.get(t.name, 0)) for t in crew.tiers}
+        for probes in self._probes.values():
+            if crew.planned and not probes.planned:
                 probes.found_nothing()
         self._deaths = 0
         self._troubles = 0
@@ -175,16 +181,22 @@ class Fleet:
             )
 
     def _move(self, wanted: Mapping[str, int]) -> None:
-        """Retire where there are too many while others wait; start where there are too few."""
-        needy = [tier for tier in self._tiers if len(self._of(tier)) < wanted[tier.name]]
-        for tier in self._tiers if needy else ():
+        """Start workers where there are too few; without room, retire where there are too many."""
+        for tier in sorted(self._tiers, key=lambda tier: -tier.limit_bytes):
+            missing = wanted[tier.name] - len(self._of(tier))
+            while missing > 0 and self._room_for(tier):
+                crew = self._crew
+                self._hands.append(Hand(tier, crew.options, self._hear, crew.command))
+                missing -= 1
+            if missing > 0:
+                self._retire_surplus(wanted)
+
+    def _retire_surplus(self, wanted: Mapping[str, int]) -> None:
+        """Those that are idle first; one with a shard finishes it."""
+        for tier in self._tiers:
             hands = sorted(self._of(tier), key=lambda hand: hand.state == "busy")
             for hand in hands[: max(0, len(hands) - wanted[tier.name])]:
                 hand.retire()
-        for tier in sorted(needy, key=lambda tier: -tier.limit_bytes):
-            while len(self._of(tier)) < wanted[tier.name] and self._room_for(tier):
-                crew = self._crew
-                self._hands.append(Hand(tier, crew.options, self._hear, crew.command))
 
     def _of(self, tier: Tier) -> list[Hand]:
         return [hand for hand in self._hands if hand.tier == tier and not hand.retiring]
@@ -209,7 +221,10 @@ class Fleet:
             probes.found_nothing()
         if time.monotonic() < probes.empty_until_s:
             return 0
-        return len(hands) + all(hand.state == "busy" for hand in hands) if hands else None
+        found = [hand for hand in hands if hand.state != "idle"]
+        if len(found) < len(hands):
+            return len(found)
+        return max(2 * len(hands), probes.planned) or None
 
     def _hear(self, word: Word) -> None:
         if word.run is not None:

@@ -1,5 +1,7 @@
 """Which runs a worker or fleet is there for, and which of them go on."""
 
+from collections import Counter
+
 from delivery.broker import absolute_queue_url
 from delivery.ledger.run import Run, list_runs
 from runtime.storage import Storage, open_storage
@@ -44,7 +46,9 @@ class KnownRuns:
         """Names of all tiers that these runs use."""
         return tuple(dict.fromkeys(name for run in self.look() for name in run.info.tiers))
 
-    def planned_tiers(self) -> frozenset[str]:
-        """Names of the tiers that these runs' plans name; none where no run is known."""
-        columns = (run.plan.table.column("tier").unique().to_pylist() for run in self.look())
-        return frozenset(name for names in columns for name in names if name)
+    def planned(self) -> dict[str, int]:
+        """Shards per tier that these runs' plans name; for others only receipts will tell."""
+        counted: Counter[str] = Counter()
+        for run in self.look():
+            counted.update(filter(None, run.plan.table.column("tier").to_pylist()))
+        return dict(counted)

@@ -14,7 +14,7 @@ from tests.small_runs import World
 
 PAUSE_S = (0.5, 1.5)  # between two acts: a worker takes two seconds to start
 FREEZE_LEASES = 1.5  # long enough to lose the lease
-MOST_KILLS_PER_SHARD = 0.25  # so that the run gets on
+MOST_HARM = 0.25  # kills and freezes per shard, so that the run gets on
 
 
 @dataclass
@@ -72,7 +72,7 @@ class Mayhem:
 
     def freeze(self) -> None:
         """Stop a worker and its work process for longer than its lease."""
-        worker = None if self._frozen else self._busy_worker()
+        worker = None if self._frozen or not self._may_harm() else self._busy_worker()
         with contextlib.suppress(psutil.NoSuchProcess):
             for process in (worker, *worker.children()) if worker else ():
                 process.send_signal(signal.SIGSTOP)
@@ -86,11 +86,14 @@ class Mayhem:
             self.counts["duplicates published"] += 1
 
     def _kill(self, what: str, process: psutil.Process) -> None:
-        kills = self.counts["workers killed"] + self.counts["work processes killed"]
-        if kills < MOST_KILLS_PER_SHARD * len(self._keys):
-            with contextlib.suppress(psutil.NoSuchProcess):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if self._may_harm():
                 process.kill()
                 self.counts[what] += 1
+
+    def _may_harm(self) -> bool:
+        harms = (number for what, number in self.counts.items() if "work" in what)
+        return sum(harms) < MOST_HARM * len(self._keys)
 
     def _busy_worker(self) -> psutil.Process | None:
         """One of those whose heartbeat names a shard."""

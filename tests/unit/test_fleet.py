@@ -226,10 +226,20 @@ def test_queues_without_numbers_are_tried_in_turn(
     yard: Yard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker that finds nothing makes room for another tier's; no tier is forgotten."""
-    monkeypatch.setattr("consumer.fleet.MOST_EMPTY_S", 2.0)
+    monkeypatch.setattr("consumer.fleet.MOST_EMPTY_S", 4.0)
     yard.run(yard.fleet("time.sleep(0.3)\nsay('{\"busy\":false}')\ntime.sleep(600)", cpus=1))
     until(lambda: set(yard.started()) == set(NAMES), 30)
     until(lambda: len(yard.started()) > len(NAMES), 30)
+
+
+@pytest.mark.parametrize("yard", [Silent], indirect=True)
+def test_idle_workers_stay_while_there_is_room(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start costs two seconds of a CPU: without need nobody is retired."""
+    monkeypatch.setattr("consumer.fleet.MOST_EMPTY_S", 0.5)
+    yard.run(yard.fleet("say('{\"busy\":false}')\ntime.sleep(600)", cpus=3))
+    until(lambda: sorted(yard.started()) == sorted(NAMES), 30)
+    time.sleep(2)
+    assert len(yard.started()) == len(NAMES)
 
 
 @pytest.mark.parametrize("yard", [Silent], indirect=True)
