@@ -173,7 +173,7 @@ def _check_complete(earlier: Earlier, scale: int, outputs: Outputs) -> None:
         raise UsageError(
             f"scale {scale} has holes: run {earlier.run.run_id} planned {missing[0]}{more}, "
             f"but {earlier.run.info.dest} does not have it",
-            hint=f"finish it first: producer replay --missing --run {earlier.run.run_id}",
+            hint=f"complete scale {scale} first: the command that made it, again",
         )
 
 

@@ -1,8 +1,13 @@
 """`enqueue` as people use it: one command that does the whole job, and what it says."""
 
+import contextlib
 import json
+import os
+import pty
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -11,7 +16,8 @@ import pytest
 
 from delivery.ledger.run import find_run
 from producer.independent import Volume, vote
-from tests.programs import Bench, complaint, make_bench
+from tests.emulator import make_topology, new_queue_url
+from tests.programs import Bench, clean_environment, complaint, make_bench
 
 PYRAMID = ("--scales", "0", "--downres", "1,2")
 
@@ -302,3 +308,45 @@ def test_the_real_shard(tmp_path: Path, shared: Path) -> None:
         assert bench.json("status", "--dest", source)["scales"][0]["chunks"] == 258
     assert bench.files("mcns-edge").keys() == {"info", "16x16x16/0fe9.shard"}
     assert bench.files("mcns-edge") == bench.files("mcns-edge-old")
+
+
+@pytest.mark.slow  # Google's emulator
+def test_waiting_for_workers_elsewhere(bench: Bench, pubsub_emulator: str) -> None:
+    """On Pub/Sub `--wait` starts no fleet: it says that nobody works, and sees when others do."""
+    assert pubsub_emulator
+    queue = new_queue_url()
+    make_topology(queue, ("512mi", "1gi"))
+    command = bench.enqueue(*PYRAMID, "--wait", "--queue", queue)
+    alone = bench.run(*command)
+    assert alone.returncode == 1
+    assert "no workers: start some with python -m consumer fleet" in alone.stderr
+    assert "nothing is heard of it" in complaint(alone)
+    process = bench.start(*command)
+    run = find_run(str(bench.folder / "out.runs"))
+    worked = bench.run(
+        *("fleet", "--queue", queue, "--run", run.uri, "--until-drained"), program="consumer"
+    )
+    assert worked.returncode == 0, worked.stderr
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert f"run {run.run_id} is done: 27 shards" in said
+
+
+def test_progress_on_a_terminal(bench: Bench) -> None:
+    """Bars instead of lines, one per scale."""
+    leader, follower = pty.openpty()
+    command = [sys.executable, "-m", "producer", *bench.enqueue(*PYRAMID, "--wait")]
+    environment = clean_environment() | {"TERM": "xterm-256color", "COLUMNS": "80"}
+    process = subprocess.Popen(
+        command, cwd=bench.folder, env=environment, stdout=subprocess.DEVNULL, stderr=follower
+    )
+    os.close(follower)
+    shown = b""
+    with contextlib.suppress(OSError):  # the terminal's end
+        while piece := os.read(leader, 4096):
+            shown += piece
+    os.close(leader)
+    assert process.wait() == 0
+    assert "scale 0" in shown.decode()
+    assert "22/22" in shown.decode()
+    assert "━" in shown.decode()
