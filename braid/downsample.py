@@ -10,7 +10,6 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -21,6 +20,7 @@ import _braid
 from braid import morton
 from braid.cells import Cell, CellShape, Inputs, iter_cells
 from braid.exceptions import DecompressionError
+from braid.tally import StepTally
 from braid.volume import ScaleSpec
 from braid.votes import BlockVoter, Chunk, Voted, Voter, VoxelVoter, takes_blocks
 
@@ -41,30 +41,14 @@ class Rule(StrEnum):
 
 
 @dataclass
-class Tally:
-    """What has been done so far; times are summed over threads."""
+class Tally(StepTally):
+    """What downsampling has done so far."""
 
     chunks_in: int = 0
-    chunks: int = 0
-    labels: int = 0  # distinct ones, summed over the coarse chunks
     bytes_in: int = 0  # payloads as stored
     read_s: float = 0.0
     gunzip_s: float = 0.0
     vote_s: float = 0.0
-    gzip_s: float = 0.0
-
-    def add(self, other: "Tally") -> None:
-        """Take in another tally."""
-        for name, value in vars(other).items():
-            setattr(self, name, getattr(self, name) + value)
-
-
-@contextmanager
-def _clock(tally: Tally, name: str) -> Iterator[None]:
-    """Add the time spent inside to one of the tally's times."""
-    began = time.perf_counter()
-    yield
-    setattr(tally, name, getattr(tally, name) + time.perf_counter() - began)
 
 
 @dataclass
@@ -160,13 +144,13 @@ class Downsampler:
     def _work(self, batch: Sequence[Cell]) -> tuple[Payloads, Tally]:
         tally = Tally(chunks_in=sum(len(cell.members) for cell in batch))
         tally.bytes_in = sum(len(m.payload) for cell in batch for m in cell.members)
-        with _clock(tally, "gunzip_s"):
+        with tally.clock("gunzip_s"):
             chunks = self._chunks(batch)
-        with _clock(tally, "vote_s"):
+        with tally.clock("vote_s"):
             voted = self._vote(batch, chunks)
         chunks.clear()  # not held while the results are compressed
         kept = [(cell.coarse_id, one) for cell, one in zip(batch, voted, strict=True) if one.chunk]
-        with _clock(tally, "gzip_s"):
+        with tally.clock("gzip_s"):
             payloads = [(coarse_id, self._payload(one.chunk)) for coarse_id, one in kept]
         tally.chunks, tally.labels = len(kept), sum(one.labels for _, one in kept)
         return payloads, tally

@@ -7,11 +7,10 @@ the same bytes.
 """
 
 import math
-import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import deflate
@@ -24,6 +23,7 @@ from braid.blocks import Blocks, Where, unzip
 from braid.exceptions import DecompressionError, EncodingError
 from braid.record_batches import Rows
 from braid.source_blocks import BLOCK_VOXELS, Triple, block_extent, check_z_step
+from braid.tally import StepTally
 from braid.volume import ScaleSpec
 
 __all__ = ["BATCH_BYTES", "BATCH_CHUNKS", "Encode", "Tally", "Transcoder", "Window"]
@@ -61,26 +61,11 @@ class Window:
 
 
 @dataclass
-class Tally:
-    """What has been done so far; times are summed over threads."""
+class Tally(StepTally):
+    """What transcoding has done so far."""
 
-    chunks: int = 0
-    labels: int = 0  # distinct ones, summed over the stored chunks
     unzip_s: float = 0.0
     transcode_s: float = 0.0
-    gzip_s: float = 0.0
-
-    def add(self, other: "Tally") -> None:
-        """Take in another tally."""
-        for name, value in vars(other).items():
-            setattr(self, name, getattr(self, name) + value)
-
-
-@contextmanager
-def _clock(tally: Tally, name: str) -> Iterator[None]:
-    began = time.perf_counter()
-    yield
-    setattr(tally, name, getattr(tally, name) + time.perf_counter() - began)
 
 
 @dataclass
@@ -167,7 +152,7 @@ class Transcoder:
         chunks += self._by_voxels(window, numbers[~by_palette], tally)
         chunks.sort(key=_first)
         tally.chunks = len(chunks)
-        with _clock(tally, "gzip_s"):
+        with tally.clock("gzip_s"):
             return [(chunk_id, self._payload(chunk)) for chunk_id, chunk in chunks], tally
 
     def _whole(self, ids: U64) -> npt.NDArray[np.bool_]:
@@ -180,10 +165,10 @@ class Transcoder:
     def _by_palette(
         self, window: Window, chunks: Numbers, tally: Tally
     ) -> list[tuple[int, memoryview | bytes]]:
-        with _clock(tally, "unzip_s"):
+        with tally.clock("unzip_s"):
             rows = window.parts[window.part_start[chunks]]  # one block is one chunk
             blocks = unzip(window.rows, rows, mapped=self.mapped, where=window.where)
-        with _clock(tally, "transcode_s"):
+        with tally.clock("transcode_s"):
             try:
                 made = _braid.transcode_blocks(blocks.data, blocks.start, *(blocks.mapping or ()))
             except _braid.KernelError as error:
@@ -205,10 +190,10 @@ class Transcoder:
             for a, b in zip(window.part_start[chunks], window.part_start[chunks + 1], strict=True)
         ]
         rows = np.unique(np.concatenate([window.parts[span] for span in spans]))
-        with _clock(tally, "unzip_s"):
+        with tally.clock("unzip_s"):
             blocks = unzip(window.rows, rows, mapped=self.mapped, where=window.where)
         made: list[tuple[int, memoryview | bytes]] = []
-        with _clock(tally, "transcode_s"):
+        with tally.clock("transcode_s"):
             cutter = _Cutter(self.scale, self.z_step, blocks, window)
             for chunk, span in zip(window.ids[chunks].tolist(), spans, strict=True):
                 voxels = cutter.voxels(chunk, window.parts[span])
