@@ -83,6 +83,11 @@ class Lease:
     def _keep(self) -> None:
         share = EXTEND_SHARE
         while not self._done.wait(self._deadline_s * share):
-            share = EXTEND_SHARE if self.extend() else RETRY_SHARE
+            try:
+                share = EXTEND_SHARE if self.extend() else RETRY_SHARE
+            except Exception:
+                if self._done.is_set():  # the broker was closed under us, and nobody needs us
+                    return
+                raise
             if self.lost():
                 return

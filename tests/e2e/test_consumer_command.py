@@ -1,0 +1,79 @@
+"""`python -m consumer` as people type it: exit codes and one-line errors."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.made_runs import made_run, write_receipt
+
+
+def consumer(folder: Path, *arguments: str, **environment: str) -> tuple[int, str]:
+    """Run the program in a folder of its own; exit code and stderr."""
+    known = {name: value for name, value in os.environ.items() if not name.endswith("_PATH")}
+    done = subprocess.run(
+        [sys.executable, "-m", "consumer", *arguments],
+        cwd=folder,
+        env=known | {"PYTHONPATH": str(Path(__file__).parents[2])} | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["work"], "--tier"),
+        (["work", "--tier", "huge"], "'huge' is no tier"),
+        (["work", "--tier", "2gi", "--queue", "kafka://x"], "is no queue"),
+        (["work", "--tier", "2gi", "--queue", "sqlite:/proc/q.db"], "/proc/q.db"),
+        (["work", "--tier", "2gi", "--run", "r1"], "where is run r1?"),
+        (["work", "--tier", "2gi", "--run", "r1", "--dest", "out"], "no run at"),
+        (["fleet", "--memory", "much"], "no size of memory"),
+        (["fleet", "--tiers", "0"], "no size in GiB"),
+    ],
+)
+def test_wrong_use_is_one_line_and_exit_2(tmp_path: Path, arguments: list[str], said: str) -> None:
+    """What is wrong, and where there is one, what to do."""
+    code, stderr = consumer(tmp_path, *arguments)
+    assert code == 2
+    assert f"error: {said}" in stderr or said in stderr
+    assert stderr.count("\n") <= 2
+
+
+@pytest.mark.parametrize("command", [["work", "--tier", "2gi"], ["fleet"]])
+def test_with_nothing_to_do_and_no_run_known_it_ends_after_a_lease(
+    tmp_path: Path, command: list[str]
+) -> None:
+    """Every tier stayed empty for longer than a lease."""
+    code, _ = consumer(tmp_path, *command, "--until-drained", LEASE_S="1")
+    assert code == 0
+
+
+@pytest.mark.parametrize("command", [["work", "--tier", "512mi"], ["fleet"]])
+def test_a_run_that_has_ended_needs_nobody(tmp_path: Path, command: list[str]) -> None:
+    """Known by its destination alone."""
+    run = made_run(tmp_path)
+    for key in ("s0/0", "s0/1"):
+        write_receipt(run, key)
+    write_receipt(run, "s1/0", inputs=dict.fromkeys(("s0/0", "s0/1"), "AAAAAA=="))
+    options = ["--until-drained", "--dest", "dest", "--queue", run.info.queue]
+    code, _ = consumer(tmp_path, *command, *options)
+    assert code == 0
+
+
+def test_a_run_nobody_is_heard_of_is_given_up_by_name(tmp_path: Path) -> None:
+    """Its shards need another tier's worker; exit 1 names them and says what to do."""
+    run = made_run(tmp_path)
+    options = ["--run", run.uri, "--queue", run.info.queue, "--until-drained"]
+    code, stderr = consumer(tmp_path, "work", "--tier", "1gi", *options, LEASE_S="1")
+    assert code == 1
+    assert "nothing was heard" in stderr
+    assert "open: s0/0, s0/1, s1/0" in stderr
+    assert "hint: start workers for their tiers: python -m consumer fleet" in stderr
