@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from braid.source_blocks import check_z_step, route
 from braid.transcode import Encode, Transcoder, Window
 from braid.volume import ScaleSpec, VolumeSpec
+from consumer.heap import keep_pages
 from consumer.output import write_chunks
 from consumer.sources import SourceFiles
 from consumer.tasks import ConvertTask, Outcome
@@ -46,6 +47,7 @@ def convert_shard(
         OutOfMemory: a chunk of this spec cannot fit the tier.
     """
     began = time.perf_counter()
+    keep_pages()
     check_z_step(task.z_compress + 1)
     scale = VolumeSpec.parse(task.volume, task.dest).scales[task.scale]
     coder = Transcoder(
