@@ -276,13 +276,24 @@ ROLES = st.lists(st.sampled_from(["make", "make", "present", "empty"]), min_size
 
 
 def _play(run: Run, history: list[tuple[Any, ...]]) -> None:
+    """Play what can happen: inputs come first, nobody makes what was not asked for, bytes stay."""
+    made: dict[tuple[str, int], str | None] = {}
     for moment, (what, key, *rest) in enumerate(history):
-        if what == "finish":
-            finish(run, key, rest[0], redo=rest[1], finished=at(moment))
+        asked = run.redo().get(key, 0)
+        if what == "finish" and _has_inputs(run, key, made):
+            redo = min(rest[1], asked)
+            crc = made.setdefault((key, redo), rest[0])
+            finish(run, key, crc, redo=redo, finished=at(moment))
         elif what == "fail":
-            fail(run, key, dropped=rest[0], redo=rest[1], at=at(moment))
-        else:
+            fail(run, key, dropped=rest[0], redo=min(rest[1], asked), at=at(moment))
+        elif what == "redo":
             run.raise_redo([key])
+
+
+def _has_inputs(run: Run, key: str, made: dict[tuple[str, int], str | None]) -> bool:
+    finished = {name for name, _ in made}
+    inputs = [run.plan.row(name) for name in run.plan.row(key).inputs if name in run.plan]
+    return all(row.state != "make" or row.key in finished for row in inputs)
 
 
 @settings(deadline=None, max_examples=60)
