@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from delivery import replay as again
+from delivery.ledger.run import Run
+from delivery.messages import parse_key
 from delivery.replay import Replayed
 from memmodel.dependents import chooser
 from producer import target
@@ -62,6 +64,7 @@ def replay(
             done = Replayed(again.since(found, broker, choose, time, redo=redo, tier=tier))
         else:
             keys = [key.strip() for key in (shards or "").split(",") if key.strip()]
+            _check_made(found, keys if redo else [])
             done = again.shards(found, broker, choose, keys, redo=redo, tier=tier)
     _say(done)
 
@@ -90,6 +93,18 @@ def _check_choice(
         )
     if redo and (failed or missing):
         raise UsageError("--redo goes with --since or --shards: the others have nothing finished")
+
+
+def _check_made(run: Run, keys: list[str]) -> None:
+    """Refuse to make again what the run only takes as it is: it knows nothing to make it from."""
+    info = run.info
+    for key in keys:
+        scale, _ = parse_key(key)
+        if scale not in (*info.scales, *info.downres):
+            raise UsageError(
+                f"run {run.run_id} does not make scale {scale}, so it cannot make {key} again",
+                hint="name the run that made it with --run; `python -m producer runs` lists them",
+            )
 
 
 def _say(done: Replayed) -> None:
