@@ -207,6 +207,23 @@ def test_scales_are_made_from_those_that_exist(bench: Bench, made: Bench) -> Non
     assert bench.files() == made.files()
 
 
+def test_what_a_run_takes_as_it_is_cannot_be_redone(bench: Bench) -> None:
+    """A shard that a run only downsamples from has nothing to be made from: it must stay."""
+    shard = bench.folder / "out/8x8x8/00.shard"
+    assert bench.run("init", "--spec", "spec.json", "--dest", "out").returncode == 0
+    shard.parent.mkdir()
+    shard.write_bytes(b"made elsewhere")
+    both = bench.enqueue("--scales", "2", "--downres", "1")
+    shutil.copytree(bench.export / "s0", bench.export / "s2")
+    done = bench.run(*both)
+    assert done.returncode == 0, done.stderr
+    assert "no run is known that made them" in done.stderr
+    refused = bench.run("replay", "--dest", "out", "--shards", "s0/00", "--redo")
+    assert refused.returncode == 2
+    assert "does not make scale 0" in complaint(refused)
+    assert shard.read_bytes() == b"made elsewhere"
+
+
 @pytest.mark.slow  # starts a fleet; `make test` has five minutes for all
 def test_a_hole_below_is_not_taken_as_zeros(bench: Bench) -> None:
     """A scale whose run left a shard undone cannot be made from until that one is done."""
