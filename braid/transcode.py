@@ -29,6 +29,8 @@ from braid.volume import ScaleSpec
 __all__ = ["BATCH_BYTES", "BATCH_CHUNKS", "Encode", "Tally", "Transcoder", "Window"]
 
 BATCH_BYTES = 8 << 20  # uncompressed blocks in one batch; larger ones have a batch of their own
+_SMALL_BATCH_BYTES = 512 << 10  # below this, threads wait for the interpreter more than they work
+_BATCHES_PER_THREAD = 4  # of a window, so that a small shard, too, keeps all threads busy
 BATCH_CHUNKS = 512  # a minishard of the usual specs
 _VOXEL_BYTES = 8
 _DECODED_BLOCKS = 8  # kept decoded: small chunks come back to a block, 2 MiB each
@@ -38,7 +40,7 @@ Numbers = npt.NDArray[np.int64]
 Encode = Callable[[U64], bytes]
 """Encodes a chunk's voxels, (z, y, x) uint64, clipped to the volume."""
 Payloads = list[tuple[int, bytes]]
-Batch = tuple["Window", int, int]
+Batch = tuple["Window", Numbers, Numbers]  # chunks by the palette path, and by the voxel path
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ class Transcoder:
             DecompressionError: a row does not decode; the text says file, row and chunk.
             EncodingError: a chunk needs larger offsets than the format has.
         """
-        batches = (batch for window in windows for batch in _cut(window, self._batch_chunks))
+        batches = (batch for window in windows for batch in self._batches(window))
         if self.threads == 1:
             finished = map(self._work, batches)
             yield from (one for batch in finished for one in self._count(batch))
@@ -143,13 +145,16 @@ class Transcoder:
         self.tally.add(tally)
         return payloads
 
+    def _batches(self, window: Window) -> Iterator[Batch]:
+        whole = self._whole(window.ids)
+        for first, end in _cut(window, self._batch_chunks, self.threads):
+            numbers = np.arange(first, end)
+            yield window, numbers[whole[first:end]], numbers[~whole[first:end]]
+
     def _work(self, batch: Batch) -> tuple[Payloads, Tally]:
-        window, first, end = batch
+        window, whole, others = batch
         tally = Tally()
-        numbers = np.arange(first, end)
-        by_palette = self._whole(window.ids[first:end])
-        chunks = self._by_palette(window, numbers[by_palette], tally)
-        chunks += self._by_voxels(window, numbers[~by_palette], tally)
+        chunks = self._by_palette(window, whole, tally) + self._by_voxels(window, others, tally)
         chunks.sort(key=_first)
         tally.chunks = len(chunks)
         with tally.clock("gzip_s"):
@@ -165,6 +170,8 @@ class Transcoder:
     def _by_palette(
         self, window: Window, chunks: Numbers, tally: Tally
     ) -> list[tuple[int, memoryview | bytes]]:
+        if not len(chunks):
+            return []
         with tally.clock("unzip_s"):
             rows = window.parts[window.part_start[chunks]]  # one block is one chunk
             blocks = unzip(window.rows, rows, mapped=self.mapped, where=window.where)
@@ -273,17 +280,21 @@ def _overlap(
     return tuple(reversed(of_chunk)), tuple(reversed(of_block))
 
 
-def _cut(window: Window, most_chunks: int) -> Iterator[Batch]:
-    """Batches of consecutive chunks, bounded in count and in uncompressed bytes."""
+def _cut(window: Window, most_chunks: int, threads: int = 1) -> Iterator[tuple[int, int]]:
+    """Runs of chunks, bounded in count and in uncompressed bytes; some for each thread."""
     through = np.concatenate(
         [[0], np.cumsum(window.rows.uncompressed_size[window.parts], dtype=np.int64)]
     )
     reach = through[window.part_start]  # bytes before each chunk
+    limit = BATCH_BYTES
+    if threads > 1:
+        share = int(reach[-1]) // (threads * _BATCHES_PER_THREAD)
+        limit = min(BATCH_BYTES, max(_SMALL_BATCH_BYTES, share))
     first, count = 0, len(window.ids)
     while first < count:
-        fits = int(np.searchsorted(reach, reach[first] + BATCH_BYTES, side="right")) - 1
+        fits = int(np.searchsorted(reach, reach[first] + limit, side="right")) - 1
         end = min(max(fits, first + 1), first + most_chunks, count)
-        yield window, first, end
+        yield first, end
         first = end
 
 

@@ -9,8 +9,7 @@ from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, repeat
 from typing import Final, Self
 
 import numpy as np
@@ -27,6 +26,8 @@ from memmodel.estimate import WHOLE_OBJECT_BYTES as WHOLE_BYTES
 from runtime.errors import ObjectNotFound
 from runtime.storage import Storage
 
+FIRST_WINDOW_BYTES: Final = 256 << 10
+WINDOW_GROWTH: Final = 4
 REMOTE: Final = "gs://"
 
 I64 = npt.NDArray[np.int64]
@@ -157,11 +158,17 @@ class SourceFiles:
         """Reads so far."""
         return sum(file.requests for file in self.files)
 
-    @cached_property
-    def window_bytes(self) -> int:
-        """Bytes of Arrow messages to read at once."""
-        held = all(file.whole_bytes for file in self.files)
-        return REMOTE_WINDOW_BYTES if self._remote and not held else LOCAL_WINDOW_BYTES
+    def _window_bytes(self) -> Iterator[int]:
+        """Bytes of Arrow messages to read at once, window after window.
+
+        The first windows of files at hand are small: work begins while the others are read.
+        """
+        if self._remote and not all(file.whole_bytes for file in self.files):
+            yield from repeat(REMOTE_WINDOW_BYTES)
+        limit = FIRST_WINDOW_BYTES
+        while True:
+            yield min(limit, LOCAL_WINDOW_BYTES)
+            limit = min(limit * WINDOW_GROWTH, LOCAL_WINDOW_BYTES)
 
     def bytes_of(self, rows: I64) -> int:
         """Bytes of the Arrow messages that hold these rows."""
@@ -186,18 +193,19 @@ class SourceFiles:
         return self.files[int(self._place.file[row])].where(int(self._place.row[row]))
 
     def _spans(self, routed: Routed) -> Iterator[tuple[int, int]]:
-        """Runs of pairs, whole chunks each, that need about `window_bytes` of messages."""
+        """Runs of pairs, whole chunks each, that need about a window's bytes of messages."""
         messages = self._place.message[routed.blocks].tolist()
         sizes = self._place.message_bytes[routed.blocks].tolist()
         begins_chunk = np.diff(routed.ids, prepend=routed.ids[:1] ^ 1) != 0
+        limits = self._window_bytes()
         seen: set[int] = set()
-        first, held = 0, 0
+        first, held, limit = 0, 0, next(limits)
         for pair, (message, size, begins) in enumerate(
             zip(messages, sizes, begins_chunk.tolist(), strict=True)
         ):
-            if begins and held and message not in seen and held + size > self.window_bytes:
+            if begins and held and message not in seen and held + size > limit:
                 yield first, pair
-                first, held = pair, 0
+                first, held, limit = pair, 0, next(limits)
                 seen.clear()
             if message not in seen:
                 seen.add(message)

@@ -10,12 +10,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import psutil
 
@@ -31,9 +30,9 @@ from delivery.messages import ShardMessage, decode, shard_key
 from memmodel.dependents import chooser
 from producer.sample import Sample, write_export
 from tests.emulator import make_topology, new_queue_url
+from tests.patience import wait_for
 
 Triple = tuple[int, int, int]
-T = TypeVar("T")
 
 
 def small_spec(size: Triple, scales: int) -> VolumeSpec:
@@ -294,17 +293,6 @@ def tiers_option(names: Sequence[str]) -> str:
     """`--tiers` for tiers of these names."""
     sizes = {"mi": 1 / 1024, "gi": 1.0}
     return ",".join(str(int(name[:-2]) * sizes[name[-2:]]) for name in names)
-
-
-def wait_for(look: Callable[[], T | None], what: str, within_s: float = 30.0) -> T:
-    """What `look` gives as soon as it gives something."""
-    until = time.monotonic() + within_s
-    while time.monotonic() < until:
-        found = look()
-        if found:
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"waited {within_s:.0f} s in vain for {what}")
 
 
 def work_process(worker: int) -> psutil.Process:

@@ -18,7 +18,8 @@ from memmodel.dependents import chooser
 from runtime.storage import open_storage
 from tests.chaos.mayhem import Mayhem
 from tests.emulator import environment_of, running_emulator
-from tests.small_runs import World, make_export, make_world, tiers_option, wait_for
+from tests.patience import wait_for
+from tests.small_runs import World, make_export, make_world, tiers_option
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

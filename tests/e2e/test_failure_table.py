@@ -17,7 +17,8 @@ from delivery.ledger import failures
 from delivery.messages import decode
 from runtime.storage import open_storage
 from tests.gcs_server import GcsServer
-from tests.small_runs import World, is_gone, make_export, make_world, wait_for, work_process
+from tests.patience import wait_for
+from tests.small_runs import World, is_gone, make_export, make_world, work_process
 
 SIZE = (150, 130, 70)  # 3 x 3 x 2 chunks, clipped on every axis
 LONG_S = "600"

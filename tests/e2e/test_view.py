@@ -21,7 +21,7 @@ from braid.volume import VolumeSpec
 from producer.sample import Sample, sample_spec
 from producer.viewer import choose_sight
 from runtime.storage import open_storage
-from tests.small_runs import wait_for
+from tests.patience import wait_for
 
 if TYPE_CHECKING:
     from selenium.webdriver.chrome.webdriver import WebDriver

@@ -6,7 +6,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from delivery.messages import ShardMessage, decode
 from memmodel.capacity import Budget
 from memmodel.tiers import GIB, parse_tiers
 from tests.made_runs import made_run
+from tests.patience import wait_for
 
 TIERS = parse_tiers("1,2,4")
 NAMES = ("1gi", "2gi", "4gi")
@@ -117,14 +118,6 @@ def yard(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Yard]:
         yard.stop()
 
 
-def until(look: Callable[[], object], within_s: float = 15.0) -> None:
-    """Wait for something to become true."""
-    end = time.monotonic() + within_s
-    while not look():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
-
-
 def test_workers_go_where_shards_are(yard: Yard) -> None:
     """None without work; as many as there are CPUs, the larger tier served first."""
     yard.run(yard.fleet("say('{\"busy\":true}')\ntime.sleep(600)"))
@@ -132,7 +125,7 @@ def test_workers_go_where_shards_are(yard: Yard) -> None:
     assert yard.started() == []
     yard.publish("1gi", 5)
     yard.publish("4gi")
-    until(lambda: sorted(yard.started()) == ["1gi", "4gi"])
+    wait_for(lambda: sorted(yard.started()) == ["1gi", "4gi"])
     time.sleep(0.6)
     assert len(yard.started()) == 2
 
@@ -141,7 +134,7 @@ def test_memory_limits_workers_too(yard: Yard) -> None:
     """Two workers of 4 GiB do not fit into 6."""
     yard.run(yard.fleet("say('{\"busy\":true}')\ntime.sleep(600)", memory_bytes=6 * GIB))
     yard.publish("4gi", 9)
-    until(lambda: yard.started() == ["4gi"])
+    wait_for(lambda: yard.started() == ["4gi"])
     time.sleep(0.6)
     assert yard.started() == ["4gi"]
 
@@ -150,14 +143,14 @@ def test_a_worker_moves_when_the_backlog_does(yard: Yard) -> None:
     """The idle one is retired, which lets it finish, and another starts where shards wait."""
     yard.run(yard.fleet("say('{\"busy\":false}')\ntime.sleep(600)", cpus=1))
     yard.publish("1gi")
-    until(lambda: yard.started() == ["1gi"])
+    wait_for(lambda: yard.started() == ["1gi"])
     delivery = yard.broker.lease("1gi")
     assert delivery is not None
     yard.broker.ack(delivery)
     time.sleep(0.6)
     assert len(yard.alive()) == 1  # idle, and nobody needs its place
     yard.publish("2gi")
-    until(lambda: yard.started() == ["1gi", "2gi"])
+    wait_for(lambda: yard.started() == ["1gi", "2gi"])
     assert len(yard.alive()) == 1
 
 
@@ -165,9 +158,9 @@ def test_a_dead_worker_is_replaced(yard: Yard) -> None:
     """Its message will come back, so somebody should be there."""
     yard.run(yard.fleet("say('{\"busy\":true}')\ntime.sleep(600)", cpus=1))
     yard.publish("1gi")
-    until(yard.started)
+    wait_for(yard.started)
     os.kill(yard.alive()[0], signal.SIGKILL)
-    until(lambda: len(yard.started()) == 2)
+    wait_for(lambda: len(yard.started()) == 2)
 
 
 @pytest.mark.parametrize("code", [2, 3])
@@ -175,7 +168,7 @@ def test_a_worker_that_gives_up_ends_the_fleet(yard: Yard, code: int) -> None:
     """It said why; starting it again would only say it once more."""
     yard.run(yard.fleet(f"sys.exit({code})"))
     yard.publish("1gi")
-    until(lambda: yard.error is not None)
+    wait_for(lambda: yard.error is not None)
     assert isinstance(yard.error, WorkersFailed)
     assert yard.error.exit_code == code
 
@@ -184,7 +177,7 @@ def test_workers_that_die_at_once_are_not_started_for_ever(yard: Yard) -> None:
     """Something is wrong that another start will not mend."""
     yard.run(yard.fleet("os.kill(os.getpid(), 9)"))
     yard.publish("1gi")
-    until(lambda: yard.error is not None, 60)
+    wait_for(lambda: yard.error is not None, 60)
     assert "ended as soon as they started" in str(yard.error)
 
 
@@ -192,7 +185,7 @@ def test_it_learns_runs_from_its_workers(yard: Yard) -> None:
     """A fleet without a state root knows what messages lead to."""
     yard.run(yard.fleet("say('{\"run\":\"/runs/r7\"}')\nsay('noise')\ntime.sleep(600)"))
     yard.publish("1gi")
-    until(lambda: yard.met == ["/runs/r7"])
+    wait_for(lambda: yard.met == ["/runs/r7"])
 
 
 def test_all_workers_stop_with_it(yard: Yard) -> None:
@@ -201,7 +194,7 @@ def test_all_workers_stop_with_it(yard: Yard) -> None:
     fleet = yard.fleet(stubborn + "time.sleep(600)", cpus=1)
     yard.run(fleet)
     yard.publish("1gi")
-    until(lambda: fleet._hands and fleet._hands[0].state == "busy")
+    wait_for(lambda: fleet._hands and fleet._hands[0].state == "busy")
     yard.stop()
     assert yard.alive() == []
 
@@ -211,7 +204,7 @@ def test_what_no_worker_here_can_hold_is_dead(yard: Yard) -> None:
     made_run(yard.folder)
     yard.publish("4gi")
     yard.run(yard.fleet("time.sleep(600)", memory_bytes=2 * GIB))
-    until(lambda: yard.broker.backlog(DEAD).waiting)
+    wait_for(lambda: yard.broker.backlog(DEAD).waiting)
     letter = yard.broker.lease(DEAD)
     assert letter is not None
     reason = decode(letter.data).reason
@@ -228,8 +221,8 @@ def test_queues_without_numbers_are_tried_in_turn(
     """A worker that finds nothing makes room for another tier's; no tier is forgotten."""
     monkeypatch.setattr("consumer.fleet.MOST_EMPTY_S", 4.0)
     yard.run(yard.fleet("time.sleep(0.3)\nsay('{\"busy\":false}')\ntime.sleep(600)", cpus=1))
-    until(lambda: set(yard.started()) == set(NAMES), 30)
-    until(lambda: len(yard.started()) > len(NAMES), 30)
+    wait_for(lambda: set(yard.started()) == set(NAMES), 30)
+    wait_for(lambda: len(yard.started()) > len(NAMES), 30)
 
 
 @pytest.mark.parametrize("yard", [Silent], indirect=True)
@@ -237,7 +230,7 @@ def test_idle_workers_stay_while_there_is_room(yard: Yard, monkeypatch: pytest.M
     """A start costs two seconds of a CPU: without need nobody is retired."""
     monkeypatch.setattr("consumer.fleet.MOST_EMPTY_S", 0.5)
     yard.run(yard.fleet("say('{\"busy\":false}')\ntime.sleep(600)", cpus=3))
-    until(lambda: sorted(yard.started()) == sorted(NAMES), 30)
+    wait_for(lambda: sorted(yard.started()) == sorted(NAMES), 30)
     time.sleep(2)
     assert len(yard.started()) == len(NAMES)
 
@@ -253,4 +246,4 @@ def test_a_busy_tier_without_numbers_gets_more(yard: Yard) -> None:
     time.sleep(600)
     """
     yard.run(yard.fleet(busy, cpus=3, memory_bytes=64 * GIB))
-    until(lambda: yard.started().count("1gi") >= 2, 30)
+    wait_for(lambda: yard.started().count("1gi") >= 2, 30)

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from producer.serve import FileServer, Served, Span, parse_range
+from tests.patience import wait_for
 
 DATA = bytes(range(256)) * 40
 
@@ -142,9 +143,11 @@ def test_many_at_once_on_one_connection_each(server: FileServer) -> None:
 
 
 def test_requests_are_told(server: FileServer, served: list[Served]) -> None:
-    """Each answer is reported once, with what was sent."""
+    """Each answer is reported once, with what was sent, soon after the client has it."""
     ask(server, "/8x8x8/0.shard", Range="bytes=0-9")
+    wait_for(lambda: len(served) == 1)
     ask(server, "/8x8x8/1.shard")
+    wait_for(lambda: len(served) == 2)
     assert [(one.method, one.path, one.status, one.body_bytes) for one in served] == [
         ("GET", "/8x8x8/0.shard", 206, 10),
         ("GET", "/8x8x8/1.shard", 404, 0),

@@ -148,14 +148,25 @@ def test_batches_are_bounded_by_bytes_and_count(
     window = window_of(made, SCALE)
     sizes = window.rows.uncompressed_size[window.parts].astype(int)
     monkeypatch.setattr(transcode, "BATCH_BYTES", int(sizes.max()) * 2)
-    spans = [(a, b) for _, a, b in transcode._cut(window, 512)]
+    spans = list(transcode._cut(window, 512))
     assert [a for a, _ in spans] == [0, *(b for _, b in spans[:-1])]
     assert spans[-1][1] == len(window.ids)
     assert all(sizes[a:b].sum() <= transcode.BATCH_BYTES for a, b in spans)
     monkeypatch.setattr(transcode, "BATCH_BYTES", 10)
-    assert [b - a for _, a, b in transcode._cut(window, 512)] == [1] * len(window.ids)
+    assert [b - a for a, b in transcode._cut(window, 512)] == [1] * len(window.ids)
     monkeypatch.setattr(transcode, "BATCH_BYTES", 1 << 40)
-    assert max(b - a for _, a, b in transcode._cut(window, 5)) == 5
+    assert max(b - a for a, b in transcode._cut(window, 5)) == 5
+
+
+def test_each_thread_has_batches_of_a_small_window(
+    made: list[Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one thread does in one batch, several share; tiny batches would only cost."""
+    window = window_of(made, SCALE)
+    assert len(list(transcode._cut(window, 512, threads=1))) == 1
+    few = len(list(transcode._cut(window, 512, threads=2)))
+    monkeypatch.setattr(transcode, "_SMALL_BATCH_BYTES", 1)
+    assert 1 < few < len(list(transcode._cut(window, 512, threads=2)))
 
 
 def test_chunks_from_voxels_make_smaller_batches() -> None:

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 
 import psutil
 import pytest
@@ -22,6 +21,7 @@ from runtime.errors import (
     UnreachableError,
     UsageError,
 )
+from tests.patience import wait_for
 
 
 @pytest.mark.parametrize(
@@ -124,10 +124,9 @@ def test_it_stops_by_itself_when_its_worker_is_gone() -> None:
     child = psutil.Process(int(worker.stdout.readline()))
     os.kill(worker.pid, signal.SIGKILL)
     worker.wait()
-    until = time.monotonic() + 5
-    while child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    wait_for(
+        lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, "the child's end"
+    )
 
 
 def test_ctrl_c_is_for_the_worker_to_answer() -> None:

@@ -1,0 +1,18 @@
+"""Waiting for what another thread or process does."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def wait_for(look: Callable[[], T | None], what: str = "a change", within_s: float = 30.0) -> T:
+    """What `look` gives as soon as it gives something."""
+    until = time.monotonic() + within_s
+    while time.monotonic() < until:
+        found = look()
+        if found:
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"waited {within_s:.0f} s in vain for {what}")
