@@ -14,7 +14,7 @@ from benchmarks.plot import write_plot
 from benchmarks.results import Results
 from benchmarks.tables import show_all
 
-_RUNS = 3
+_RUNS = 5
 
 
 def main(

@@ -4,7 +4,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -83,12 +83,13 @@ class Bench:
     def conversion(self) -> None:
         """Whole shard files."""
         for export in filter(None, (self.real, self.usual, self.dense)):
-            self._convert_ours("conversion", export)
+            jobs = {OURS: self._ours(export)}
             if len(os.sched_getaffinity(0)) > 1:
-                self._convert_ours("conversion", export, threads=2)
-            self._convert_tensorstore("conversion", export, TRANSACTION)
+                jobs[OURS_TWO] = self._ours(export, threads=2)
+            jobs[TENSORSTORE] = self._tensorstore(export, TRANSACTION)
             if export.chunks > TRANSACTION:
-                self._convert_tensorstore("conversion", export, None)
+                jobs[TENSORSTORE_WHOLE] = self._tensorstore(export, None)
+            self._in_turns("conversion", export, jobs)
         self._convert_igneous(self.usual, IGNEOUS, "raw")
         self._convert_igneous(self.usual, IGNEOUS_BYTES, "compressed_segmentation")
 
@@ -97,49 +98,49 @@ class Bench:
         others = _LARGE_OTHERS_UP_TO if self.large else _OTHERS_UP_TO
         for chunks in _QUICK_SIZES if self.quick else _SIZES:
             export = made_up(self.work, str(chunks), chunks, pool=self._pool)
-            self._convert_ours("memory", export)
+            self._take("memory", export, OURS, self._ours(export))
             if chunks <= others:
-                self._convert_tensorstore("memory", export, TRANSACTION)
-                self._convert_tensorstore("memory", export, None)
+                self._take("memory", export, TENSORSTORE, self._tensorstore(export, TRANSACTION))
+                self._take("memory", export, TENSORSTORE_WHOLE, self._tensorstore(export, None))
         if self.large:
             heavy = made_up(self.work, HEAVY, _SIZES[-1], HEAVY_PITCH)
-            self._convert_ours("memory", heavy, runs=1)
+            self._take("memory", heavy, OURS, replace(self._ours(heavy), runs=1))
 
     def downsample(self) -> None:
         """The next scale."""
         for export in filter(None, (self.real, self.usual)):
             volume = self._converted(export)
             what = {"export": export.to_json(), "volume": volume}
-            self._take("downsample", export, OURS, Job("ours:downsample", what))
-            self._take("downsample", export, TENSORSTORE, Job("with_tensorstore:downsample", what))
-        igneous: dict[str, Any] = {
-            "volume": self._one_scale(self.usual),
-            "out": self._out("igneous"),
-            "chunks": self.usual.chunks,
-        }
-        job = Job("with_igneous:downsample", igneous)
-        self._take("downsample", self.usual, IGNEOUS, job)
+            jobs = {
+                OURS: Job("ours:downsample", what),
+                TENSORSTORE: Job("with_tensorstore:downsample", what),
+            }
+            if export is self.usual:
+                igneous = {
+                    "volume": self._one_scale(export),
+                    "out": self._out("igneous"),
+                    "chunks": export.chunks,
+                }
+                jobs[IGNEOUS] = Job("with_igneous:downsample", igneous)
+            self._in_turns("downsample", export, jobs)
 
     def _steps(self, table: str, export: Export, work: str) -> None:
         readings = self._measure(Job(work, {"export": export.to_json()}), f"{table}, {export.name}")
         for who, reading in readings.items():
             self._keep(Measured.of(table, export.name, who, reading, peak=False))
 
-    def _convert_ours(
-        self, table: str, export: Export, threads: int = 1, runs: int | None = None
-    ) -> None:
-        what = {"export": export.to_json(), "out": self._out("ours"), "threads": threads}
-        who = OURS if threads == 1 else OURS_TWO
-        self._take(table, export, who, Job("ours:convert", what, threads, runs or self.runs))
+    def _ours(self, export: Export, threads: int = 1) -> Job:
+        out = self._out(f"ours-{threads}")
+        what = {"export": export.to_json(), "out": out, "threads": threads}
+        return Job("ours:convert", what, cores=threads)
 
-    def _convert_tensorstore(self, table: str, export: Export, transaction: int | None) -> None:
+    def _tensorstore(self, export: Export, transaction: int | None) -> Job:
         what = {
             "export": export.to_json(),
             "out": self._out("tensorstore"),
             "transaction": transaction,
         }
-        who = TENSORSTORE if transaction else TENSORSTORE_WHOLE
-        self._take(table, export, who, Job("with_tensorstore:convert", what))
+        return Job("with_tensorstore:convert", what)
 
     def _convert_igneous(self, export: Export, who: str, encoding: str) -> None:
         source = str(self.work / f"unsharded-{encoding}")
@@ -172,12 +173,25 @@ class Bench:
             Export(**{**export.to_json(), "volume": volume, "name": "one-scale"})
         )
 
+    def _in_turns(self, table: str, export: Export, jobs: dict[str, Job]) -> None:
+        """All ways, one after another, `runs` times: a machine's slow minute meets each of them."""
+        readings: dict[str, list[Reading]] = {who: [] for who in jobs}
+        for _ in range(self.runs):
+            for who, job in jobs.items():
+                once = replace(job, runs=1)
+                readings[who] += self._measure(once, f"{table}, {export.name}: {who}").values()
+        for who, found in readings.items():
+            if found:
+                self._keep_one(table, export, who, Reading.merged(found))
+
     def _take(self, table: str, export: Export, who: str, job: Job) -> None:
-        job = Job(job.work, job.arguments, job.cores, min(job.runs, self.runs))
+        job = replace(job, runs=min(job.runs, self.runs))
         for reading in self._measure(job, f"{table}, {export.name}: {who}").values():
-            facts = {**reading.facts, "arrow_bytes": float(export.arrow_bytes)}
-            found = Reading(reading.amount, reading.seconds, reading.peak_bytes, facts)
-            self._keep(Measured.of(table, export.name, who, found))
+            self._keep_one(table, export, who, reading)
+
+    def _keep_one(self, table: str, export: Export, who: str, reading: Reading) -> None:
+        facts = {**reading.facts, "arrow_bytes": float(export.arrow_bytes)}
+        self._keep(Measured.of(table, export.name, who, replace(reading, facts=facts)))
 
     def _keep(self, measured: Measured) -> None:
         peak = "" if measured.peak_bytes is None else f", {measured.peak_mib:,.0f} MiB"

@@ -11,13 +11,13 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-_LEAST_S = 0.3  # short work is repeated until this much was measured
+_LEAST_S = 1.0  # short work is repeated until this much was measured
 _MOST_RUNS = 50
 _POOLS = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "BLOSC")  # libraries with threads of their own
 
@@ -84,6 +84,16 @@ class Reading:
     seconds: list[float]
     peak_bytes: int
     facts: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def merged(cls, readings: Sequence["Reading"]) -> "Reading":
+        """The same work, read several times: all its runs, and the highest peak."""
+        return cls(
+            readings[0].amount,
+            [one for reading in readings for one in reading.seconds],
+            max(reading.peak_bytes for reading in readings),
+            readings[-1].facts,
+        )
 
 
 def measure(job: Job) -> dict[str, Reading]:
