@@ -19,6 +19,9 @@ class Transcoded(NamedTuple):
     start: Starts
     labels: npt.NDArray[np.uint32]
 
+def arrow_metadata(
+    metadata: bytes | bytearray | memoryview, want: int = 0
+) -> tuple[int, int, int, bool, tuple[tuple[int, int], ...], tuple[tuple[int, int], ...]]: ...
 def decode_blocks(
     blocks: Bytes,
     start: Starts,

@@ -2,7 +2,7 @@
 # distutils: language = c
 """nogil kernels on bytes and typed memoryviews; no I/O, no Python objects in loops."""
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from cpython.buffer cimport Py_buffer, PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memset
@@ -50,6 +50,7 @@ cdef uint8_t BITS_OF_COUNT[513]
 cdef uint16_t MOST_WORDS_OF_COUNT[513]
 
 
+include "kernels/arrow.pxi"
 include "kernels/block.pxi"
 include "kernels/cseg.pxi"
 include "kernels/transcode.pxi"

@@ -10,6 +10,7 @@ from fuzz.targets import kernels, readers, votes
 Target = Callable[[bytes], None]
 
 TARGETS: dict[str, Target] = {
+    "arrow_metadata": kernels.arrow_metadata,
     "block_decode": kernels.block_decode,
     "palette_transcode": kernels.palette_transcode,
     "cseg_decode": kernels.cseg_decode,

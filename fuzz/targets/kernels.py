@@ -23,6 +23,14 @@ Labels = npt.NDArray[np.uint64]
 Mapping = tuple[Labels, npt.NDArray[np.int64], Labels, npt.NDArray[np.int64]]
 
 
+def arrow_metadata(data: bytes) -> None:
+    """Metadata of an Arrow message: refused, or no more than was asked for."""
+    with contextlib.suppress(_braid.KernelError):
+        *_, nodes, buffers = _braid.arrow_metadata(data, 3)
+        assert len(nodes) <= 3, "more nodes than asked for"
+        assert len(buffers) <= 6, "more buffers than asked for"
+
+
 def block_decode(data: bytes) -> None:
     """Small DVID blocks, mapped or not, at any address."""
     if len(data) < 2:
