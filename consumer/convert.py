@@ -60,6 +60,7 @@ def convert_shard(
     )
     check_memory(task, scale)
     with SourceFiles(source, task.sources) as files:
+        files.check_cells(scale, task.z_compress)
         routed = route(files.coords, scale, task.shard, coder.z_step)
         indexed = time.perf_counter()
         waiting = _Stopwatch()

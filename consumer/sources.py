@@ -16,10 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from braid.exceptions import InvalidShardFormatError
+from braid.export_cells import check_rows
 from braid.reader import Rows, ShardRangeReader
 from braid.source import ByteSource, BytesSource, read_exactly
 from braid.source_blocks import Routed
 from braid.transcode import Window
+from braid.volume import ScaleSpec
 from consumer.range_cache import RangeCache
 from memmodel.estimate import LOCAL_WINDOW_BYTES, REMOTE_WINDOW_BYTES
 from memmodel.estimate import WHOLE_OBJECT_BYTES as WHOLE_BYTES
@@ -69,6 +71,14 @@ class SourceFile:
             starts = index.offset[rows].astype(np.int64)
             self._cache.fetch(starts, starts + index.size[rows].astype(np.int64))
         return self.reader.read_rows(rows)
+
+    def check_cell(self, scale: ScaleSpec, z_compress: int) -> None:
+        """Refuse rows outside the cell that the file is named after.
+
+        Raises:
+            InvalidShardFormatError: there is one.
+        """
+        check_rows(self.reader.index.coords, self.reader.name, scale, z_compress)
 
     def where(self, row: int) -> str:
         """Names a row in errors."""
@@ -157,6 +167,15 @@ class SourceFiles:
     def requests(self) -> int:
         """Reads so far."""
         return sum(file.requests for file in self.files)
+
+    def check_cells(self, scale: ScaleSpec, z_compress: int) -> None:
+        """Refuse rows that every shard would pass over, for they lie outside their file's cell.
+
+        Raises:
+            InvalidShardFormatError: there is one.
+        """
+        for file in self.files:
+            file.check_cell(scale, z_compress)
 
     def _window_bytes(self) -> Iterator[int]:
         """Bytes of Arrow messages to read at once, window after window.

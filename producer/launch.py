@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
+from braid.export_cells import cell_edges, is_aligned
 from delivery import replay
 from delivery.broker.base import Broker
 from delivery.drain import drain
@@ -14,9 +15,9 @@ from memmodel.dependents import chooser
 from memmodel.tiers import Tier
 from producer.history import Earlier, History
 from producer.info import check_against_info, write_info
-from producer.plan import Found, Planned, list_outputs, make_plan
+from producer.plan import Found, Planned, files_by_shard, list_outputs, make_plan
 from producer.request import Request
-from producer.scan import Scan, cell_edges, is_aligned, scan
+from producer.scan import Scan, scan
 from runtime import log
 from runtime.storage import open_storage
 
@@ -188,7 +189,20 @@ def _notes(request: Request, scans: dict[int, Scan]) -> list[str]:
                 f"scale {index}: {len(odd)} files are named after no cell of this spec, such as "
                 f"{odd[0]}: is it the export's spec?"
             )
+        if beyond := _outside(request, index, found):
+            notes.append(
+                f"scale {index}: {len(beyond)} files are named after cells outside the volume, "
+                f"such as {beyond[0]}: they are not read"
+            )
     return notes
+
+
+def _outside(request: Request, index: int, found: Scan) -> list[str]:
+    """Files whose cells no shard meets."""
+    scale = request.volume.scales[index]
+    listed = files_by_shard(scale, found, request.slices(index) - 1)
+    read = {file.path for files in listed.values() for file in files}
+    return [file.path for file in found.files if file.path not in read]
 
 
 def _taken_as_zeros(scale: int, count: int) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from braid import sharding
-from braid.source_blocks import BLOCK_VOXELS, block_extent
+from braid.export_cells import cell_edges, cell_of, in_output
 from braid.volume import ScaleSpec
 from delivery.ledger.plan import Plan, PlanRow, PlanState
 from delivery.messages import Kind, shard_key
@@ -20,7 +20,7 @@ from memmodel.estimate import DoesNotFit, Work, choose, estimate
 from memmodel.speed import estimated_seconds
 from memmodel.tiers import Tier
 from producer.request import Request
-from producer.scan import Box, Scan, SourceFile, cell_edges, cell_of
+from producer.scan import Scan, SourceFile
 from runtime.storage import ObjectInfo, Storage
 
 # Stored bytes of a scale by those of the one before, over the scales of a real dataset.
@@ -136,19 +136,12 @@ def files_by_shard(
 ) -> dict[int, list[SourceFile]]:
     """The files whose cells meet each shard, in name order."""
     edges = cell_edges(scale, z_compress)
-    cells = [_in_output(cell_of(file.origin, edges), z_compress) for file in scan.files]
+    cells = [in_output(cell_of(file.origin, edges), z_compress) for file in scan.files]
     boxes, shards = sharding.boxes_meeting(scale, [c[0] for c in cells], [c[1] for c in cells])
     found: dict[int, list[SourceFile]] = defaultdict(list)
     for box, shard in zip(boxes.tolist(), shards.tolist(), strict=True):
         found[shard].append(scan.files[box])
     return found
-
-
-def _in_output(cell: Box, z_compress: int) -> Box:
-    """A cell of the source in voxels of the output, where slices may be left out."""
-    depth = block_extent(z_compress + 1)[2]
-    (x, y, z), (far_x, far_y, far_z) = cell
-    return (x, y, z * depth // BLOCK_VOXELS), (far_x, far_y, -(-far_z * depth // BLOCK_VOXELS))
 
 
 def _plan_converted(

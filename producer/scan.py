@@ -1,21 +1,14 @@
 """What an export holds: its Arrow shards and their indices, from one listing per scale."""
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from braid import morton
-from braid.source_blocks import BLOCK_VOXELS, block_extent
-from braid.volume import ScaleSpec
+from braid import export_cells
+from braid.export_cells import Voxel
 from runtime.errors import UsageError
 from runtime.storage import ObjectInfo, Storage
 
-_NAME = re.compile(r"(-?\d{1,10})_(-?\d{1,10})_(-?\d{1,10})\.arrow")
 _OFFSETS = "-offsets.csv"
-_BLOCK_BITS = 18  # log2 of the voxels in a block
-
-Voxel = tuple[int, int, int]
-Box = tuple[Voxel, Voxel]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,42 +84,10 @@ def _indexed_stem(path: str) -> str:
 
 def origin_of(path: str) -> Voxel:
     """Voxel origin (x, y, z) in a name such as `s1/30720_24576_28672.arrow`."""
-    match = _NAME.fullmatch(path.rpartition("/")[2])
-    if match is None:
+    origin = export_cells.origin_of(path)
+    if origin is None:
         raise UsageError(
             f"{path} is not named after a voxel origin (x_y_z.arrow)",
             hint="restore the name that DVID gave it, or move it out of the export",
         )
-    x, y, z = (int(part) for part in match.groups())
-    return x, y, z
-
-
-def cell_edges(scale: ScaleSpec, z_compress: int = 0) -> tuple[int, int]:
-    """Edges in voxels that the cells of an export may have: of DVID since 2026-03-21, and before.
-
-    The newer is the largest edge of a shard's box; the older comes from the sharding bits alone.
-    The source's own grid counts too, which has more slices where they are decimated.
-    """
-    bits = scale.sharding.preshift_bits + scale.sharding.minishard_bits
-    extent = block_extent(z_compress + 1)
-    blocks = [-(-size // edge) for size, edge in zip(scale.size, extent, strict=True)]
-    grids = (scale.grid, (blocks[0], blocks[1], blocks[2]))
-    longest = max(morton.bit_axes(grid)[:bits].count(axis) for grid in grids for axis in range(3))
-    return BLOCK_VOXELS << longest, 1 << (_BLOCK_BITS + bits) // 3
-
-
-def cell_of(origin: Voxel, edges: tuple[int, int]) -> Box:
-    """The voxels that a file may hold: a cell of the larger edge that its name allows.
-
-    Cells begin at multiples of their edge, so most names tell which it is. Where both are possible
-    a cell that is too large only costs a look into a file; one too small would lose rows.
-    """
-    larger, smaller = max(edges), min(edges)
-    edge = larger if is_aligned(origin, larger) or not is_aligned(origin, smaller) else smaller
-    x, y, z = origin
-    return origin, (x + edge, y + edge, z + edge)
-
-
-def is_aligned(origin: Voxel, edge: int) -> bool:
-    """Whether a cell of this edge can begin there."""
-    return not any(part % edge for part in origin)
+    return origin

@@ -14,6 +14,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from braid.exceptions import BraidError
+from braid.export_cells import check_rows
 from braid.reader import ShardRangeReader
 from braid.source_blocks import block_extent
 from braid.volume import ScaleSpec
@@ -92,6 +93,7 @@ def _look(store: Storage, scale: ScaleSpec, sample: int, chooser: random.Random)
                 _rows(reader, scale, found)
                 found.findings += boxes.repeated(store, file.path, reader)
                 _decode(reader, min(sample, len(reader)), chooser, found)
+                check_rows(reader.index.coords, file.path, scale)
         except BraidError as error:
             found.findings.append(str(error))
     return found

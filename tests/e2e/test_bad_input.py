@@ -138,7 +138,7 @@ def test_help_teaches(made: Bench, command: str) -> None:
 
 
 def test_broken_shards_hold_up_no_other(bench: Bench) -> None:
-    """Five kinds of damage: each shard is dead, its file in the reason; the others are right."""
+    """Six kinds of damage: each shard is dead, its file in the reason; the others are right."""
     files = sorted((bench.export / "s0").glob("*.arrow"))
     damage = {
         files[0]: truncated,
@@ -146,15 +146,16 @@ def test_broken_shards_hold_up_no_other(bench: Bench) -> None:
         files[6]: disagreeing,
         files[9]: appended,
         files[12]: doubled,
+        files[15]: misnamed,
     }
     for file, spoil in damage.items():
         spoil(file)
     done = bench.run(*bench.enqueue("--downres", "1", "--scales", "0", "--wait"))
     assert done.returncode == FINDINGS, done.stderr
     assert "Traceback" not in done.stderr
-    assert "17" in next(line for line in done.stdout.splitlines() if line.startswith("s0"))
+    assert "16" in next(line for line in done.stdout.splitlines() if line.startswith("s0"))
     found = bench.json("errors", "--dest", "out")
-    assert len(found["failed"]) == 5
+    assert len(found["failed"]) == 6
     for file in damage:
         (letter,) = [one for one in found["failed"] if file.name in one["reason"]]
         assert letter["attempts"] == 1
@@ -209,3 +210,11 @@ def doubled(file: Path) -> None:
     other = file.with_name(f"{x + 1}_{y}_{z}.arrow")
     shutil.copy(file, other)
     shutil.copy(file.with_suffix(".csv"), other.with_suffix(".csv"))
+
+
+def misnamed(file: Path) -> None:
+    """Rows of another cell, which no shard would look for here."""
+    x, y, z = (int(part) for part in file.stem.split("_"))
+    other = file.with_name(f"{x}_{y}_{z - 64}.arrow")
+    shutil.copy(other, file)
+    shutil.copy(other.with_suffix(".csv"), file.with_suffix(".csv"))

@@ -212,7 +212,7 @@ def test_other_chunks_and_blocks(tmp_path: Path, chunk: Triple, block: Triple) -
         tmp_path,
         field,
         made_info(size, (), chunks=(chunk,), block=block, bits=((1, 2),)),
-        source=source_spec(size),
+        source=source_spec(size, (1, 2)),
         threads=2,
     )
     assert {o.route for o in made.all().values()} == {"voxel"}
@@ -235,7 +235,7 @@ def test_the_fallback(tmp_path: Path, encoding: str, data_type: str) -> None:
         tmp_path,
         field,
         made_info(size, (), encoding=encoding, data_type=data_type, bits=((1, 2),)),
-        source=source_spec(size),
+        source=source_spec(size, (1, 2)),
         threads=2,
     )
     assert {o.route for o in made.all().values()} == {"tensorstore"}

@@ -155,6 +155,19 @@ def test_a_chunk_in_two_files(make: Make) -> None:
     assert "0_0_256.arrow" in found["findings"][0]
 
 
+def test_rows_outside_their_cell(make: Make) -> None:
+    """A file that was renamed: no shard would look for its rows there."""
+    export = make()
+    last = files(export)[-1]
+    for suffix in (".arrow", ".csv"):
+        last.with_suffix(suffix).rename(last.with_name(f"102400_0_0{suffix}"))
+    code, found = validate(export)
+    assert code == 1
+    (finding,) = found["findings"]
+    assert finding.startswith("s0/102400_0_0.arrow: row 0, chunk ")
+    assert "outside the cell that the file is named after" in finding
+
+
 def test_rows_outside_the_volume(make: Make) -> None:
     """Rows beyond a smaller volume are counted, and are no findings: workers skip them."""
     export = make()
