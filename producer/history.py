@@ -75,16 +75,6 @@ class History:
                 return earlier
         return None
 
-    def finished(self, request: Request) -> Earlier | None:
-        """The newest run of the same bytes that left nothing undone, or None."""
-        for earlier in self.runs:
-            info = earlier.run.info
-            covers = {*request.made} <= {*info.scales, *info.downres}
-            same = info.fingerprint == request.fingerprint and not earlier.cancelled
-            if same and covers and earlier.status.succeeded:
-                return earlier
-        return None
-
     def others(self, request: Request) -> list[Earlier]:
         """Unfinished runs that make other bytes."""
         return [
@@ -100,6 +90,11 @@ class History:
     def maker(self, scale: int) -> Earlier | None:
         """The run that last finished a shard of this scale."""
         return next((earlier for earlier in self.runs if earlier.made(scale)), None)
+
+    def makers(self, request: Request) -> list[Earlier]:
+        """The runs that last finished shards of the scales asked for, each once."""
+        found = {e.run.run_id: e for s in request.made if (e := self.maker(s)) is not None}
+        return list(found.values())
 
     def check(self, request: Request, outputs: Mapping[int, Outputs]) -> None:
         """Refuse to mix the bytes of two runs in one volume.

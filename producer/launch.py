@@ -41,6 +41,17 @@ class Prospect:
     planned: Planned | None = None
     notes: Sequence[str] = ()
 
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to make: a run of it would be empty."""
+        return self.planned is not None and not self.planned.forecasts
+
+    @property
+    def shards(self) -> int:
+        """Shards of the scales asked for, in the plan."""
+        rows = self.planned.plan.rows() if self.planned else ()
+        return sum(row.scale in self.request.made for row in rows)
+
 
 @dataclass(frozen=True)
 class Published:

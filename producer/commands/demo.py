@@ -169,7 +169,7 @@ def _convert(folders: Folders, volume: VolumeSpec) -> bool:
         lease_s=settings.lease_s(),
     )
     prospect = look(request, place, None)
-    if prospect.planned is not None and not prospect.planned.forecasts:
+    if prospect.idle:
         _step("all shards are there, from an earlier demo")  # no second run that makes nothing
         return True
     return finish(begin(prospect, place), place, wait_for_end=True)

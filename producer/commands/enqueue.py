@@ -138,6 +138,10 @@ def enqueue(
     if dry_run:
         _say_dry(prospect, place)
         return
+    if prospect.idle:
+        write_info(open_storage(request.dest), request.volume)
+        _say_idle(prospect)
+        return
     run = begin(prospect, place, run_id)
     again = prospect.continues is not None
     if not finish(run, place, again=again, wait_for_end=wait_for_end):
@@ -162,12 +166,6 @@ def begin(prospect: Prospect, place: Place, run_id: str | None = None) -> Run:
         typer.echo(f"continuing {earlier.run.run_id}, {earlier.to_go:,} to go")
         return earlier.run
     planned = prospect.planned
-    if planned is not None and not planned.forecasts and run_id is None:
-        earlier_done = prospect.history.finished(prospect.request)
-        if earlier_done is not None:
-            typer.echo(f"{render.shards(planned.present)} exist already")
-            typer.echo(f"run {earlier_done.run.run_id}")
-            return earlier_done.run
     run = create(prospect, place.state, place.queue, place.tiers, run_id)
     if planned is not None:
         _say_plan(planned, place.tiers)
@@ -251,14 +249,26 @@ def _say_plan(planned: Planned, tiers: tuple[Tier, ...]) -> None:
         typer.echo(f"{render.shards(planned.present)} exist already")
 
 
+def _say_idle(prospect: Prospect) -> None:
+    """That all is there, and which runs made it."""
+    if not prospect.shards:
+        typer.echo("nothing to do: no file of the export meets the volume")
+        return
+    names = [earlier.run.run_id for earlier in prospect.history.makers(prospect.request)]
+    runs = f"done in run{'s' if len(names) > 1 else ''} {', '.join(names)}"
+    where = runs if names else "there, made by no run that is known"
+    said = f"all {render.shards(prospect.shards)} {where}"
+    typer.echo(f"nothing to do: {said}; --overwrite makes them again")
+
+
 def _say_dry(prospect: Prospect, place: Place) -> None:
     if prospect.continues is not None:
         earlier = prospect.continues
         typer.echo(f"would continue {earlier.run.run_id}, {earlier.to_go:,} to go")
         return
     planned = prospect.planned
-    if planned is None or not planned.forecasts:
-        typer.echo("nothing to do: all shards are there; --overwrite makes them again")
+    if planned is None or prospect.idle:
+        _say_idle(prospect)
         return
     _say_plan(planned, place.tiers)
     typer.echo()

@@ -70,13 +70,35 @@ def test_nothing_else_lies_in_the_volume(made: Bench) -> None:
     assert all(path.endswith(".shard") for path in paths - {"info"})
 
 
-def test_the_same_command_again_has_nothing_to_do(made: Bench) -> None:
-    """It says so at once, ends well, and starts no other run."""
+@pytest.mark.parametrize(
+    ("more", "shards"),
+    [
+        ((*PYRAMID, "--wait"), 27),
+        ((*PYRAMID, "--dry-run"), 27),
+        (("--scales", "0", "--new-run", "--run-id", "another"), 22),
+        (("--scales", "none", "--downres", "1,2"), 5),  # another fingerprint: it has no source
+    ],
+)
+def test_what_is_done_needs_no_run(made: Bench, more: tuple[str, ...], shards: int) -> None:
+    """It says so at once, names the run that did it, ends well, and starts no other run."""
+    run = find_run(str(made.folder / "out.runs"))
     before = made.files("out.runs")
-    done = made.run(*made.enqueue(*PYRAMID, "--wait"))
-    assert done.returncode == 0
-    assert "nothing to do" in done.stdout
-    assert made.files("out.runs").keys() == before.keys()
+    done = made.run(*made.enqueue(*more))
+    assert (done.returncode, done.stderr) == (0, "")
+    expected = f"nothing to do: all {shards} shards done in run {run.run_id}; --overwrite"
+    assert done.stdout.startswith(expected)
+    assert made.files("out.runs") == before
+
+
+def test_what_others_made_needs_no_run(made: Bench, tmp_path: Path) -> None:
+    """A copy of a volume without its runs is complete, too."""
+    shutil.copytree(made.folder / "out", tmp_path / "copy")
+    (tmp_path / "copy" / "info").unlink()
+    done = made.run(*made.enqueue(*PYRAMID, dest=str(tmp_path / "copy")))
+    assert done.returncode == 0, done.stderr
+    assert "nothing to do: all 27 shards there, made by no run that is known" in done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["copy"]
+    assert (tmp_path / "copy" / "info").is_file()
 
 
 def test_status_errors_and_runs_tell_of_it(made: Bench) -> None:
