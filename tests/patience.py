@@ -1,4 +1,7 @@
-"""Waiting for what another thread or process does."""
+"""Waiting for what another thread or process does.
+
+A wait that is not in vain takes no longer for a long limit, and CI's machines may be slow.
+"""
 
 import time
 from collections.abc import Callable
@@ -7,7 +10,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_for(look: Callable[[], T | None], what: str = "a change", within_s: float = 30.0) -> T:
+def wait_for(look: Callable[[], T | None], what: str = "a change", within_s: float = 60.0) -> T:
     """What `look` gives as soon as it gives something."""
     until = time.monotonic() + within_s
     while time.monotonic() < until:

@@ -11,6 +11,7 @@ from typing import Any
 
 from braid.volume import VolumeSpec
 from producer.sample import Sample, write_export
+from tests.commands import run_here
 from tests.small_runs import small_spec
 
 Triple = tuple[int, int, int]
@@ -32,17 +33,19 @@ class Bench:
         """The DVID export."""
         return self.folder / "export"
 
-    def run(
-        self,
-        *arguments: str,
-        environment: Mapping[str, str] | None = None,
-        program: str = "producer",
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """`python -m producer ...`, to its end, in this process."""
+        environment = clean_environment()
+        return run_here("producer", *arguments, folder=self.folder, environment=environment)
+
+    def run_really(
+        self, *arguments: str, program: str = "producer"
     ) -> subprocess.CompletedProcess[str]:
-        """`python -m producer ...`, to its end."""
+        """`python -m PROGRAM ...`, to its end, in a process of its own."""
         return subprocess.run(
             [sys.executable, "-m", program, *arguments],
             cwd=self.folder,
-            env=clean_environment() | dict(environment or {}),
+            env=clean_environment(),
             capture_output=True,
             text=True,
             timeout=240,

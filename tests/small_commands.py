@@ -1,21 +1,11 @@
-"""A small export and `python -m producer` on it, for tests of commands with real processes."""
+"""A small export and `python -m producer` on it, with real workers."""
 
-import contextlib
-import io
 import json
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
-from braid.exceptions import SpecError
-from producer.__main__ import app
-from runtime import cli
-from runtime.errors import EXIT_USAGE
+from tests.commands import run_here
 from tests.small_runs import make_export, small_spec
 
 SIZE = (190, 120, 100)  # 3 x 2 x 2 shards of one chunk, every upper face clipped
@@ -62,34 +52,8 @@ class Desk:
         return sorted((self.volume / "x".join([str(8 << scale)] * 3)).glob("*.shard"))
 
     def run(self, *arguments: str) -> Ended:
-        """`python -m producer ...` in this folder; never a traceback.
-
-        Run in this process, because a start takes longer than most commands: arguments, output and
-        exit code go the same way as in a process of its own.
-        """
-        out, err = io.StringIO(), io.StringIO()
-        with (
-            contextlib.chdir(self.folder),
-            contextlib.redirect_stdout(out),
-            contextlib.redirect_stderr(err),
-            mock.patch.object(sys, "argv", ["producer", *arguments]),
-            _same_signals(),
-        ):
-            code = _exit_code()
-        assert "a bug" not in err.getvalue(), err.getvalue()
-        return Ended(code, out.getvalue(), err.getvalue())
-
-    def start(self, *arguments: str) -> Ended:
-        """The same as a real process, which may start others."""
-        done = subprocess.run(
-            [sys.executable, "-m", "producer", *arguments],
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-        )
-        assert "Traceback" not in done.stderr, done.stderr
+        """`python -m producer ...` in this folder; a fleet it starts is a process of its own."""
+        done = run_here("producer", *arguments, folder=self.folder)
         return Ended(done.returncode, done.stdout, done.stderr)
 
     def of_run(self, *arguments: str) -> Ended:
@@ -100,25 +64,7 @@ class Desk:
         """Everything, on a tier of half a GiB."""
         places = ("--source", "export", "--dest", "volume", "--spec", "spec.json")
         scales = ("--scales", "0", "--downres", "1", "--tiers", "0.5", "--queue", "sqlite:queue.db")
-        return self.start("enqueue", *places, *scales, *more)
-
-
-def _exit_code() -> int:
-    """Run the program as its `__main__` does."""
-    try:
-        cli.run(app, {SpecError: EXIT_USAGE})
-    except SystemExit as ended:
-        return int(ended.code or 0)
-
-
-@contextlib.contextmanager
-def _same_signals() -> Iterator[None]:
-    """A program takes SIGTERM for itself; afterwards it is the test session's again."""
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        return self.run("enqueue", *places, *scales, *more)
 
 
 def make_desk(folder: Path) -> Desk:

@@ -196,7 +196,7 @@ class World:
 
         return wait_for(look, "a heartbeat")
 
-    def receipt(self, key: str, within_s: float = 60.0) -> Receipt:
+    def receipt(self, key: str, within_s: float = 120.0) -> Receipt:
         """Wait for a shard's receipt."""
         return wait_for(lambda: self.run.receipts.read(key), f"a receipt of {key}", within_s)
 

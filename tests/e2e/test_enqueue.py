@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ import pytest
 from delivery.ledger.run import find_run
 from producer.independent import Volume, vote
 from tests.emulator import make_topology, new_queue_url
+from tests.patience import wait_for
 from tests.programs import Bench, clean_environment, complaint, make_bench
 
 PYRAMID = ("--scales", "0", "--downres", "1,2")
@@ -26,7 +26,7 @@ PYRAMID = ("--scales", "0", "--downres", "1,2")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     """An export converted with all its scales; tests only look."""
     bench = make_bench(tmp_path_factory.mktemp("made"))
-    done = bench.run(*bench.enqueue(*PYRAMID, "--wait"))
+    done = bench.run_really(*bench.enqueue(*PYRAMID, "--wait"))
     assert done.returncode == 0, done.stderr
     (bench.folder / "stdout").write_text(done.stdout)
     (bench.folder / "stderr").write_text(done.stderr)
@@ -142,7 +142,7 @@ def test_enqueue_without_wait_returns_and_a_fleet_finishes(bench: Bench) -> None
     assert [scale["ready"] for scale in waiting["scales"]] == [22, 0, 0]
     assert waiting["backlogs"]["512mi"]["waiting"] == 22
     fleet = next_line.removeprefix("next: python -m consumer ").split()
-    worked = bench.run(*fleet, program="consumer")
+    worked = bench.run_really(*fleet, program="consumer")
     assert worked.returncode == 0, worked.stderr
     assert bench.json("status", "--dest", "out")["succeeded"]
 
@@ -152,10 +152,7 @@ def test_the_same_command_continues_after_an_interruption(bench: Bench, made: Be
     command = bench.enqueue(*PYRAMID, "--wait")
     process = bench.start(*command, WORK_PAUSE_S="0.5")
     root = bench.folder / "out.runs"
-    until = time.monotonic() + 60
-    while not list(root.glob("*/receipts/s0/*.json")):
-        assert time.monotonic() < until, "no shard was made"
-        time.sleep(0.1)
+    wait_for(lambda: list(root.glob("*/receipts/s0/*.json")), "a first shard")
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -287,7 +284,7 @@ def test_cancelled_runs_make_nothing(bench: Bench) -> None:
     assert bench.run(*bench.enqueue()).returncode == 0
     assert "is cancelled" in bench.run("cancel", "--dest", "out").stdout
     assert "cancelled" in bench.run("status", "--dest", "out").stdout
-    worked = bench.run("fleet", "--until-drained", "--dest", "out", program="consumer")
+    worked = bench.run_really("fleet", "--until-drained", "--dest", "out", program="consumer")
     assert worked.returncode == 0, worked.stderr
     assert set(bench.files()) == {"info"}
     again = bench.run(*bench.enqueue())
@@ -362,7 +359,7 @@ def test_waiting_for_workers_elsewhere(bench: Bench, pubsub_emulator: str) -> No
     assert "nothing is heard of it" in complaint(alone)
     process = bench.start(*command)
     run = find_run(str(bench.folder / "out.runs"))
-    worked = bench.run(
+    worked = bench.run_really(
         *("fleet", "--queue", queue, "--run", run.uri, "--until-drained"), program="consumer"
     )
     assert worked.returncode == 0, worked.stderr

@@ -219,7 +219,7 @@ def test_a_signal_ends_a_command_tidily(number: signal.Signals) -> None:
         assert process.stdout
         assert process.stdout.readline() == b"ready\n"
         process.send_signal(number)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=60)
     assert out == b"tidied\n"
     assert err == b"interrupted\n"
     assert process.returncode == 130

@@ -177,7 +177,7 @@ def test_workers_that_die_at_once_are_not_started_for_ever(yard: Yard) -> None:
     """Something is wrong that another start will not mend."""
     yard.run(yard.fleet("os.kill(os.getpid(), 9)"))
     yard.publish("1gi")
-    wait_for(lambda: yard.error is not None, 60)
+    wait_for(lambda: yard.error is not None)
     assert "ended as soon as they started" in str(yard.error)
 
 
@@ -221,8 +221,8 @@ def test_queues_without_numbers_are_tried_in_turn(
     """A worker that finds nothing makes room for another tier's; no tier is forgotten."""
     monkeypatch.setattr("consumer.fleet.MOST_EMPTY_S", 4.0)
     yard.run(yard.fleet("time.sleep(0.3)\nsay('{\"busy\":false}')\ntime.sleep(600)", cpus=1))
-    wait_for(lambda: set(yard.started()) == set(NAMES), 30)
-    wait_for(lambda: len(yard.started()) > len(NAMES), 30)
+    wait_for(lambda: set(yard.started()) == set(NAMES))
+    wait_for(lambda: len(yard.started()) > len(NAMES))
 
 
 @pytest.mark.parametrize("yard", [Silent], indirect=True)
@@ -230,7 +230,7 @@ def test_idle_workers_stay_while_there_is_room(yard: Yard, monkeypatch: pytest.M
     """A start costs two seconds of a CPU: without need nobody is retired."""
     monkeypatch.setattr("consumer.fleet.MOST_EMPTY_S", 0.5)
     yard.run(yard.fleet("say('{\"busy\":false}')\ntime.sleep(600)", cpus=3))
-    wait_for(lambda: sorted(yard.started()) == sorted(NAMES), 30)
+    wait_for(lambda: sorted(yard.started()) == sorted(NAMES))
     time.sleep(2)
     assert len(yard.started()) == len(NAMES)
 
@@ -246,4 +246,4 @@ def test_a_busy_tier_without_numbers_gets_more(yard: Yard) -> None:
     time.sleep(600)
     """
     yard.run(yard.fleet(busy, cpus=3, memory_bytes=64 * GIB))
-    wait_for(lambda: yard.started().count("1gi") >= 2, 30)
+    wait_for(lambda: yard.started().count("1gi") >= 2)
