@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Final
 
 import typer
@@ -19,8 +20,9 @@ from consumer.shift import Shift
 from consumer.stop import StopFlags
 from consumer.vigil import Vigil
 from consumer.worker import Worker
-from delivery.broker import absolute_queue_url, open_broker
+from delivery.broker import absolute_queue_url, open_broker, queue_file
 from delivery.broker.base import Broker
+from delivery.broker.fleet_lock import FleetLock
 from delivery.ledger.run import Run, find_run
 from memmodel import probe
 from memmodel.capacity import Budget
@@ -131,7 +133,7 @@ def fleet(
     known = _known(queue, run, state, dest)
     names = _names(tiers, known)
     budget = Budget(parse_size(memory) if memory else free_bytes(), cpus_wanted or cpus())
-    with open_broker(queue, names, lease) as broker:
+    with open_broker(queue, names, lease) as broker, _present(broker):
         state_url = known.state.url if known.state else None
         crew = Crew(
             budget=budget,
@@ -146,6 +148,15 @@ def fleet(
         workers.run(ending, until_drained=until_drained)
         _log.info(log.FLEET_STOPPED)
     _end(flags, ending if until_drained else None)
+
+
+def _present(broker: Broker) -> AbstractContextManager[object]:
+    """Let others of this machine see that a fleet works on the queue."""
+    if not broker.one_machine:
+        return nullcontext()
+    lock = FleetLock(queue_file(broker.url))
+    lock.take_when_free()  # taken: by another fleet, or for us by who started us
+    return lock
 
 
 def _known(queue: str, run: str | None, state: str | None, dest: str | None) -> KnownRuns:

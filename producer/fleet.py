@@ -8,6 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from delivery.broker import queue_file
+from delivery.broker.fleet_lock import FleetLock
 from delivery.ledger.run import Run
 from runtime import settings
 from runtime.errors import ShardliftError
@@ -28,6 +30,9 @@ class FleetEnded(ShardliftError):  # noqa: N818 - what is said when it did
 class FleetProcess:
     """`python -m consumer fleet` on one run; stopped when the `with` block is left.
 
+    Where a fleet of somebody else works on the queue already, none is started as long as it lives:
+    the memory of both would add up.
+
     Args:
         run: whose shards to make.
         queue: absolute URL.
@@ -39,15 +44,27 @@ class FleetProcess:
         self.log = _log_file(queue, run.run_id)
         self._command = [sys.executable, "-m", "consumer", "fleet", "--until-drained"]
         self._command += ["--run", run.uri, "--queue", queue, *options]
+        self._queue = queue
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("wb") as output:
-            self._process = subprocess.Popen(
-                self._command, stdin=subprocess.DEVNULL, stdout=output, stderr=output
-            )
+        self.start()
         return self
+
+    def start(self) -> bool:
+        """Start it, unless a fleet works on the queue already; whether it was."""
+        with FleetLock(queue_file(self._queue)) as lock:
+            if not lock.take():
+                return False
+            with self.log.open("wb") as output:
+                self._process = subprocess.Popen(
+                    self._command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    pass_fds=(lock.fileno(),),  # from now on it is the fleet's
+                )
+        return True
 
     def __exit__(
         self,
@@ -61,6 +78,11 @@ class FleetProcess:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(_END_S)
         self._stop(self._process)
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether it is somebody else's fleet that works."""
+        return self._process is None
 
     @property
     def ended(self) -> bool:
@@ -91,8 +113,7 @@ class FleetProcess:
 
 def _log_file(queue: str, run_id: str) -> Path:
     """Beside the queue's file, which is on this machine."""
-    folder = Path(queue.partition(":")[2]).parent
-    return folder / f"fleet-{run_id}.log"
+    return queue_file(queue).with_name(f"fleet-{run_id}.log")
 
 
 def _tail(file: Path) -> list[str]:

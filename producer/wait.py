@@ -140,14 +140,18 @@ class Watch:
         self._choose = chooser(run)
         self._patience = Patience(broker.lease_s, time.monotonic())
 
+    def tend(self, status: RunStatus) -> None:
+        """Make good what is left undone."""
+        drain(self._broker, open_storage(self._run.state_url))
+        cascade_all(self._run, self._broker, self._choose, status)
+
     def look(self, status: RunStatus) -> None:
-        """Make good what is left undone.
+        """Make good what is left undone, and publish again what seems lost.
 
         Raises:
             GivenUp: nothing is heard, for too long.
         """
-        drain(self._broker, open_storage(self._run.state_url))
-        cascade_all(self._run, self._broker, self._choose, status)
+        self.tend(status)
         heartbeats = self._run.heartbeats()
         advice = self._patience.look(sign_of_life(status, heartbeats), time.monotonic())
         if advice is Advice.GIVE_UP:
@@ -174,14 +178,17 @@ def wait(run: Run, broker: Broker, shown: Display, fleet: FleetProcess | None) -
         run: the run.
         broker: its queues.
         shown: where progress is shown.
-        fleet: that works on it and looks after it; None: we look after it ourselves.
+        fleet: that works on it and looks after it; None: we look after it ourselves. While it is
+            somebody else's we do, too; when that one ends, ours takes its place.
 
     Raises:
         FleetEnded: the fleet ended first.
         GivenUp: nothing is heard of the run.
         ShardliftError: the run was cancelled.
     """
-    watch = Watch(run, broker, lambda text: print(text, file=sys.stderr))  # noqa: T201 - a warning
+    watch = Watch(run, broker, _say)
+    if fleet is not None and fleet.elsewhere:
+        _say(f"a fleet works on {broker.url} already: waiting for it, starting none")
     while True:
         began_s = time.monotonic()
         gone = fleet is not None and fleet.ended  # asked first: its last receipt must be seen
@@ -196,7 +203,15 @@ def wait(run: Run, broker: Broker, shown: Display, fleet: FleetProcess | None) -
             raise fleet.why()
         if fleet is None:
             watch.look(status)
+        elif fleet.elsewhere:  # it may have other runs to do first: no reason to lose patience
+            watch.tend(status)
+            if fleet.start():
+                _say("the other fleet has ended: started one")
         time.sleep(max(LOOK_S, COST_SHARE * (time.monotonic() - began_s)))
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201 - for people, not a result
 
 
 def _line(progress: Progress) -> str:

@@ -52,10 +52,12 @@ class Bench:
             check=False,
         )
 
-    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    def start(
+        self, *arguments: str, program: str = "producer", **environment: str
+    ) -> subprocess.Popen[str]:
         """The same, in a session of its own, not waited for."""
         return subprocess.Popen(
-            [sys.executable, "-m", "producer", *arguments],
+            [sys.executable, "-m", program, *arguments],
             cwd=self.folder,
             env=clean_environment() | environment,
             stdout=subprocess.PIPE,

@@ -368,6 +368,24 @@ def test_waiting_for_workers_elsewhere(bench: Bench, pubsub_emulator: str) -> No
     assert f"run {run.run_id} is done: 27 shards" in said
 
 
+def test_no_second_fleet_on_one_queue(bench: Bench) -> None:
+    """`--wait` starts none while another lives, which may have other tiers; then it takes over."""
+    queue = f"sqlite:{bench.folder}/queue.db"
+    other = bench.start("fleet", "--queue", queue, "--tiers", "0.25", program="consumer")
+    assert other.stderr is not None
+    assert any("fleet_started" in line for line in other.stderr)
+    waiting = bench.start(*bench.enqueue("--scales", "0", "--wait", "--queue", queue))
+    assert waiting.stderr is not None
+    assert any(f"a fleet works on {queue} already" in line for line in waiting.stderr)
+    assert not list(bench.folder.glob("fleet-*.log"))
+    other.terminate()
+    other.communicate(timeout=60)
+    _, said = waiting.communicate(timeout=120)
+    assert "the other fleet has ended: started one" in said
+    assert waiting.returncode == 0
+    assert bench.json("status", "--dest", "out")["succeeded"]
+
+
 def test_progress_on_a_terminal(bench: Bench) -> None:
     """Bars instead of lines, one per scale."""
     leader, follower = pty.openpty()

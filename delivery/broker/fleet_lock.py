@@ -1,0 +1,66 @@
+"""Whether a fleet works on a queue of one machine: a lock that lives as long as the fleet.
+
+Two fleets on one queue harm no shard, but each spends the memory that it found free. The lock is
+the kernel's (flock) on a file beside the queue, so a fleet that dies in any way leaves none.
+"""
+
+import contextlib
+import fcntl
+import os
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+SUFFIX: Final = ".fleet"
+
+
+class FleetLock:
+    """The lock of one queue; a process started with its `fileno` holds it too.
+
+    Args:
+        queue: the queue's file.
+    """
+
+    def __init__(self, queue: Path) -> None:
+        queue.parent.mkdir(parents=True, exist_ok=True)
+        path = queue.with_name(f"{queue.name}{SUFFIX}")
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+
+    def fileno(self) -> int:
+        """Its file descriptor."""
+        return self._file
+
+    def take(self) -> bool:
+        """Take the lock; False while another fleet has it."""
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def take_when_free(self) -> bool:
+        """Take the lock now or, in the background, as soon as nobody else has it; whether now."""
+        if self.take():
+            return True
+        threading.Thread(target=self._await, name="fleet-lock", daemon=True).start()
+        return False
+
+    def close(self) -> None:
+        """Let go of the lock; processes that inherited it keep it."""
+        os.close(self._file)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _await(self) -> None:
+        with contextlib.suppress(OSError):  # closed meanwhile
+            fcntl.flock(self._file, fcntl.LOCK_EX)
