@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from braid.exceptions import SpecError
-from braid.volume import ScaleSpec, VolumeSpec
+from braid.volume import ScaleSpec
 from delivery.ledger.run import Run, find_run
 from memmodel import fit as fitting
 from memmodel import show
@@ -19,11 +19,11 @@ from memmodel.estimate import estimate as estimate_work
 from memmodel.labels import summarise
 from memmodel.plot import plot_fit
 from memmodel.samples import read_samples
+from memmodel.spec_file import folder_of, read_spec
 from memmodel.speed import estimated_seconds
 from memmodel.tiers import parse_tiers
 from runtime import cli, settings
-from runtime.errors import EXIT_FINDINGS, EXIT_USAGE, ObjectNotFound, UsageError
-from runtime.storage import Storage, open_storage
+from runtime.errors import EXIT_FINDINGS, EXIT_USAGE, ObjectNotFound, UnreachableError, UsageError
 
 app = cli.new_app("What a shard's work needs: memory by term, tier, labels; and what receipts say.")
 
@@ -156,10 +156,7 @@ def _answer(needed: Estimate, tiers: str) -> _Answer:
 
 
 def _scale(spec: str, index: int) -> ScaleSpec:
-    try:
-        scales = VolumeSpec.parse(_read(spec), spec).scales
-    except SpecError as error:
-        raise UsageError(str(error)) from None
+    scales = read_spec(spec).scales
     if index >= len(scales):
         raise UsageError(f"{spec} has scales 0 to {len(scales) - 1}; there is no scale {index}")
     return scales[index]
@@ -174,7 +171,7 @@ def _work(files: Sequence[str], scale: ScaleSpec, threads: int, z_compress: int)
     full = 1 << min(sharding.preshift_bits + sharding.minishard_bits, scale.id_bits)
     return Work(
         kind="convert" if endings == {".arrow"} else "downsample",
-        bytes_in=sum(_storage(file)[0].stat(_storage(file)[1]).size for file in files),
+        bytes_in=sum(map(_size, files)),
         chunks=min(full, math.prod(scale.grid)),
         route="voxel" if z_compress and scale.route == "palette" else scale.route,
         threads=threads,
@@ -183,18 +180,12 @@ def _work(files: Sequence[str], scale: ScaleSpec, threads: int, z_compress: int)
     )
 
 
-def _read(url: str) -> bytes:
-    storage, name = _storage(url)
+def _size(url: str) -> int:
+    folder, name = folder_of(url)
     try:
-        return storage.read(name)
+        return folder.stat(name).size
     except ObjectNotFound:
-        raise UsageError(f"{url}: no such file") from None
-
-
-def _storage(url: str) -> tuple[Storage, str]:
-    """The folder that holds a file, and the file's name in it."""
-    folder, _, name = url.rpartition("/")
-    return open_storage(folder or "."), name
+        raise UnreachableError(f"{url}: no such file") from None
 
 
 def _run(run: str | None, state: str | None, dest: str | None) -> Run:

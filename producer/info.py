@@ -1,30 +1,13 @@
-"""The spec somebody gives, and the `info` at the destination."""
+"""The `info` at the destination."""
 
 import json
 
 from braid.exceptions import SpecError
 from braid.volume import VolumeSpec, compare_info, load_info, merge_info
 from runtime.errors import ObjectNotFound, UnreachableError, UsageError
-from runtime.storage import Storage, open_storage
+from runtime.storage import Storage
 
 INFO = "info"
-
-
-def read_spec(path: str) -> VolumeSpec:
-    """The volume that a spec file (local or gs://) describes.
-
-    Raises:
-        UnreachableError: there is no such file.
-        SpecError: it is no spec we can serve.
-    """
-    folder, slash, name = path.rpartition("/")
-    try:
-        data = open_storage(folder or slash or ".").read(name)
-    except ObjectNotFound:
-        raise UnreachableError(
-            f"no such spec file: {path}", hint="`python -m producer spec` designs one"
-        ) from None
-    return VolumeSpec.parse(data, path)
 
 
 def read_volume(dest: Storage) -> VolumeSpec:

@@ -12,10 +12,11 @@ from delivery.broker import absolute_queue_url, open_broker
 from delivery.broker.base import Broker
 from delivery.ledger.run import Run
 from delivery.ledger.state import State
+from memmodel.spec_file import read_spec
 from memmodel.tiers import Tier, parse_tiers, tier_of
 from producer import render
 from producer.fleet import FleetProcess, fleet_command
-from producer.info import read_spec, read_volume, write_info
+from producer.info import read_volume, write_info
 from producer.launch import Prospect, Published, create, publish, publish_again, survey
 from producer.plan import Planned
 from producer.request import LabelType, Request, Rule

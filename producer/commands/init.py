@@ -5,8 +5,9 @@ from typing import Annotated
 import typer
 
 from braid.volume import ScaleSpec
+from memmodel.spec_file import read_spec
 from producer import render
-from producer.info import INFO, read_spec, write_info
+from producer.info import INFO, write_info
 from runtime import cli
 from runtime.storage import open_storage
 

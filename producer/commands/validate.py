@@ -18,8 +18,8 @@ from braid.export_cells import check_rows
 from braid.reader import ShardRangeReader
 from braid.source_blocks import block_extent
 from braid.volume import ScaleSpec
+from memmodel.spec_file import read_spec
 from producer.exports import open_shard
-from producer.info import read_spec
 from producer.scan import SourceFile, scan
 from runtime import cli
 from runtime.errors import EXIT_FINDINGS, UsageError

@@ -66,6 +66,28 @@ def test_a_wrong_option(made: Bench, more: list[str], code: int, said: str) -> N
     assert made.files(".") == before
 
 
+@pytest.mark.parametrize(
+    ("program", "command"),
+    [
+        ("producer", "init --dest out"),
+        ("producer", "validate --source export"),
+        ("memmodel", "estimate export/s0/0_0_0.arrow"),
+    ],
+)
+def test_a_spec_that_is_not_there(made: Bench, program: str, command: str) -> None:
+    """Exit 3 and the same words everywhere: a path that could not be reached."""
+    done = made.run_really(*command.split(), "--spec", "none.json", program=program)
+    assert done.returncode == UNREACHABLE
+    assert complaint(done) == "error: no such spec file: none.json"
+
+
+def test_a_file_to_be_estimated_that_is_not_there(made: Bench) -> None:
+    """Likewise."""
+    done = made.run_really("estimate", "none.arrow", "--spec", "spec.json", program="memmodel")
+    assert done.returncode == UNREACHABLE
+    assert complaint(done) == "error: none.arrow: no such file"
+
+
 def test_a_spec_that_is_no_json(bench: Bench) -> None:
     """The file is named, and where in it."""
     (bench.folder / "spec.json").write_text("{scales: 1}")

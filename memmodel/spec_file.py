@@ -1,0 +1,28 @@
+"""The spec that somebody names on the command line: read here for every program."""
+
+from braid.volume import VolumeSpec
+from runtime.errors import ObjectNotFound, UnreachableError
+from runtime.storage import Storage, open_storage
+
+
+def read_spec(path: str) -> VolumeSpec:
+    """The volume that a spec file (local or gs://) describes.
+
+    Raises:
+        UnreachableError: there is no such file.
+        SpecError: it is no spec we can serve.
+    """
+    folder, name = folder_of(path)
+    try:
+        data = folder.read(name)
+    except ObjectNotFound:
+        raise UnreachableError(
+            f"no such spec file: {path}", hint="`python -m producer spec` designs one"
+        ) from None
+    return VolumeSpec.parse(data, path)
+
+
+def folder_of(path: str) -> tuple[Storage, str]:
+    """The folder that holds a file, and the file's name in it."""
+    folder, slash, name = path.rpartition("/")
+    return open_storage(folder or slash or "."), name
