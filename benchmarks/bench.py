@@ -79,6 +79,8 @@ class Bench:
             self._steps("kernels", export, "kernels:steps")
         for export in filter(None, (self.real, self.dense)):
             self._steps("votes", export, "kernels:votes")
+        for export in filter(None, (self.real, self.usual, self.dense)):
+            self._steps("levels", export, "kernels:levels")
 
     def conversion(self) -> None:
         """Whole shard files."""

@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from itertools import pairwise
 from typing import Any
@@ -20,7 +21,8 @@ GZIP_LEVEL = 6
 _BATCH = 32  # chunks decoded to voxels at once: 64 MiB
 _EDGE = 64
 _WRAPPED = 31  # zlib's wbits for a gzip member
-_SAMPLE = 64  # chunks whose size is compared
+_SAMPLE = 64  # chunks, spread over the file, for what is slow
+_LEVELS = (1, 3, 4, 5, 6, 7, 9, 12)
 
 U64 = npt.NDArray[np.uint64]
 Chunks = list[memoryview | None]
@@ -34,7 +36,8 @@ def steps(export: dict[str, Any]) -> dict[str, Timed]:
     count = len(rows)
     encoded = chunks_of(blocks)
     voxels = np.empty((_BATCH, _EDGE, _EDGE, _EDGE), np.uint64)
-    told = _sizes(encoded)
+    sample = _sample(encoded)
+    told = _sizes(sample)
     told["labels"] = float(np.mean(transcode(blocks).labels))
     return {
         "zstd": Timed(lambda: unzipped(rows), count),
@@ -43,8 +46,22 @@ def steps(export: dict[str, Any]) -> dict[str, Timed]:
         "zstd + transcode": Timed(lambda: transcode(unzipped(rows)), count),
         "zstd + transcode + gzip 6": Timed(lambda: _gzip(chunks_of(unzipped(rows))), count),
         "gzip 6 (libdeflate)": Timed(lambda: _gzip(encoded), len(encoded)),
-        "zlib 6": Timed(lambda: _zlib(encoded[:_SAMPLE]), len(encoded[:_SAMPLE])),
+        "zlib 6": Timed(lambda: _zlib(sample), len(sample)),
     }
+
+
+def levels(export: dict[str, Any]) -> dict[str, Timed]:
+    """What each level of compression costs, and what it saves."""
+    sample = _sample(chunks_of(unzipped(read_all(Export(**export)))))
+    works = {}
+    for level in _LEVELS:
+        told = {"bytes": _gzip(sample, level) / len(sample)}
+        works[f"gzip {level}"] = Timed(
+            partial(_gzip, sample, level), len(sample), facts=partial(dict, told)
+        )
+    told = {"bytes": _zlib(sample) / len(sample)}
+    works["zlib 6"] = Timed(partial(_zlib, sample), len(sample), facts=partial(dict, told))
+    return works
 
 
 def votes(export: dict[str, Any]) -> dict[str, Timed]:
@@ -134,17 +151,20 @@ def _vote(fine: Chunks) -> None:
     )
 
 
-def _gzip(chunks: list[memoryview]) -> int:
-    return sum(len(deflate.gzip_compress(chunk, GZIP_LEVEL)) for chunk in chunks)
+def _gzip(chunks: list[memoryview], level: int = GZIP_LEVEL) -> int:
+    return sum(len(deflate.gzip_compress(chunk, level)) for chunk in chunks)
 
 
 def _zlib(chunks: list[memoryview]) -> int:
     return sum(len(zlib.compress(chunk, GZIP_LEVEL, _WRAPPED)) for chunk in chunks)
 
 
-def _sizes(encoded: list[memoryview]) -> dict[str, float]:
+def _sample(encoded: list[memoryview]) -> list[memoryview]:
+    return encoded[:: max(1, len(encoded) // _SAMPLE)]
+
+
+def _sizes(sample: list[memoryview]) -> dict[str, float]:
     """Mean bytes per chunk."""
-    sample = encoded[:: max(1, len(encoded) // _SAMPLE)]
     return {
         "plain_bytes": sum(map(len, sample)) / len(sample),
         "gzip_bytes": _gzip(sample) / len(sample),

@@ -102,6 +102,19 @@ def votes(results: Results) -> Table:
     return Table("Majority vote 2x2x2", columns, rows)
 
 
+def levels(results: Results) -> Table:
+    """Levels of gzip: chunks/s and bytes."""
+    names = list(dict.fromkeys(m.on for m in results.of("levels")))
+    rows = []
+    for who in dict.fromkeys(m.who for m in results.of("levels")):
+        found = [results.find("levels", name, who) for name in names]
+        cells = zip(map(_rate, found), _facts(found, "bytes"), strict=True)
+        rows.append((who, *(cell for pair in cells for cell in pair)))
+    heads = (head for name in names for head in (f"{_DATA[name]}: /s", "bytes"))
+    note = "gzip: libdeflate, what --gzip-level chooses. Bytes: of a chunk."
+    return Table("Levels of gzip, chunks/s of one core", ("", *heads), rows, note)
+
+
 def conversion(results: Results) -> Table:
     """Whole shard files."""
     return _compared(results, "conversion", "Conversion of a whole shard file")
@@ -137,6 +150,7 @@ MAKERS: dict[str, Callable[[Results], Table]] = {
     "memory": memory,
     "downsample": downsample,
     "votes": votes,
+    "levels": levels,
 }
 
 

@@ -26,6 +26,8 @@ def some_results() -> Results:
     for on in (bench.REAL, bench.USUAL, bench.DENSE):
         results.measured.append(Measured("kernels", on, "transcode", 258, [0.01], None, sizes))
         results.measured.append(Measured("votes", on, "blocks", 67.6, [0.01], None))
+        level = Measured("levels", on, "gzip 12", 64, [0.01], None, {"bytes": 54056.0})
+        results.measured.append(level)
         for who in (bench.OURS, bench.OURS_TWO, bench.IGNEOUS_BYTES, bench.TENSORSTORE_WHOLE):
             for table in ("conversion", "downsample"):
                 found = Measured(table, on, who, 32768, [3.0, 1.0, 2.0], 9 << 30, facts)
