@@ -48,4 +48,4 @@ for command in (
 
 
 if __name__ == "__main__":
-    cli.run(app, {SpecError: EXIT_USAGE, BraidError: EXIT_FINDINGS})
+    cli.run(app, {SpecError: EXIT_USAGE, BraidError: EXIT_FINDINGS}, log_level="warning")

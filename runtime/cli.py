@@ -185,19 +185,25 @@ def new_app(text: str) -> typer.Typer:
     )
 
 
-def run(app: typer.Typer, exit_codes: Mapping[type[Exception], int] | None = None) -> NoReturn:
+def run(
+    app: typer.Typer,
+    exit_codes: Mapping[type[Exception], int] | None = None,
+    *,
+    log_level: str = "info",
+) -> NoReturn:
     """Run a program and exit as documented: no known error ends in a traceback.
 
     Args:
         app: the program.
         exit_codes: exit codes of other rooms' errors, which this room does not know; each is
             shown as its own text.
+        log_level: where LOG_LEVEL is not set; a program that tells people how it goes logs less.
     """
     signal.signal(signal.SIGTERM, _interrupt)
     code = EXIT_FINDINGS
     try:
         settings.load_dotenv()
-        log.configure()
+        log.configure(level=log_level)
         code = _exit_code(app(standalone_mode=False))
     except Exception as error:  # noqa: BLE001 - the one place where errors become exit codes
         code = _report(error, exit_codes or {})

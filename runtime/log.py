@@ -52,14 +52,15 @@ FLEET_STARTED: Final = "fleet_started"
 FLEET_STOPPED: Final = "fleet_stopped"
 
 
-def configure(json: bool | None = None) -> None:
+def configure(json: bool | None = None, level: str = "info") -> None:
     """Set up logging once per process.
 
     Args:
+        level: the least that is printed, unless LOG_LEVEL says otherwise.
         json: one JSON object per line, or text for people; None asks LOG_FORMAT, then whether
             stderr is a terminal.
     """
-    level = getattr(logging, settings.log_level().upper())
+    least = getattr(logging, settings.log_level(level).upper())
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -67,7 +68,7 @@ def configure(json: bool | None = None) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *(_json_processors() if _wants_json(json) else _human_processors()),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        wrapper_class=structlog.make_filtering_bound_logger(least),
         # Asked for at each event, since a progress bar takes its place while it is shown.
         logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
         cache_logger_on_first_use=False,

@@ -132,9 +132,9 @@ def work_pause_s() -> float:
     return _seconds(WORK_PAUSE_S, 0.0)
 
 
-def log_level() -> str:
-    """LOG_LEVEL: debug, info (default), warning or error."""
-    return _one_of(LOG_LEVEL, "info", LOG_LEVELS)
+def log_level(default: str = "info") -> str:
+    """LOG_LEVEL: debug, info, warning or error; by default info for workers."""
+    return _one_of(LOG_LEVEL, default, LOG_LEVELS)
 
 
 def log_format() -> str | None:

@@ -60,7 +60,16 @@ def test_it_says_what_it_did(made: Bench) -> None:
     times = [line for line in said.splitlines() if line[:2] in {"s0", "s1", "s2"}]
     assert len(times) == 3
     assert max(len(line) for line in said.splitlines() if str(made.folder) not in line) <= 80
-    assert "s0 22/22  s1 4/4  s2 1/1" in (made.folder / "stderr").read_text()
+    lines = (made.folder / "stderr").read_text().splitlines()
+    assert lines[-1].startswith("s0 22/22  s1 4/4  s2 1/1  ")
+    assert all(line.startswith("s0 ") for line in lines)  # no log between them
+
+
+def test_its_log_may_be_asked_for(bench: Bench) -> None:
+    """JSON lines, since this is no terminal."""
+    (bench.folder / ".env").write_text("LOG_LEVEL=info")
+    done = bench.run(*bench.enqueue("--scales", "0"))
+    assert [json.loads(line)["event"] for line in done.stderr.splitlines()] == ["run_created"]
 
 
 def test_nothing_else_lies_in_the_volume(made: Bench) -> None:

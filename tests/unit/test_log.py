@@ -50,6 +50,17 @@ def test_the_level_filters(capsys: Captured, monkeypatch: pytest.MonkeyPatch) ->
     assert "shard_dead" in capsys.readouterr().err
 
 
+def test_a_program_may_log_less(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless LOG_LEVEL asks for more."""
+    log.configure(json=True, level="warning")
+    log.get().info(log.RUN_CREATED)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setenv("LOG_LEVEL", "info")
+    log.configure(json=True, level="warning")
+    log.get().info(log.RUN_CREATED)
+    assert "run_created" in capsys.readouterr().err
+
+
 def test_event_names_are_said_once() -> None:
     """Each constant is its own name in small letters, and no two are equal."""
     names = {key: value for key, value in vars(log).items() if key.isupper()}
