@@ -207,6 +207,34 @@ def test_corrupt_input_is_dead_at_once_and_holds_nobody_up(
     assert "Traceback" not in said
 
 
+def test_an_input_that_never_fits_its_receipt_is_tried_twice(worlds: Worlds) -> None:
+    """Its dependent gets one second chance, then it is dead with both checksums; nothing loops."""
+    world = worlds(scales=2)
+    world.publish()
+    assert exit_code(world.work()) == 0
+    row = max(world.run.plan.rows(1), key=lambda row: len(row.inputs))
+    folder = Path(world.run.info.dest) / world.spec.scales[0].key
+    changed = folder / f"{row.inputs[0].partition('/')[2]}.shard"
+    data = bytearray(changed.read_bytes())
+    assert data[16:18] == b"\x1f\x8b"  # behind the index, the only chunk
+    data[25] ^= 1  # on which system it was compressed: a sound file, but another
+    changed.write_bytes(data)
+    world.run.raise_redo([row.key])
+    world.publish([row.key])
+    worker = world.work()
+    assert exit_code(worker) == 1
+    (key,) = world.run.failures.list()
+    assert key == row.key
+    record = world.run.failures.read(key)
+    receipt = world.run.receipts.read(row.inputs[0])
+    assert record is not None
+    assert receipt is not None
+    assert f"expected crc32c {receipt.crc32c}, found" in record.reason
+    assert [hop.tier for hop in record.history] == ["512mi", "512mi"]
+    assert len(world.events(worker, "leased")) == 2
+    assert sum(world.leftovers().values()) == 0
+
+
 def test_passing_storage_trouble_is_retried_in_place(
     worlds: Worlds, gcs: GcsServer, bucket: str
 ) -> None:
