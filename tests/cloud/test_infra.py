@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from pathlib import Path
@@ -31,6 +30,7 @@ from infra.desired import bindings, queues
 from infra.pubsub_admin import PubSubAdmin
 from infra.topics import Topics
 from runtime.errors import ShardliftError, UnreachableError, UsageError
+from tests.commands import run_here
 from tests.emulator import new_queue_url
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,15 +61,8 @@ class Infra:
 
 def program(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """The program as a user starts it."""
-    return subprocess.run(
-        [sys.executable, "-m", "infra", *arguments],
-        cwd=ROOT,
-        env={k: v for k, v in os.environ.items() if k not in {"QUEUE_URL", "PROJECT_ID"}}
-        | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    known = {k: v for k, v in os.environ.items() if k not in {"QUEUE_URL", "PROJECT_ID"}}
+    return run_here("infra", *arguments, folder=ROOT, environment=known | environment)
 
 
 @pytest.fixture

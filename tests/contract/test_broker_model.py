@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -15,6 +16,7 @@ from hypothesis.stateful import (
     initialize,
     invariant,
     rule,
+    run_state_machine_as_test,
 )
 
 from delivery.broker.base import DEAD, MAX_DELIVERIES, RETENTION_S, Backlog, Delivery
@@ -225,5 +227,14 @@ class BrokerMachine(RuleBasedStateMachine):
         return ShardMessage(run="/runs/r1", key=key, kind="convert")
 
 
-TestBrokerModel = BrokerMachine.TestCase
-TestBrokerModel.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+def test_the_broker_agrees_with_the_model() -> None:
+    """Random histories; the long run is one of the slow tests."""
+    few = settings(max_examples=20, stateful_step_count=40, deadline=None)
+    run_state_machine_as_test(BrokerMachine, settings=few)
+
+
+@pytest.mark.slow
+def test_the_broker_agrees_with_the_model_for_long() -> None:
+    """The same, many times."""
+    many = settings(max_examples=200, stateful_step_count=50, deadline=None)
+    run_state_machine_as_test(BrokerMachine, settings=many)

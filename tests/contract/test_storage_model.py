@@ -21,7 +21,8 @@ PATHS = st.sampled_from(
 )
 PREFIXES = st.sampled_from(["", "s", "s0", "s0/", "s0/0", "in", "r/s0/", "nothing/", "info"])
 DATA = st.binary(max_size=40)
-HISTORIES = settings(max_examples=15, stateful_step_count=30, deadline=None)
+FEW = settings(max_examples=8, stateful_step_count=30, deadline=None)
+MANY = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
 
 class Refused(Exception):  # noqa: N818 - what a worker without a lease says
@@ -122,10 +123,10 @@ def local_storages() -> Iterator[Callable[[], Storage]]:
         yield lambda: open_storage(str(Path(directory, uuid4().hex)))
 
 
-def check(make: Callable[[], Storage]) -> None:
+def check(make: Callable[[], Storage], histories: settings = FEW) -> None:
     """Run the machine."""
     machine: Any = lambda: StorageModel(make)  # noqa: E731 - takes the place of a class
-    run_state_machine_as_test(machine, settings=HISTORIES)
+    run_state_machine_as_test(machine, settings=histories)
 
 
 def test_the_disk_agrees_with_the_model() -> None:
@@ -137,3 +138,16 @@ def test_the_disk_agrees_with_the_model() -> None:
 def test_gcs_agrees_with_the_model(gcs: GcsServer) -> None:
     """So is GCS."""
     check(lambda: open_storage(gcs.make_bucket(f"bucket-{uuid4().hex[:12]}") + "/p"))
+
+
+@pytest.mark.slow
+def test_the_disk_agrees_with_the_model_for_long() -> None:
+    """Many more histories."""
+    with local_storages() as make:
+        check(make, MANY)
+
+
+@pytest.mark.slow
+def test_gcs_agrees_with_the_model_for_long(gcs: GcsServer) -> None:
+    """The same."""
+    check(lambda: open_storage(gcs.make_bucket(f"bucket-{uuid4().hex[:12]}") + "/p"), MANY)

@@ -1,28 +1,18 @@
 """`python -m consumer` as people type it: exit codes and one-line errors."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.commands import run_here
 from tests.made_runs import made_run, write_receipt
 
 
 def consumer(folder: Path, *arguments: str, **environment: str) -> tuple[int, str]:
     """Run the program in a folder of its own; exit code and stderr."""
     known = {name: value for name, value in os.environ.items() if not name.endswith("_PATH")}
-    done = subprocess.run(
-        [sys.executable, "-m", "consumer", *arguments],
-        cwd=folder,
-        env=known | {"PYTHONPATH": str(Path(__file__).parents[2])} | environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert "Traceback" not in done.stderr
+    done = run_here("consumer", *arguments, folder=folder, environment=known | environment)
     return done.returncode, done.stderr
 
 

@@ -1,6 +1,9 @@
 """Dead letters and replay as people meet them: a broken export file, real workers, commands."""
 
+import contextlib
 import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,15 +11,48 @@ import pytest
 from tests.small_commands import Desk, corrupt_zstd, make_desk
 
 
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> tuple[Desk, bytes]:
+    """A desk whose run ended with one dead shard; what that shard's file was when whole."""
+    desk = make_desk(tmp_path_factory.mktemp("broken") / "desk")
+    whole = corrupt_zstd(desk.arrow(1))
+    done = desk.enqueue("--wait")
+    assert done.code == 1, done
+    return desk, whole
+
+
 @pytest.fixture
-def broken(tmp_path: Path) -> tuple[Desk, Path, bytes]:
-    """A desk whose run ended with one dead shard; its file, and what that was when whole."""
-    desk = make_desk(tmp_path / "desk")
-    arrow = desk.arrow(1)
-    whole = corrupt_zstd(arrow)
-    ended = desk.enqueue("--wait")
-    assert ended.code == 1, ended
-    return desk, arrow, whole
+def broken(ended: tuple[Desk, bytes], tmp_path: Path) -> Iterator[tuple[Desk, Path, bytes]]:
+    """The same desk, the broken file, and what it was when whole; put back after each test."""
+    desk, whole = ended
+    with put_back(desk, tmp_path / "kept"):
+        yield desk, desk.arrow(1), whole
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    """A desk whose run made everything."""
+    desk = make_desk(tmp_path_factory.mktemp("made") / "desk")
+    assert desk.enqueue("--wait").code == 0
+    return desk
+
+
+@pytest.fixture
+def finished(made: Desk, tmp_path: Path) -> Iterator[Desk]:
+    """The same; put back after each test."""
+    with put_back(made, tmp_path / "kept"):
+        yield made
+
+
+@contextlib.contextmanager
+def put_back(desk: Desk, kept: Path) -> Iterator[None]:
+    """Whatever happens to the desk's folder, afterwards it is as before: runs know its path."""
+    shutil.copytree(desk.folder, kept)
+    try:
+        yield
+    finally:
+        shutil.rmtree(desk.folder)
+        kept.rename(desk.folder)
 
 
 def only_letter(desk: Desk) -> dict[str, object]:
@@ -123,10 +159,9 @@ def test_replay_missing_after_the_queue_was_lost(tmp_path: Path) -> None:
     assert "0 shards published" in desk.of_run("replay", "--missing").out
 
 
-def test_replay_shards_with_redo(tmp_path: Path) -> None:
+def test_replay_shards_with_redo(finished: Desk) -> None:
     """A file that was lost is made again, byte for byte; without --redo nothing happens."""
-    desk = make_desk(tmp_path / "desk")
-    assert desk.enqueue("--wait").code == 0
+    desk = finished
     lost = desk.shards()[0]
     whole = lost.read_bytes()
     lost.unlink()
@@ -141,11 +176,9 @@ def test_replay_shards_with_redo(tmp_path: Path) -> None:
     assert json.loads(receipt.read_text())["redo"] == 1
 
 
-def test_replay_since(tmp_path: Path) -> None:
+def test_replay_since(finished: Desk) -> None:
     """Back to before the run: with --redo all that is ready is made again."""
-    desk = make_desk(tmp_path / "desk")
-    assert desk.enqueue("--wait").code == 0
-    replayed = desk.of_run("replay", "--since", "2020-01-01T00:00", "--redo")
+    replayed = finished.of_run("replay", "--since", "2020-01-01T00:00", "--redo")
     assert replayed.code == 0, replayed
     assert replayed.out.startswith("12 shards published")
 

@@ -11,25 +11,20 @@ import pytest
 from producer.commands.demo import SIZE
 from producer.independent import Volume
 from producer.sample import Sample
+from tests.commands import run_here
 
 
 def demo(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """`python -m producer demo` in a folder."""
-    return subprocess.run(
-        [sys.executable, "-m", "producer", "demo", *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
+    return run_here("producer", "demo", *arguments, folder=folder)
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the demo ran; what it said lies in `said`."""
     folder = tmp_path_factory.mktemp("home")
-    done = demo(folder)
+    command = [sys.executable, "-m", "producer", "demo"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     (folder / "said").write_text(done.stdout)
     return folder
@@ -62,14 +57,7 @@ def test_it_teaches(home: Path) -> None:
     for words in commands:
         if words[0] == "view":
             continue
-        done = subprocess.run(
-            [sys.executable, "-m", "producer", *words],
-            cwd=home,
-            capture_output=True,
-            text=True,
-            timeout=200,
-            check=False,
-        )
+        done = run_here("producer", *words, folder=home)
         assert done.returncode == 0, (words, done.stderr)
     assert (home / "demo" / "report.html").is_file()
 

@@ -20,6 +20,7 @@ from braid.volume import VolumeSpec
 from producer.sample import Sample, sample_spec
 from producer.viewer import choose_sight
 from runtime.storage import open_storage
+from tests.commands import run_here
 from tests.patience import wait_for
 
 if TYPE_CHECKING:
@@ -183,13 +184,7 @@ def test_opens_the_browser(volume: Path, tmp_path: Path) -> None:
 
 def run_view(*arguments: str) -> subprocess.CompletedProcess[str]:
     """`producer view` that should end by itself."""
-    return subprocess.run(
-        [*PRODUCER, "view", "--no-browser", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return run_here("producer", "view", "--no-browser", *arguments, folder=Path.cwd())
 
 
 @pytest.mark.parametrize("made", [False, True])

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from memmodel.samples import Sample, read_samples
 from memmodel.speed import START_S, estimated_seconds
 from memmodel.tiers import GIB, MIB, parse_tiers
 from runtime.errors import UsageError
+from tests.commands import run_here
 from tests.made_runs import made_run, write_receipt
 
 PNG = b"\x89PNG"
@@ -140,13 +140,8 @@ def test_labels_below_a_scale(run: Run) -> None:
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """`python -m memmodel`, as a process."""
-    return subprocess.run(
-        [sys.executable, "-m", "memmodel", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    """`python -m memmodel`."""
+    return run_here("memmodel", *arguments, folder=Path.cwd())
 
 
 def test_fit_as_a_command(run: Run, tmp_path: Path) -> None:
