@@ -25,7 +25,7 @@ demo: $(VENV)/.installed   ## make a small export, convert it, verify it, say ho
 	$(BIN)/python -m producer demo --dir demo
 
 test: $(VENV)/.dev         ## every test but the slow ones (under five minutes)
-	$(BIN)/pytest -n $(JOBS) -m "not slow"
+	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not slow"
 
 slow: $(VENV)/.dev         ## the slow tests: chaos, sanitizers, memory
 	$(BIN)/pytest -n 1 -m slow

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import tensorstore as ts
 
 Triple = tuple[int, int, int]
 Voxels = npt.NDArray[np.uint64]
@@ -30,6 +29,7 @@ class Volume:
 
     def _opened(self, scale: int) -> Any:  # noqa: ANN401 - TensorStore publishes no types
         if scale not in self._scales:
+            ts = _tensorstore()
             self._scales[scale] = ts.open(
                 {
                     "driver": "neuroglancer_precomputed",
@@ -49,6 +49,25 @@ def kvstore(url: str) -> dict[str, str]:
         bucket, _, prefix = url.removeprefix(_GS).partition("/")
         return {"driver": "gcs", "bucket": bucket, "path": f"{prefix}/" if prefix else ""}
     return {"driver": "file", "path": f"{url}/"}
+
+
+def halved(voxels: Voxels, factors: Triple) -> Voxels:
+    """The next scale as TensorStore makes it: majority, ties to the smallest label.
+
+    Args:
+        voxels: (z, y, x) uint64.
+        factors: x, y, z.
+    """
+    ts = _tensorstore()
+    coarse = ts.downsample(ts.array(voxels), list(reversed(factors)), "mode")
+    return np.asarray(coarse.read().result(), np.uint64)
+
+
+def _tensorstore() -> Any:  # noqa: ANN401 - TensorStore publishes no types
+    """Imported where it is needed: other commands should not wait a third of a second for it."""
+    import tensorstore  # noqa: PLC0415 (see above)
+
+    return tensorstore
 
 
 def vote(voxels: Voxels, factors: Triple, rule: str) -> Voxels:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import tensorstore as ts
 import typer
 from rich.console import Console
 from rich.progress import track
@@ -26,7 +25,7 @@ from delivery.broker import absolute_queue_url
 from memmodel.tiers import parse_tiers
 from producer import render
 from producer.commands.enqueue import Place, begin, finish, look
-from producer.independent import Volume, Voxels
+from producer.independent import Volume, Voxels, halved
 from producer.info import write_info
 from producer.request import Request
 from producer.sample import Sample, sample_spec, write_export
@@ -186,11 +185,11 @@ def _verify(folders: Folders, volume: VolumeSpec, sample: Sample) -> int:
     for first, last in _slabs(sample.size):
         truth = sample.labels(first, last)
         _compare(found.read(0, first, last), truth, 0)
-        halves.append(_halved(truth, factors(*volume.scales[:2])))
+        halves.append(halved(truth, factors(*volume.scales[:2])))
     count = math.prod(sample.size)
     truth = np.concatenate(halves)
     for fine, coarse in itertools.pairwise(volume.scales):
-        truth = truth if coarse.index == 1 else _halved(truth, factors(fine, coarse))
+        truth = truth if coarse.index == 1 else halved(truth, factors(fine, coarse))
         _compare(found.read(coarse.index, (0, 0, 0), coarse.size), truth, coarse.index)
         count += math.prod(coarse.size)
     return count
@@ -211,12 +210,6 @@ def _compare(found: Voxels, truth: Voxels, scale: int) -> None:
     wrong = int((found != truth).sum())
     if wrong:
         raise WrongVoxels(f"scale {scale}: {wrong:,} voxels differ from the truth")
-
-
-def _halved(voxels: Voxels, by: Triple) -> Voxels:
-    """The next scale as TensorStore makes it: majority, ties to the smallest label."""
-    coarse = ts.downsample(ts.array(voxels), list(reversed(by)), "mode")
-    return np.asarray(coarse.read().result(), np.uint64)
 
 
 @contextlib.contextmanager

@@ -95,7 +95,10 @@ def used_of(module: str, tree: ast.Module) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("room", ROOMS)
+PROGRAMS = ("producer.__main__", "consumer.__main__", "consumer.workproc", "memmodel.__main__")
+
+
+@pytest.mark.parametrize("room", [*ROOMS, *PROGRAMS])
 def test_importing_a_room_costs_little(room: str) -> None:
     """No Google library, TensorStore or viewer until it is used."""
     script = (
