@@ -40,8 +40,6 @@ for line in sys.stdin:
                 break
         elif step == "die":
             os.kill(os.getpid(), 9)
-        elif step == "nap":
-            time.sleep(1)
         elif step == "hang":
             say({"event": "progress", "chunks": 1})
             time.sleep(600)

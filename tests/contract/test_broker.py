@@ -17,8 +17,9 @@ from tests.emulator import make_topology, new_queue_url, remove_topology
 
 TIERS = ("300mi", "2gi", "4gi")
 LOW, MIDDLE, HIGH = TIERS
-LEASE_S = 2
-SOON_S = 8.0  # long enough for what is there to arrive, on a busy machine
+LEASE_S = 3  # where a test waits for its end
+LONG_S = 120  # where it must not end
+SOON_S = 60.0  # long enough for what is there to arrive, on a busy machine
 
 
 def message(key: str = "s0/0a", **fields: object) -> ShardMessage:
@@ -41,12 +42,14 @@ def taken(broker: Broker, tier: str) -> Delivery:
     raise AssertionError(f"nothing came on {tier}")
 
 
-def drained(broker: Broker, tier: str) -> list[ShardMessage]:
-    """Everything that a tier gives, acked."""
+def drained(broker: Broker, tier: str, count: int) -> list[ShardMessage]:
+    """Everything that a tier gives, acked: so many messages."""
     found = []
-    while (delivery := broker.lease(tier, 1.0)) is not None:
+    for _ in range(count):
+        delivery = taken(broker, tier)
         found.append(decode(delivery.data))
         broker.ack(delivery)
+    assert broker.lease(tier, 1.0) is None
     return found
 
 
@@ -61,7 +64,7 @@ class BrokerContract(ABC):
     @pytest.fixture
     @abstractmethod
     def opened(self) -> Iterator[Callable[..., Broker]]:
-        """Opens brokers on the same queues, as other processes would."""
+        """Opens brokers on the same queues, as other processes would; `opened(lease_s)`."""
 
     @pytest.fixture
     def broker(self, opened: Callable[..., Broker]) -> Broker:
@@ -87,7 +90,7 @@ class BrokerContract(ABC):
         """An empty queue gives None, and not before the wait is over."""
         begin = time.monotonic()
         assert broker.lease(LOW, 1.0) is None
-        assert 0.9 <= time.monotonic() - begin < 6
+        assert time.monotonic() - begin >= 0.9
 
     def test_publishing_nothing_does_nothing(self, broker: Broker) -> None:
         """An empty list is no error and no message."""
@@ -113,8 +116,9 @@ class BrokerContract(ABC):
         assert broker.lease(DEAD) is None
         assert decode(taken(broker, LOW).data) == message()
 
-    def test_a_leased_message_is_hidden(self, broker: Broker) -> None:
+    def test_a_leased_message_is_hidden(self, opened: Callable[..., Broker]) -> None:
         """While a lease lasts nobody else gets the message."""
+        broker = opened(LONG_S)
         broker.publish(LOW, [message()])
         taken(broker, LOW)
         assert broker.lease(LOW, 0.5) is None
@@ -139,13 +143,12 @@ class BrokerContract(ABC):
             time.sleep(LEASE_S / 5)
         assert broker.ack(delivery)
 
-    def test_a_nack_gives_it_back_at_once(self, broker: Broker) -> None:
+    def test_a_nack_gives_it_back_at_once(self, opened: Callable[..., Broker]) -> None:
         """A nacked message is there again without waiting for the lease, as attempt 2."""
+        broker = opened(LONG_S)
         broker.publish(LOW, [message()])
         broker.nack(taken(broker, LOW))
-        begin = time.monotonic()
         assert taken(broker, LOW).attempt == 2
-        assert time.monotonic() - begin < LEASE_S - 0.5
 
     def test_a_stale_lease_harms_nobody(self, broker: Broker) -> None:
         """What a worker does with a lease it lost does not disturb the present holder."""
@@ -170,8 +173,9 @@ class BrokerContract(ABC):
         assert found.attempt == 1
         assert broker.lease(LOW, LEASE_S + 0.5) is None
 
-    def test_handing_back_counts_as_no_attempt(self, broker: Broker) -> None:
+    def test_handing_back_counts_as_no_attempt(self, opened: Callable[..., Broker]) -> None:
         """However often a message is handed to its own tier, it stays at attempt 1."""
+        broker = opened(LONG_S)
         broker.publish(LOW, [message()])
         for _ in range(MAX_DELIVERIES + 1):
             delivery = taken(broker, LOW)
@@ -187,8 +191,9 @@ class BrokerContract(ABC):
         broker.hand_over(stale, HIGH, message())
         assert decode(taken(broker, HIGH).data) == message()
 
-    def test_five_vain_deliveries_move_up_a_tier(self, broker: Broker) -> None:
+    def test_five_vain_deliveries_move_up_a_tier(self, opened: Callable[..., Broker]) -> None:
         """The backstop: the sixth delivery is on the next tier, from attempt 1, with its source."""
+        broker = opened(LONG_S)
         broker.publish(LOW, [message()])
         for attempt in range(1, MAX_DELIVERIES + 1):
             delivery = taken(broker, LOW)
@@ -200,8 +205,9 @@ class BrokerContract(ABC):
         assert moved.attributes[f"{DEAD_LETTER_SOURCE}DeliveryCount"] == str(MAX_DELIVERIES)
         assert moved.attributes[f"{DEAD_LETTER_SOURCE}Subscription"] == LOW
 
-    def test_the_last_tier_leads_to_the_dead_letters(self, broker: Broker) -> None:
+    def test_the_last_tier_leads_to_the_dead_letters(self, opened: Callable[..., Broker]) -> None:
         """On the last tier five vain deliveries make a dead letter, which then stays."""
+        broker = opened(LONG_S)
         broker.publish(HIGH, [message()])
         for _ in range(MAX_DELIVERIES):
             broker.nack(taken(broker, HIGH))
@@ -219,7 +225,7 @@ class BrokerContract(ABC):
         broker.publish(LOW, sent)
         broker.ack(taken(broker, LOW))
         broker.seek(LOW, begin)
-        assert keys(drained(broker, LOW)) == keys(sent)
+        assert keys(drained(broker, LOW, 3)) == keys(sent)
 
     def test_a_seek_drops_what_was_published_before(self, broker: Broker) -> None:
         """A seek to a time also discards what still waits from before it."""
@@ -227,14 +233,14 @@ class BrokerContract(ABC):
         time.sleep(1.5)
         broker.seek(LOW, datetime.now(UTC) - timedelta(seconds=0.2))
         broker.publish(LOW, [message("s0/ff")])
-        assert keys(drained(broker, LOW)) == ["s0/ff"]
+        assert keys(drained(broker, LOW, 1)) == ["s0/ff"]
 
     def test_a_seek_leaves_other_tiers_alone(self, broker: Broker) -> None:
         """Each tier goes back by itself."""
         broker.publish(MIDDLE, [message()])
         time.sleep(1.1)
         broker.seek(LOW, datetime.now(UTC))
-        assert keys(drained(broker, MIDDLE)) == ["s0/0a"]
+        assert keys(drained(broker, MIDDLE, 1)) == ["s0/0a"]
 
     def test_workers_share_without_overlap(
         self, broker: Broker, opened: Callable[..., Broker]
@@ -245,7 +251,11 @@ class BrokerContract(ABC):
         found: list[list[ShardMessage]] = [[] for _ in range(3)]
 
         def take(into: list[ShardMessage]) -> None:
-            into += drained(opened(), LOW)
+            own, end = opened(LONG_S), time.monotonic() + SOON_S
+            while sum(map(len, found)) < len(sent) and time.monotonic() < end:
+                if (delivery := own.lease(LOW, 0.2)) is not None:
+                    into.append(decode(delivery.data))
+                    own.ack(delivery)
 
         threads = [threading.Thread(target=take, args=(into,)) for into in found]
         for thread in threads:
@@ -253,9 +263,11 @@ class BrokerContract(ABC):
         for thread in threads:
             thread.join()
         assert keys([one for into in found for one in into]) == keys(sent)
+        assert broker.lease(LOW, 0.5) is None
 
-    def test_many_messages_in_one_call(self, broker: Broker) -> None:
+    def test_many_messages_in_one_call(self, opened: Callable[..., Broker]) -> None:
         """A publish far beyond one request's size arrives whole."""
+        broker = opened(LONG_S)
         sent = messages(1203)
         broker.publish(HIGH, sent)
         found = 0
@@ -273,8 +285,9 @@ class BrokerContract(ABC):
         assert len(delivery.data) > 8000
         assert decode(delivery.data) == large
 
-    def test_the_backlog_is_never_wrongly_zero(self, broker: Broker) -> None:
+    def test_the_backlog_is_never_wrongly_zero(self, opened: Callable[..., Broker]) -> None:
         """With messages waiting, the count is right or unknown."""
+        broker = opened(LONG_S)
         broker.publish(LOW, messages(4))
         taken(broker, LOW)
         backlog = broker.backlog(LOW)
@@ -318,8 +331,8 @@ class TestEmbedded(BrokerContract):
         """Brokers on one file."""
         made: list[Broker] = []
 
-        def opened() -> Broker:
-            made.append(open_broker(f"sqlite:{tmp_path}/q/queue.db", TIERS, LEASE_S))
+        def opened(lease_s: float = LEASE_S) -> Broker:
+            made.append(open_broker(f"sqlite:{tmp_path}/q/queue.db", TIERS, lease_s))
             return made[-1]
 
         yield opened
@@ -338,8 +351,8 @@ class TestPubSub(BrokerContract):
         make_topology(url, TIERS)
         made: list[Broker] = []
 
-        def opened() -> Broker:
-            made.append(open_broker(url, TIERS, LEASE_S))
+        def opened(lease_s: float = LEASE_S) -> Broker:
+            made.append(open_broker(url, TIERS, lease_s))
             return made[-1]
 
         yield opened

@@ -2,15 +2,15 @@
 
 import os
 import signal
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from consumer.shift import MOST_TROUBLES, Shift
 from consumer.stop import RETIRE, StopFlags
+from delivery.ledger.run import Cancellation, Run
 from delivery.messages import NewerSchema, ShardMessage
 from runtime.errors import UnreachableError
 from tests.made_runs import SMALL
@@ -24,9 +24,10 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         yield bench
 
 
-def shift(bench: Bench, said: list[bool] | None = None, pause_s: float = 0.01) -> Shift:
+def shift(
+    bench: Bench, tell: Callable[[bool], object] = lambda _: None, pause_s: float = 0.01
+) -> Shift:
     """The bench's worker at its tier."""
-    tell = (said if said is not None else []).append
     return Shift(bench.broker, SMALL, bench.worker, bench.flags, tell=tell, pause_s=pause_s)
 
 
@@ -45,7 +46,7 @@ def test_it_tells_when_it_is_busy(bench: Bench) -> None:
     bench.publish("s0/0")
     bench.publish("s0/1")
     said: list[bool] = []
-    shift(bench, said).run(lambda: True)
+    shift(bench, said.append).run(lambda: True)
     assert said == [True, False]
 
 
@@ -100,10 +101,20 @@ def test_a_newer_schema_ends_it_at_once(bench: Bench) -> None:
 
 def test_retirement_finishes_the_shard_in_work(bench: Bench) -> None:
     """No other is begun."""
-    bench.script(s0_0=["nap", done()], s0_1=[done()])
+    bench.script(s0_0=["wait", done()], s0_1=[done()])
     bench.publish("s0/0")
     bench.publish("s0/1")
-    threading.Timer(0.5, bench.flags.idle.set).start()
+
+    class Retiring(Run):
+        """Retires the worker when the work process asks whether it may publish."""
+
+        def cancelled(self) -> Cancellation | None:
+            """Asked before and after the work."""
+            if bench.tasks():
+                bench.flags.idle.set()
+            return super().cancelled()
+
+    bench.worker._runs[bench.run.uri] = Retiring(bench.run.uri)
     shift(bench).run(lambda: False)
     assert list(bench.run.receipts.list()) == ["s0/0"]
     assert bench.broker.backlog(SMALL).waiting == 1
