@@ -1,5 +1,6 @@
 """From a request to a run whose shards are in the queue: look, plan, write, publish."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -200,12 +201,24 @@ def _notes(request: Request, scans: dict[int, Scan]) -> list[str]:
                 f"scale {index}: {len(odd)} files are named after no cell of this spec, such as "
                 f"{odd[0]}: is it the export's spec?"
             )
+        if (apart := _apart(found)) > max(edges):
+            notes.append(
+                f"scale {index}: all files are named after multiples of {apart} voxels, and the "
+                f"cells of this spec are {max(edges)} wide: is it the export's spec? Files with "
+                "rows beyond their cell are refused"
+            )
         if beyond := _outside(request, index, found):
             notes.append(
                 f"scale {index}: {len(beyond)} files are named after cells outside the volume, "
                 f"such as {beyond[0]}: they are not read"
             )
     return notes
+
+
+def _apart(found: Scan) -> int:
+    """The largest power of two that divides all origins; 0 for a file alone, which tells little."""
+    common = math.gcd(*(part for file in found.files for part in file.origin))
+    return common & -common if len(found.files) > 1 else 0
 
 
 def _outside(request: Request, index: int, found: Scan) -> list[str]:

@@ -133,6 +133,45 @@ def test_a_file_that_is_named_after_no_voxel(bench: Bench) -> None:
     assert "s0/copy of 0_0_0.arrow is not named after a voxel origin" in complaint(done)
 
 
+def renamed(bench: Bench, file: str, name: str) -> None:
+    """Give an export file another name."""
+    (bench.export / "s0" / file).rename(bench.export / "s0" / name)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda _: None, ""),
+        (
+            lambda bench: renamed(bench, "64_0_0.arrow", "65_0_0.arrow"),
+            "1 files are named after no cell of this spec, such as s0/65_0_0.arrow",
+        ),
+        (
+            lambda bench: renamed(bench, "64_0_0.arrow", "640_0_0.arrow"),
+            "1 files are named after cells outside the volume, such as s0/640_0_0.arrow",
+        ),
+        (
+            lambda bench: [
+                file.unlink()
+                for file in (bench.export / "s0").glob("*.arrow")
+                if any(int(part) % 128 for part in file.stem.split("_"))
+            ],
+            "all files are named after multiples of 128 voxels, and the cells of this spec are 64",
+        ),
+    ],
+)
+def test_names_that_do_not_fit_the_spec(
+    bench: Bench, spoil: Callable[[Bench], object], said: str
+) -> None:
+    """People are told before anything starts, for it may be another export's spec."""
+    spoil(bench)
+    done = bench.run(*bench.enqueue("--dry-run"))
+    assert done.returncode == 0, done.stderr
+    notes = [line for line in done.stderr.splitlines() if "named after" in line]
+    assert len(notes) == bool(said)
+    assert said in done.stderr
+
+
 def test_a_volume_without_info(bench: Bench) -> None:
     """Looking at nothing, or making scales from nothing, says how to begin."""
     for command in (["view", "--dest", "out", "--no-browser"], ["enqueue", "--dest", "out"]):
