@@ -7,7 +7,6 @@ same. Index dialects and damage: see `shard_index` and `scan`.
 from enum import StrEnum
 from functools import cached_property
 from operator import index as as_integer
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -96,12 +95,7 @@ class ShardRangeReader(RowReader):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         self.close()
 
     def close(self) -> None:

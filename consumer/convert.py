@@ -6,7 +6,7 @@ grows with the number of chunks but the indices: about a hundred bytes per row.
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from braid.source_blocks import check_z_step, route
 from braid.transcode import Encode, Transcoder, Window
 from braid.volume import ScaleSpec, VolumeSpec
 from consumer.heap import keep_pages
-from consumer.output import write_chunks
+from consumer.output import told, write_chunks
 from consumer.sources import SourceFiles
 from consumer.tasks import ConvertTask, Outcome
 from memmodel.estimate import WATCHDOG_SHARE, Work, estimate
@@ -68,7 +68,7 @@ def convert_shard(
             closing(waiting.over(files.windows(routed))) as windows,
             closing(coder.payloads(windows)) as chunks,
         ):
-            written = write_chunks(dest, scale, task.shard, _told(chunks, progress), confirm)
+            written = write_chunks(dest, scale, task.shard, told(chunks, progress), confirm)
         requests, bytes_in = files.requests, files.bytes_of(routed.blocks)
     tally = coder.tally
     return Outcome(
@@ -152,11 +152,3 @@ class _Stopwatch:
                 if item is None:
                     return
                 yield item
-
-
-def _told(
-    chunks: Iterable[tuple[int, bytes]], progress: Callable[[int], None]
-) -> Generator[tuple[int, bytes]]:
-    for done, chunk in enumerate(chunks, 1):
-        yield chunk
-        progress(done)

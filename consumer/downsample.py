@@ -5,7 +5,7 @@ and a file that is gone is no shard of zeros. Nothing appears before all inputs 
 """
 
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from braid.downsample import Downsampler, Rule
 from braid.shard_file import ShardFile
 from braid.sharding import shard_hex, shard_path
 from braid.volume import ScaleSpec, VolumeSpec
-from consumer.output import write_chunks
+from consumer.output import told, write_chunks
 from consumer.tasks import DownsampleTask, Outcome
 from delivery.messages import shard_key
 from runtime import log
@@ -137,7 +137,7 @@ def downsample_shard(
     maker = Downsampler(fine, coarse, Rule(task.rule), task.gzip_level, task.threads)
     inputs = StoredInputs(dest, fine, task.inputs)
     with _stable(inputs):
-        chunks = _told(maker.payloads(task.shard, inputs), progress)
+        chunks = told(maker.payloads(task.shard, inputs), progress)
         written = write_chunks(dest, coarse, task.shard, chunks, confirm)
     if inputs.absent:
         _log.warning(log.INPUTS_ABSENT, key=task.key, inputs=inputs.absent, taken_as="zeros")
@@ -162,14 +162,6 @@ def downsample_shard(
             "wall": time.perf_counter() - began,
         },
     )
-
-
-def _told(
-    chunks: Iterator[tuple[int, bytes]], progress: Callable[[int], None]
-) -> Generator[tuple[int, bytes]]:
-    for done, chunk in enumerate(chunks, 1):
-        yield chunk
-        progress(done)
 
 
 @contextmanager

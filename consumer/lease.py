@@ -7,7 +7,6 @@ message. So the worker's own clock decides, from the last extension that was con
 import threading
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import Final, Self
 
 from delivery.broker.base import Broker, Delivery
@@ -49,12 +48,7 @@ class Lease:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         self._done.set()  # a call under way may hang with the network: not waited for
 
     def lost(self) -> bool:

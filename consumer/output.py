@@ -1,6 +1,6 @@
 """An output shard on its way to the destination."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from itertools import chain
 
 from braid.shard_writer import head_bytes, shard_pieces
@@ -40,3 +40,12 @@ def write_chunks(
     finally:
         chunks.close()
     return written.size, written.crc32c
+
+
+def told(
+    chunks: Iterable[tuple[int, bytes]], progress: Callable[[int], None]
+) -> Generator[tuple[int, bytes]]:
+    """The same chunks; `progress` hears how many have been taken."""
+    for done, chunk in enumerate(chunks, 1):
+        yield chunk
+        progress(done)

@@ -60,6 +60,14 @@ def volume_of(run: Run) -> VolumeSpec:
     return VolumeSpec.parse(run.info.volume, run.info.dest)
 
 
+def find_drained(run: str | None, state: str | None, dest: str | None, queue: str | None) -> Run:
+    """As `find`, with the dead letters of its queue in the ledger."""
+    found = find(run, state, dest)
+    with broker_of(found, queue) as broker:
+        drain_dead_letters(found, broker)
+    return found
+
+
 def drain_dead_letters(run: Run, broker: Broker) -> None:
     """Bring dead letters into the ledger, so that what follows sees them."""
     drain(broker, open_storage(run.state_url))

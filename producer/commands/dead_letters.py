@@ -52,7 +52,7 @@ def list_letters(
 
     Example: python -m producer dead-letters list --dest out --reason zstd
     """
-    found = _drained(run, state, dest, queue)
+    found = target.find_drained(run, state, dest, queue)
     letters = [
         letter
         for letter in failures.list_all(found).values()
@@ -80,7 +80,7 @@ def show(
 
     Example: python -m producer dead-letters show s0/0fe9 --dest out
     """
-    found = _drained(run, state, dest, queue)
+    found = target.find_drained(run, state, dest, queue)
     letter = _letter(found, key)
     if as_json:
         typer.echo(letter.model_dump_json())
@@ -112,7 +112,7 @@ def requeue(
     """
     if bool(keys) == every:
         raise UsageError("which shards?", hint="name their keys, or say --all")
-    found = _drained(run, state, dest, queue)
+    found = target.find_drained(run, state, dest, queue)
     check_tier(found, tier)
     with target.broker_of(found, queue) as broker:
         sent = replay.failed(found, broker, chooser(found), keys=keys or None, tier=tier)
@@ -133,7 +133,7 @@ def drop(
 
     Example: python -m producer dead-letters drop s0/0fe9 --dest out
     """
-    found = _drained(run, state, dest, queue)
+    found = target.find_drained(run, state, dest, queue)
     for key in keys:
         _letter(found, key)
     for key in keys:
@@ -145,13 +145,6 @@ def check_tier(run: Run, tier: str | None) -> None:
     """Raise UsageError if the run has no such tier."""
     if tier is not None:
         tier_named(tier, [tier_of(name) for name in run.info.tiers])
-
-
-def _drained(run: str | None, state: str | None, dest: str | None, queue: str | None) -> Run:
-    found = target.find(run, state, dest)
-    with target.broker_of(found, queue) as broker:
-        target.drain_dead_letters(found, broker)
-    return found
 
 
 def _letter(run: Run, key: str) -> Failure:

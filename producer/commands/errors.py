@@ -31,9 +31,7 @@ def errors(
 
     Example: python -m producer errors --dest out --details
     """
-    found = target.find(run, state, dest)
-    with target.broker_of(found, queue) as broker:
-        target.drain_dead_letters(found, broker)
+    found = target.find_drained(run, state, dest, queue)
     status = read_status(found)
     dead = [*status.keys(State.FAILED), *status.keys(State.GIVEN_UP)]
     blocked = status.keys(State.BLOCKED)
