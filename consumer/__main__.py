@@ -20,7 +20,7 @@ from consumer.shift import Shift
 from consumer.stop import StopFlags
 from consumer.vigil import Vigil
 from consumer.worker import Worker
-from delivery.broker import absolute_queue_url, open_broker, queue_file
+from delivery.broker import absolute_queue_url, open_broker, queue_path
 from delivery.broker.base import Broker
 from delivery.broker.fleet_lock import FleetLock
 from delivery.ledger.run import Run, find_run
@@ -154,7 +154,7 @@ def _present(broker: Broker) -> AbstractContextManager[object]:
     """Let others of this machine see that a fleet works on the queue."""
     if not broker.one_machine:
         return nullcontext()
-    lock = FleetLock(queue_file(broker.url))
+    lock = FleetLock(queue_path(broker.url))
     lock.take_when_free()  # taken: by another fleet, or for us by who started us
     return lock
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from delivery.broker import queue_file
+from delivery.broker import queue_path
 from delivery.broker.fleet_lock import FleetLock
 from delivery.ledger.run import Run
 from runtime import settings
@@ -53,7 +53,7 @@ class FleetProcess:
 
     def start(self) -> bool:
         """Start it, unless a fleet works on the queue already; whether it was."""
-        with FleetLock(queue_file(self._queue)) as lock:
+        with FleetLock(queue_path(self._queue)) as lock:
             if not lock.take():
                 return False
             with self.log.open("wb") as output:
@@ -113,7 +113,7 @@ class FleetProcess:
 
 def _log_file(queue: str, run_id: str) -> Path:
     """Beside the queue's file, which is on this machine."""
-    return queue_file(queue).with_name(f"fleet-{run_id}.log")
+    return queue_path(queue).with_name(f"fleet-{run_id}.log")
 
 
 def _tail(file: Path) -> list[str]:

@@ -27,15 +27,15 @@ def open_broker(url: str, tiers: Sequence[str], lease_s: float) -> Broker:
         from delivery.broker.pubsub import PubSubBroker  # noqa: PLC0415 - half a second of imports
 
         return PubSubBroker(url, tiers, lease_s)
-    return EmbeddedBroker(queue_file(url), tiers, lease_s)
+    return EmbeddedBroker(queue_path(url), tiers, lease_s)
 
 
 def absolute_queue_url(url: str) -> str:
     """The same queue, as any process can open it from any directory."""
-    return url if url.startswith(PUBSUB) else f"{SQLITE}{queue_file(url)}"
+    return url if url.startswith(PUBSUB) else f"{SQLITE}{queue_path(url)}"
 
 
-def queue_file(url: str) -> Path:
+def queue_path(url: str) -> Path:
     """The file of an embedded queue.
 
     Raises:
