@@ -29,8 +29,8 @@ from braid.volume import ScaleSpec
 __all__ = ["BATCH_BYTES", "BATCH_CHUNKS", "Encode", "Tally", "Transcoder", "Window"]
 
 BATCH_BYTES = 8 << 20  # uncompressed blocks in one batch; larger ones have a batch of their own
-_SMALL_BATCH_BYTES = 512 << 10  # below this, threads wait for the interpreter more than they work
-_BATCHES_PER_THREAD = 4  # of a window, so that a small shard, too, keeps all threads busy
+_SMALL_BATCH_BYTES = 256 << 10  # below this, threads wait for the interpreter more than they work
+_BATCHES_PER_THREAD = 2  # of what is left of a window, so that a small shard keeps all threads busy
 BATCH_CHUNKS = 512  # a minishard of the usual specs
 _VOXEL_BYTES = 8
 _DECODED_BLOCKS = 8  # kept decoded: small chunks come back to a block, 2 MiB each
@@ -127,13 +127,13 @@ class Transcoder:
             yield from (one for batch in finished_in_order for one in self._count(batch))
 
     def _in_parallel(self, batches: Iterator[Batch]) -> Generator[tuple[Payloads, Tally]]:
-        """Batches in order, one more under way than there are threads."""
+        """Batches in order; some wait, so that no thread does when one takes longer."""
         running: deque[Future[tuple[Payloads, Tally]]] = deque()
         pool = ThreadPoolExecutor(self.threads, thread_name_prefix="transcode")
         try:
             for batch in batches:
                 running.append(pool.submit(self._work, batch))
-                if len(running) > self.threads:
+                if len(running) > 2 * self.threads:
                     yield running.popleft().result()
             while running:
                 yield running.popleft().result()
@@ -286,12 +286,12 @@ def _cut(window: Window, most_chunks: int, threads: int = 1) -> Iterator[tuple[i
         [[0], np.cumsum(window.rows.uncompressed_size[window.parts], dtype=np.int64)]
     )
     reach = through[window.part_start]  # bytes before each chunk
-    limit = BATCH_BYTES
-    if threads > 1:
-        share = int(reach[-1]) // (threads * _BATCHES_PER_THREAD)
-        limit = min(BATCH_BYTES, max(_SMALL_BATCH_BYTES, share))
     first, count = 0, len(window.ids)
     while first < count:
+        limit = BATCH_BYTES
+        if threads > 1:  # ever smaller towards the end, so that all threads end together
+            share = int(reach[-1] - reach[first]) // (threads * _BATCHES_PER_THREAD)
+            limit = min(BATCH_BYTES, max(_SMALL_BATCH_BYTES, share))
         fits = int(np.searchsorted(reach, reach[first] + limit, side="right")) - 1
         end = min(max(fits, first + 1), first + most_chunks, count)
         yield first, end

@@ -77,10 +77,8 @@ def temporary_beside(target: Path) -> Generator[tuple[Path, BinaryIO]]:
 
 
 def fill(file: BinaryIO, target: Path, pieces: Iterable[bytes]) -> None:
-    """Write all pieces; an error of `pieces` itself stays as it is."""
-    for piece in pieces:
-        with writing(target):
-            file.write(piece)
+    """Write all pieces, onto the disk; an error of `pieces` itself stays as it is."""
+    _write(file, target, pieces)
     with writing(target):
         flush(file)
 
@@ -88,11 +86,17 @@ def fill(file: BinaryIO, target: Path, pieces: Iterable[bytes]) -> None:
 def fill_shard(file: BinaryIO, target: Path, stream: ShardStream) -> None:
     """Write the body behind a gap, then the head into the gap."""
     file.seek(stream.head_bytes)
-    fill(file, target, stream)
+    _write(file, target, stream)
     with writing(target):
         file.seek(0)
         file.write(stream.head)
         flush(file)
+
+
+def _write(file: BinaryIO, target: Path, pieces: Iterable[bytes]) -> None:
+    for piece in pieces:
+        with writing(target):
+            file.write(piece)
 
 
 def flush(file: BinaryIO) -> None:
