@@ -164,17 +164,17 @@ def _read_csv(data: bytes | memoryview, name: str) -> pa.Table:
     while body.startswith(b"#"):
         body = body.partition(b"\n")[2]
     try:
-        header = body.partition(b"\n")[0].decode("ascii").strip().split(",")
         types = dict.fromkeys(("x", "y", "z", *_NUMBERS), pa.int64())
         table = pyarrow.csv.read_csv(
             pa.BufferReader(body),
             read_options=pyarrow.csv.ReadOptions(use_threads=False),
             convert_options=pyarrow.csv.ConvertOptions(column_types=types),
         )
+        header = table.column_names  # as pyarrow cut them; names may be no UTF-8
     except (pa.ArrowException, ValueError) as error:
         raise InvalidShardFormatError(f"{name}: not a CSV index ({_one_line(error)})") from None
     if not {"x", "y", "z"} <= set(header) or len(set(header)) != len(header):
-        raise InvalidShardFormatError(f"{name}: header {header} is no shard index's")
+        raise InvalidShardFormatError(f"{name}: header {ascii(header)[:160]} is no shard index's")
     return table
 
 
