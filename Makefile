@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-JOBS   ?= 2
+# One more than CPUs: tests of leases and processes wait a good part of their time.
+JOBS   ?= $(shell $(PYTHON) -c "import os; print(1 + (os.cpu_count() or 1))")
 
 .PHONY: demo test slow chaos lint format bench fuzz sanitize ext clean help
 

@@ -88,6 +88,7 @@ def test_a_lease_that_never_was_is_told() -> None:
     remove_topology(url)
 
 
+@pytest.mark.slow  # an emulator of its own, twice
 def test_a_restarted_service_is_found_again(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,6 +30,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow  # the demo itself: CI runs it for its own sake too
 def test_the_volume_is_right(home: Path) -> None:
     """Made below ./demo, clipped at every face, in several shards, with merged labels and gaps."""
     info = json.loads((home / "demo" / "volume" / "info").read_text())
@@ -43,6 +44,7 @@ def test_the_volume_is_right(home: Path) -> None:
     assert len(np.unique(sample.supervoxels(*box))) > len(np.unique(truth))
 
 
+@pytest.mark.slow  # the demo itself: CI runs it for its own sake too
 def test_it_teaches(home: Path) -> None:
     """It prints the commands it stands for, and they do what they say: nothing is left to do."""
     said = (home / "said").read_text()
@@ -62,6 +64,7 @@ def test_it_teaches(home: Path) -> None:
     assert (home / "demo" / "report.html").is_file()
 
 
+@pytest.mark.slow  # the demo itself: CI runs it for its own sake too
 def test_again(home: Path) -> None:
     """A second time nothing is made again but what went missing; all is verified again."""
     lost, *others = sorted((home / "demo" / "volume" / "8x8x8").glob("*.shard"))

@@ -176,6 +176,7 @@ def test_the_same_command_continues_after_an_interruption(bench: Bench, made: Be
     assert bench.files() == made.files()
 
 
+@pytest.mark.slow  # starts a fleet; `make test` has five minutes for all
 def test_other_settings_over_the_same_outputs_are_refused(bench: Bench) -> None:
     """Exit 2, both runs' fingerprints and the difference named; --overwrite replaces the shards."""
     assert bench.run(*bench.enqueue("--scales", "0", "--wait")).returncode == 0
@@ -395,6 +396,7 @@ def test_no_second_fleet_on_one_queue(bench: Bench) -> None:
     assert bench.json("status", "--dest", "out")["succeeded"]
 
 
+@pytest.mark.slow  # starts a fleet; `make test` has five minutes for all
 def test_progress_on_a_terminal(bench: Bench) -> None:
     """Bars instead of lines, one per scale."""
     leader, follower = pty.openpty()

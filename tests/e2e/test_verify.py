@@ -85,7 +85,7 @@ def test_a_flipped_byte(desk: Desk, place: str) -> None:
     assert list(findings(desk.of_run("verify", "--deep", "--json"))) == [key_of(shard)]
 
 
-@pytest.mark.parametrize("scale", [0, 1])
+@pytest.mark.parametrize("scale", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_wrong_voxels(desk: Desk, scale: int) -> None:
     """A well-formed file with one wrong voxel in each chunk is caught by --values."""
     spec = {
