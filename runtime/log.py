@@ -69,8 +69,9 @@ def configure(json: bool | None = None, level: str = "info") -> None:
             *(_json_processors() if _wants_json(json) else _human_processors()),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(least),
-        # Asked for at each event, since a progress bar takes its place while it is shown.
-        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+        # Asked for at each event, since a progress bar takes its place while it is shown. One write
+        # per line: the workers of a fleet share one stderr.
+        logger_factory=lambda *_: structlog.WriteLogger(sys.stderr),
         cache_logger_on_first_use=False,
     )
 

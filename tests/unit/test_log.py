@@ -1,6 +1,9 @@
 """Logs: on stderr, for people or as JSON, filtered by level."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import structlog
@@ -59,6 +62,20 @@ def test_a_program_may_log_less(capsys: Captured, monkeypatch: pytest.MonkeyPatc
     log.configure(json=True, level="warning")
     log.get().info(log.RUN_CREATED)
     assert "run_created" in capsys.readouterr().err
+
+
+def test_processes_that_share_a_log_do_not_mix_their_lines(tmp_path: Path) -> None:
+    """A fleet's workers write to one stderr: each line stays one event."""
+    program = (
+        "from runtime import log\nlog.configure(json=True)\n"
+        "for n in range(500): log.get().info('leased', n=n, text='x' * 200)"
+    )
+    command = [sys.executable, "-u", "-c", program]
+    with (tmp_path / "log").open("wb") as shared:
+        processes = [subprocess.Popen(command, stderr=shared) for _ in range(4)]
+        assert [process.wait() for process in processes] == [0] * 4
+    events = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert len(events) == 4 * 500
 
 
 def test_event_names_are_said_once() -> None:
