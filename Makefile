@@ -29,7 +29,7 @@ test: $(VENV)/.dev         ## every test but the slow ones (under five minutes)
 	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not slow"
 
 slow: $(VENV)/.dev         ## the slow tests: chaos, sanitizers, memory
-	$(BIN)/pytest -n 1 -m slow
+	$(BIN)/pytest -m slow
 
 chaos: $(VENV)/.dev        ## a long chaos test: some hundred shards, kills, a broker restart
 	CHAOS_SHARDS=$${CHAOS_SHARDS:-9x8x7} $(BIN)/pytest -m slow tests/e2e/test_chaos.py
