@@ -1,11 +1,38 @@
 """SIGTERM, Ctrl-C and retirement as flags, so that a worker puts its things away first."""
 
 import signal
-import threading
+import time
 from types import FrameType
 from typing import Final
 
 RETIRE: Final = signal.SIGUSR1  # finish the shard in work, then end; sent by a fleet
+_LOOK_S: Final = 0.05
+
+
+class Flag:
+    """A flag that a signal handler may set.
+
+    Unlike `threading.Event` it has no lock: a handler that interrupted the lock's holder, or
+    another handler, would wait for ever.
+    """
+
+    def __init__(self) -> None:
+        self._set = False
+
+    def set(self) -> None:
+        """Raise the flag, for good."""
+        self._set = True
+
+    def is_set(self) -> bool:
+        """Whether it was raised."""
+        return self._set
+
+    def wait(self, timeout_s: float) -> bool:
+        """Sleep until it is raised, or for so long; whether it was raised."""
+        end = time.monotonic() + timeout_s
+        while not self._set and (left_s := end - time.monotonic()) > 0:
+            time.sleep(min(left_s, _LOOK_S))
+        return self._set
 
 
 class StopFlags:
@@ -17,8 +44,8 @@ class StopFlags:
     """
 
     def __init__(self) -> None:
-        self.at_once = threading.Event()
-        self.idle = threading.Event()
+        self.at_once = Flag()
+        self.idle = Flag()
 
     def listen(self) -> None:
         """Let signals set the flags, in the main thread."""

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -133,3 +135,32 @@ def test_signals_set_flags(number: signal.Signals) -> None:
     finally:
         for known, handler in before.items():
             signal.signal(known, handler)
+
+
+STORMY = """
+import time
+from consumer.stop import StopFlags
+flags = StopFlags()
+flags.listen()
+print("listening", flush=True)
+end = time.monotonic() + 2
+while time.monotonic() < end:
+    flags.at_once.wait(0.001)
+    flags.wanted
+print("still here", flush=True)
+"""
+
+
+def test_signals_that_interrupt_signals_stop_nothing_for_ever() -> None:
+    """Very many SIGTERMs, each maybe in the middle of the last one's handler."""
+    process = subprocess.Popen([sys.executable, "-c", STORMY], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "listening\n"
+    storm_end = time.monotonic() + 1.5
+    while time.monotonic() < storm_end:
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(RETIRE)
+    try:
+        assert process.communicate(timeout=60) == ("still here\n", None)
+    finally:
+        process.kill()
