@@ -23,6 +23,7 @@ from typing import BinaryIO, Final, NoReturn
 import pyarrow as pa
 
 from braid.exceptions import BraidError
+from consumer.stop import Flag
 from consumer.tasks import ConvertTask, DownsampleTask, Outcome
 from consumer.wire import (
     Done,
@@ -55,7 +56,7 @@ REASON_CHARS: Final = 2000
 PAGE_BYTES: Final = 4096
 PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 
-_told_to_stop = threading.Event()
+_told_to_stop = Flag()
 
 Order = TaskOrder | PublishOrder | StopOrder
 Event = Started | Progress | Ready | Done | Failed
