@@ -7,9 +7,8 @@ decoded, voted on as voxels and encoded, one cell at a time. Both give the same 
 
 import math
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -20,6 +19,7 @@ import _braid
 from braid import morton
 from braid.cells import Cell, CellShape, Inputs, iter_cells
 from braid.exceptions import DecompressionError
+from braid.in_order import in_order
 from braid.tally import StepTally
 from braid.volume import ScaleSpec
 from braid.votes import BlockVoter, Chunk, Voted, Voter, VoxelVoter, takes_blocks
@@ -97,22 +97,11 @@ class Downsampler:
             SpecError: the one scale cannot be made from the other.
         """
         batches = self._batches(iter_cells(self._shape, shard, source))
-        running: deque[Future[tuple[Payloads, Tally]]] = deque()
-        pool = ThreadPoolExecutor(self.threads, thread_name_prefix="vote")
-        try:
-            for batch in batches:
-                running.append(pool.submit(self._work, batch))
-                if len(running) > self.threads:
-                    yield from self._finish(running.popleft())
-            while running:
-                yield from self._finish(running.popleft())
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-    def _finish(self, future: "Future[tuple[Payloads, Tally]]") -> Iterator[tuple[int, bytes]]:
-        payloads, tally = future.result()
-        self.tally.add(tally)
-        yield from payloads
+        made = in_order(self._work, batches, self.threads, self.threads, "vote")
+        with closing(made):
+            for payloads, tally in made:
+                self.tally.add(tally)
+                yield from payloads
 
     def _batches(self, cells: Iterator[Cell]) -> Iterator[list[Cell]]:
         batch: list[Cell] = []

@@ -7,9 +7,8 @@ the same bytes.
 """
 
 import math
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 
@@ -21,6 +20,7 @@ import _braid
 from braid import morton
 from braid.blocks import Blocks, Where, unzip
 from braid.exceptions import DecompressionError, EncodingError
+from braid.in_order import in_order
 from braid.record_batches import Rows
 from braid.source_blocks import BLOCK_VOXELS, Triple, block_extent, check_z_step
 from braid.tally import StepTally
@@ -29,7 +29,7 @@ from braid.volume import ScaleSpec
 __all__ = ["BATCH_BYTES", "BATCH_CHUNKS", "Encode", "Tally", "Transcoder", "Window"]
 
 BATCH_BYTES = 8 << 20  # uncompressed blocks in one batch; larger ones have a batch of their own
-_SMALL_BATCH_BYTES = 256 << 10  # below this, threads wait for the interpreter more than they work
+_SMALL_BATCH_BYTES = 256 << 10  # each batch costs some Python
 _BATCHES_PER_THREAD = 2  # of what is left of a window, so that a small shard keeps all threads busy
 BATCH_CHUNKS = 512  # a minishard of the usual specs
 _VOXEL_BYTES = 8
@@ -119,31 +119,12 @@ class Transcoder:
             EncodingError: a chunk needs larger offsets than the format has.
         """
         batches = (batch for window in windows for batch in self._batches(window))
-        if self.threads == 1:
-            finished = map(self._work, batches)
-            yield from (one for batch in finished for one in self._count(batch))
-            return
-        with closing(self._in_parallel(batches)) as finished_in_order:
-            yield from (one for batch in finished_in_order for one in self._count(batch))
-
-    def _in_parallel(self, batches: Iterator[Batch]) -> Generator[tuple[Payloads, Tally]]:
-        """Batches in order; some wait, so that no thread does when one takes longer."""
-        running: deque[Future[tuple[Payloads, Tally]]] = deque()
-        pool = ThreadPoolExecutor(self.threads, thread_name_prefix="transcode")
-        try:
-            for batch in batches:
-                running.append(pool.submit(self._work, batch))
-                if len(running) > 2 * self.threads:
-                    yield running.popleft().result()
-            while running:
-                yield running.popleft().result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-    def _count(self, done: tuple[Payloads, Tally]) -> Payloads:
-        payloads, tally = done
-        self.tally.add(tally)
-        return payloads
+        # Some batches wait, so that no thread does when another takes longer.
+        made = in_order(self._work, batches, self.threads, 2 * self.threads, "transcode")
+        with closing(made):
+            for payloads, tally in made:
+                self.tally.add(tally)
+                yield from payloads
 
     def _batches(self, window: Window) -> Iterator[Batch]:
         whole = self._whole(window.ids)

@@ -17,6 +17,7 @@ from producer.plan import Forecast
 
 WIDTH = 80
 _UNKNOWN = "unknown"
+_NONE = "-"  # there is nothing to know
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
 _KIB = 1024
@@ -63,6 +64,11 @@ def count(number: float | None) -> str:
 def shards(number: int) -> str:
     """`1 shard`, `2 shards`."""
     return f"{number:,} shard{'' if number == 1 else 's'}"
+
+
+def of_shards(number: int, verb: str, verbs: str) -> str:
+    """`1 shard is …`, `2 shards are …`."""
+    return f"{shards(number)} {verb if number == 1 else verbs}"
 
 
 def document(value: Any) -> str:  # noqa: ANN401 - whatever JSON can hold
@@ -181,8 +187,8 @@ def time_table(scales: Sequence[ScaleProgress]) -> str:
             count(scale.chunks),
             count(scale.chunks / scale.wall_s if scale.wall_s else 0),
             duration(scale.wall_s),
-            duration(scale.cpu_s),
-            size(scale.peak_bytes),
+            duration(scale.cpu_s) if scale.done else _NONE,
+            size(scale.peak_bytes) if scale.done else _NONE,
         ]
         for scale in scales
         if scale.total

@@ -76,6 +76,13 @@ def make_desk(folder: Path) -> Desk:
     return Desk(folder)
 
 
+def finished_desk(folder: Path) -> Desk:
+    """A desk whose run made everything."""
+    desk = make_desk(folder)
+    assert desk.enqueue("--wait").code == 0
+    return desk
+
+
 def corrupt_zstd(arrow: Path) -> bytes:
     """Damage the compressed block of a file of one row; returns what the file was."""
     whole = arrow.read_bytes()

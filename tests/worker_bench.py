@@ -59,6 +59,14 @@ def failed(kind: str, reason: str = "so it went") -> dict[str, object]:
     return {"event": "failed", "kind": kind, "reason": reason, "peak_bytes": 300 * MIB}
 
 
+class _Newer(ShardMessage):
+    """A message from the future."""
+
+    def encode(self) -> bytes:
+        """With the next schema."""
+        return super().encode().replace(b'"schema":1', b'"schema":2')
+
+
 @dataclass
 class Bench:
     """A worker with everything around it."""
@@ -93,10 +101,15 @@ class Bench:
 
     def publish(self, key: str = "s0/0", **fields: object) -> None:
         """Put a message in the queue."""
+        self._publish(ShardMessage, key, fields)
+
+    def publish_newer(self, key: str) -> None:
+        """The same with a schema that nobody knows yet."""
+        self._publish(_Newer, key, {})
+
+    def _publish(self, of: type[ShardMessage], key: str, fields: dict[str, object]) -> None:
         kind = "convert" if key.startswith("s0") else "downsample"
-        message = ShardMessage.model_validate(
-            {"run": self.run.uri, "key": key, "kind": kind} | fields
-        )
+        message = of.model_validate({"run": self.run.uri, "key": key, "kind": kind} | fields)
         self.broker.publish(self.tier, [message])
 
     def deliver(self) -> Delivery:

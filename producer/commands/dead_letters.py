@@ -14,7 +14,7 @@ from delivery.ledger.failures import Failure, FailureSummary
 from delivery.ledger.run import Run
 from memmodel.dependents import chooser
 from memmodel.tiers import tier_named, tier_of
-from producer import target
+from producer import render, target
 from runtime import cli
 from runtime.errors import UsageError
 
@@ -116,7 +116,7 @@ def requeue(
     check_tier(found, tier)
     with target.broker_of(found, queue) as broker:
         sent = replay.failed(found, broker, chooser(found), keys=keys or None, tier=tier)
-    typer.echo(f"{len(sent)} shards published again{': ' if sent else ''}{', '.join(sent)}")
+    typer.echo(f"{render.shards(len(sent))} published again{': ' if sent else ''}{', '.join(sent)}")
 
 
 @app.command()

@@ -247,7 +247,7 @@ def _say_plan(planned: Planned, tiers: tuple[Tier, ...]) -> None:
     if planned.forecasts:
         typer.echo(render.tier_table(planned.forecasts, tiers))
     if planned.present:
-        typer.echo(f"{render.shards(planned.present)} exist already")
+        typer.echo(f"{render.of_shards(planned.present, 'exists', 'exist')} already")
 
 
 def _say_idle(prospect: Prospect) -> None:
@@ -258,7 +258,7 @@ def _say_idle(prospect: Prospect) -> None:
     names = [earlier.run.run_id for earlier in prospect.history.makers(prospect.request)]
     runs = f"done in run{'s' if len(names) > 1 else ''} {', '.join(names)}"
     where = runs if names else "there, made by no run that is known"
-    said = f"all {render.shards(prospect.shards)} {where}"
+    said = f"{render.of_shards(prospect.shards, 'is', 'are all')} {where}"
     typer.echo(f"nothing to do: {said}; --overwrite makes them again")
 
 

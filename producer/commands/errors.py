@@ -46,6 +46,6 @@ def errors(
     else:
         typer.echo(render.reasons((record.key, record.reason) for record in records))
     if not as_json and blocked:
-        typer.echo(f"{len(blocked)} shards are blocked by these")
+        typer.echo(f"{render.of_shards(len(blocked), 'is', 'are')} blocked by these")
     if records:
         raise typer.Exit(EXIT_FINDINGS)

@@ -10,7 +10,7 @@ from delivery.ledger.run import Run
 from delivery.messages import parse_key
 from delivery.replay import Replayed
 from memmodel.dependents import chooser
-from producer import target
+from producer import render, target
 from producer.commands.dead_letters import TierOption, check_tier
 from runtime import cli
 from runtime.errors import EXIT_FINDINGS, UsageError
@@ -108,7 +108,7 @@ def _check_made(run: Run, keys: list[str]) -> None:
 
 
 def _say(done: Replayed) -> None:
-    typer.echo(f"{len(done.published)} shards published")
+    typer.echo(f"{render.shards(len(done.published))} published")
     for key in done.published[:20]:
         typer.echo(f"  {key}")
     if len(done.published) > 20:  # noqa: PLR2004 - a screenful

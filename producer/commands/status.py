@@ -103,7 +103,7 @@ def _text(run: Run, ledger: RunStatus, progress: Progress) -> str:
         causes = sorted({cause for key in blocked for cause in ledger.causes(key)})
         more = f" and {len(causes) - _BLOCKED_SHOWN} more" if len(causes) > _BLOCKED_SHOWN else ""
         by = ", ".join(causes[:_BLOCKED_SHOWN]) + more
-        parts.append(f"{len(blocked)} shards are blocked by {by}")
+        parts.append(f"{render.of_shards(len(blocked), 'is', 'are')} blocked by {by}")
     if not progress.ended and not progress.workers and not run.cancelled():
         parts.append(f"no worker was heard of lately; start some:\n  {fleet_command(run)}")
     return "\n\n".join(parts)
@@ -115,9 +115,9 @@ def _headline(run: Run, ledger: RunStatus, progress: Progress) -> str:
         return f"run {run.run_id}: cancelled ({note.why}), {progress.done} of {progress.total} done"
     if progress.ended:
         how = "done" if ledger.succeeded else "ended with shards that are not done"
-        return f"run {run.run_id}: {how}, {progress.done} of {progress.total} shards"
+        return f"run {run.run_id}: {how}, {progress.done} of {render.shards(progress.total)}"
     return (
-        f"run {run.run_id}: {progress.done} of {progress.total} shards, "
+        f"run {run.run_id}: {progress.done} of {render.shards(progress.total)}, "
         f"{progress.chunks_per_s:,.0f} chunk/s, {progress.workers} workers, "
         f"{render.duration(progress.eta_s)} left"
     )

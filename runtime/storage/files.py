@@ -56,8 +56,9 @@ def writing(path: Path) -> Iterator[None]:
 
 def _unreachable(path: Path, error: OSError) -> ShardliftError:
     what = os.strerror(error.errno) if error.errno else str(error)
-    hint = "free some space, then run the same command again: it continues"
-    return UnreachableError(f"{what}: {path}", hint=hint if error.errno in _FULL else None)
+    wanted = "free some space" if error.errno in _FULL else "check the path and the rights to it"
+    hint = f"{wanted}, then run the same command again: it continues"
+    return UnreachableError(f"{what}: {path}", hint=hint)
 
 
 @contextlib.contextmanager

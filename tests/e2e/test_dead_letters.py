@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.small_commands import Desk, corrupt_zstd, make_desk
+from tests.small_commands import Desk, corrupt_zstd, finished_desk, make_desk
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +32,7 @@ def broken(ended: tuple[Desk, bytes], tmp_path: Path) -> Iterator[tuple[Desk, Pa
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Desk:
     """A desk whose run made everything."""
-    desk = make_desk(tmp_path_factory.mktemp("made") / "desk")
-    assert desk.enqueue("--wait").code == 0
-    return desk
+    return finished_desk(tmp_path_factory.mktemp("made") / "desk")
 
 
 @pytest.fixture
@@ -85,7 +83,7 @@ def test_a_corrupt_block_from_death_to_life(broken: tuple[Desk, Path, bytes]) ->
 
     arrow.write_bytes(whole)
     requeued = desk.of_run("dead-letters", "requeue", key)
-    assert (requeued.code, requeued.out.strip()) == (0, f"1 shards published again: {key}")
+    assert (requeued.code, requeued.out.strip()) == (0, f"1 shard published again: {key}")
     assert "no dead letters" in desk.of_run("dead-letters", "list").out
     assert desk.enqueue("--wait").code == 0
     assert len(desk.shards()) == 12
@@ -96,7 +94,7 @@ def test_requeued_unmended_dies_again(broken: tuple[Desk, Path, bytes]) -> None:
     """Nothing is lost by trying: the shard is dead again, with the same reason."""
     desk, _, _ = broken
     before = only_letter(desk)
-    assert "1 shards" in desk.of_run("dead-letters", "requeue", "--all").out
+    assert "1 shard published" in desk.of_run("dead-letters", "requeue", "--all").out
     assert desk.enqueue("--wait").code == 1
     after = only_letter(desk)
     assert after["key"] == before["key"]
@@ -132,7 +130,7 @@ def test_replay_failed(broken: tuple[Desk, Path, bytes]) -> None:
     arrow.write_bytes(whole)
     replayed = desk.of_run("replay", "--failed")
     assert replayed.code == 0
-    assert replayed.out.startswith("1 shards published")
+    assert replayed.out.startswith("1 shard published")
     assert desk.enqueue("--wait").code == 0
 
 

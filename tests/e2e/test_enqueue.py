@@ -94,7 +94,7 @@ def test_what_is_done_needs_no_run(made: Bench, more: tuple[str, ...], shards: i
     before = made.files("out.runs")
     done = made.run(*made.enqueue(*more))
     assert (done.returncode, done.stderr) == (0, "")
-    expected = f"nothing to do: all {shards} shards done in run {run.run_id}; --overwrite"
+    expected = f"nothing to do: {shards} shards are all done in run {run.run_id}; --overwrite"
     assert done.stdout.startswith(expected)
     assert made.files("out.runs") == before
 
@@ -105,7 +105,7 @@ def test_what_others_made_needs_no_run(made: Bench, tmp_path: Path) -> None:
     (tmp_path / "copy" / "info").unlink()
     done = made.run(*made.enqueue(*PYRAMID, dest=str(tmp_path / "copy")))
     assert done.returncode == 0, done.stderr
-    assert "nothing to do: all 27 shards there, made by no run that is known" in done.stdout
+    assert "nothing to do: 27 shards are all there, made by no run that is known" in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["copy"]
     assert (tmp_path / "copy" / "info").is_file()
 

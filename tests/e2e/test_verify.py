@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorstore as ts
 
-from tests.small_commands import Desk, Ended, make_desk
+from tests.small_commands import Desk, Ended, finished_desk, make_desk
 
 ALL = ("--deep", "--values", "150")
 
@@ -16,9 +16,7 @@ ALL = ("--deep", "--values", "150")
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Desk:
     """A finished run."""
-    desk = make_desk(tmp_path_factory.mktemp("verify") / "desk")
-    assert desk.enqueue("--wait").code == 0
-    return desk
+    return finished_desk(tmp_path_factory.mktemp("verify") / "desk")
 
 
 @pytest.fixture

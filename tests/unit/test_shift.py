@@ -13,7 +13,7 @@ import pytest
 from consumer.shift import MOST_TROUBLES, Shift
 from consumer.stop import RETIRE, StopFlags
 from delivery.ledger.run import Cancellation, Run
-from delivery.messages import NewerSchema, ShardMessage
+from delivery.messages import NewerSchema
 from runtime.errors import UnreachableError
 from tests.made_runs import SMALL
 from tests.worker_bench import Bench, done, failed, made_bench
@@ -87,16 +87,7 @@ def test_a_success_forgets_trouble(bench: Bench) -> None:
 
 def test_a_newer_schema_ends_it_at_once(bench: Bench) -> None:
     """Waiting would not make this program newer."""
-
-    class Newer(ShardMessage):
-        """A message from the future."""
-
-        def encode(self) -> bytes:
-            """With a schema that nobody knows yet."""
-            return super().encode().replace(b'"schema":1', b'"schema":2')
-
-    fields = {"run": bench.run.uri, "key": "s0/0", "kind": "convert"}
-    bench.broker.publish(SMALL, [Newer.model_validate(fields)])
+    bench.publish_newer("s0/0")
     with pytest.raises(NewerSchema):
         shift(bench, pause_s=60).run(lambda: False)
 

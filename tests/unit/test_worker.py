@@ -335,16 +335,7 @@ def test_an_unreadable_message_is_kept(bench: Bench) -> None:
 
 def test_a_newer_schema_is_no_poison(bench: Bench) -> None:
     """The message goes back for a newer worker, and this one stops."""
-
-    class Newer(ShardMessage):
-        """A message from the future."""
-
-        def encode(self) -> bytes:
-            """With a schema that nobody knows yet."""
-            return super().encode().replace(b'"schema":1', b'"schema":2')
-
-    fields = {"run": bench.run.uri, "key": "s0/0", "kind": "convert"}
-    bench.broker.publish(SMALL, [Newer.model_validate(fields)])
+    bench.publish_newer("s0/0")
     with pytest.raises(NewerSchema):
         bench.deliver()
     assert bench.broker.lease(SMALL) is not None
