@@ -22,6 +22,21 @@ class Transcoded(NamedTuple):
 def arrow_metadata(
     metadata: bytes | bytearray | memoryview, want: int = 0
 ) -> tuple[int, int, int, bool, tuple[tuple[int, int], ...], tuple[tuple[int, int], ...]]: ...
+def arrow_rows(
+    messages: Sequence[Bytes],
+    lengths: Starts,
+    batch: Starts,
+    row: Starts,
+) -> tuple[
+    npt.NDArray[np.int32],
+    npt.NDArray[np.uint8],
+    Starts,
+    npt.NDArray[np.uint32],
+    Labels,
+    Starts,
+    Labels,
+    Starts,
+]: ...
 def decode_blocks(
     blocks: Bytes,
     start: Starts,

@@ -50,8 +50,10 @@ cdef uint8_t BITS_OF_COUNT[513]
 cdef uint16_t MOST_WORDS_OF_COUNT[513]
 
 
+include "kernels/views.pxi"
 include "kernels/arrow.pxi"
 include "kernels/block.pxi"
+include "kernels/rows.pxi"
 include "kernels/cseg.pxi"
 include "kernels/transcode.pxi"
 include "kernels/votes.pxi"

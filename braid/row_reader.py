@@ -3,8 +3,9 @@
 import numpy as np
 import numpy.typing as npt
 
+import _braid
 from braid.exceptions import InvalidShardFormatError
-from braid.record_batches import Rows, check_batch, decode_rows
+from braid.record_batches import Rows
 from braid.scan import Preamble
 from braid.shard_index import ShardIndex
 from braid.source import ByteSource, merge_ranges, read_exactly, source_name
@@ -50,9 +51,9 @@ class RowReader:
         wanted = np.atleast_1d(np.asarray(rows, np.int64))
         if len(wanted) and not 0 <= wanted.min() <= wanted.max() < len(self.index):
             raise IndexError(f"{self.name} has rows 0..{len(self.index) - 1}")
-        batches, take = self._batches_of(wanted)
+        batches, batch = self._batches_of(wanted)
         messages = self._read_batches(batches)
-        decoded = self._decode(batches, messages, take)
+        decoded = self._decode(batches, messages, batch, wanted)
         self._check_coords(decoded, wanted)
         return decoded
 
@@ -60,19 +61,15 @@ class RowReader:
         """A row in words, for errors."""
         return f"{self.name}: row {row}, chunk {tuple(self.index.coords[row].tolist())}"
 
-    def _batches_of(self, wanted: Numbers) -> tuple[Numbers, Numbers | None]:
-        """Batches to read, in the order first asked for, and which of their rows are wanted."""
+    def _batches_of(self, wanted: Numbers) -> tuple[Numbers, Numbers]:
+        """Batches to read, in the order first asked for, and each row's place among them."""
         distinct, first, inverse = np.unique(
             self.index.batch[wanted], return_index=True, return_inverse=True
         )
         order = np.argsort(first)
-        batches = distinct[order]
         rank = np.empty_like(order)
         rank[order] = np.arange(len(order))
-        lengths = self.index.batch_lengths[batches]
-        take = (np.cumsum(lengths) - lengths)[rank[inverse]] + self.index.batch_row[wanted]
-        whole = len(take) == lengths.sum() and bool((take == np.arange(len(take))).all())
-        return batches, None if whole else take
+        return distinct[order], rank[inverse]
 
     def _read_batches(self, batches: Numbers) -> list[memoryview]:
         """Whole messages; neighbours in the file share a request."""
@@ -91,36 +88,16 @@ class RowReader:
             for g, s, n in zip(group.tolist(), shift.tolist(), sizes.tolist(), strict=True)
         ]
 
-    def _decode(self, batches: Numbers, messages: list[memoryview], take: Numbers | None) -> Rows:
-        lengths = self.index.batch_lengths[batches].tolist()
-        for batch, message, rows in zip(batches.tolist(), messages, lengths, strict=True):
-            self._check_message(batch, message, rows)
+    def _decode(
+        self, batches: Numbers, messages: list[memoryview], batch: Numbers, wanted: Numbers
+    ) -> Rows:
+        lengths = self.index.batch_lengths[batches]
+        within = self.index.batch_row[wanted].astype(np.int64)
         try:
-            return decode_rows(self._preamble.schema, messages, take)
-        except InvalidShardFormatError:
-            self._name_damaged(batches, messages)
-            raise
-
-    def _check_message(self, batch: int, message: memoryview, rows: int) -> None:
-        try:
-            found = check_batch(message)
-        except InvalidShardFormatError as error:
-            place = self.place(int(self.index.first_rows[batch]))
+            return Rows(*_braid.arrow_rows(messages, lengths, batch, within))
+        except _braid.KernelError as error:
+            place = self.place(int(self.index.first_rows[batches[error.item]]))
             raise InvalidShardFormatError(f"{place}: {error}") from None
-        if found.rows != rows:
-            raise InvalidShardFormatError(
-                f"{self.place(int(self.index.first_rows[batch]))}: the index lists {rows} rows of "
-                f"a batch that has {found.rows}"
-            )
-
-    def _name_damaged(self, batches: Numbers, messages: list[memoryview]) -> None:
-        """Decode batch by batch, so that the error names the one that is damaged."""
-        for batch, message in zip(batches.tolist(), messages, strict=True):
-            try:
-                decode_rows(self._preamble.schema, [message])
-            except InvalidShardFormatError as error:
-                place = self.place(int(self.index.first_rows[batch]))
-                raise InvalidShardFormatError(f"{place}: {error}") from None
 
     def _check_coords(self, decoded: Rows, wanted: Numbers) -> None:
         differ = (decoded.coords != self.index.coords[wanted]).any(axis=1)

@@ -11,7 +11,9 @@ cdef enum:
     BATCH_BUFFERS = 2
     BATCH_COMPRESSION = 3
     FIELDS = 4
+    SCHEMA_KIND = 1
     RECORD_BATCH_KIND = 3
+    ENDIANNESS = 0  # of a schema
 
 
 cdef struct Flat:
@@ -74,7 +76,7 @@ def arrow_metadata(const uint8_t[::1] metadata, int64_t want=0):
         (offset, bytes) of buffers; all but the first two only of a record batch.
 
     Raises:
-        KernelError: an offset leads outside.
+        KernelError: an offset leads outside, or a schema says that numbers are big-endian.
     """
     cdef Flat flat
     cdef int64_t message[FIELDS]
@@ -87,8 +89,14 @@ def arrow_metadata(const uint8_t[::1] metadata, int64_t want=0):
     kind = flat_number(&flat, message[HEADER_TYPE], 1) if message[HEADER_TYPE] else 0
     body_bytes = flat_number(&flat, message[BODY_LENGTH], 8) if message[BODY_LENGTH] else 0
     memset(batch, 0, sizeof(batch))
-    if kind == RECORD_BATCH_KIND and message[HEADER]:
+    if (kind == RECORD_BATCH_KIND or kind == SCHEMA_KIND) and message[HEADER]:
         flat_fields(&flat, flat_follow(&flat, message[HEADER]), batch)
+    if kind == SCHEMA_KIND:
+        big_endian = batch[ENDIANNESS] and flat_number(&flat, batch[ENDIANNESS], 2)
+        memset(batch, 0, sizeof(batch))
+        if big_endian and not flat.bad:
+            raise KernelError("big-endian Arrow data is not supported")
+    elif kind == RECORD_BATCH_KIND:
         rows = flat_number(&flat, batch[BATCH_LENGTH], 8) if batch[BATCH_LENGTH] else 0
     nodes = flat_pairs(&flat, batch[BATCH_NODES], want)
     buffers = flat_pairs(&flat, batch[BATCH_BUFFERS], 2 * want)

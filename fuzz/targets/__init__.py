@@ -11,6 +11,7 @@ Target = Callable[[bytes], None]
 
 TARGETS: dict[str, Target] = {
     "arrow_metadata": kernels.arrow_metadata,
+    "arrow_rows": kernels.arrow_rows,
     "block_decode": kernels.block_decode,
     "palette_transcode": kernels.palette_transcode,
     "cseg_decode": kernels.cseg_decode,

@@ -31,6 +31,22 @@ def arrow_metadata(data: bytes) -> None:
         assert len(buffers) <= 6, "more buffers than asked for"
 
 
+def arrow_rows(data: bytes) -> None:
+    """A byte of rows, then a record batch: refused, or so many lists that fill their arrays."""
+    if not data:
+        return
+    rows = np.arange(data[0] & 7, dtype=np.int64)
+    lengths = np.array([len(rows)], np.int64)
+    batch = np.zeros(len(rows), np.int64)
+    with contextlib.suppress(_braid.KernelError):
+        found = _braid.arrow_rows([data[1:]], lengths, batch, rows[::-1].copy())
+        for values, start in ((found[1], found[2]), (found[4], found[5]), (found[6], found[7])):
+            assert start[0] == 0, "lists do not begin at 0"
+            assert start[-1] == len(values), "lists do not end at the end"
+            assert (start[1:] >= start[:-1]).all(), "lists overlap"
+            values.sum()  # every byte is there
+
+
 def block_decode(data: bytes) -> None:
     """Small DVID blocks, mapped or not, at any address."""
     if len(data) < 2:
