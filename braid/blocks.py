@@ -21,6 +21,7 @@ __all__ = ["Blocks", "Where", "unzip"]
 U64 = npt.NDArray[np.uint64]
 Numbers = npt.NDArray[np.int64]
 Mapping = tuple[U64, Numbers, U64, Numbers]
+Places = Numbers | slice
 Where = Callable[[int], str]
 """Names a row in errors: file, row and chunk."""
 
@@ -68,7 +69,8 @@ def unzip(rows: Rows, chosen: Numbers, *, mapped: bool, where: Where) -> Blocks:
     Raises:
         DecompressionError: a frame is damaged, or its size is not the one the file tells.
     """
-    sizes = rows.uncompressed_size[chosen].astype(np.uint64)
+    places = _places(chosen)
+    sizes = rows.uncompressed_size[places].astype(np.uint64)
     impossible = (sizes < _LEAST_BYTES) | (sizes > _MOST_BYTES)
     if impossible.any():
         at = int(impossible.argmax())
@@ -78,37 +80,46 @@ def unzip(rows: Rows, chosen: Numbers, *, mapped: bool, where: Where) -> Blocks:
         )
     start = np.zeros(len(chosen) + 1, np.int64)
     np.cumsum(sizes, out=start[1:], dtype=np.int64)
-    data = _decompress(rows, chosen, sizes, where) if len(chosen) else b""
-    return Blocks(chosen, data, start, _mapping(rows, chosen) if mapped else None)
-
-
-def _decompress(rows: Rows, chosen: Numbers, sizes: U64, where: Where) -> bytes:
-    frames = np.empty((len(chosen), 2), np.uint64)  # offset and length of each
-    frames[:, 0] = rows.block_start[chosen]
-    frames[:, 1] = rows.block_start[chosen + 1] - rows.block_start[chosen]
     try:
-        segments = zstandard.BufferWithSegments(rows.blocks.data, frames.tobytes())
-        found = zstandard.ZstdDecompressor().multi_decompress_to_buffer(
-            segments, decompressed_sizes=sizes.tobytes()
-        )
+        data = _decompress(rows, places, sizes) if len(chosen) else b""
     except (zstandard.ZstdError, ValueError) as error:
         faulty = _FAULTY_ITEM.search(str(error))
         place = where(int(chosen[int(faulty[1]) if faulty else 0]))
         raise DecompressionError(f"{place}: damaged zstd frame ({error})") from None
+    return Blocks(chosen, data, start, _mapping(rows, places) if mapped else None)
+
+
+def _places(chosen: Numbers) -> Places:
+    """The chosen rows as an index; of neighbours, as they mostly are, nothing is copied."""
+    first, count = int(chosen[0]) if len(chosen) else 0, len(chosen)
+    run = count == 0 or int(chosen[-1]) - first == count - 1
+    return slice(first, first + count) if run and (chosen[1:] > chosen[:-1]).all() else chosen
+
+
+def _decompress(rows: Rows, places: Places, sizes: U64) -> bytes:
+    frames = np.empty((len(sizes), 2), np.uint64)  # offset and length of each
+    frames[:, 0] = rows.block_start[:-1][places]
+    frames[:, 1] = rows.block_start[1:][places]
+    frames[:, 1] -= frames[:, 0]
+    segments = zstandard.BufferWithSegments(rows.blocks.data, frames.tobytes())
+    found = zstandard.ZstdDecompressor().multi_decompress_to_buffer(
+        segments, decompressed_sizes=sizes.tobytes()
+    )
     return b"".join(found)  # type: ignore[arg-type]  # its segments are buffers; the stub lacks it
 
 
-def _mapping(rows: Rows, chosen: Numbers) -> Mapping:
-    labels, label_start = _gather(rows.labels, rows.label_start, chosen)
-    supervoxels, supervoxel_start = _gather(rows.supervoxels, rows.supervoxel_start, chosen)
-    return labels, label_start, supervoxels, supervoxel_start
+def _mapping(rows: Rows, places: Places) -> Mapping:
+    return (
+        *_gather(rows.labels, rows.label_start, places),
+        *_gather(rows.supervoxels, rows.supervoxel_start, places),
+    )
 
 
-def _gather(values: U64, start: Numbers, chosen: Numbers) -> tuple[U64, Numbers]:
+def _gather(values: U64, start: Numbers, places: Places) -> tuple[U64, Numbers]:
     """The chosen lists, one after another, and where each starts."""
-    if len(chosen) and (np.diff(chosen) == 1).all():  # neighbours already stand so
-        return values, np.ascontiguousarray(start[chosen[0] : chosen[-1] + 2])
-    lengths = start[chosen + 1] - start[chosen]
+    if isinstance(places, slice):
+        return values, start[places.start : places.stop + 1]
+    lengths = start[places + 1] - start[places]
     ends = np.cumsum(lengths)
-    shift = np.repeat(start[chosen] - (ends - lengths), lengths)
+    shift = np.repeat(start[places] - (ends - lengths), lengths)
     return values[shift + np.arange(len(shift))], np.concatenate([[0], ends])

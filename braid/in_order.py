@@ -2,32 +2,40 @@
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import cache
 from typing import TypeVar
 
-__all__ = ["in_order"]
+__all__ = ["in_order", "thread_pool"]
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
+@cache
+def thread_pool(threads: int, name: str) -> ThreadPoolExecutor:
+    """Threads that stay for the next shard: to start them takes longer than to convert a chunk."""
+    return ThreadPoolExecutor(threads, thread_name_prefix=name)
+
+
 def in_order(
     work: Callable[[T], R], items: Iterable[T], threads: int, ahead: int, name: str
 ) -> Generator[R]:
-    """Yield `work(item)` for each item; closing this stops the threads.
+    """Yield `work(item)` for each item; closing this ends what has begun, and begins no more.
 
     Args:
-        work: done by the threads, or by the caller where there is to be only one.
+        work: done by the threads.
         items: taken one after another, by the caller, while the threads work.
         threads: at once.
-        ahead: items begun or waiting for a thread while a result is awaited.
+        ahead: items begun or waiting for a thread while the caller has a result; with none, the
+            caller does the work.
         name: of the threads.
     """
-    if threads == 1:
+    if ahead == 0:
         yield from map(work, items)
         return
     running: deque[Future[R]] = deque()
-    pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
+    pool = thread_pool(threads, name)
     try:
         for item in items:
             running.append(pool.submit(work, item))
@@ -36,4 +44,6 @@ def in_order(
         while running:
             yield running.popleft().result()
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        for future in running:
+            future.cancel()
+        wait(running)

@@ -120,7 +120,8 @@ class Transcoder:
         """
         batches = (batch for window in windows for batch in self._batches(window))
         # Some batches wait, so that no thread does when another takes longer.
-        made = in_order(self._work, batches, self.threads, 2 * self.threads, "transcode")
+        ahead = 2 * self.threads if self.threads > 1 else 0
+        made = in_order(self._work, batches, self.threads, ahead, "transcode")
         with closing(made):
             for payloads, tally in made:
                 self.tally.add(tally)
@@ -162,11 +163,10 @@ class Transcoder:
             except _braid.KernelError as error:
                 place = window.where(int(rows[max(error.item, 0)]))
                 raise DecompressionError(f"{place}: {error}") from error
-        sizes = np.diff(made.start)
-        tally.labels += int(made.labels[sizes > 0].sum())
+        tally.labels += int(made.labels.sum())
         data, start = memoryview(made.data.data), made.start.tolist()
-        ids = window.ids[chunks].tolist()
-        return [(ids[i], data[start[i] : start[i + 1]]) for i in np.flatnonzero(sizes).tolist()]
+        parts = zip(window.ids[chunks].tolist(), start[:-1], start[1:], strict=True)
+        return [(chunk, data[begin:end]) for chunk, begin, end in parts if begin < end]
 
     def _by_voxels(
         self, window: Window, chunks: Numbers, tally: Tally

@@ -6,7 +6,6 @@ request; local and larger ones by merged ranges.
 """
 
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import accumulate, repeat
@@ -17,6 +16,7 @@ import numpy.typing as npt
 
 from braid.exceptions import InvalidShardFormatError
 from braid.export_cells import check_rows
+from braid.in_order import in_order
 from braid.reader import Rows, ShardRangeReader
 from braid.source import ByteSource, BytesSource, read_exactly
 from braid.source_blocks import Routed
@@ -196,16 +196,11 @@ class SourceFiles:
 
     def windows(self, routed: Routed) -> Generator[Window]:
         """Read the rows that a shard needs, window by window, one ahead of its use."""
-        spans = list(self._spans(routed))
-        with ThreadPoolExecutor(1, thread_name_prefix="read") as ahead:
-            coming = [ahead.submit(self._read, routed, *span) for span in spans[:1]]
-            for span in [*spans[1:], None]:
-                window = coming.pop().result() if coming else None
-                if span is not None:
-                    coming.append(ahead.submit(self._read, routed, *span))
-                if window is not None:
-                    yield window
-                del window  # not held while the next one is awaited
+
+        def read(span: tuple[int, int]) -> Window:
+            return self._read(routed, *span)
+
+        yield from in_order(read, self._spans(routed), threads=1, ahead=1, name="read")
 
     def where(self, row: int) -> str:
         """Names a row in errors."""

@@ -232,7 +232,8 @@ class Transcoded(NamedTuple):
     Attributes:
         data: uint8; chunk i is data[start[i]:start[i + 1]]; a chunk of zeros has no bytes.
         start: (k + 1,) int64.
-        labels: (k,) uint32, distinct labels among the chunk's voxels, 0 counted like any other.
+        labels: (k,) uint32, distinct labels among the chunk's voxels, 0 counted like any other,
+            but not in a chunk of zeros.
     """
 
     data: object
@@ -275,6 +276,8 @@ cdef int transcode_batch(
         if size < 0:
             break
         out_start[i + 1] = out_start[i] + size
+        if size == 0:
+            n_labels[i] = 0
     writer_free(&writer)
     tables_free(&tables)
     return -1 if size < 0 else 0

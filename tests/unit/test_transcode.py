@@ -1,7 +1,6 @@
 """Rows to chunks: both paths, order, threads, batches, and what is refused."""
 
 import gzip
-import threading
 from dataclasses import replace
 from typing import Any
 
@@ -126,19 +125,6 @@ def test_ids_ascend_within_a_window(made: list[Row]) -> None:
     ids = [chunk_id for chunk_id, _ in Transcoder(SCALE).payloads([window_of(made, SCALE)])]
     assert ids == sorted(ids)
     assert len(ids) > 10
-
-
-def test_threads_end_when_the_reader_stops(
-    made: list[Row], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Closing the generator half-way leaves no thread behind."""
-    monkeypatch.setattr(transcode, "BATCH_CHUNKS", 1)
-    before = threading.active_count()
-    chunks = Transcoder(SCALE, threads=2).payloads([window_of(made, SCALE)])
-    next(chunks)
-    assert threading.active_count() > before
-    chunks.close()
-    assert threading.active_count() == before
 
 
 def test_batches_are_bounded_by_bytes_and_count(
