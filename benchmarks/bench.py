@@ -28,6 +28,7 @@ IGNEOUS_BYTES = "igneous, copying encoded bytes"
 TRANSACTION = 100  # chunks; what people use
 
 REAL, USUAL, DENSE, HEAVY = "real", "made-up", "made-up, dense", "made-up, heavy"
+LARGE = "4096"  # one of the sizes
 _SIZES = (256, 1024, 4096, 16384, 32768)
 _QUICK_SIZES = (64, 256)
 _OTHERS_UP_TO = 1024  # chunks; beyond, others need gigabytes and minutes
@@ -69,6 +70,14 @@ class Bench:
         """More than 60 labels per chunk."""
         return made_up(self.work, DENSE, 64 if self.quick else 256, DENSE_PITCH, self._pool)
 
+    @cached_property
+    def larger(self) -> Export:
+        """As dense as the usual one; what happens once in a shard hardly counts here."""
+        return self._sized(_QUICK_SIZES[-1] if self.quick else int(LARGE))
+
+    def _sized(self, chunks: int) -> Export:
+        return made_up(self.work, str(chunks), chunks, pool=self._pool)
+
     @property
     def _pool(self) -> int:
         return 8 if self.quick else 48
@@ -85,13 +94,12 @@ class Bench:
     def conversion(self) -> None:
         """Whole shard files."""
         for export in filter(None, (self.real, self.usual, self.dense)):
-            jobs = {OURS: self._ours(export)}
-            if len(os.sched_getaffinity(0)) > 1:
-                jobs[OURS_TWO] = self._ours(export, threads=2)
+            jobs = self._one_and_two(export)
             jobs[TENSORSTORE] = self._tensorstore(export, TRANSACTION)
             if export.chunks > TRANSACTION:
                 jobs[TENSORSTORE_WHOLE] = self._tensorstore(export, None)
             self._in_turns("conversion", export, jobs)
+        self._in_turns("conversion", self.larger, self._one_and_two(self.larger))
         self._convert_igneous(self.usual, IGNEOUS, "raw")
         self._convert_igneous(self.usual, IGNEOUS_BYTES, "compressed_segmentation")
 
@@ -99,7 +107,7 @@ class Bench:
         """Speed and peak memory against the size of the shard."""
         others = _LARGE_OTHERS_UP_TO if self.large else _OTHERS_UP_TO
         for chunks in _QUICK_SIZES if self.quick else _SIZES:
-            export = made_up(self.work, str(chunks), chunks, pool=self._pool)
+            export = self._sized(chunks)
             self._take("memory", export, OURS, self._ours(export))
             if chunks <= others:
                 self._take("memory", export, TENSORSTORE, self._tensorstore(export, TRANSACTION))
@@ -135,6 +143,12 @@ class Bench:
         out = self._out(f"ours-{threads}")
         what = {"export": export.to_json(), "out": out, "threads": threads}
         return Job("ours:convert", what, cores=threads)
+
+    def _one_and_two(self, export: Export) -> dict[str, Job]:
+        jobs = {OURS: self._ours(export)}
+        if len(os.sched_getaffinity(0)) > 1:
+            jobs[OURS_TWO] = self._ours(export, threads=2)
+        return jobs
 
     def _tensorstore(self, export: Export, transaction: int | None) -> Job:
         what = {

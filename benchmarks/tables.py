@@ -17,6 +17,7 @@ _DATA = {
     bench.REAL: "real shard",
     bench.USUAL: "made-up, as dense as real",
     bench.DENSE: "made-up, dense",
+    bench.LARGE: "made-up, as dense as real",
 }
 _VOTERS = {
     "blocks": "shardlift, on blocks",
@@ -175,7 +176,7 @@ def _compared(results: Results, table: str, title: str) -> Table:
     rows: list[tuple[str, ...]] = []
     for on in dict.fromkeys(m.on for m in results.of(table)):
         ours, found = results.find(table, on, bench.OURS), results.of(table, on)
-        rows.append((f"{_DATA[on]}, {found[0].amount:,.0f} chunks", "", "", "", ""))
+        rows.append((f"{_DATA.get(on, on)}, {found[0].amount:,.0f} chunks", "", "", "", ""))
         rows += [(m.who, _rate(m), _peak(m), _written(m), _ratio(ours, m)) for m in found]
     columns = ("", "chunks/s", "peak MiB", "MB written", "ours / this")
     return Table(title, columns, rows, "Ours: one thread.")

@@ -29,8 +29,7 @@ from braid.volume import ScaleSpec
 __all__ = ["BATCH_BYTES", "BATCH_CHUNKS", "Encode", "Tally", "Transcoder", "Window"]
 
 BATCH_BYTES = 8 << 20  # uncompressed blocks in one batch; larger ones have a batch of their own
-_SMALL_BATCH_BYTES = 256 << 10  # each batch costs some Python
-_BATCHES_PER_THREAD = 2  # of what is left of a window, so that a small shard keeps all threads busy
+_SMALL_BATCH_BYTES = 512 << 10  # each batch costs some Python
 BATCH_CHUNKS = 512  # a minishard of the usual specs
 _VOXEL_BYTES = 8
 _DECODED_BLOCKS = 8  # kept decoded: small chunks come back to a block, 2 MiB each
@@ -271,7 +270,7 @@ def _cut(window: Window, most_chunks: int, threads: int = 1) -> Iterator[tuple[i
     while first < count:
         limit = BATCH_BYTES
         if threads > 1:  # ever smaller towards the end, so that all threads end together
-            share = int(reach[-1] - reach[first]) // (threads * _BATCHES_PER_THREAD)
+            share = int(reach[-1] - reach[first]) // (threads + 1)
             limit = min(BATCH_BYTES, max(_SMALL_BATCH_BYTES, share))
         fits = int(np.searchsorted(reach, reach[first] + limit, side="right")) - 1
         end = min(max(fits, first + 1), first + most_chunks, count)

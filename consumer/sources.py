@@ -8,7 +8,7 @@ request; local and larger ones by merged ranges.
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import accumulate, repeat
+from itertools import accumulate
 from typing import Final, Self
 
 import numpy as np
@@ -28,8 +28,6 @@ from memmodel.estimate import WHOLE_OBJECT_BYTES as WHOLE_BYTES
 from runtime.errors import ObjectNotFound
 from runtime.storage import Storage
 
-FIRST_WINDOW_BYTES: Final = 256 << 10
-WINDOW_GROWTH: Final = 4
 REMOTE: Final = "gs://"
 
 I64 = npt.NDArray[np.int64]
@@ -177,17 +175,11 @@ class SourceFiles:
         for file in self.files:
             file.check_cell(scale, z_compress)
 
-    def _window_bytes(self) -> Iterator[int]:
-        """Bytes of Arrow messages to read at once, window after window.
-
-        The first windows of files at hand are small: work begins while the others are read.
-        """
-        if self._remote and not all(file.whole_bytes for file in self.files):
-            yield from repeat(REMOTE_WINDOW_BYTES)
-        limit = FIRST_WINDOW_BYTES
-        while True:
-            yield min(limit, LOCAL_WINDOW_BYTES)
-            limit = min(limit * WINDOW_GROWTH, LOCAL_WINDOW_BYTES)
+    @property
+    def _window_bytes(self) -> int:
+        """Bytes of Arrow messages to read at once."""
+        here = not self._remote or all(file.whole_bytes for file in self.files)
+        return LOCAL_WINDOW_BYTES if here else REMOTE_WINDOW_BYTES
 
     def bytes_of(self, rows: I64) -> int:
         """Bytes of the Arrow messages that hold these rows."""
@@ -211,15 +203,15 @@ class SourceFiles:
         messages = self._place.message[routed.blocks].tolist()
         sizes = self._place.message_bytes[routed.blocks].tolist()
         begins_chunk = np.diff(routed.ids, prepend=routed.ids[:1] ^ 1) != 0
-        limits = self._window_bytes()
+        limit = self._window_bytes
         seen: set[int] = set()
-        first, held, limit = 0, 0, next(limits)
+        first, held = 0, 0
         for pair, (message, size, begins) in enumerate(
             zip(messages, sizes, begins_chunk.tolist(), strict=True)
         ):
             if begins and held and message not in seen and held + size > limit:
                 yield first, pair
-                first, held, limit = pair, 0, next(limits)
+                first, held = pair, 0
                 seen.clear()
             if message not in seen:
                 seen.add(message)
