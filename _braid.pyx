@@ -2,8 +2,9 @@
 # distutils: language = c
 """nogil kernels on bytes and typed memoryviews; no I/O, no Python objects in loops."""
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
 from cpython.buffer cimport Py_buffer, PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memset
 
@@ -58,6 +59,7 @@ include "kernels/cseg.pxi"
 include "kernels/transcode.pxi"
 include "kernels/votes.pxi"
 include "kernels/downsample.pxi"
+include "kernels/gzip.pxi"
 
 
 def use_wide_lanes(wide: bool) -> bool:

@@ -12,13 +12,13 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-import deflate
 import numpy as np
 
 import _braid
 from braid import morton
 from braid.cells import Cell, CellShape, Inputs, iter_cells
 from braid.exceptions import DecompressionError
+from braid.gzipped import gzip_all
 from braid.in_order import in_order
 from braid.tally import StepTally
 from braid.volume import ScaleSpec
@@ -140,7 +140,8 @@ class Downsampler:
         chunks.clear()  # not held while the results are compressed
         kept = [(cell.coarse_id, one) for cell, one in zip(batch, voted, strict=True) if one.chunk]
         with tally.clock("gzip_s"):
-            payloads = [(coarse_id, self._payload(one.chunk)) for coarse_id, one in kept]
+            encoded = self._encoded([one.chunk for _, one in kept])
+        payloads = [(coarse_id, one) for (coarse_id, _), one in zip(kept, encoded, strict=True)]
         tally.chunks, tally.labels = len(kept), sum(one.labels for _, one in kept)
         return payloads, tally
 
@@ -166,7 +167,7 @@ class Downsampler:
             files = {member.file.name for member in batch[error.item].members}
             raise DecompressionError(f"{', '.join(sorted(files))}: {error}") from None
 
-    def _payload(self, chunk: Chunk) -> bytes:
+    def _encoded(self, chunks: list[Chunk]) -> list[bytes]:
         if self.coarse.sharding.data_encoding == "raw":
-            return bytes(chunk)
-        return bytes(deflate.gzip_compress(chunk, self.gzip_level))
+            return [bytes(chunk) for chunk in chunks]
+        return gzip_all(chunks, self.gzip_level)

@@ -21,7 +21,7 @@ __all__ = ["head_bytes", "shard_pieces"]
 Ids = npt.NDArray[np.uint64]
 
 _ENTRY = np.dtype("<u8")
-_PIECE_BYTES = 1 << 20
+_PIECE_BYTES = 256 << 10  # written while chunks are still being made
 _INDEX_GZIP_LEVEL = 6  # part of every output's bytes, so no option
 
 
@@ -33,7 +33,7 @@ def head_bytes(sharding: ShardingSpec) -> int:
 def shard_pieces(
     chunks: Iterable[tuple[int, bytes]], sharding: ShardingSpec, shard: int
 ) -> Generator[bytes, None, bytes]:
-    """Yield the body of a shard file in pieces of a mebibyte or more, and return its head.
+    """Yield the body of a shard file in pieces of 256 KiB or more, and return its head.
 
     Args:
         chunks: (id, payload) with ascending ids of this shard; payloads already have the data

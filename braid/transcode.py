@@ -12,7 +12,6 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 
-import deflate
 import numpy as np
 import numpy.typing as npt
 
@@ -20,6 +19,7 @@ import _braid
 from braid import morton
 from braid.blocks import Blocks, Where, unzip
 from braid.exceptions import DecompressionError, EncodingError
+from braid.gzipped import gzip_all
 from braid.in_order import in_order
 from braid.record_batches import Rows
 from braid.source_blocks import BLOCK_VOXELS, Triple, block_extent, check_z_step
@@ -139,7 +139,7 @@ class Transcoder:
         chunks.sort(key=_first)
         tally.chunks = len(chunks)
         with tally.clock("gzip_s"):
-            return [(chunk_id, self._payload(chunk)) for chunk_id, chunk in chunks], tally
+            return self._payloads(chunks), tally
 
     def _whole(self, ids: U64) -> npt.NDArray[np.bool_]:
         """Which chunks the palette path serves: those that the volume does not clip."""
@@ -203,10 +203,11 @@ class Transcoder:
         listed = window.rows.label_list if self.mapped else window.rows.supervoxel_list
         return len(np.unique(np.concatenate([listed(int(row)) for row in rows])))
 
-    def _payload(self, chunk: memoryview | bytes) -> bytes:
+    def _payloads(self, chunks: list[tuple[int, memoryview | bytes]]) -> Payloads:
         if self.scale.sharding.data_encoding == "raw":
-            return bytes(chunk)
-        return bytes(deflate.gzip_compress(chunk, self.gzip_level))
+            return [(chunk_id, bytes(chunk)) for chunk_id, chunk in chunks]
+        members = gzip_all([chunk for _, chunk in chunks], self.gzip_level)
+        return [(chunk_id, member) for (chunk_id, _), member in zip(chunks, members, strict=True)]
 
 
 class _Cutter:
