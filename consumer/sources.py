@@ -192,7 +192,8 @@ class SourceFiles:
         def read(span: tuple[int, int]) -> Window:
             return self._read(routed, *span)
 
-        yield from in_order(read, self._spans(routed), threads=1, ahead=1, name="read")
+        spans = list(self._spans(routed))
+        yield from in_order(read, spans, threads=1, ahead=int(len(spans) > 1), name="read")
 
     def where(self, row: int) -> str:
         """Names a row in errors."""
@@ -242,6 +243,8 @@ class SourceFiles:
         )
 
     def _check_unique(self) -> None:
+        if len(self.files) == 1:
+            return  # its index was checked
         order = np.lexsort(self.coords.T)
         ordered = self.coords[order]
         twice = np.flatnonzero((ordered[1:] == ordered[:-1]).all(axis=1))
