@@ -10,7 +10,7 @@ from braid.scan import Preamble
 from braid.shard_index import ShardIndex
 from braid.source import ByteSource, merge_ranges, read_exactly, source_name
 
-__all__ = ["RowReader"]
+__all__ = ["RowReader", "in_order_of_use"]
 
 Numbers = npt.NDArray[np.int64]
 
@@ -51,7 +51,7 @@ class RowReader:
         wanted = np.atleast_1d(np.asarray(rows, np.int64))
         if len(wanted) and not 0 <= wanted.min() <= wanted.max() < len(self.index):
             raise IndexError(f"{self.name} has rows 0..{len(self.index) - 1}")
-        batches, batch = self._batches_of(wanted)
+        batches, batch = in_order_of_use(self.index.batch[wanted])
         messages = self._read_batches(batches)
         decoded = self._decode(batches, messages, batch, wanted)
         self._check_coords(decoded, wanted)
@@ -60,16 +60,6 @@ class RowReader:
     def place(self, row: int) -> str:
         """A row in words, for errors."""
         return f"{self.name}: row {row}, chunk {tuple(self.index.coords[row].tolist())}"
-
-    def _batches_of(self, wanted: Numbers) -> tuple[Numbers, Numbers]:
-        """Batches to read, in the order first asked for, and each row's place among them."""
-        distinct, first, inverse = np.unique(
-            self.index.batch[wanted], return_index=True, return_inverse=True
-        )
-        order = np.argsort(first)
-        rank = np.empty_like(order)
-        rank[order] = np.arange(len(order))
-        return distinct[order], rank[inverse]
 
     def _read_batches(self, batches: Numbers) -> list[memoryview]:
         """Whole messages; neighbours in the file share a request."""
@@ -108,3 +98,12 @@ class RowReader:
                 f"{tuple(decoded.coords[at].tolist())} there, so index and stream disagree. "
                 "Re-export into an empty folder"
             )
+
+
+def in_order_of_use(values: Numbers) -> tuple[Numbers, Numbers]:
+    """Distinct values in the order in which they first appear, and each value's place in them."""
+    distinct, first, inverse = np.unique(values, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    return distinct[order], rank[inverse]

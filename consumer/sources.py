@@ -18,6 +18,7 @@ from braid.exceptions import InvalidShardFormatError
 from braid.export_cells import check_rows
 from braid.in_order import in_order
 from braid.reader import Rows, ShardRangeReader
+from braid.row_reader import in_order_of_use
 from braid.source import ByteSource, BytesSource, read_exactly
 from braid.source_blocks import Routed
 from braid.transcode import Window
@@ -223,7 +224,7 @@ class SourceFiles:
     def _read(self, routed: Routed, first: int, end: int) -> Window:
         """The chunks of a run of pairs, and their rows in the order of first use."""
         pairs, ids = routed.blocks[first:end], routed.ids[first:end]
-        wanted, parts = _in_order_of_use(pairs)
+        wanted, parts = in_order_of_use(pairs)
         file = self._place.file[wanted]
         by_file = np.argsort(file, kind="stable")
         rows = [
@@ -254,15 +255,6 @@ class SourceFiles:
                 f"{self.where(one)}: the same chunk is in {self.where(other)}. "
                 "Re-export into an empty folder"
             )
-
-
-def _in_order_of_use(pairs: I64) -> tuple[I64, I64]:
-    """Distinct values in the order in which they first appear, and each pair's place in them."""
-    distinct, first, inverse = np.unique(pairs, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order))
-    return distinct[order], rank[inverse]
 
 
 def _concatenated(rows: list[Rows]) -> Rows:
