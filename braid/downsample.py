@@ -18,11 +18,11 @@ import _braid
 from braid import morton
 from braid.cells import Cell, CellShape, Inputs, iter_cells
 from braid.exceptions import DecompressionError
-from braid.gzipped import gzip_all
+from braid.gzipped import payloads_of
 from braid.in_order import in_order
 from braid.tally import StepTally
 from braid.volume import ScaleSpec
-from braid.votes import BlockVoter, Chunk, Voted, Voter, VoxelVoter, takes_blocks
+from braid.votes import BlockVoter, Voted, Voter, VoxelVoter, takes_blocks
 
 __all__ = ["BATCH_BYTES", "BATCH_CELLS", "Downsampler", "Rule", "Tally"]
 
@@ -140,10 +140,10 @@ class Downsampler:
         chunks.clear()  # not held while the results are compressed
         kept = [(cell.coarse_id, one) for cell, one in zip(batch, voted, strict=True) if one.chunk]
         with tally.clock("gzip_s"):
-            encoded = self._encoded([one.chunk for _, one in kept])
-        payloads = [(coarse_id, one) for (coarse_id, _), one in zip(kept, encoded, strict=True)]
+            encoding = self.coarse.sharding.data_encoding
+            payloads = payloads_of([one.chunk for _, one in kept], encoding, self.gzip_level)
         tally.chunks, tally.labels = len(kept), sum(one.labels for _, one in kept)
-        return payloads, tally
+        return [(coarse_id, one) for (coarse_id, _), one in zip(kept, payloads, strict=True)], tally
 
     def _chunks(self, batch: Sequence[Cell]) -> list[bytes | None]:
         """The batch's fine chunks, data encoding undone: every slot of every cell."""
@@ -166,8 +166,3 @@ class Downsampler:
         except _braid.KernelError as error:
             files = {member.file.name for member in batch[error.item].members}
             raise DecompressionError(f"{', '.join(sorted(files))}: {error}") from None
-
-    def _encoded(self, chunks: list[Chunk]) -> list[bytes]:
-        if self.coarse.sharding.data_encoding == "raw":
-            return [bytes(chunk) for chunk in chunks]
-        return gzip_all(chunks, self.gzip_level)

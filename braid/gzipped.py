@@ -1,4 +1,4 @@
-"""Chunks become gzip members, many in one call.
+"""Chunks become payloads: as they are, or as gzip members, many in one call.
 
 The `deflate` package compresses one buffer a call. Its extension holds the whole of libdeflate,
 though, and a kernel can call that in a loop without the GIL: threads then do not wait for one
@@ -15,12 +15,25 @@ import deflate
 
 import _braid
 
-__all__ = ["gzip_all"]
+__all__ = ["gzip_all", "payloads_of"]
 
 _FUNCTIONS = ("alloc_compressor", "gzip_compress", "gzip_compress_bound", "free_compressor")
 
 Bytes = bytes | memoryview
 Addresses = tuple[int, ...]
+
+
+def payloads_of(chunks: Sequence[Bytes], data_encoding: str, level: int) -> list[bytes]:
+    """Apply a shard's data encoding to each chunk.
+
+    Args:
+        chunks: encoded voxels.
+        data_encoding: `raw` or `gzip`.
+        level: of gzip, as in `gzip_all`.
+    """
+    if data_encoding == "raw":
+        return [bytes(chunk) for chunk in chunks]
+    return gzip_all(chunks, level)
 
 
 def gzip_all(chunks: Sequence[Bytes], level: int) -> list[bytes]:

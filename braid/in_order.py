@@ -6,14 +6,14 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache
 from typing import TypeVar
 
-__all__ = ["in_order", "thread_pool"]
+__all__ = ["in_order"]
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 @cache
-def thread_pool(threads: int, name: str) -> ThreadPoolExecutor:
+def _thread_pool(threads: int, name: str) -> ThreadPoolExecutor:
     """Threads that stay for the next shard: to start them takes longer than to convert a chunk."""
     return ThreadPoolExecutor(threads, thread_name_prefix=name)
 
@@ -35,7 +35,7 @@ def in_order(
         yield from map(work, items)
         return
     running: deque[Future[R]] = deque()
-    pool = thread_pool(threads, name)
+    pool = _thread_pool(threads, name)
     try:
         for item in items:
             running.append(pool.submit(work, item))

@@ -19,7 +19,7 @@ import _braid
 from braid import morton
 from braid.blocks import Blocks, Where, unzip
 from braid.exceptions import DecompressionError, EncodingError
-from braid.gzipped import gzip_all
+from braid.gzipped import payloads_of
 from braid.in_order import in_order
 from braid.record_batches import Rows
 from braid.source_blocks import BLOCK_VOXELS, Triple, block_extent, check_z_step
@@ -139,7 +139,9 @@ class Transcoder:
         chunks.sort(key=_first)
         tally.chunks = len(chunks)
         with tally.clock("gzip_s"):
-            return self._payloads(chunks), tally
+            encoding = self.scale.sharding.data_encoding
+            payloads = payloads_of([chunk for _, chunk in chunks], encoding, self.gzip_level)
+        return [(chunk_id, one) for (chunk_id, _), one in zip(chunks, payloads, strict=True)], tally
 
     def _whole(self, ids: U64) -> npt.NDArray[np.bool_]:
         """Which chunks the palette path serves: those that the volume does not clip."""
@@ -202,12 +204,6 @@ class Transcoder:
         """Labels in the tables of a chunk's blocks; a few may lie beyond the volume's edge."""
         listed = window.rows.label_list if self.mapped else window.rows.supervoxel_list
         return len(np.unique(np.concatenate([listed(int(row)) for row in rows])))
-
-    def _payloads(self, chunks: list[tuple[int, memoryview | bytes]]) -> Payloads:
-        if self.scale.sharding.data_encoding == "raw":
-            return [(chunk_id, bytes(chunk)) for chunk_id, chunk in chunks]
-        members = gzip_all([chunk for _, chunk in chunks], self.gzip_level)
-        return [(chunk_id, member) for (chunk_id, _), member in zip(chunks, members, strict=True)]
 
 
 class _Cutter:

@@ -49,19 +49,58 @@ cdef void flat_fields(Flat* flat, int64_t table, int64_t* fields) noexcept nogil
         fields[i] = table + offset if offset else 0
 
 
+cdef int64_t flat_vector(Flat* flat, int64_t at, int64_t* count) noexcept nogil:
+    """Where the first item of the vector lies that the offset at `at` points to; 0: no vector."""
+    cdef int64_t vector
+    count[0] = 0
+    if at == 0:
+        return 0
+    vector = flat_follow(flat, at)
+    count[0] = flat_number(flat, vector, 4)
+    return vector + 4
+
+
 cdef list flat_pairs(Flat* flat, int64_t at, int64_t want):
     """The first `want` structs of two i64 in the vector that the offset at `at` points to."""
-    cdef int64_t vector, first, i
+    cdef int64_t count, i
+    cdef int64_t first = flat_vector(flat, at if want else 0, &count)
     cdef list pairs = []
-    if at == 0 or want == 0:
-        return pairs
-    vector = flat_follow(flat, at)
-    for i in range(min(want, flat_number(flat, vector, 4))):
-        first = vector + 4 + 16 * i
-        pairs.append((flat_number(flat, first, 8), flat_number(flat, first + 8, 8)))
+    for i in range(min(want, count)):
+        pairs.append((flat_number(flat, first + 16 * i, 8), flat_number(flat, first + 16 * i + 8, 8)))
         if flat.bad:
             break
     return pairs
+
+
+# A message's metadata and, of a schema or a record batch, the fields of its header.
+cdef struct FlatMessage:
+    int64_t kind
+    int64_t body_bytes
+    bint has_header
+    int64_t header[FIELDS]
+
+
+cdef FlatMessage flat_message(Flat* flat) noexcept nogil:
+    cdef FlatMessage message
+    cdef int64_t fields[FIELDS]
+    memset(&message, 0, sizeof(message))
+    flat_fields(flat, flat_follow(flat, 0), fields)
+    message.kind = flat_number(flat, fields[HEADER_TYPE], 1) if fields[HEADER_TYPE] else 0
+    message.body_bytes = flat_number(flat, fields[BODY_LENGTH], 8) if fields[BODY_LENGTH] else 0
+    message.has_header = fields[HEADER] != 0
+    if message.has_header and message.kind in (SCHEMA_KIND, RECORD_BATCH_KIND):
+        flat_fields(flat, flat_follow(flat, fields[HEADER]), message.header)
+    return message
+
+
+cdef inline int64_t batch_rows(Flat* flat, const FlatMessage* message) noexcept nogil:
+    cdef int64_t at = message.header[BATCH_LENGTH]
+    return flat_number(flat, at, 8) if at else 0
+
+
+cdef inline bint is_big_endian(Flat* flat, const FlatMessage* message) noexcept nogil:
+    cdef int64_t at = message.header[ENDIANNESS]
+    return message.kind == SCHEMA_KIND and at != 0 and flat_number(flat, at, 2) != 0
 
 
 def arrow_metadata(const uint8_t[::1] metadata, int64_t want=0):
@@ -79,27 +118,21 @@ def arrow_metadata(const uint8_t[::1] metadata, int64_t want=0):
         KernelError: an offset leads outside, or a schema says that numbers are big-endian.
     """
     cdef Flat flat
-    cdef int64_t message[FIELDS]
-    cdef int64_t batch[FIELDS]
-    cdef int64_t kind, body_bytes, rows = 0
+    cdef FlatMessage message
+    cdef int64_t rows = 0
+    cdef list nodes = [], buffers = []
     flat.bytes = &metadata[0] if metadata.shape[0] else NO_BYTES
     flat.size = metadata.shape[0]
     flat.bad = False
-    flat_fields(&flat, flat_follow(&flat, 0), message)
-    kind = flat_number(&flat, message[HEADER_TYPE], 1) if message[HEADER_TYPE] else 0
-    body_bytes = flat_number(&flat, message[BODY_LENGTH], 8) if message[BODY_LENGTH] else 0
-    memset(batch, 0, sizeof(batch))
-    if (kind == RECORD_BATCH_KIND or kind == SCHEMA_KIND) and message[HEADER]:
-        flat_fields(&flat, flat_follow(&flat, message[HEADER]), batch)
-    if kind == SCHEMA_KIND:
-        big_endian = batch[ENDIANNESS] and flat_number(&flat, batch[ENDIANNESS], 2)
-        memset(batch, 0, sizeof(batch))
-        if big_endian and not flat.bad:
-            raise KernelError("big-endian Arrow data is not supported")
-    elif kind == RECORD_BATCH_KIND:
-        rows = flat_number(&flat, batch[BATCH_LENGTH], 8) if batch[BATCH_LENGTH] else 0
-    nodes = flat_pairs(&flat, batch[BATCH_NODES], want)
-    buffers = flat_pairs(&flat, batch[BATCH_BUFFERS], 2 * want)
+    message = flat_message(&flat)
+    if message.kind == RECORD_BATCH_KIND:
+        rows = batch_rows(&flat, &message)
+        nodes = flat_pairs(&flat, message.header[BATCH_NODES], want)
+        buffers = flat_pairs(&flat, message.header[BATCH_BUFFERS], 2 * want)
+    big_endian = is_big_endian(&flat, &message)
     if flat.bad:
         raise KernelError("Arrow metadata points outside itself")
-    return kind, body_bytes, rows, batch[BATCH_COMPRESSION] != 0, tuple(nodes), tuple(buffers)
+    if big_endian:
+        raise KernelError("big-endian Arrow data is not supported")
+    compressed = message.kind == RECORD_BATCH_KIND and message.header[BATCH_COMPRESSION] != 0
+    return message.kind, message.body_bytes, rows, compressed, tuple(nodes), tuple(buffers)

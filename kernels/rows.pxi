@@ -75,17 +75,6 @@ cdef struct RowMessage:
     int64_t buffers
 
 
-cdef int64_t flat_vector(Flat* flat, int64_t at, int64_t* count) noexcept nogil:
-    """Where the first item of the vector lies that the offset at `at` points to; 0: no vector."""
-    cdef int64_t vector
-    count[0] = 0
-    if at == 0:
-        return 0
-    vector = flat_follow(flat, at)
-    count[0] = flat_number(flat, vector, 4)
-    return vector + 4
-
-
 # ---------------------------------------------------------------- one batch
 
 cdef int frame_message(const uint8_t* data, int64_t size, RowMessage* message, Fault* fault) noexcept nogil:
@@ -108,25 +97,20 @@ cdef int frame_message(const uint8_t* data, int64_t size, RowMessage* message, F
 cdef int read_header(RowMessage* message, int64_t rows, Fault* fault) noexcept nogil:
     """The range must be this one message, a plain record batch of so many rows."""
     cdef Flat* flat = &message.flat
-    cdef int64_t fields[FIELDS]
-    cdef int64_t batch[FIELDS]
-    cdef int64_t kind, body_bytes, found, nodes, buffers
-    flat_fields(flat, flat_follow(flat, 0), fields)
-    kind = flat_number(flat, fields[HEADER_TYPE], 1) if fields[HEADER_TYPE] else 0
-    body_bytes = flat_number(flat, fields[BODY_LENGTH], 8) if fields[BODY_LENGTH] else 0
+    cdef FlatMessage told = flat_message(flat)
+    cdef int64_t found, nodes, buffers
     if flat.bad:
         return fail(fault, ROWS_OUTSIDE, 0, 0)
-    if kind != RECORD_BATCH_KIND or fields[HEADER] == 0:
-        return fail(fault, ROWS_KIND, RECORD_BATCH_KIND, kind)
-    if body_bytes != message.body_bytes:
-        return fail(fault, ROWS_BYTES, <uint64_t>body_bytes, message.body_bytes)
-    flat_fields(flat, flat_follow(flat, fields[HEADER]), batch)
-    found = flat_number(flat, batch[BATCH_LENGTH], 8) if batch[BATCH_LENGTH] else 0
-    message.nodes = flat_vector(flat, batch[BATCH_NODES], &nodes)
-    message.buffers = flat_vector(flat, batch[BATCH_BUFFERS], &buffers)
+    if told.kind != RECORD_BATCH_KIND or not told.has_header:
+        return fail(fault, ROWS_KIND, RECORD_BATCH_KIND, told.kind)
+    if told.body_bytes != message.body_bytes:
+        return fail(fault, ROWS_BYTES, <uint64_t>told.body_bytes, message.body_bytes)
+    found = batch_rows(flat, &told)
+    message.nodes = flat_vector(flat, told.header[BATCH_NODES], &nodes)
+    message.buffers = flat_vector(flat, told.header[BATCH_BUFFERS], &buffers)
     if flat.bad:
         return fail(fault, ROWS_OUTSIDE, 0, 0)
-    if batch[BATCH_COMPRESSION]:
+    if told.header[BATCH_COMPRESSION]:
         return fail(fault, ROWS_COMPRESSED, 0, 0)
     if found != rows:
         return fail(fault, ROWS_COUNT, rows, <uint64_t>found)
