@@ -77,5 +77,15 @@ def downsample_cells(
 def downsample_voxels(
     voxels: VoxelLabels, factors: Sequence[int], nonzero: bool = False
 ) -> VoxelLabels: ...
-def gzip_chunks(chunks: Sequence[Bytes], level: int, functions: Sequence[int]) -> list[bytes]: ...
+def gzip_chunks(
+    data: Bytes, start: Starts, level: int, functions: Sequence[int]
+) -> tuple[bytes, Starts]: ...
+def unzip_frames(
+    frames: Bytes,
+    begin: Starts,
+    end: Starts,
+    start: Starts,
+    out: npt.NDArray[np.uint8],
+    functions: Sequence[int],
+) -> None: ...
 def use_wide_lanes(wide: bool) -> bool: ...

@@ -60,6 +60,7 @@ include "kernels/transcode.pxi"
 include "kernels/votes.pxi"
 include "kernels/downsample.pxi"
 include "kernels/gzip.pxi"
+include "kernels/zstd.pxi"
 
 
 def use_wide_lanes(wide: bool) -> bool:

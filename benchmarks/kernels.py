@@ -14,6 +14,7 @@ import _braid
 from benchmarks.child import Timed
 from benchmarks.exports import Export
 from braid.blocks import Blocks, unzip
+from braid.chunks import Chunks
 from braid.gzipped import gzip_all
 from braid.reader import Rows, ShardRangeReader
 
@@ -25,7 +26,7 @@ _SAMPLE = 64  # chunks, spread over the file, for what is slow
 _LEVELS = (1, 3, 4, 5, 6, 7, 9, 12)
 
 U64 = npt.NDArray[np.uint64]
-Chunks = list[memoryview | None]
+Slots = list[memoryview | None]
 
 
 def steps(export: dict[str, Any]) -> dict[str, Timed]:
@@ -70,7 +71,7 @@ def votes(export: dict[str, Any]) -> dict[str, Timed]:
 
     blocks = unzipped(read_all(Export(**export)))
     count = len(blocks.rows) // 8 * 8
-    fine = all_chunks_of(blocks)[:count]
+    fine = slots_of(blocks)[:count]
     voxels = np.empty((8, _EDGE, _EDGE, _EDGE), np.uint64)
     _decode(blocks, len(blocks.rows) // 2, voxels)  # from the middle, where there are most labels
     stack = np.ascontiguousarray(voxels.reshape(8 * _EDGE, _EDGE, _EDGE))
@@ -109,15 +110,17 @@ def transcode(blocks: Blocks) -> _braid.Transcoded:
     return _braid.transcode_blocks(blocks.data, blocks.start, *(blocks.mapping or ()))
 
 
-def all_chunks_of(blocks: Blocks) -> Chunks:
+def slots_of(blocks: Blocks) -> Slots:
     """Encoded chunks; None for one of zeros."""
     made = transcode(blocks)
     return [made.data.data[a:b] or None for a, b in pairwise(made.start.tolist())]
 
 
-def chunks_of(blocks: Blocks) -> list[memoryview]:
-    """Encoded chunks, those of zeros left out."""
-    return [chunk for chunk in all_chunks_of(blocks) if chunk is not None]
+def chunks_of(blocks: Blocks) -> Chunks:
+    """Encoded chunks, those of zeros left out; their ids count from 0."""
+    made = transcode(blocks)
+    ids = np.arange(len(made.labels), dtype=np.uint64)
+    return Chunks(ids, made.start, made.data.data).without_empty()
 
 
 def _decode_all(blocks: Blocks, out: U64) -> None:
@@ -135,7 +138,7 @@ def _decode(blocks: Blocks, first: int, out: U64) -> None:
     _braid.decode_blocks(blocks.data, blocks.start[first:end], out, *mapping)
 
 
-def _vote(fine: Chunks) -> None:
+def _vote(fine: Slots) -> None:
     """Eight chunks after each other are a cell, wherever they were."""
     cells = len(fine) // 8
     coords = np.zeros((cells, 3), np.int64)
@@ -151,22 +154,22 @@ def _vote(fine: Chunks) -> None:
     )
 
 
-def _gzip(chunks: list[memoryview], level: int = GZIP_LEVEL) -> int:
-    return sum(map(len, gzip_all(chunks, level)))
+def _gzip(chunks: Chunks, level: int = GZIP_LEVEL) -> int:
+    return len(gzip_all(chunks.data, chunks.start, level)[0])
 
 
-def _zlib(chunks: list[memoryview]) -> int:
-    return sum(len(zlib.compress(chunk, GZIP_LEVEL, _WRAPPED)) for chunk in chunks)
+def _zlib(chunks: Chunks) -> int:
+    return sum(len(zlib.compress(chunk, GZIP_LEVEL, _WRAPPED)) for _, chunk in chunks)
 
 
-def _sample(encoded: list[memoryview]) -> list[memoryview]:
-    return encoded[:: max(1, len(encoded) // _SAMPLE)]
+def _sample(encoded: Chunks) -> Chunks:
+    return Chunks.of(list(encoded)[:: max(1, len(encoded) // _SAMPLE)])
 
 
-def _sizes(sample: list[memoryview]) -> dict[str, float]:
+def _sizes(sample: Chunks) -> dict[str, float]:
     """Mean bytes per chunk."""
     return {
-        "plain_bytes": sum(map(len, sample)) / len(sample),
+        "plain_bytes": sample.size / len(sample),
         "gzip_bytes": _gzip(sample) / len(sample),
         "zlib_bytes": _zlib(sample) / len(sample),
     }

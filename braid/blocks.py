@@ -4,7 +4,6 @@ One call decompresses them all, outside the GIL: small calls from several thread
 it. Sizes come from the file and are checked before anything is allocated.
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import zstandard
 
+import _braid
+from braid.c_functions import libzstd
 from braid.exceptions import DecompressionError
 from braid.one_block import HEADER_BYTES, largest_block_bytes
 from braid.record_batches import Rows
@@ -22,12 +23,12 @@ U64 = npt.NDArray[np.uint64]
 Numbers = npt.NDArray[np.int64]
 Mapping = tuple[U64, Numbers, U64, Numbers]
 Places = Numbers | slice
+Bytes = bytes | npt.NDArray[np.uint8]
 Where = Callable[[int], str]
 """Names a row in errors: file, row and chunk."""
 
 _LEAST_BYTES = HEADER_BYTES + 8  # a block of one label
 _MOST_BYTES = largest_block_bytes()
-_FAULTY_ITEM = re.compile(r"item (\d+)")
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Blocks:
     """
 
     rows: Numbers
-    data: bytes
+    data: Bytes
     start: Numbers
     mapping: Mapping | None
 
@@ -81,10 +82,9 @@ def unzip(rows: Rows, chosen: Numbers, *, mapped: bool, where: Where) -> Blocks:
     start = np.zeros(len(chosen) + 1, np.int64)
     np.cumsum(sizes, out=start[1:], dtype=np.int64)
     try:
-        data = _decompress(rows, places, sizes) if len(chosen) else b""
-    except (zstandard.ZstdError, ValueError) as error:
-        faulty = _FAULTY_ITEM.search(str(error))
-        place = where(int(chosen[int(faulty[1]) if faulty else 0]))
+        data = _decompress(rows, places, start)
+    except _braid.KernelError as error:
+        place = where(int(chosen[error.item]))
         raise DecompressionError(f"{place}: damaged zstd frame ({error})") from None
     return Blocks(chosen, data, start, _mapping(rows, places) if mapped else None)
 
@@ -96,16 +96,29 @@ def _places(chosen: Numbers) -> Places:
     return slice(first, first + count) if run and (chosen[1:] > chosen[:-1]).all() else chosen
 
 
-def _decompress(rows: Rows, places: Places, sizes: U64) -> bytes:
-    frames = np.empty((len(sizes), 2), np.uint64)  # offset and length of each
-    frames[:, 0] = rows.block_start[:-1][places]
-    frames[:, 1] = rows.block_start[1:][places]
-    frames[:, 1] -= frames[:, 0]
-    segments = zstandard.BufferWithSegments(rows.blocks.data, frames.tobytes())
-    found = zstandard.ZstdDecompressor().multi_decompress_to_buffer(
-        segments, decompressed_sizes=sizes.tobytes()
-    )
-    return b"".join(found)  # type: ignore[arg-type]  # its segments are buffers; the stub lacks it
+def _decompress(rows: Rows, places: Places, start: Numbers) -> Bytes:
+    begin, end = rows.block_start[:-1][places], rows.block_start[1:][places]
+    functions = libzstd()
+    if functions is None:
+        return _one_by_one(rows.blocks.data, begin, end, start)
+    data = np.empty(int(start[-1]), np.uint8)
+    _braid.unzip_frames(rows.blocks, begin, end, start, data, functions)
+    return data
+
+
+def _one_by_one(frames: memoryview, begin: Numbers, end: Numbers, start: Numbers) -> bytes:
+    """The same through the package's own function, a call for each frame."""
+    unzip_one = zstandard.ZstdDecompressor().decompress
+    sizes = np.diff(start).tolist()
+    blocks = []
+    for item, (a, b, size) in enumerate(zip(begin.tolist(), end.tolist(), sizes, strict=True)):
+        try:
+            blocks.append(unzip_one(frames[a:b], max_output_size=size, allow_extra_data=False))
+        except zstandard.ZstdError as error:
+            raise _braid.KernelError(str(error), item) from None
+        if len(blocks[-1]) != size:
+            raise _braid.KernelError(f"it holds {len(blocks[-1])} bytes, expected {size}", item)
+    return b"".join(blocks)
 
 
 def _mapping(rows: Rows, places: Places) -> Mapping:

@@ -7,30 +7,30 @@ decoded, voted on as voxels and encoded, one cell at a time. Both give the same 
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
+import numpy.typing as npt
 
 import _braid
 from braid import morton
 from braid.cells import Cell, CellShape, Inputs, iter_cells
+from braid.chunks import Chunks
 from braid.exceptions import DecompressionError
 from braid.gzipped import payloads_of
 from braid.in_order import in_order
 from braid.tally import StepTally
 from braid.volume import ScaleSpec
-from braid.votes import BlockVoter, Voted, Voter, VoxelVoter, takes_blocks
+from braid.votes import BlockVoter, Voter, VoxelVoter, takes_blocks
 
 __all__ = ["BATCH_BYTES", "BATCH_CELLS", "Downsampler", "Rule", "Tally"]
 
 BATCH_BYTES = 16 << 20  # decompressed fine chunks in one batch; a larger cell is a batch of its own
 BATCH_CELLS = 256
 _ISIZE_BYTES = 4  # a gzip member ends with the size of what it holds
-
-Payloads = list[tuple[int, bytes]]
 
 
 class Rule(StrEnum):
@@ -84,8 +84,8 @@ class Downsampler:
         """Whether the block kernel does the work."""
         return isinstance(self._voter, BlockVoter)
 
-    def payloads(self, shard: int, source: Inputs) -> Iterator[tuple[int, bytes]]:
-        """Chunks of a coarse shard as (id, payload) by ascending id; chunks of zeros are left out.
+    def payloads(self, shard: int, source: Inputs) -> Generator[Chunks]:
+        """Stored chunks of a coarse shard, batch by batch; chunks of zeros are left out.
 
         Args:
             shard: of the coarse scale.
@@ -101,7 +101,7 @@ class Downsampler:
         with closing(made):
             for payloads, tally in made:
                 self.tally.add(tally)
-                yield from payloads
+                yield payloads
 
     def _batches(self, cells: Iterator[Cell]) -> Iterator[list[Cell]]:
         batch: list[Cell] = []
@@ -130,20 +130,20 @@ class Downsampler:
             return len(payload)
         return int.from_bytes(payload[-_ISIZE_BYTES:], "little")
 
-    def _work(self, batch: Sequence[Cell]) -> tuple[Payloads, Tally]:
+    def _work(self, batch: Sequence[Cell]) -> tuple[Chunks, Tally]:
         tally = Tally(chunks_in=sum(len(cell.members) for cell in batch))
         tally.bytes_in = sum(len(m.payload) for cell in batch for m in cell.members)
         with tally.clock("gunzip_s"):
             chunks = self._chunks(batch)
+        ids = np.array([cell.coarse_id for cell in batch], np.uint64)
         with tally.clock("vote_s"):
-            voted = self._vote(batch, chunks)
+            voted = self._vote(batch, ids, chunks)
         chunks.clear()  # not held while the results are compressed
-        kept = [(cell.coarse_id, one) for cell, one in zip(batch, voted, strict=True) if one.chunk]
+        kept = Chunks(ids, voted.start, voted.data.data).without_empty()
         with tally.clock("gzip_s"):
-            encoding = self.coarse.sharding.data_encoding
-            payloads = payloads_of([one.chunk for _, one in kept], encoding, self.gzip_level)
-        tally.chunks, tally.labels = len(kept), sum(one.labels for _, one in kept)
-        return [(coarse_id, one) for (coarse_id, _), one in zip(kept, payloads, strict=True)], tally
+            payloads = payloads_of(kept, self.coarse.sharding.data_encoding, self.gzip_level)
+        tally.chunks, tally.labels = len(kept), int(voted.labels.sum())
+        return payloads, tally
 
     def _chunks(self, batch: Sequence[Cell]) -> list[bytes | None]:
         """The batch's fine chunks, data encoding undone: every slot of every cell."""
@@ -159,8 +159,9 @@ class Downsampler:
                 chunks[at * slots + member.slot] = chunk
         return chunks
 
-    def _vote(self, batch: Sequence[Cell], chunks: list[bytes | None]) -> list[Voted]:
-        ids = np.array([cell.coarse_id for cell in batch], np.uint64)
+    def _vote(
+        self, batch: Sequence[Cell], ids: npt.NDArray[np.uint64], chunks: list[bytes | None]
+    ) -> _braid.Transcoded:
         try:
             return self._voter.vote(morton.decode(ids, self.coarse.grid), chunks)
         except _braid.KernelError as error:

@@ -1,29 +1,19 @@
-"""Chunks become payloads: as they are, or as gzip members, many in one call.
-
-The `deflate` package compresses one buffer a call. Its extension holds the whole of libdeflate,
-though, and a kernel can call that in a loop without the GIL: threads then do not wait for one
-another at every chunk. Where the functions cannot be found (another build of the package), chunks
-go one by one; the bytes are the same.
-"""
-
-import ctypes
-from collections.abc import Sequence
-from functools import cache
-from importlib.util import find_spec
+"""Chunks become payloads: as they are, or as gzip members, many in one call."""
 
 import deflate
+import numpy as np
+import numpy.typing as npt
 
 import _braid
+from braid.c_functions import libdeflate
+from braid.chunks import Bytes, Chunks
 
 __all__ = ["gzip_all", "payloads_of"]
 
-_FUNCTIONS = ("alloc_compressor", "gzip_compress", "gzip_compress_bound", "free_compressor")
-
-Bytes = bytes | memoryview
-Addresses = tuple[int, ...]
+Starts = npt.NDArray[np.int64]
 
 
-def payloads_of(chunks: Sequence[Bytes], data_encoding: str, level: int) -> list[bytes]:
+def payloads_of(chunks: Chunks, data_encoding: str, level: int) -> Chunks:
     """Apply a shard's data encoding to each chunk.
 
     Args:
@@ -32,32 +22,27 @@ def payloads_of(chunks: Sequence[Bytes], data_encoding: str, level: int) -> list
         level: of gzip, as in `gzip_all`.
     """
     if data_encoding == "raw":
-        return [bytes(chunk) for chunk in chunks]
-    return gzip_all(chunks, level)
+        # A copy: the chunks may lie in a far larger buffer, which nobody shall wait with.
+        return Chunks(chunks.ids, chunks.start, bytes(chunks.data[: chunks.size]))
+    data, start = gzip_all(chunks.data, chunks.start, level)
+    return Chunks(chunks.ids, start, data)
 
 
-def gzip_all(chunks: Sequence[Bytes], level: int) -> list[bytes]:
+def gzip_all(data: Bytes, start: Starts, level: int) -> tuple[bytes, Starts]:
     """Compress each chunk for itself.
 
     Args:
-        chunks: what to compress.
+        data: the chunks.
+        start: (k + 1,) int64; chunk i is data[start[i]:start[i + 1]].
         level: libdeflate's, 1 to 12 (0 stores).
+
+    Returns:
+        Gzip members one after another, and where each starts.
     """
-    functions = _libdeflate()
-    if functions is None:
-        return [bytes(deflate.gzip_compress(chunk, level)) for chunk in chunks]
-    return _braid.gzip_chunks(chunks, level, functions)
-
-
-@cache
-def _libdeflate() -> Addresses | None:
-    """Where libdeflate's functions are in the extension that is already loaded."""
-    spec = find_spec("deflate._deflate")
-    if spec is None or spec.origin is None:
-        return None
-    try:
-        library = ctypes.CDLL(spec.origin)
-        found = [getattr(library, f"libdeflate_{name}") for name in _FUNCTIONS]
-    except (OSError, AttributeError):
-        return None
-    return tuple(ctypes.cast(function, ctypes.c_void_p).value or 0 for function in found)
+    functions = libdeflate()
+    if functions is not None:
+        return _braid.gzip_chunks(data, start, level, functions)
+    view = memoryview(data)
+    parts = zip(start[:-1].tolist(), start[1:].tolist(), strict=True)
+    members = [deflate.gzip_compress(view[begin:end], level) for begin, end in parts]
+    return b"".join(members), np.cumsum([0, *map(len, members)], dtype=np.int64)

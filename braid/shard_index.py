@@ -12,8 +12,6 @@ from io import StringIO
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.csv
 
 from braid.exceptions import InvalidShardFormatError
 
@@ -23,8 +21,10 @@ Coords = npt.NDArray[np.int32]
 Numbers = npt.NDArray[np.int64]
 
 # 32,768 rows take about 1.3 MB; this only stops a file that is no index from filling memory.
-_MAX_CSV_BYTES = 1 << 28
-_NUMBERS = ("rec", "offset", "size", "batch_idx")
+_MAX_CSV_BYTES = 1 << 26
+_CHUNK = ("x", "y", "z")
+_COLUMNS = (*_CHUNK, "rec", "offset", "size", "batch_idx")
+_OF_NUMBERS = b"0123456789+-, \t\r\n"
 
 
 @dataclass(frozen=True)
@@ -131,11 +131,10 @@ def parse_listing(data: bytes | memoryview, name: str) -> Listing:
     Raises:
         InvalidShardFormatError: it is no such index, or lists a chunk twice.
     """
-    table = _read_csv(data, name)
-    columns = {c: _column(table, c, name) for c in ("x", "y", "z")}
-    numbers = {c: _column(table, c, name) for c in _NUMBERS if c in table.column_names}
-    order = _stream_order(numbers, table.num_rows, name)
-    coords = _coords(columns, name)[order]
+    numbers = _read_csv(data, name)
+    chunks = np.stack([numbers[axis] for axis in _CHUNK], axis=1)
+    order = _stream_order(numbers, len(chunks), name)
+    coords = _coords(chunks, name)[order]
     check_unique(coords, name)
     offset = numbers.get("offset")
     return Listing(
@@ -157,41 +156,59 @@ def write_index(index: ShardIndex) -> str:
     return out.getvalue()
 
 
-def _read_csv(data: bytes | memoryview, name: str) -> pa.Table:
+def _read_csv(data: bytes | memoryview, name: str) -> dict[str, Numbers]:
+    """The columns that an index may have, by name; others are passed over."""
     if len(data) > _MAX_CSV_BYTES:
         raise InvalidShardFormatError(f"{name}: {len(data)} bytes is no shard index")
-    body = bytes(data)
-    while body.startswith(b"#"):
-        body = body.partition(b"\n")[2]
-    try:
-        types = dict.fromkeys(("x", "y", "z", *_NUMBERS), pa.int64())
-        table = pyarrow.csv.read_csv(
-            pa.BufferReader(body),
-            read_options=pyarrow.csv.ReadOptions(use_threads=False),
-            convert_options=pyarrow.csv.ConvertOptions(column_types=types),
-        )
-        header = table.column_names  # as pyarrow cut them; names may be no UTF-8
-    except (pa.ArrowException, ValueError) as error:
-        raise InvalidShardFormatError(f"{name}: not a CSV index ({_one_line(error)})") from None
-    if not {"x", "y", "z"} <= set(header) or len(set(header)) != len(header):
+    header, rows = _header_and_rows(data)
+    wanted = [column for column in header if column in _COLUMNS]
+    if not set(_CHUNK) <= set(wanted) or len(set(header)) != len(header):
         raise InvalidShardFormatError(f"{name}: header {ascii(header)[:160]} is no shard index's")
-    return table
+    _check_rows(rows, len(header), name)
+    if not rows:
+        return {column: np.zeros(0, np.int64) for column in wanted}
+    places = [header.index(column) for column in wanted]
+    try:
+        table = np.loadtxt(rows, np.int64, comments=None, delimiter=",", usecols=places, ndmin=2)
+    except ValueError as error:
+        raise InvalidShardFormatError(f"{name}: not a CSV index ({_one_line(error)})") from None
+    return dict(zip(wanted, table.T, strict=True))
 
 
-def _column(table: pa.Table, column: str, name: str) -> Numbers:
-    values = table.column(column)
-    if values.null_count:
-        raise InvalidShardFormatError(f"{name}: column {column} has empty fields")
-    found: Numbers = values.to_numpy()
-    return found
+def _header_and_rows(data: bytes | memoryview) -> tuple[list[str], list[str]]:
+    """Column names and the lines below them; comments above and blank lines are passed over."""
+    lines = [line for line in str(data, "utf-8-sig", "replace").split("\n") if line.strip()]
+    first = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
+    header = lines[first].split(",") if first < len(lines) else []
+    return [column.strip() for column in header], lines[first + 1 :]
 
 
-def _coords(columns: dict[str, Numbers], name: str) -> Coords:
-    coords = np.stack([columns["x"], columns["y"], columns["z"]], axis=1)
+def _check_rows(rows: list[str], columns: int, name: str) -> None:
+    """Every row must have a whole number for each column."""
+    text = "\n".join(rows)
+    if text.count(",") == len(rows) * (columns - 1) and not _odd(text):
+        return
+    for number, row in enumerate(rows):
+        fields = row.count(",") + 1
+        if fields != columns:
+            why = f"{fields} fields, the header has {columns}"
+        elif _odd(row):
+            why = "not whole numbers"
+        else:
+            continue
+        raise InvalidShardFormatError(f"{name}: row {number} ({ascii(row)[:80]}): {why}")
+
+
+def _odd(text: str) -> bytes:
+    """What belongs into no number."""
+    return text.encode().translate(None, _OF_NUMBERS)
+
+
+def _coords(chunks: Numbers, name: str) -> Coords:
     limits = np.iinfo(np.int32)
-    outside = np.asarray(((coords < limits.min) | (coords > limits.max)).any(axis=1))
+    outside = np.asarray(((chunks < limits.min) | (chunks > limits.max)).any(axis=1))
     _refuse(name, outside, "a chunk coordinate is no int32")
-    return coords.astype(np.int32)
+    return chunks.astype(np.int32)
 
 
 def _stream_order(numbers: dict[str, Numbers], count: int, name: str) -> Numbers:

@@ -5,13 +5,13 @@ but payloads in id order, all minishard indices at the tail. So the body streams
 come in, and only the shard index, which stands first in the file, is known last: it is returned.
 """
 
-from array import array
 from collections.abc import Generator, Iterable
 
 import deflate
 import numpy as np
 import numpy.typing as npt
 
+from braid.chunks import Chunks
 from braid.exceptions import InvalidShardFormatError
 from braid.sharding import minishard_numbers
 from braid.volume import ShardingSpec
@@ -21,7 +21,6 @@ __all__ = ["head_bytes", "shard_pieces"]
 Ids = npt.NDArray[np.uint64]
 
 _ENTRY = np.dtype("<u8")
-_PIECE_BYTES = 256 << 10  # written while chunks are still being made
 _INDEX_GZIP_LEVEL = 6  # part of every output's bytes, so no option
 
 
@@ -31,13 +30,12 @@ def head_bytes(sharding: ShardingSpec) -> int:
 
 
 def shard_pieces(
-    chunks: Iterable[tuple[int, bytes]], sharding: ShardingSpec, shard: int
+    chunks: Iterable[Chunks], sharding: ShardingSpec, shard: int
 ) -> Generator[bytes, None, bytes]:
-    """Yield the body of a shard file in pieces of 256 KiB or more, and return its head.
+    """Yield the body of a shard file in pieces, and return its head.
 
     Args:
-        chunks: (id, payload) with ascending ids of this shard; payloads already have the data
-            encoding applied.
+        chunks: batches with ascending ids of this shard, data encoding applied.
         sharding: how ids are cut.
         shard: the shard's number.
 
@@ -48,36 +46,14 @@ def shard_pieces(
         InvalidShardFormatError: an id does not ascend or belongs elsewhere, or a payload is empty.
     """
     index = _Index(sharding, shard)
-    held = _Pieces()
-    for chunk_id, payload in chunks:
-        index.add(chunk_id, len(payload))
-        if held.add(payload):
-            yield held.take()
+    for batch in chunks:
+        if len(batch):
+            index.add(batch)
+            yield bytes(batch.data[: batch.size])
     tail, head = index.encode()
-    held.add(tail)
-    if held.size:
-        yield held.take()
+    if tail:
+        yield tail
     return head
-
-
-class _Pieces:
-    """Joins small payloads, so that storage sees large writes."""
-
-    def __init__(self) -> None:
-        self.size = 0
-        self._parts: list[bytes] = []
-
-    def add(self, part: bytes) -> bool:
-        """Hold a part; True once there is enough for a piece."""
-        self._parts.append(part)
-        self.size += len(part)
-        return self.size >= _PIECE_BYTES
-
-    def take(self) -> bytes:
-        piece = b"".join(self._parts)
-        self._parts.clear()
-        self.size = 0
-        return piece
 
 
 class _Index:
@@ -87,25 +63,38 @@ class _Index:
         self._sharding = sharding
         low = sharding.preshift_bits + sharding.minishard_bits
         self._next, self._end = shard << low, (shard + 1) << low
-        self._ids = array("Q")
-        self._sizes = array("Q")
+        self._ids: list[Ids] = []
+        self._sizes: list[Ids] = []
 
-    def add(self, chunk_id: int, size: int) -> None:
-        if not self._next <= chunk_id < self._end:
-            raise InvalidShardFormatError(
-                f"chunk id {chunk_id} is out of order: this shard goes on with "
-                f"{self._next}..{self._end - 1}"
-            )
-        if size == 0:
-            raise InvalidShardFormatError(f"chunk id {chunk_id} has an empty payload")
-        self._next = chunk_id + 1
-        self._ids.append(chunk_id)
-        self._sizes.append(size)
+    def add(self, chunks: Chunks) -> None:
+        ids, sizes = chunks.ids, np.diff(chunks.start).astype(_ENTRY)
+        self._check(ids)
+        if not sizes.all():
+            raise InvalidShardFormatError(f"chunk id {ids[sizes.argmin()]} has an empty payload")
+        self._next = int(ids[-1]) + 1
+        self._ids.append(ids)
+        self._sizes.append(sizes)
+
+    def _check(self, ids: Ids) -> None:
+        """Refuse ids that do not ascend from where the ones before ended, within the shard."""
+        first, last = int(ids[0]), int(ids[-1])
+        ascend = ids[1:] > ids[:-1]
+        if self._next <= first and last < self._end and ascend.all():
+            return
+        least = self._next
+        for chunk_id in ids.tolist():
+            if not least <= chunk_id < self._end:
+                raise InvalidShardFormatError(
+                    f"chunk id {chunk_id} is out of order: this shard goes on with "
+                    f"{least}..{self._end - 1}"
+                )
+            least = chunk_id + 1
 
     def encode(self) -> tuple[bytes, bytes]:
         """All minishard indices, one after another, and the shard index that points at them."""
-        ids = np.array(self._ids, _ENTRY)
-        ends = np.cumsum(np.array(self._sizes, _ENTRY), dtype=_ENTRY)
+        ids = np.concatenate([*self._ids, np.zeros(0, _ENTRY)])
+        sizes = np.concatenate([*self._sizes, np.zeros(0, _ENTRY)])
+        ends = np.cumsum(sizes, dtype=_ENTRY)
         numbers = minishard_numbers(ids, self._sharding)
         at = int(ends[-1]) if len(ends) else 0
         head = np.zeros((1 << self._sharding.minishard_bits, 2), _ENTRY)
@@ -114,13 +103,12 @@ class _Index:
         lasts = np.append(firsts, len(ids))[1:]
         parts = []
         for minishard, low, high in zip(minishards, firsts, lasts, strict=True):
-            parts.append(self._minishard(ids[low:high], ends[low:high], int(low)))
+            parts.append(self._minishard(ids[low:high], ends[low:high], sizes[low:high]))
             head[int(minishard)] = at, at + len(parts[-1])
             at += len(parts[-1])
         return b"".join(parts), head.tobytes()
 
-    def _minishard(self, ids: Ids, ends: Ids, low: int) -> bytes:
-        sizes = np.array(self._sizes[low : low + len(ids)], _ENTRY)
+    def _minishard(self, ids: Ids, ends: Ids, sizes: Ids) -> bytes:
         rows = np.zeros((3, len(ids)), _ENTRY)
         rows[0, 0], rows[0, 1:] = ids[0], np.diff(ids)
         # Each start counts from the end of the chunk before: all but the first follow at once.

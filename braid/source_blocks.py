@@ -110,6 +110,8 @@ def _pairs(
     begin = coords[blocks].astype(np.int64) * extent
     end = np.minimum(begin + extent, scale.size)
     first, last = begin // chunk, (end - 1) // chunk
+    if (first == last).all():  # as with the usual chunks, each of which is a block
+        return blocks, first
     for axis in range(3):
         counts = last[:, axis] - first[:, axis] + 1
         step = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)

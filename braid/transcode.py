@@ -18,6 +18,7 @@ import numpy.typing as npt
 import _braid
 from braid import morton
 from braid.blocks import Blocks, Where, unzip
+from braid.chunks import Chunks
 from braid.exceptions import DecompressionError, EncodingError
 from braid.gzipped import payloads_of
 from braid.in_order import in_order
@@ -38,7 +39,6 @@ U64 = npt.NDArray[np.uint64]
 Numbers = npt.NDArray[np.int64]
 Encode = Callable[[U64], bytes]
 """Encodes a chunk's voxels, (z, y, x) uint64, clipped to the volume."""
-Payloads = list[tuple[int, bytes]]
 Batch = tuple["Window", Numbers, Numbers]  # chunks by the palette path, and by the voxel path
 
 
@@ -110,8 +110,8 @@ class Transcoder:
         voxels = math.prod(self.scale.chunk_size) * _VOXEL_BYTES
         return min(BATCH_CHUNKS, max(1, BATCH_BYTES // voxels))
 
-    def payloads(self, windows: Iterable[Window]) -> Generator[tuple[int, bytes]]:
-        """Chunks as (id, payload) in the windows' order; chunks of zeros are left out.
+    def payloads(self, windows: Iterable[Window]) -> Generator[Chunks]:
+        """Stored chunks, batch by batch in the windows' order; chunks of zeros are left out.
 
         Raises:
             DecompressionError: a row does not decode; the text says file, row and chunk.
@@ -124,7 +124,7 @@ class Transcoder:
         with closing(made):
             for payloads, tally in made:
                 self.tally.add(tally)
-                yield from payloads
+                yield payloads
 
     def _batches(self, window: Window) -> Iterator[Batch]:
         whole = self._whole(window.ids)
@@ -132,16 +132,16 @@ class Transcoder:
             numbers = np.arange(first, end)
             yield window, numbers[whole[first:end]], numbers[~whole[first:end]]
 
-    def _work(self, batch: Batch) -> tuple[Payloads, Tally]:
+    def _work(self, batch: Batch) -> tuple[Chunks, Tally]:
         window, whole, others = batch
         tally = Tally()
-        chunks = self._by_palette(window, whole, tally) + self._by_voxels(window, others, tally)
-        chunks.sort(key=_first)
+        chunks = self._by_palette(window, whole, tally).merged(
+            self._by_voxels(window, others, tally)
+        )
         tally.chunks = len(chunks)
         with tally.clock("gzip_s"):
             encoding = self.scale.sharding.data_encoding
-            payloads = payloads_of([chunk for _, chunk in chunks], encoding, self.gzip_level)
-        return [(chunk_id, one) for (chunk_id, _), one in zip(chunks, payloads, strict=True)], tally
+            return payloads_of(chunks, encoding, self.gzip_level), tally
 
     def _whole(self, ids: U64) -> npt.NDArray[np.bool_]:
         """Which chunks the palette path serves: those that the volume does not clip."""
@@ -150,11 +150,9 @@ class Transcoder:
         end = (morton.decode(ids, self.scale.grid) + 1) * BLOCK_VOXELS
         return np.asarray((end <= self.scale.size).all(axis=1))
 
-    def _by_palette(
-        self, window: Window, chunks: Numbers, tally: Tally
-    ) -> list[tuple[int, memoryview | bytes]]:
+    def _by_palette(self, window: Window, chunks: Numbers, tally: Tally) -> Chunks:
         if not len(chunks):
-            return []
+            return Chunks.of([])
         with tally.clock("unzip_s"):
             rows = window.parts[window.part_start[chunks]]  # one block is one chunk
             blocks = unzip(window.rows, rows, mapped=self.mapped, where=window.where)
@@ -165,15 +163,11 @@ class Transcoder:
                 place = window.where(int(rows[max(error.item, 0)]))
                 raise DecompressionError(f"{place}: {error}") from error
         tally.labels += int(made.labels.sum())
-        data, start = memoryview(made.data.data), made.start.tolist()
-        parts = zip(window.ids[chunks].tolist(), start[:-1], start[1:], strict=True)
-        return [(chunk, data[begin:end]) for chunk, begin, end in parts if begin < end]
+        return Chunks(window.ids[chunks], made.start, made.data.data).without_empty()
 
-    def _by_voxels(
-        self, window: Window, chunks: Numbers, tally: Tally
-    ) -> list[tuple[int, memoryview | bytes]]:
+    def _by_voxels(self, window: Window, chunks: Numbers, tally: Tally) -> Chunks:
         if not len(chunks):
-            return []
+            return Chunks.of([])
         spans = [
             slice(a, b)
             for a, b in zip(window.part_start[chunks], window.part_start[chunks + 1], strict=True)
@@ -181,7 +175,7 @@ class Transcoder:
         rows = np.unique(np.concatenate([window.parts[span] for span in spans]))
         with tally.clock("unzip_s"):
             blocks = unzip(window.rows, rows, mapped=self.mapped, where=window.where)
-        made: list[tuple[int, memoryview | bytes]] = []
+        made: list[tuple[int, bytes]] = []
         with tally.clock("transcode_s"):
             cutter = _Cutter(self.scale, self.z_step, blocks, window)
             for chunk, span in zip(window.ids[chunks].tolist(), spans, strict=True):
@@ -189,7 +183,7 @@ class Transcoder:
                 if voxels.any():
                     made.append((chunk, self._encoded(chunk, voxels)))
                     tally.labels += self._labels(window, window.parts[span])
-        return made
+        return Chunks.of(made)
 
     def _encoded(self, chunk_id: int, voxels: U64) -> bytes:
         try:
@@ -273,7 +267,3 @@ def _cut(window: Window, most_chunks: int, threads: int = 1) -> Iterator[tuple[i
         end = min(max(fits, first + 1), first + most_chunks, count)
         yield first, end
         first = end
-
-
-def _first(chunk: tuple[int, memoryview | bytes]) -> int:
-    return chunk[0]

@@ -5,7 +5,8 @@ an order of magnitude faster.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from itertools import accumulate
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,31 +16,26 @@ from braid.cells import CellShape
 from braid.chunk_voxels import Voxels, decode_chunk, encode_chunk, voxel_dtype
 from braid.exceptions import DecompressionError
 
-__all__ = ["BlockVoter", "Voted", "Voter", "VoxelVoter", "takes_blocks"]
+__all__ = ["BlockVoter", "Voter", "VoxelVoter", "takes_blocks"]
 
 Coords = npt.NDArray[np.int64]
-Chunk = bytes | memoryview
 
 _CELL_BLOCK = (8, 8, 8)
 _LARGEST_SPAN = 8192  # voxels per axis that the block kernel looks at for one chunk
 
 
-class Voted(NamedTuple):
-    """One coarse chunk; no bytes if all its voxels are 0."""
-
-    chunk: Chunk
-    labels: int  # distinct ones, 0 included
-
-
 class Voter(Protocol):
     """Makes coarse chunks."""
 
-    def vote(self, coords: Coords, chunks: Sequence[bytes | None]) -> list[Voted]:
+    def vote(self, coords: Coords, chunks: Sequence[bytes | None]) -> _braid.Transcoded:
         """Vote on cells.
 
         Args:
             coords: (k, 3) grid coordinates of the coarse chunks.
             chunks: every slot of every cell, data encoding undone; None: zeros.
+
+        Returns:
+            A coarse chunk for each cell, without bytes if all its voxels are 0.
 
         Raises:
             KernelError: a chunk behind cell `.item` breaks its format.
@@ -66,9 +62,9 @@ class BlockVoter:
         self._nonzero = nonzero
         self._label_bits = 32 if shape.fine.data_type == "uint32" else 64
 
-    def vote(self, coords: Coords, chunks: Sequence[bytes | None]) -> list[Voted]:
+    def vote(self, coords: Coords, chunks: Sequence[bytes | None]) -> _braid.Transcoded:
         """See `Voter`; one call of the kernel without the GIL."""
-        voted = _braid.downsample_cells(
+        return _braid.downsample_cells(
             chunks,
             coords,
             fine_size=self._shape.fine.size,
@@ -79,9 +75,6 @@ class BlockVoter:
             nonzero=self._nonzero,
             label_bits=self._label_bits,
         )
-        start, labels = voted.start.tolist(), voted.labels.tolist()
-        data = voted.data.data
-        return [Voted(data[start[i] : start[i + 1]], n) for i, n in enumerate(labels)]
 
 
 class VoxelVoter:
@@ -92,21 +85,28 @@ class VoxelVoter:
         self._nonzero = nonzero
         self._offsets = shape.offsets()
 
-    def vote(self, coords: Coords, chunks: Sequence[bytes | None]) -> list[Voted]:
+    def vote(self, coords: Coords, chunks: Sequence[bytes | None]) -> _braid.Transcoded:
         """See `Voter`."""
         slots = len(self._offsets)
-        return [
+        made = [
             self._vote(i, coords[i], chunks[i * slots : (i + 1) * slots])
             for i in range(len(coords))
         ]
+        start = accumulate((len(chunk) for chunk, _ in made), initial=0)
+        return _braid.Transcoded(
+            np.frombuffer(b"".join(chunk for chunk, _ in made), np.uint8),
+            np.fromiter(start, np.int64, len(made) + 1),
+            np.array([labels for _, labels in made], np.uint32),
+        )
 
-    def _vote(self, item: int, coord: Coords, chunks: Sequence[bytes | None]) -> Voted:
+    def _vote(self, item: int, coord: Coords, chunks: Sequence[bytes | None]) -> tuple[bytes, int]:
+        """A coarse chunk and its distinct labels, 0 included; nothing of zeros."""
         voxels = _braid.downsample_voxels(
             self._region(item, coord, chunks), self._shape.factor, self._nonzero
         )
-        labels = len(np.unique(voxels))
-        chunk = encode_chunk(self._shape.coarse, voxels) if voxels.any() else b""
-        return Voted(chunk, labels)
+        if not voxels.any():
+            return b"", 0
+        return encode_chunk(self._shape.coarse, voxels), len(np.unique(voxels))
 
     def _region(self, item: int, coord: Coords, chunks: Sequence[bytes | None]) -> Voxels:
         """The fine voxels behind a coarse chunk."""

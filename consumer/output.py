@@ -3,6 +3,7 @@
 from collections.abc import Callable, Generator, Iterable
 from itertools import chain
 
+from braid.chunks import Chunks
 from braid.shard_writer import head_bytes, shard_pieces
 from braid.sharding import shard_path
 from braid.volume import ScaleSpec
@@ -13,7 +14,7 @@ def write_chunks(
     dest: Storage,
     scale: ScaleSpec,
     shard: int,
-    chunks: Generator[tuple[int, bytes]],
+    chunks: Generator[Chunks],
     confirm: Callable[[], None],
 ) -> tuple[int, str | None]:
     """Stream chunks into a shard that appears whole; without chunks no shard may be there.
@@ -22,7 +23,7 @@ def write_chunks(
         dest: the volume.
         scale: of the shard.
         shard: its number.
-        chunks: (id, payload) by ascending id; closed in any case, which stops its threads.
+        chunks: by ascending id; closed in any case, which stops its threads.
         confirm: called once, just before the shard appears or goes; if it raises, neither happens.
 
     Returns:
@@ -42,10 +43,11 @@ def write_chunks(
     return written.size, written.crc32c
 
 
-def told(
-    chunks: Iterable[tuple[int, bytes]], progress: Callable[[int], None]
-) -> Generator[tuple[int, bytes]]:
-    """The same chunks; `progress` hears how many have been taken."""
-    for done, chunk in enumerate(chunks, 1):
-        yield chunk
-        progress(done)
+def told(chunks: Iterable[Chunks], progress: Callable[[int], None]) -> Generator[Chunks]:
+    """The same chunks, without empty batches; `progress` hears how many have been taken."""
+    done = 0
+    for batch in chunks:
+        if len(batch):
+            yield batch
+            done += len(batch)
+            progress(done)

@@ -6,84 +6,96 @@ ctypedef size_t (*GzipCompress)(void* compressor, const void* data, size_t size,
 ctypedef size_t (*GzipBound)(void* compressor, size_t size) noexcept nogil
 ctypedef void (*FreeCompressor)(void* compressor) noexcept nogil
 
-cdef enum:
-    GZIP_SCRATCH_BYTES = 1 << 20  # of members before they become bytes objects
-
 
 cdef struct Gzip:
     void* compressor
     GzipCompress compress
     GzipBound bound
-    uint8_t* scratch
-    size_t room
-    size_t* sizes        # of each member
 
 
-cdef int64_t gzip_run(Gzip* gzip, Views held, int64_t first) noexcept nogil:
-    """Compress chunks from `first` on while the scratch has room; returns the first not taken."""
-    cdef size_t used = 0
-    cdef int64_t i = first
-    while i < held.held and gzip.bound(gzip.compressor, held.views[i].len) <= gzip.room - used:
-        gzip.sizes[i] = gzip.compress(
-            gzip.compressor, held.views[i].buf, held.views[i].len,
-            gzip.scratch + used, gzip.room - used)
-        used += gzip.sizes[i]
-        i += 1
-    return i
+# Bytes that the members can have at most; -1 if chunk `item` is no part of the data.
+cdef int64_t gzip_room(const Gzip* gzip, const int64_t* start, size_t k, int64_t size, int64_t* item) noexcept nogil:
+    cdef size_t i
+    cdef size_t room = 0
+    for i in range(k):
+        item[0] = <int64_t>i
+        if start[i] < 0 or start[i + 1] < start[i] or start[i + 1] > size:
+            return -1
+        room += gzip.bound(gzip.compressor, <size_t>(start[i + 1] - start[i]))
+    return <int64_t>room
 
 
-cdef list gzip_all(Gzip* gzip, Views held):
-    cdef int64_t i, first = 0, end
-    cdef size_t at
-    cdef list members = []
-    while first < held.held:
+# Writes the members and where each begins; -1 if one does not fit, which its bound rules out.
+cdef int gzip_run(
+    const Gzip* gzip, const uint8_t* data, const int64_t* start, size_t k,
+    uint8_t* out, size_t room, int64_t* out_start
+) noexcept nogil:
+    cdef size_t i, size
+    out_start[0] = 0
+    for i in range(k):
+        size = gzip.compress(
+            gzip.compressor, data + start[i], <size_t>(start[i + 1] - start[i]),
+            out + out_start[i], room - <size_t>out_start[i])
+        if size == 0:
+            return -1
+        out_start[i + 1] = out_start[i] + <int64_t>size
+    return 0
+
+
+cdef bytes gzip_members(
+    const Gzip* gzip, const uint8_t* data, int64_t size, const int64_t* start, size_t k, int64_t* out_start
+):
+    cdef int64_t item = -1
+    cdef int64_t room
+    cdef int failed
+    with nogil:
+        room = gzip_room(gzip, start, k, size, &item)
+    if room < 0:
+        raise KernelError(f"chunk {start[item]}..{start[item + 1]} is no part of {size} bytes", item)
+    cdef uint8_t* scratch = <uint8_t*>malloc(<size_t>room + 1)
+    if scratch == NULL:
+        raise MemoryError(f"not enough memory for {room} bytes of members")
+    try:
         with nogil:
-            end = gzip_run(gzip, held, first)
-        at = 0
-        for i in range(first, end):
-            if gzip.sizes[i] == 0:
-                raise RuntimeError("libdeflate refused a buffer of the size that it asked for")
-            members.append(PyBytes_FromStringAndSize(<char*>gzip.scratch + at, gzip.sizes[i]))
-            at += gzip.sizes[i]
-        first = end
-    return members
+            failed = gzip_run(gzip, data, start, k, scratch, <size_t>room, out_start)
+        if failed:
+            raise RuntimeError("libdeflate refused a buffer of the size that it asked for")
+        return PyBytes_FromStringAndSize(<char*>scratch, out_start[k])
+    finally:
+        free(scratch)
 
 
-def gzip_chunks(chunks, int level, functions):
+def gzip_chunks(const uint8_t[::1] data not None, const int64_t[::1] start not None, int level, functions):
     """Compress each chunk to a gzip member of its own.
 
     Args:
-        chunks: buffers.
+        data: the chunks.
+        start: (k + 1,) byte offsets; chunk i is data[start[i]:start[i + 1]].
         level: libdeflate's, 0 to 12.
         functions: addresses of libdeflate_alloc_compressor, libdeflate_gzip_compress,
             libdeflate_gzip_compress_bound and libdeflate_free_compressor (libdeflate.h).
 
     Returns:
-        Members as bytes, in order.
+        Members one after another, and the (k + 1,) int64 offsets of each.
 
     Raises:
+        KernelError: chunk `.item` is no part of the data.
         MemoryError: there is none for the compressor or its output.
     """
-    cdef Views held = Views(chunks)
     cdef uintptr_t alloc, compress, bound, release
     alloc, compress, bound, release = functions
     cdef Gzip gzip
-    cdef int64_t i
     gzip.compress, gzip.bound = <GzipCompress>compress, <GzipBound>bound
-    gzip.scratch, gzip.sizes = NULL, NULL
+    cdef int64_t[::1] out_start = np.zeros(max(start.shape[0], 1), np.int64)
+    if start.shape[0] < 2:
+        return b"", np.asarray(out_start)
     gzip.compressor = (<AllocCompressor>alloc)(level)
     if gzip.compressor == NULL:
         raise MemoryError(f"no compressor of level {level}")
     try:
-        gzip.room = GZIP_SCRATCH_BYTES
-        for i in range(held.held):
-            gzip.room = max(gzip.room, gzip.bound(gzip.compressor, held.views[i].len))
-        gzip.scratch = <uint8_t*>malloc(gzip.room)
-        gzip.sizes = <size_t*>malloc((held.held + 1) * sizeof(size_t))
-        if gzip.scratch == NULL or gzip.sizes == NULL:
-            raise MemoryError(f"not enough memory for {gzip.room} bytes of members")
-        return gzip_all(&gzip, held)
+        members = gzip_members(
+            &gzip, &data[0] if data.shape[0] else NO_BYTES, data.shape[0],
+            &start[0], <size_t>start.shape[0] - 1, &out_start[0])
     finally:
-        free(gzip.scratch)
-        free(gzip.sizes)
         (<FreeCompressor>release)(gzip.compressor)
+    return members, np.asarray(out_start)

@@ -2,11 +2,13 @@
 
 import gzip
 import random
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 
 import numpy as np
 from hypothesis import strategies as st
 
+from braid.chunks import Chunks
+from braid.shard_writer import shard_pieces
 from braid.sharding import minishard_numbers
 from braid.volume import ShardingSpec
 
@@ -28,6 +30,15 @@ def finish(pieces: Generator[bytes, None, bytes]) -> bytes:
             body.append(next(pieces))
         except StopIteration as stop:
             return stop.value + b"".join(body)
+
+
+def shard_of(
+    chunks: Iterable[tuple[int, bytes]], sharding: ShardingSpec, shard: int, batch: int = 3
+) -> bytes:
+    """The whole shard file of stored chunks, which come to the writer in batches."""
+    held = list(chunks)
+    batches = (Chunks.of(held[i : i + batch]) for i in range(0, len(held), batch))
+    return finish(shard_pieces(batches, sharding, shard))
 
 
 @st.composite

@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,10 @@ from braid import morton
 from braid.chunk_voxels import encode_chunk
 from braid.crc32c import crc32c, crc32c_text
 from braid.shard_file import ShardFile
-from braid.shard_writer import head_bytes, shard_pieces
 from braid.sharding import all_shards, shard_numbers, shard_path
 from braid.source import BytesSource
 from braid.volume import ScaleSpec, VolumeSpec
+from tests.made_shards import shard_of
 from tests.votes_reference import Triple, Voxels
 
 
@@ -82,21 +82,8 @@ def shard_bytes(scale: ScaleSpec, voxels: Voxels) -> dict[int, bytes]:
     for shard in all_shards(scale):
         mine = [(i, p) for i, p in chunks if int(shard_numbers([i], scale.sharding)[0]) == shard]
         if mine:
-            shards[shard] = joined(scale, shard, mine)
+            shards[shard] = shard_of(mine, scale.sharding, shard)
     return shards
-
-
-def joined(scale: ScaleSpec, shard: int, chunks: Sequence[tuple[int, bytes]]) -> bytes:
-    """A shard file of these chunks."""
-    head = b""
-
-    def run() -> Generator[bytes]:
-        nonlocal head
-        head = yield from shard_pieces(chunks, scale.sharding, shard)
-
-    body = list(run())
-    assert len(head) == head_bytes(scale.sharding)
-    return b"".join([head, *body])
 
 
 def write_shards(dest: Path, scale: ScaleSpec, shards: Mapping[int, bytes]) -> None:
@@ -186,7 +173,7 @@ def write_tiled(dest: Path, info: Mapping[str, Any], pool: Sequence[bytes]) -> V
     for shard in all_shards(scale):
         ids = range(shard * per_shard, min((shard + 1) * per_shard, 1 << scale.id_bits))
         chunks = [(i, pool[i % len(pool)]) for i in ids]
-        write_shards(dest, scale, {shard: joined(scale, shard, chunks)})
+        write_shards(dest, scale, {shard: shard_of(chunks, scale.sharding, shard)})
     return volume
 
 

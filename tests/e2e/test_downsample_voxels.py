@@ -23,9 +23,9 @@ from braid.volume import ScaleSpec, VolumeSpec
 from consumer.downsample import downsample_shard
 from consumer.tasks import DownsampleTask, Outcome
 from runtime.storage import open_storage
+from tests.made_shards import shard_of
 from tests.made_volumes import (
     cloudvolume_voxels,
-    joined,
     made_info,
     tensorstore_voxels,
     write_shards,
@@ -130,7 +130,7 @@ def real(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
     rows = pa.ipc.open_stream(shared / "data/mcns-edge/s1/30720_24576_28672.arrow").read_all()
     chunks = sorted(_transcoded(scale, record) for record in rows.to_pylist())
     shard = int(shard_numbers([chunks[0][0]], scale.sharding)[0])
-    write_shards(dest, scale, {shard: joined(scale, shard, [c for c in chunks if c[1]])})
+    write_shards(dest, scale, {shard: shard_of([c for c in chunks if c[1]], scale.sharding, shard)})
     return dest, volume
 
 

@@ -3,66 +3,103 @@
 import gzip
 import random
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import deflate
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import _braid
 from braid import gzipped
+from braid.c_functions import addresses, libdeflate
+from braid.chunks import Chunks
 from braid.gzipped import gzip_all
 
-LARGER_THAN_SCRATCH = random.Random(0).randbytes(3 << 20)
+NOISE = random.Random(0).randbytes(3 << 20)
+
+
+def members_of(chunks: list[bytes], level: int) -> list[bytes]:
+    """Each chunk's gzip member."""
+    made = Chunks.of(enumerate(chunks))
+    data, start = gzip_all(made.data, made.start, level)
+    assert start[0] == 0
+    assert start[-1] == len(data)
+    return [data[begin:end] for begin, end in pairwise(start.tolist())]
 
 
 @given(st.lists(st.binary(max_size=300), max_size=20), st.integers(0, 12))
 def test_one_call_gives_what_many_give(chunks: list[bytes], level: int) -> None:
     """At every level, empty chunks included."""
-    members = gzip_all(chunks, level)
+    members = members_of(chunks, level)
     assert members == [bytes(deflate.gzip_compress(chunk, level)) for chunk in chunks]
     assert [gzip.decompress(member) for member in members] == chunks
 
 
-def test_more_than_the_scratch_holds() -> None:
-    """Chunks that do not compress, and one that alone is larger."""
-    parts = [
-        LARGER_THAN_SCRATCH[i : i + 300_000] for i in range(0, len(LARGER_THAN_SCRATCH), 300_000)
-    ]
-    chunks = [*parts, LARGER_THAN_SCRATCH, b"", *parts]
-    assert [gzip.decompress(member) for member in gzip_all(chunks, 1)] == chunks
+def test_chunks_that_do_not_compress() -> None:
+    """Members are larger than chunks then; there is room for them."""
+    parts = [NOISE[i : i + 300_000] for i in range(0, len(NOISE), 300_000)]
+    chunks = [*parts, NOISE, b"", *parts]
+    assert [gzip.decompress(member) for member in members_of(chunks, 1)] == chunks
 
 
-def test_any_buffer() -> None:
-    """Slices of a batch are not copied first."""
-    batch = memoryview(LARGER_THAN_SCRATCH)
-    (member,) = gzip_all([batch[5:5000]], 6)
-    assert gzip.decompress(member) == LARGER_THAN_SCRATCH[5:5000]
+def test_any_buffer_and_any_part_of_it() -> None:
+    """Slices of a batch are not copied first; what stands outside is left alone."""
+    batch = memoryview(NOISE)[5:5000]
+    data, _ = gzip_all(batch, np.array([100, 4000]), 6)
+    assert gzip.decompress(data) == NOISE[105:4005]
 
 
 def test_threads_do_not_meet() -> None:
     """Each call has a compressor and a scratch of its own."""
-    chunks = [bytes([i]) * 5000 + LARGER_THAN_SCRATCH[i : i + 5000] for i in range(60)]
-    expected = gzip_all(chunks, 6)
+    chunks = [bytes([i]) * 5000 + NOISE[i : i + 5000] for i in range(60)]
+    expected = members_of(chunks, 6)
     with ThreadPoolExecutor(4) as pool:
-        assert all(
-            found == expected for found in pool.map(lambda _: gzip_all(chunks, 6), range(16))
-        )
+        found = pool.map(lambda _: members_of(chunks, 6), range(16))
+        assert all(members == expected for members in found)
 
 
 def test_libdeflate_is_found_here() -> None:
     """Or conversions in several threads would quietly be slower than measured."""
-    assert gzipped._libdeflate() is not None
+    assert libdeflate() is not None
 
 
-def test_without_its_functions_the_bytes_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+@given(st.lists(st.binary(max_size=90), max_size=9))
+def test_without_its_functions_the_bytes_are_the_same(chunks: list[bytes]) -> None:
     """Another build of the package may hide them."""
-    chunks = [LARGER_THAN_SCRATCH[:4000], b"", b"a" * 9000]
-    expected = gzip_all(chunks, 6)
-    monkeypatch.setattr(gzipped, "_libdeflate", lambda: None)
-    assert gzip_all(chunks, 6) == expected
+    expected = members_of(chunks, 6)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gzipped, "libdeflate", lambda: None)
+        assert members_of(chunks, 6) == expected
+
+
+@pytest.mark.parametrize(
+    ("extension", "names"),
+    [("no_such_module", ["f"]), ("_braid", ["no_such_function"]), ("gzip", ["f"]), ("sys", ["f"])],
+)
+def test_functions_that_are_not_there(extension: str, names: list[str]) -> None:
+    """Neither a missing module nor one that is no library is an error."""
+    assert addresses(extension, names) is None
 
 
 def test_a_level_that_there_is_not() -> None:
     """No crash where the library makes no compressor."""
     with pytest.raises(MemoryError, match="no compressor of level 13"):
-        gzip_all([b"x"], 13)
+        members_of([b"x"], 13)
+
+
+@pytest.mark.parametrize("start", [[0, 9], [-1, 4], [0, 6, 2], [2**62, 2**63 - 1], [5, 0]])
+def test_chunks_outside_the_data_are_refused(start: list[int]) -> None:
+    """Offsets are checked before anything is read."""
+    functions = libdeflate()
+    assert functions is not None
+    with pytest.raises(_braid.KernelError, match="is no part of 8 bytes") as error:
+        _braid.gzip_chunks(bytes(8), np.array(start), 6, functions)
+    assert error.value.item == len(start) - 2
+
+
+@pytest.mark.parametrize("start", [[], [0]])
+def test_no_chunks(start: list[int]) -> None:
+    """Nothing in, nothing out."""
+    assert gzip_all(b"", np.array(start, np.int64), 6)[0] == b""

@@ -12,13 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from braid import downsample as module
-from braid.cells import iter_cells
+from braid.cells import Inputs, iter_cells
 from braid.downsample import Downsampler, Rule
 from braid.exceptions import BraidError, DecompressionError, InvalidShardFormatError, SpecError
 from braid.shard_file import ShardFile
 from braid.sharding import all_shards, cells_are_consecutive, inputs
 from braid.volume import ScaleSpec, VolumeSpec
-from tests.made_volumes import DictInputs, crc_of, joined, made_info, shard_bytes
+from tests.made_shards import shard_of
+from tests.made_volumes import DictInputs, crc_of, made_info, shard_bytes
 from tests.votes_reference import Triple, Voxels, made_volume, numpy_votes
 
 FACTORS = [f for f in itertools.product((1, 2), repeat=3) if f != (1, 1, 1)]
@@ -34,6 +35,11 @@ def two_scales(size: Triple, factors: Triple = (2, 2, 2), **spec: object) -> tup
     return VolumeSpec.parse(made_info(size, [factors], **spec)).scales
 
 
+def pairs(maker: Downsampler, shard: int, source: Inputs) -> list[tuple[int, bytes]]:
+    """Chunks of a coarse shard as (id, payload)."""
+    return [(i, bytes(p)) for batch in maker.payloads(shard, source) for i, p in batch]
+
+
 def check(
     fine: ScaleSpec, coarse: ScaleSpec, voxels: Voxels, rule: Rule = Rule.MODE, **options: object
 ) -> None:
@@ -44,8 +50,9 @@ def check(
     expected = shard_bytes(coarse, voted)
     for shard in all_shards(coarse):
         source = DictInputs(fine, shards)
-        chunks = list(Downsampler(fine, coarse, rule, **options).payloads(shard, source))
-        assert (joined(coarse, shard, chunks) if chunks else None) == expected.get(shard)
+        chunks = pairs(Downsampler(fine, coarse, rule, **options), shard, source)
+        made = shard_of(chunks, coarse.sharding, shard) if chunks else None
+        assert made == expected.get(shard)
         assert source.opened == inputs(fine, coarse, shard)
         read = {i: crc_of(shards[i]) for i in source.opened if i in shards}
         assert source.finished_with == read
@@ -176,7 +183,7 @@ def test_the_tally_counts() -> None:
     shards = shard_bytes(fine, voxels)
     maker = Downsampler(fine, coarse)
     source = DictInputs(fine, shards)
-    chunks = list(maker.payloads(0, source))
+    chunks = pairs(maker, 0, source)
     assert len(chunks) == 1
     tally = maker.tally
     assert (tally.chunks_in, tally.chunks, tally.labels) == (2, 1, 3)
@@ -203,8 +210,8 @@ class Damage:
     def run(self, chunk_id: int, payload: bytes, **options: object) -> None:
         """Downsample with that payload."""
         chunks = sorted((self.chunks | {chunk_id: payload}).items())
-        source = DictInputs(self.fine, {0: joined(self.fine, 0, chunks)})
-        list(Downsampler(self.fine, self.coarse, **options).payloads(0, source))
+        source = DictInputs(self.fine, {0: shard_of(chunks, self.fine.sharding, 0)})
+        pairs(Downsampler(self.fine, self.coarse, **options), 0, source)
 
 
 @pytest.mark.parametrize("by_voxels", [False, True])
@@ -241,9 +248,9 @@ def test_a_chunk_outside_the_grid_is_refused() -> None:
     assert file is not None
     chunks = dict(file.iter_chunks())
     assert sorted(chunks) == [0, 1, 2]
-    source = DictInputs(fine, {0: joined(fine, 0, [(0, chunks[0]), (3, chunks[2])])})
+    source = DictInputs(fine, {0: shard_of([(0, chunks[0]), (3, chunks[2])], fine.sharding, 0)})
     with pytest.raises(InvalidShardFormatError, match=r"chunk \(3, 0, 0\) lies outside"):
-        list(Downsampler(fine, coarse).payloads(0, source))
+        pairs(Downsampler(fine, coarse), 0, source)
 
 
 def test_an_error_of_the_inputs_stops_everything() -> None:
@@ -257,4 +264,4 @@ def test_an_error_of_the_inputs_stops_everything() -> None:
     fine, coarse = two_scales((64, 64, 64), chunks=[(16, 16, 16)], bits=[(1, 1)])
     shards = shard_bytes(fine, np.ones((64, 64, 64), np.uint64))
     with pytest.raises(BraidError, match="changed"):
-        list(Downsampler(fine, coarse, threads=2).payloads(0, Changed(fine, shards)))
+        pairs(Downsampler(fine, coarse, threads=2), 0, Changed(fine, shards))

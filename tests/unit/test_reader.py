@@ -27,6 +27,7 @@ from braid.reader import (
     scan_offsets,
     write_index,
 )
+from braid.shard_index import parse_listing
 from braid.source import BytesSource
 from tests.made_exports import (
     EXPORTS,
@@ -378,9 +379,38 @@ def test_garbage_instead_of_an_index(csv: bytes) -> None:
     assert "made.csv: " in refusal(Export(export.arrow, csv, None))
 
 
-@pytest.mark.parametrize("csv", [b"x,y,z,rec\r\n{},{},{},0\r\n", b"rec,z,y,x\n0,{2},{1},{0}\n"])
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ("1,2,3", r"made.csv: row 1 \('1,2,3'\): 3 fields, the header has 4"),
+        ("1,2,3,4,5", r"made.csv: row 1 \('1,2,3,4,5'\): 5 fields, the header has 4"),
+        ("1,2,3.5,4", r"made.csv: row 1 \('1,2,3.5,4'\): not whole numbers"),
+        ("1,2,\u0663,4", r"made.csv: row 1 \('1,2,.u0663,4'\): not whole numbers"),
+        ('"1",2,3,4', r"made.csv: row 1 \(.*\): not whole numbers"),
+        ("1,2,,4", r"made.csv: not a CSV index \(could not convert string '' .* at row 1, column 3"),
+        ("1,2,3 4,4", r"made.csv: not a CSV index \(could not convert string '3 4' "),
+        ("1,2,3\r,4", r"made.csv: not a CSV index \("),
+    ],
+)
+def test_a_row_of_the_csv_is_named(row: str, says: str) -> None:
+    """The row, what stands in it, and what is wrong with it."""
+    csv = f"x,y,z,rec\n0,0,0,0\n{row}\n5,5,5,2\n".encode()
+    with pytest.raises(InvalidShardFormatError, match=says):
+        parse_listing(csv, "made.csv")
+
+
+@pytest.mark.parametrize(
+    "csv",
+    [
+        b"x,y,z,rec\r\n{},{},{},0\r\n",
+        b"rec,z,y,x\n0,{2},{1},{0}\n",
+        b"\xef\xbb\xbfx,y,z,rec\n{},{},{},0",
+        b"\n# schema_size=0\n# two\n\n x, y, z, rec\n\n {}, {}, {}, 0\n\n",
+        b"x,y,z,rec,morton\n{},{},{},0,18446744073709551615\n",
+    ],
+)
 def test_columns_are_found_by_name(csv: bytes) -> None:
-    """Order of columns and kind of line ends do not matter."""
+    """Order of columns, kind of line ends, spaces and columns that we do not use do not matter."""
     rows = made_rows(1)
     text = csv.decode().format(*rows[0].coords).encode()
     export = Export(made_export(rows).arrow, text, None)

@@ -22,11 +22,10 @@ from braid import morton
 from braid.crc32c import crc32c_text
 from braid.exceptions import BraidError, ChunkNotFoundError, InvalidShardFormatError
 from braid.shard_file import ShardFile, largest_chunk_bytes
-from braid.shard_writer import shard_pieces
 from braid.sharding import shard_hex, shard_numbers, shard_path
 from braid.source import BytesSource, FileSource
 from braid.volume import ShardingSpec
-from tests.made_shards import finish, shard_chunks, stored, untidy_shard
+from tests.made_shards import shard_chunks, shard_of, stored, untidy_shard
 from tests.made_specs import made_scale
 
 Made = tuple[ShardingSpec, int, dict[int, bytes]]
@@ -75,7 +74,7 @@ def test_our_own_files_are_read(made: Made) -> None:
     """What the writer wrote comes back, chunk by chunk too; its checksum needs no more reads."""
     sharding, shard, chunks = made
     payloads = ((i, stored(sharding, c)) for i, c in chunks.items())
-    data = finish(shard_pieces(payloads, sharding, shard))
+    data = shard_of(payloads, sharding, shard)
     source = BytesSource(data)
     file = ShardFile(source, sharding, shard=shard)
     assert read_all(file) == chunks
@@ -171,7 +170,7 @@ def test_ids_beyond_the_sharding_bits() -> None:
 def test_parts_of_a_shard() -> None:
     """A range of ids is read alone; only a pass over all of them gives the checksum."""
     sharding = ShardingSpec(3, 1, 0)
-    data = finish(shard_pieces(((i, bytes([i])) for i in range(1, 16)), sharding, 0))
+    data = shard_of(((i, bytes([i])) for i in range(1, 16)), sharding, 0)
     file = ShardFile(BytesSource(data), sharding)
     assert [i for i, _ in file.iter_chunks(first_id=4, end_id=9)] == [4, 5, 6, 7, 8]
     assert list(file.iter_chunks(first_id=16)) == []
@@ -186,7 +185,7 @@ def test_parts_of_a_shard() -> None:
 def test_windows_bound_what_is_read() -> None:
     """Each read is at most a window, together they read the body once."""
     sharding = ShardingSpec(10, 0, 0)
-    data = finish(shard_pieces(((i, bytes(100)) for i in range(1000)), sharding, 0))
+    data = shard_of(((i, bytes(100)) for i in range(1000)), sharding, 0)
     source = BytesSource(data)
     file = ShardFile(source, sharding)
     before = source.requests
@@ -283,7 +282,7 @@ def test_a_chunk_bomb_is_not_inflated() -> None:
     """A chunk whose gzip claims more than a chunk can have is refused unread."""
     scale = made_scale((64, 64, 64), bits=(0, 0, 0))
     assert largest_chunk_bytes(scale) == 64**3 * 8
-    data = finish(shard_pieces([(0, gzip.compress(bytes(8 << 20)))], scale.sharding, 0))
+    data = shard_of([(0, gzip.compress(bytes(8 << 20)))], scale.sharding, 0)
     file = ShardFile.open(BytesSource(data), scale, 0)
     with pytest.raises(InvalidShardFormatError, match="claims 8388608 bytes"):
         file.chunk(0)
@@ -292,7 +291,7 @@ def test_a_chunk_bomb_is_not_inflated() -> None:
 def test_a_payload_larger_than_any_chunk() -> None:
     """A payload that no chunk of the scale could need is refused with the index."""
     scale = made_scale((8, 8, 8), (8, 8, 8), bits=(0, 0, 0))
-    data = finish(shard_pieces([(0, bytes(10_000))], scale.sharding, 0))
+    data = shard_of([(0, bytes(10_000))], scale.sharding, 0)
     with pytest.raises(InvalidShardFormatError, match="chunk 0 has 10000 bytes"):
         ShardFile.open(BytesSource(data), scale, 0)
 
@@ -300,7 +299,7 @@ def test_a_payload_larger_than_any_chunk() -> None:
 def test_bad_gzip_names_the_chunk() -> None:
     """A payload that is no gzip."""
     sharding = ShardingSpec(1, 0, 0, "gzip", "raw")
-    file = ShardFile(BytesSource(finish(shard_pieces([(1, b"no gzip")], sharding, 0))), sharding)
+    file = ShardFile(BytesSource(shard_of([(1, b"no gzip")], sharding, 0)), sharding)
     with pytest.raises(InvalidShardFormatError, match="chunk 1"):
         file.chunk(1)
 

@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from braid import sharding as shards
+from braid.chunks import Chunks
 from braid.exceptions import InvalidShardFormatError
 from braid.shard_writer import head_bytes, shard_pieces
 from braid.volume import ShardingSpec
-from tests.made_shards import finish, shard_chunks, stored
+from tests.made_shards import shard_chunks, shard_of, stored
 
 Made = tuple[ShardingSpec, int, dict[int, bytes]]
 
@@ -24,9 +25,7 @@ Made = tuple[ShardingSpec, int, dict[int, bytes]]
 def written(made: Made) -> bytes:
     """The whole shard file."""
     sharding, shard, chunks = made
-    return finish(
-        shard_pieces(((i, stored(sharding, c)) for i, c in chunks.items()), sharding, shard)
-    )
+    return shard_of(((i, stored(sharding, c)) for i, c in chunks.items()), sharding, shard)
 
 
 def cloud_volume_reader(sharding: ShardingSpec) -> ShardReader:
@@ -89,14 +88,22 @@ def test_bytes_do_not_vary(made: Made) -> None:
         assert tail[4:8] == bytes(4)
 
 
-def test_pieces_are_large() -> None:
-    """Pieces hold 256 KiB or more, except the last one."""
-    rng = random.Random(1)
-    payload = rng.randbytes(10_000)
+def test_each_batch_is_a_piece() -> None:
+    """Nothing waits in the writer, so that chunks reach the disk while others are made."""
     sharding = ShardingSpec(9, 6, 0)
-    sizes = [len(p) for p in shard_pieces(((i, payload) for i in range(1000)), sharding, 0)]
-    assert all(0 <= size - (256 << 10) < 10_000 for size in sizes[:-1])
-    assert sum(sizes) == 1000 * 10_000 + 24 * 1000
+    batches = [Chunks.of([(i, b"x" * (i + 1)), (i + 1, b"y")]) for i in range(0, 40, 2)]
+    empty = Chunks.of([])
+    pieces = list(shard_pieces([empty, *batches, empty], sharding, 0))
+    assert pieces[:-1] == [batch.data for batch in batches]
+    assert len(pieces[-1]) == 24 * 40
+
+
+@given(shard_chunks(), st.integers(1, 50))
+def test_batches_change_nothing(made: Made, batch: int) -> None:
+    """However chunks are put together, the file is the same."""
+    sharding, shard, chunks = made
+    pairs = [(i, stored(sharding, c)) for i, c in chunks.items()]
+    assert shard_of(pairs, sharding, shard, batch) == written(made)
 
 
 def test_no_chunks_make_no_pieces() -> None:
@@ -115,13 +122,13 @@ def test_wrong_order_is_refused(ids: list[int], says: str) -> None:
     """Ids that descend, repeat or belong to another shard are refused."""
     sharding = ShardingSpec(1, 1, 2)
     with pytest.raises(InvalidShardFormatError, match=says):
-        finish(shard_pieces(((i, b"x") for i in ids), sharding, 1))
+        shard_of(((i, b"x") for i in ids), sharding, 1)
 
 
 def test_empty_payload_is_refused() -> None:
     """A payload without bytes would be a hole that readers trip over."""
     with pytest.raises(InvalidShardFormatError, match="id 4 has an empty payload"):
-        finish(shard_pieces([(4, b"")], ShardingSpec(1, 1, 2), 1))
+        shard_of([(4, b"")], ShardingSpec(1, 1, 2), 1)
 
 
 @pytest.mark.parametrize("bits", [(64, 0, 0), (0, 0, 64), (9, 6, 49)])
@@ -130,7 +137,7 @@ def test_the_largest_id(bits: tuple[int, int, int]) -> None:
     sharding = ShardingSpec(*bits)
     chunk_id = 2**64 - 1
     shard = chunk_id >> (bits[0] + bits[1])
-    data = finish(shard_pieces([(chunk_id, b"last")], sharding, shard))
+    data = shard_of([(chunk_id, b"last")], sharding, shard)
     assert b"last" in data
 
 
@@ -143,6 +150,6 @@ def test_head_length(minishard_bits: int) -> None:
 def test_gzipped_index_is_a_gzip_member() -> None:
     """The index decodes with the standard library to ids, starts and sizes."""
     sharding = ShardingSpec(2, 0, 0, "raw", "gzip")
-    data = finish(shard_pieces([(1, b"ab"), (3, b"c")], sharding, 0))
+    data = shard_of([(1, b"ab"), (3, b"c")], sharding, 0)
     table = np.frombuffer(gzip.decompress(data[16 + 3 :]), "<u8").reshape(3, 2)
     assert table.tolist() == [[1, 2], [0, 0], [2, 1]]

@@ -1,0 +1,50 @@
+"""C functions inside extensions of packages that are installed anyway.
+
+The packages' Python functions take one buffer a call; a kernel calls the C functions behind them
+in a loop without the GIL. Where an extension hides them (another build of the package), callers
+have another way.
+"""
+
+import ctypes
+from collections.abc import Sequence
+from functools import cache
+from importlib.util import find_spec
+
+__all__ = ["Addresses", "addresses", "libdeflate", "libzstd"]
+
+Addresses = tuple[int, ...]
+
+
+def addresses(extension: str, names: Sequence[str]) -> Addresses | None:
+    """Where C functions are.
+
+    Args:
+        extension: the module that holds them.
+        names: as the C library calls them.
+
+    Returns:
+        Their addresses; None if the extension is not there or shows not all of them.
+    """
+    spec = find_spec(extension)
+    if spec is None or spec.origin is None:
+        return None
+    try:
+        library = ctypes.CDLL(spec.origin)
+        found = [getattr(library, name) for name in names]
+    except (OSError, AttributeError):
+        return None
+    return tuple(ctypes.cast(function, ctypes.c_void_p).value or 0 for function in found)
+
+
+@cache
+def libdeflate() -> Addresses | None:
+    """What `_braid.gzip_chunks` needs."""
+    names = ("alloc_compressor", "gzip_compress", "gzip_compress_bound", "free_compressor")
+    return addresses("deflate._deflate", [f"libdeflate_{name}" for name in names])
+
+
+@cache
+def libzstd() -> Addresses | None:
+    """What `_braid.unzip_frames` needs."""
+    names = ("createDCtx", "decompressDCtx", "isError", "getErrorName", "freeDCtx")
+    return addresses("zstandard._cffi", [f"ZSTD_{name}" for name in names])

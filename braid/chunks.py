@@ -1,0 +1,65 @@
+"""Many chunks in one buffer: threads hand them on as a whole, not one Python object each."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Chunks"]
+
+Bytes = bytes | memoryview
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """Chunks of a shard by ascending id, one after another; encoded, or as they are stored.
+
+    Attributes:
+        ids: (k,) uint64.
+        start: (k + 1,) int64 into data; chunk i is data[start[i]:start[i + 1]].
+        data: the bytes, from start[0] = 0 to start[-1].
+    """
+
+    ids: npt.NDArray[np.uint64]
+    start: npt.NDArray[np.int64]
+    data: Bytes
+
+    @classmethod
+    def of(cls, pairs: Iterable[tuple[int, Bytes]]) -> Self:
+        """Chunks as (id, bytes), put one behind another."""
+        held = list(pairs)
+        start = np.zeros(len(held) + 1, np.int64)
+        np.cumsum([len(data) for _, data in held], out=start[1:])
+        ids = np.array([chunk_id for chunk_id, _ in held], np.uint64)
+        return cls(ids, start, b"".join(data for _, data in held))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __iter__(self) -> Iterator[tuple[int, Bytes]]:
+        """Chunk by chunk, as (id, bytes)."""
+        for chunk_id, (begin, end) in zip(
+            self.ids.tolist(), pairwise(self.start.tolist()), strict=True
+        ):
+            yield chunk_id, self.data[begin:end]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all chunks."""
+        return int(self.start[-1])
+
+    def without_empty(self) -> "Chunks":
+        """Those that have bytes: a chunk of zeros has none."""
+        kept = self.start[1:] > self.start[:-1]
+        if kept.all():
+            return self
+        return Chunks(self.ids[kept], np.append(self.start[:-1][kept], self.start[-1:]), self.data)
+
+    def merged(self, other: "Chunks") -> "Chunks":
+        """These and others, by ascending id."""
+        if not len(other) or not len(self):
+            return self if len(self) else other
+        return Chunks.of(sorted([*self, *other], key=lambda pair: pair[0]))

@@ -1,0 +1,89 @@
+# Many zstd frames to blocks in one release of the GIL, by libzstd's own functions.
+
+ctypedef void* (*ZstdCreate)() noexcept nogil
+ctypedef size_t (*ZstdDecompress)(void* context, void* out, size_t room, const void* frame, size_t size) noexcept nogil
+ctypedef unsigned int (*ZstdIsError)(size_t code) noexcept nogil
+ctypedef const char* (*ZstdErrorName)(size_t code) noexcept nogil
+ctypedef size_t (*ZstdFree)(void* context) noexcept nogil
+
+
+cdef struct Zstd:
+    void* context
+    ZstdDecompress decompress
+
+
+# Decompresses frame after frame; the index of the first that gives other than its size, k if none
+# does. `code` is what libzstd said of it.
+cdef size_t unzip_run(
+    const Zstd* zstd, const uint8_t* frames, const int64_t* begin, const int64_t* end,
+    uint8_t* out, const int64_t* start, size_t k, size_t* code
+) noexcept nogil:
+    cdef size_t i
+    for i in range(k):
+        code[0] = zstd.decompress(
+            zstd.context, out + start[i], <size_t>(start[i + 1] - start[i]),
+            frames + begin[i], <size_t>(end[i] - begin[i]))
+        if code[0] != <size_t>(start[i + 1] - start[i]):
+            return i
+    return k
+
+
+# The first frame that is no part of the data or has no place in the output; k if there is none.
+cdef size_t unzip_stray(
+    const int64_t* begin, const int64_t* end, const int64_t* start, size_t k, int64_t size, int64_t room
+) noexcept nogil:
+    cdef size_t i
+    for i in range(k):
+        if begin[i] < 0 or end[i] < begin[i] or end[i] > size:
+            return i
+        if start[i] < 0 or start[i + 1] < start[i] or start[i + 1] > room:
+            return i
+    return k
+
+
+def unzip_frames(
+    const uint8_t[::1] frames not None, const int64_t[::1] begin not None,
+    const int64_t[::1] end not None, const int64_t[::1] start not None,
+    uint8_t[::1] out not None, functions
+):
+    """Decompress zstd frames whose sizes are known.
+
+    Args:
+        frames: holds them.
+        begin, end: (k,) byte offsets; frame i is frames[begin[i]:end[i]].
+        start: (k + 1,) byte offsets into `out`, where each shall go; it must fill its place.
+        out: written.
+        functions: addresses of ZSTD_createDCtx, ZSTD_decompressDCtx, ZSTD_isError,
+            ZSTD_getErrorName and ZSTD_freeDCtx (zstd.h).
+
+    Raises:
+        KernelError: frame `.item` is damaged, or is not as long as its place.
+        MemoryError: there is none for libzstd's context.
+    """
+    cdef uintptr_t create, decompress, is_error, error_name, release
+    create, decompress, is_error, error_name, release = functions
+    cdef size_t k = <size_t>begin.shape[0]
+    cdef size_t failed, code = 0
+    cdef Zstd zstd
+    if end.shape[0] != begin.shape[0] or start.shape[0] != begin.shape[0] + 1:
+        raise ValueError("begin, end and start tell of different numbers of frames")
+    if k == 0:
+        return
+    failed = unzip_stray(&begin[0], &end[0], &start[0], k, frames.shape[0], out.shape[0])
+    if failed < k:
+        raise KernelError("the frame is no part of the data, or has no place", failed)
+    zstd.decompress = <ZstdDecompress>decompress
+    zstd.context = (<ZstdCreate>create)()
+    if zstd.context == NULL:
+        raise MemoryError("not enough memory to decompress")
+    with nogil:
+        failed = unzip_run(
+            &zstd, &frames[0] if frames.shape[0] else NO_BYTES, &begin[0], &end[0],
+            &out[0] if out.shape[0] else NO_BYTES, &start[0], k, &code)
+        (<ZstdFree>release)(zstd.context)
+    if failed == k:
+        return
+    if (<ZstdIsError>is_error)(code):
+        raise KernelError((<ZstdErrorName>error_name)(code).decode(), failed)
+    raise KernelError(
+        f"it holds {code} bytes, expected {start[failed + 1] - start[failed]}", failed)
