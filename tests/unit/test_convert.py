@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from braid import transcode
 from braid.exceptions import BraidError, DecompressionError, InvalidShardFormatError
 from braid.sharding import all_shards
 from braid.volume import VolumeSpec
@@ -123,11 +124,12 @@ def test_gzip_level_is_passed_on(made: Conversion) -> None:
     assert made.run(0, gzip_level=9).bytes_out < made.run(0, gzip_level=1).bytes_out
 
 
-def test_progress_counts_up(made: Conversion) -> None:
-    """It is told each chunk, at the end all of them."""
+def test_progress_counts_up(made: Conversion, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told after each batch, at the end of all chunks."""
+    monkeypatch.setattr(transcode, "BATCH_CHUNKS", 3)
     told: list[int] = []
     outcome = convert(made.task(0), progress=told.append)
-    assert told == list(range(1, outcome.chunks + 1))
+    assert told == [*range(3, outcome.chunks, 3), outcome.chunks]
 
 
 # -- windows
