@@ -26,10 +26,13 @@ def convert(export: dict[str, Any], out: str, threads: int) -> dict[str, Timed]:
         nonlocal reads
         reads = convert_shard(task, dest, source, nothing, _ignore).reads
 
+    def reset() -> None:
+        shutil.rmtree(out, ignore_errors=True)
+
     def facts() -> dict[str, float]:
         return {**shards_written(out), "reads": reads}
 
-    return {"convert": Timed(run, found.chunks, facts=facts)}
+    return {"convert": Timed(run, found.chunks, reset, facts)}
 
 
 def convert_task(export: Export, out: str, threads: int = 1) -> ConvertTask:

@@ -84,6 +84,8 @@ def _from_schema_end(index: ShardIndex, end: int, name: str) -> ShardIndex:
             f"{name}: the index begins at byte {begin}, the first batch at {end}: the index is not "
             "this file's. Re-export into an empty folder"
         )
+    if begin == end:
+        return index
     first = np.arange(len(index)) < index.batch_lengths[0]
     offset = np.where(first, np.uint64(end), index.offset)
     shorter = np.where(first, np.uint64(begin + size - end), index.size)

@@ -6,6 +6,7 @@ or not. Format: DVID `datatype/labelmap/ExportShards.md`.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -68,8 +69,11 @@ class Rows:
         return self.supervoxels[self.supervoxel_start[row] : self.supervoxel_start[row + 1]]
 
 
-def read_schema(message: bytes | memoryview) -> pa.Schema:
+@lru_cache(maxsize=4)
+def read_schema(message: bytes) -> pa.Schema:
     """Read a whole schema message and check names, types and order of its columns.
+
+    All files of an export have the same one, so it is kept.
 
     Raises:
         InvalidShardFormatError: it is no schema, or not that of a DVID export.

@@ -67,27 +67,26 @@ class _Index:
         self._sizes: list[Ids] = []
 
     def add(self, chunks: Chunks) -> None:
-        ids, sizes = chunks.ids, np.diff(chunks.start).astype(_ENTRY)
-        self._check(ids)
-        if not sizes.all():
-            raise InvalidShardFormatError(f"chunk id {ids[sizes.argmin()]} has an empty payload")
-        self._next = int(ids[-1]) + 1
-        self._ids.append(ids)
+        sizes = np.diff(chunks.start).astype(_ENTRY)
+        self._check(chunks.ids, sizes)
+        self._next = int(chunks.ids[-1]) + 1
+        self._ids.append(chunks.ids)
         self._sizes.append(sizes)
 
-    def _check(self, ids: Ids) -> None:
+    def _check(self, ids: Ids, sizes: Ids) -> None:
         """Refuse ids that do not ascend from where the ones before ended, within the shard."""
-        first, last = int(ids[0]), int(ids[-1])
-        ascend = ids[1:] > ids[:-1]
-        if self._next <= first and last < self._end and ascend.all():
+        inside = self._next <= int(ids[0]) and int(ids[-1]) < self._end
+        if inside and (ids[1:] > ids[:-1]).all() and sizes.all():
             return
         least = self._next
-        for chunk_id in ids.tolist():
+        for chunk_id, size in zip(ids.tolist(), sizes.tolist(), strict=True):
             if not least <= chunk_id < self._end:
                 raise InvalidShardFormatError(
                     f"chunk id {chunk_id} is out of order: this shard goes on with "
                     f"{least}..{self._end - 1}"
                 )
+            if size == 0:
+                raise InvalidShardFormatError(f"chunk id {chunk_id} has an empty payload")
             least = chunk_id + 1
 
     def encode(self) -> tuple[bytes, bytes]:

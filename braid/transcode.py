@@ -30,7 +30,7 @@ from braid.volume import ScaleSpec
 __all__ = ["BATCH_BYTES", "BATCH_CHUNKS", "Encode", "Tally", "Transcoder", "Window"]
 
 BATCH_BYTES = 8 << 20  # uncompressed blocks in one batch; larger ones have a batch of their own
-_SMALL_BATCH_BYTES = 512 << 10  # each batch costs some Python
+_SMALL_BATCH_BYTES = 128 << 10  # each batch costs some Python
 BATCH_CHUNKS = 512  # a minishard of the usual specs
 _VOXEL_BYTES = 8
 _DECODED_BLOCKS = 8  # kept decoded: small chunks come back to a block, 2 MiB each

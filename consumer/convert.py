@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from braid.source_blocks import check_z_step, route
 from braid.transcode import Encode, Transcoder, Window
-from braid.volume import ScaleSpec, VolumeSpec
+from braid.volume import ScaleSpec
 from consumer.heap import keep_pages
 from consumer.output import told, write_chunks
 from consumer.sources import SourceFiles
-from consumer.tasks import ConvertTask, Outcome
+from consumer.tasks import ConvertTask, Outcome, volume_of
 from memmodel.estimate import WATCHDOG_SHARE, Work, estimate
 from runtime.errors import OutOfMemory
 from runtime.storage import Storage
@@ -49,7 +49,7 @@ def convert_shard(
     began = time.perf_counter()
     keep_pages()
     check_z_step(task.z_compress + 1)
-    scale = VolumeSpec.parse(task.volume, task.dest).scales[task.scale]
+    scale = volume_of(task).scales[task.scale]
     coder = Transcoder(
         scale,
         mapped=task.label_type == "labels",

@@ -14,9 +14,9 @@ import structlog
 from braid.downsample import Downsampler, Rule
 from braid.shard_file import ShardFile
 from braid.sharding import shard_hex, shard_path
-from braid.volume import ScaleSpec, VolumeSpec
+from braid.volume import ScaleSpec
 from consumer.output import told, write_chunks
-from consumer.tasks import DownsampleTask, Outcome
+from consumer.tasks import DownsampleTask, Outcome, volume_of
 from delivery.messages import shard_key
 from runtime import log
 from runtime.errors import ObjectNotFound, PermanentError, UnreachableError
@@ -132,7 +132,7 @@ def downsample_shard(
         BraidError: an input breaks its format, or the scales do not follow from each other.
     """
     began = time.perf_counter()
-    scales = VolumeSpec.parse(task.volume, task.dest).scales
+    scales = volume_of(task).scales
     fine, coarse = scales[task.scale - 1], scales[task.scale]
     maker = Downsampler(fine, coarse, Rule(task.rule), task.gzip_level, task.threads)
     inputs = StoredInputs(dest, fine, task.inputs)

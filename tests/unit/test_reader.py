@@ -387,7 +387,10 @@ def test_garbage_instead_of_an_index(csv: bytes) -> None:
         ("1,2,3.5,4", r"made.csv: row 1 \('1,2,3.5,4'\): not whole numbers"),
         ("1,2,\u0663,4", r"made.csv: row 1 \('1,2,.u0663,4'\): not whole numbers"),
         ('"1",2,3,4', r"made.csv: row 1 \(.*\): not whole numbers"),
-        ("1,2,,4", r"made.csv: not a CSV index \(could not convert string '' .* at row 1, column 3"),
+        (
+            "1,2,,4",
+            r"made.csv: not a CSV index \(could not convert string '' .* at row 1, column 3",
+        ),
         ("1,2,3 4,4", r"made.csv: not a CSV index \(could not convert string '3 4' "),
         ("1,2,3\r,4", r"made.csv: not a CSV index \("),
     ],

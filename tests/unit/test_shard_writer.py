@@ -1,7 +1,6 @@
 """What the shard writer makes, TensorStore and cloud-volume read; its layout is promised."""
 
 import gzip
-import random
 import tempfile
 from pathlib import Path
 
