@@ -102,8 +102,8 @@ def check_rows(
         raise InvalidShardFormatError(
             f"{name}: row {row}, chunk {tuple(coords[row].tolist())}: it lies outside the cell "
             f"that the file is named after, voxels {cell[0]} to {cell[1]}, where no shard looks "
-            f"for it ({len(strays)} such rows). Restore the name that DVID gave the file, use the "
-            "spec of the export, or re-export into an empty folder"
+            f"for it (rows outside: {len(strays)}). Restore the name that DVID gave the file, use "
+            "the spec of the export, or re-export into an empty folder"
         )
 
 

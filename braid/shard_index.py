@@ -177,7 +177,7 @@ def _read_csv(data: bytes | memoryview, name: str) -> dict[str, Numbers]:
 
 def _header_and_rows(data: bytes | memoryview) -> tuple[list[str], list[str]]:
     """Column names and the lines below them; comments above and blank lines are passed over."""
-    lines = [line for line in str(data, "utf-8-sig", "replace").split("\n") if line.strip()]
+    lines = list(filter(str.strip, str(data, "utf-8-sig", "replace").split("\n")))
     first = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
     header = lines[first].split(",") if first < len(lines) else []
     return [column.strip() for column in header], lines[first + 1 :]

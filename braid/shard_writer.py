@@ -67,7 +67,7 @@ class _Index:
         self._sizes: list[Ids] = []
 
     def add(self, chunks: Chunks) -> None:
-        sizes = np.diff(chunks.start).astype(_ENTRY)
+        sizes = (chunks.start[1:] - chunks.start[:-1]).astype(_ENTRY)
         self._check(chunks.ids, sizes)
         self._next = int(chunks.ids[-1]) + 1
         self._ids.append(chunks.ids)

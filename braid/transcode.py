@@ -128,9 +128,10 @@ class Transcoder:
 
     def _batches(self, window: Window) -> Iterator[Batch]:
         whole = self._whole(window.ids)
+        numbers = np.arange(len(window.ids))
         for first, end in _cut(window, self._batch_chunks, self.threads):
-            numbers = np.arange(first, end)
-            yield window, numbers[whole[first:end]], numbers[~whole[first:end]]
+            mine = whole[first:end]
+            yield window, numbers[first:end][mine], numbers[first:end][~mine]
 
     def _work(self, batch: Batch) -> tuple[Chunks, Tally]:
         window, whole, others = batch

@@ -204,8 +204,11 @@ class SourceFiles:
         """Runs of pairs, whole chunks each, that need about a window's bytes of messages."""
         messages = self._place.message[routed.blocks].tolist()
         sizes = self._place.message_bytes[routed.blocks].tolist()
-        begins_chunk = np.diff(routed.ids, prepend=routed.ids[:1] ^ 1) != 0
         limit = self._window_bytes
+        if 0 < sum(sizes) <= limit:
+            yield 0, len(messages)
+            return
+        begins_chunk = np.diff(routed.ids, prepend=routed.ids[:1] ^ 1) != 0
         seen: set[int] = set()
         first, held = 0, 0
         for pair, (message, size, begins) in enumerate(

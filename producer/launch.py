@@ -191,14 +191,14 @@ def _notes(request: Request, scans: dict[int, Scan]) -> list[str]:
     for index, found in scans.items():
         if without := found.without_index:
             notes.append(
-                f"scale {index}: {len(without)} files have no index and are read whole to find "
-                "their rows; `producer offsets` would write one"
+                f"scale {index}: files without an index, read whole to find their rows: "
+                f"{len(without)}; `producer offsets` would write one"
             )
         edges = cell_edges(request.volume.scales[index], request.slices(index) - 1)
         odd = [file.path for file in found.files if not is_aligned(file.origin, min(edges))]
         if odd:
             notes.append(
-                f"scale {index}: {len(odd)} files are named after no cell of this spec, such as "
+                f"scale {index}: files named after no cell of this spec: {len(odd)}, such as "
                 f"{odd[0]}: is it the export's spec?"
             )
         if (apart := _apart(found)) > max(edges):

@@ -61,9 +61,14 @@ def count(number: float | None) -> str:
     return _UNKNOWN if number is None else f"{round(number):,}"
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 file`, `2,000 files`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def shards(number: int) -> str:
     """`1 shard`, `2 shards`."""
-    return f"{number:,} shard{'' if number == 1 else 's'}"
+    return counted(number, "shard")
 
 
 def of_shards(number: int, verb: str, verbs: str) -> str:

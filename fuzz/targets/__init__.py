@@ -16,6 +16,8 @@ TARGETS: dict[str, Target] = {
     "palette_transcode": kernels.palette_transcode,
     "cseg_decode": kernels.cseg_decode,
     "cseg_encode": kernels.cseg_encode,
+    "zstd_frames": kernels.zstd_frames,
+    "gzip_chunks": kernels.gzip_chunks,
     "downsample_cells": votes.downsample_cells,
     "arrow_shard": readers.arrow_shard,
     "arrow_scan": readers.arrow_scan,

@@ -7,16 +7,21 @@ repaired: cut or filled up to the length that their own counts ask for.
 
 import contextlib
 import zlib
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 import _braid
+from braid.c_functions import libdeflate, libzstd
 
 CHUNK = (64, 64, 64)
 SHAPES = [(8, 8, 8), (8, 16, 8), (5, 9, 17), (16, 8, 24)]  # z, y, x
 BLOCK_SIZES = [(8, 8, 8), (4, 2, 8), (16, 16, 16), (3, 5, 7)]  # x, y, z
 MOST_BYTES = 1 << 14  # of a repaired block
+ROOM_BYTES = 120  # for decompressed frames: places may lie behind it
+GZIP_LEVELS = 12
+GZIP_WBITS = 31  # zlib's word for a gzip member
 ONE_IN = 64  # how rarely the slow comparison is made
 
 Labels = npt.NDArray[np.uint64]
@@ -104,6 +109,34 @@ def cseg_encode(data: bytes) -> None:
     out = np.empty(shape, dtype)
     _braid.cseg_decode(_braid.cseg_encode(voxels, block_size), out, block_size)
     assert np.array_equal(out, voxels), "voxels differ after a round trip"
+
+
+def zstd_frames(data: bytes) -> None:
+    """A byte of frames, three signed bytes of places for each and one more, then the frames."""
+    count = data[0] & 7 if data else 0
+    places = np.frombuffer(data[1 : 2 + 3 * count], np.int8).astype(np.int64)
+    functions = libzstd()
+    if functions is None or len(places) < 1 + 3 * count:
+        return
+    begin, end, start = places[:count], places[count : 2 * count], places[2 * count :]
+    out = np.zeros(ROOM_BYTES, np.uint8)
+    with contextlib.suppress(_braid.KernelError):
+        _braid.unzip_frames(data[1 + len(places) :], begin, end, start, out, functions)
+        assert not out[max(start.max(), 0) :].any(), "written beyond the last place"
+
+
+def gzip_chunks(data: bytes) -> None:
+    """A byte of chunks, a signed byte of place for each and one more, then the chunks."""
+    count, level = (data[0] & 7, data[0] >> 3 & 15) if data else (0, 0)
+    start = np.frombuffer(data[1 : 2 + count], np.int8).astype(np.int64)
+    functions = libdeflate()
+    if functions is None or len(start) < 1 + count or level > GZIP_LEVELS:
+        return
+    text = data[2 + count :]
+    with contextlib.suppress(_braid.KernelError):
+        members, ends = _braid.gzip_chunks(text, start, level, functions)
+        found = [zlib.decompress(members[a:b], GZIP_WBITS) for a, b in pairwise(ends.tolist())]
+        assert found == [text[a:b] for a, b in pairwise(start.tolist())], "chunks differ"
 
 
 def split(

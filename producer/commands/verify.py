@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from producer import target
+from producer.render import counted, shards
 from producer.verify import Finding, ValueCheck, Verifier
 from runtime import cli
 from runtime.errors import EXIT_FINDINGS, UsageError
@@ -105,9 +106,10 @@ def _say(checked: dict[str, int], findings: Sequence[Finding]) -> None:
         typer.echo(f"{finding.key}: {finding.what}")
     if len(findings) > _MOST_SHOWN:
         typer.echo(f"... and {len(findings) - _MOST_SHOWN} more; --json-report FILE has them all")
-    looked = [f"{checked['shards']} shards against plan and receipts"]
+    looked = [f"{shards(checked['shards'])} against plan and receipts"]
     if checked["files_read"]:
-        looked.append(f"{checked['files_read']} files read whole")
+        looked.append(f"{counted(checked['files_read'], 'file')} read whole")
     if checked["values"]:
-        looked.append(f"{checked['values']} chunks voxel for voxel")
-    typer.echo(f"{', '.join(looked)}: {len(findings) or 'no'} findings")
+        looked.append(f"{counted(checked['values'], 'chunk')} voxel for voxel")
+    found = counted(len(findings), "finding") if findings else "no findings"
+    typer.echo(f"{', '.join(looked)}: {found}")

@@ -144,7 +144,7 @@ def renamed(bench: Bench, file: str, name: str) -> None:
         (lambda _: None, ""),
         (
             lambda bench: renamed(bench, "64_0_0.arrow", "65_0_0.arrow"),
-            "1 files are named after no cell of this spec, such as s0/65_0_0.arrow",
+            "files named after no cell of this spec: 1, such as s0/65_0_0.arrow",
         ),
         (
             lambda bench: renamed(bench, "64_0_0.arrow", "640_0_0.arrow"),
