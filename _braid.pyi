@@ -80,6 +80,9 @@ def downsample_voxels(
 def gzip_chunks(
     data: Bytes, start: Starts, level: int, functions: Sequence[int]
 ) -> tuple[bytes, Starts]: ...
+def gunzip_chunks(
+    members: Sequence[Bytes], start: Starts, out: npt.NDArray[np.uint8], functions: Sequence[int]
+) -> None: ...
 def unzip_frames(
     frames: Bytes,
     begin: Starts,

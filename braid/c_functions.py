@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
 
-__all__ = ["Addresses", "addresses", "libdeflate", "libzstd"]
+__all__ = ["Addresses", "addresses", "libdeflate", "libinflate", "libzstd"]
 
 Addresses = tuple[int, ...]
 
@@ -40,6 +40,13 @@ def addresses(extension: str, names: Sequence[str]) -> Addresses | None:
 def libdeflate() -> Addresses | None:
     """What `_braid.gzip_chunks` needs."""
     names = ("alloc_compressor", "gzip_compress", "gzip_compress_bound", "free_compressor")
+    return addresses("deflate._deflate", [f"libdeflate_{name}" for name in names])
+
+
+@cache
+def libinflate() -> Addresses | None:
+    """What `_braid.gunzip_chunks` needs."""
+    names = ("alloc_decompressor", "gzip_decompress", "free_decompressor")
     return addresses("deflate._deflate", [f"libdeflate_{name}" for name in names])
 
 

@@ -17,10 +17,10 @@ import numpy.typing as npt
 
 import _braid
 from braid import morton
-from braid.cells import Cell, CellShape, Inputs, iter_cells
-from braid.chunks import Chunks
-from braid.exceptions import DecompressionError
-from braid.gzipped import payloads_of
+from braid.cells import Cell, CellShape, Inputs, Member, iter_cells
+from braid.chunks import Bytes, Chunks
+from braid.exceptions import DecompressionError, InvalidShardFormatError
+from braid.gzipped import gunzip_all, payloads_of
 from braid.in_order import in_order
 from braid.tally import StepTally
 from braid.volume import ScaleSpec
@@ -28,9 +28,8 @@ from braid.votes import BlockVoter, Voter, VoxelVoter, takes_blocks
 
 __all__ = ["BATCH_BYTES", "BATCH_CELLS", "Downsampler", "Rule", "Tally"]
 
-BATCH_BYTES = 16 << 20  # decompressed fine chunks in one batch; a larger cell is a batch of its own
+BATCH_BYTES = 2 << 20  # decompressed fine chunks in one batch; a larger cell is a batch of its own
 BATCH_CELLS = 256
-_ISIZE_BYTES = 4  # a gzip member ends with the size of what it holds
 
 
 class Rule(StrEnum):
@@ -107,7 +106,7 @@ class Downsampler:
         batch: list[Cell] = []
         held = 0
         for cell in self._timed(cells):
-            size = sum(self._decoded_bytes(m.payload) for m in cell.members)
+            size = sum(m.file.decoded_bytes(m.chunk_id, m.payload) for m in cell.members)
             if batch and (held + size > BATCH_BYTES or len(batch) == BATCH_CELLS):
                 yield batch
                 batch, held = [], 0
@@ -124,12 +123,6 @@ class Downsampler:
             began = time.perf_counter()
         self.tally.read_s += time.perf_counter() - began
 
-    def _decoded_bytes(self, payload: bytes) -> int:
-        """What a payload says it will be; the file checks it when it is decoded."""
-        if self.fine.sharding.data_encoding == "raw":
-            return len(payload)
-        return int.from_bytes(payload[-_ISIZE_BYTES:], "little")
-
     def _work(self, batch: Sequence[Cell]) -> tuple[Chunks, Tally]:
         tally = Tally(chunks_in=sum(len(cell.members) for cell in batch))
         tally.bytes_in = sum(len(m.payload) for cell in batch for m in cell.members)
@@ -145,22 +138,31 @@ class Downsampler:
         tally.chunks, tally.labels = len(kept), int(voted.labels.sum())
         return payloads, tally
 
-    def _chunks(self, batch: Sequence[Cell]) -> list[bytes | None]:
+    def _chunks(self, batch: Sequence[Cell]) -> list[Bytes | None]:
         """The batch's fine chunks, data encoding undone: every slot of every cell."""
         slots = math.prod(self._shape.slots)
-        chunks: list[bytes | None] = [None] * (slots * len(batch))
-        known: dict[int, bytes] = {}
+        members = {m.chunk_id: m for cell in batch for m in cell.members}
+        found = dict(zip(members, self._decoded(list(members.values())), strict=True))
+        chunks: list[Bytes | None] = [None] * (slots * len(batch))
         for at, cell in enumerate(batch):
             for member in cell.members:
-                chunk = known.get(member.chunk_id)
-                if chunk is None:
-                    chunk = member.file.decode(member.chunk_id, member.payload)
-                    known[member.chunk_id] = chunk
-                chunks[at * slots + member.slot] = chunk
+                chunks[at * slots + member.slot] = found[member.chunk_id]
         return chunks
 
+    def _decoded(self, members: Sequence[Member]) -> Sequence[Bytes]:
+        payloads = [member.payload for member in members]
+        if self.fine.sharding.data_encoding == "raw":
+            return payloads
+        sizes = [m.file.decoded_bytes(m.chunk_id, m.payload) for m in members]
+        try:
+            return gunzip_all(payloads, sizes)
+        except _braid.KernelError as error:
+            at = members[error.item]
+            where = f"{at.file.name}: chunk {at.chunk_id}"
+            raise InvalidShardFormatError(f"{where}: {error}") from None
+
     def _vote(
-        self, batch: Sequence[Cell], ids: npt.NDArray[np.uint64], chunks: list[bytes | None]
+        self, batch: Sequence[Cell], ids: npt.NDArray[np.uint64], chunks: list[Bytes | None]
     ) -> _braid.Transcoded:
         try:
             return self._voter.vote(morton.decode(ids, self.coarse.grid), chunks)

@@ -1,14 +1,17 @@
-"""Chunks become payloads: as they are, or as gzip members, many in one call."""
+"""Chunks become payloads, as they are or as gzip members, and back: many in one call."""
+
+from collections.abc import Sequence
+from itertools import pairwise
 
 import deflate
 import numpy as np
 import numpy.typing as npt
 
 import _braid
-from braid.c_functions import libdeflate
+from braid.c_functions import libdeflate, libinflate
 from braid.chunks import Bytes, Chunks
 
-__all__ = ["gzip_all", "payloads_of"]
+__all__ = ["gunzip_all", "gzip_all", "payloads_of"]
 
 Starts = npt.NDArray[np.int64]
 
@@ -46,3 +49,41 @@ def gzip_all(data: Bytes, start: Starts, level: int) -> tuple[bytes, Starts]:
     parts = zip(start[:-1].tolist(), start[1:].tolist(), strict=True)
     members = [deflate.gzip_compress(view[begin:end], level) for begin, end in parts]
     return b"".join(members), np.cumsum([0, *map(len, members)], dtype=np.int64)
+
+
+def gunzip_all(members: Sequence[Bytes], sizes: Sequence[int]) -> list[memoryview]:
+    """Decompress gzip members to the sizes that they claim.
+
+    Args:
+        members: each one whole.
+        sizes: bytes of each when it is decompressed; as much memory is taken.
+
+    Returns:
+        What they hold, parts of one buffer.
+
+    Raises:
+        KernelError: member `.item` is damaged, or holds more or less.
+    """
+    start = np.cumsum([0, *sizes], dtype=np.int64)
+    out = np.empty(int(start[-1]), np.uint8)
+    functions = libinflate()
+    if functions is None:
+        _gunzip_each(members, start, out)
+    else:
+        _braid.gunzip_chunks(members, start, out, functions)
+    view = out.data
+    return [view[begin:end] for begin, end in pairwise(start.tolist())]
+
+
+def _gunzip_each(members: Sequence[Bytes], start: Starts, out: npt.NDArray[np.uint8]) -> None:
+    """The same through the package's own function, a call for each member."""
+    for item, (member, (begin, end)) in enumerate(
+        zip(members, pairwise(start.tolist()), strict=True)
+    ):
+        try:
+            chunk = deflate.gzip_decompress(member)
+        except (deflate.DeflateError, ValueError) as error:
+            raise _braid.KernelError(str(error), item) from None
+        if len(chunk) != end - begin:
+            raise _braid.KernelError(f"no gzip member of {end - begin} bytes", item)
+        out[begin:end] = np.frombuffer(chunk, np.uint8)

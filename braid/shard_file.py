@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Self
 
-import deflate
 import numpy as np
 import numpy.typing as npt
 
+import _braid
 from braid.crc32c import RangeChecksum, crc32c_text
 from braid.exceptions import ChunkNotFoundError, InvalidShardFormatError
+from braid.gzipped import gunzip_all
 from braid.shard_writer import head_bytes
 from braid.sharding import minishard_numbers, shard_box, shard_numbers
 from braid.source import ByteSource, plan_windows, read_exactly, source_name
@@ -157,16 +158,27 @@ class ShardFile:
         """
         if self._sharding.data_encoding == "raw":
             return payload
+        try:
+            (chunk,) = gunzip_all([payload], [self.decoded_bytes(chunk_id, payload)])
+        except _braid.KernelError as error:
+            raise InvalidShardFormatError(f"{self.name}: chunk {chunk_id}: {error}") from None
+        return bytes(chunk)
+
+    def decoded_bytes(self, chunk_id: int, payload: bytes) -> int:
+        """How many bytes `decode` will give, as the payload says itself.
+
+        Raises:
+            InvalidShardFormatError: more than a chunk can have.
+        """
+        if self._sharding.data_encoding == "raw":
+            return len(payload)
         claimed = int.from_bytes(payload[-_ISIZE_BYTES:], "little")
         if claimed > self._max_chunk_bytes:
             raise InvalidShardFormatError(
                 f"{self.name}: chunk {chunk_id} claims {claimed} bytes, over the "
                 f"{self._max_chunk_bytes} that a chunk can have"
             )
-        try:
-            return bytes(deflate.gzip_decompress(payload))
-        except (deflate.DeflateError, ValueError) as error:
-            raise InvalidShardFormatError(f"{self.name}: chunk {chunk_id}: {error}") from None
+        return claimed
 
     def iter_chunks(
         self, window_bytes: int = _WINDOW_BYTES, first_id: int = 0, end_id: int = 1 << 64

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import _braid
 from braid.cells import CellShape
 from braid.chunk_voxels import Voxels, decode_chunk, encode_chunk, voxel_dtype
+from braid.chunks import Bytes
 from braid.exceptions import DecompressionError
 
 __all__ = ["BlockVoter", "Voter", "VoxelVoter", "takes_blocks"]
@@ -27,7 +28,7 @@ _LARGEST_SPAN = 8192  # voxels per axis that the block kernel looks at for one c
 class Voter(Protocol):
     """Makes coarse chunks."""
 
-    def vote(self, coords: Coords, chunks: Sequence[bytes | None]) -> _braid.Transcoded:
+    def vote(self, coords: Coords, chunks: Sequence[Bytes | None]) -> _braid.Transcoded:
         """Vote on cells.
 
         Args:
@@ -62,7 +63,7 @@ class BlockVoter:
         self._nonzero = nonzero
         self._label_bits = 32 if shape.fine.data_type == "uint32" else 64
 
-    def vote(self, coords: Coords, chunks: Sequence[bytes | None]) -> _braid.Transcoded:
+    def vote(self, coords: Coords, chunks: Sequence[Bytes | None]) -> _braid.Transcoded:
         """See `Voter`; one call of the kernel without the GIL."""
         return _braid.downsample_cells(
             chunks,
@@ -85,7 +86,7 @@ class VoxelVoter:
         self._nonzero = nonzero
         self._offsets = shape.offsets()
 
-    def vote(self, coords: Coords, chunks: Sequence[bytes | None]) -> _braid.Transcoded:
+    def vote(self, coords: Coords, chunks: Sequence[Bytes | None]) -> _braid.Transcoded:
         """See `Voter`."""
         slots = len(self._offsets)
         made = [
@@ -99,7 +100,7 @@ class VoxelVoter:
             np.array([labels for _, labels in made], np.uint32),
         )
 
-    def _vote(self, item: int, coord: Coords, chunks: Sequence[bytes | None]) -> tuple[bytes, int]:
+    def _vote(self, item: int, coord: Coords, chunks: Sequence[Bytes | None]) -> tuple[bytes, int]:
         """A coarse chunk and its distinct labels, 0 included; nothing of zeros."""
         voxels = _braid.downsample_voxels(
             self._region(item, coord, chunks), self._shape.factor, self._nonzero
@@ -108,7 +109,7 @@ class VoxelVoter:
             return b"", 0
         return encode_chunk(self._shape.coarse, voxels), len(np.unique(voxels))
 
-    def _region(self, item: int, coord: Coords, chunks: Sequence[bytes | None]) -> Voxels:
+    def _region(self, item: int, coord: Coords, chunks: Sequence[Bytes | None]) -> Voxels:
         """The fine voxels behind a coarse chunk."""
         fine = self._shape.fine
         begin = coord * self._shape.span

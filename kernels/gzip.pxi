@@ -99,3 +99,66 @@ def gzip_chunks(const uint8_t[::1] data not None, const int64_t[::1] start not N
     finally:
         (<FreeCompressor>release)(gzip.compressor)
     return members, np.asarray(out_start)
+
+
+# ---------------------------------------------------------------- and back
+
+ctypedef void* (*AllocDecompressor)() noexcept nogil
+ctypedef int (*GzipDecompress)(void* decompressor, const void* member, size_t size, void* out, size_t room, size_t* made) noexcept nogil
+ctypedef void (*FreeDecompressor)(void* decompressor) noexcept nogil
+
+
+# Decompresses member after member, each to the size that is told: without a place for `made`,
+# libdeflate refuses any other. The index of the first that fails; k if none does.
+cdef size_t gunzip_run(
+    void* decompressor, GzipDecompress decompress, Views members, uint8_t* out,
+    const int64_t* start, size_t k
+) noexcept nogil:
+    cdef size_t i
+    for i in range(k):
+        if decompress(
+            decompressor, members.views[i].buf, <size_t>members.views[i].len,
+            out + start[i], <size_t>(start[i + 1] - start[i]), NULL
+        ):
+            return i
+    return k
+
+
+def gunzip_chunks(members, const int64_t[::1] start not None, uint8_t[::1] out not None, functions):
+    """Decompress gzip members whose sizes are known.
+
+    Args:
+        members: k buffers.
+        start: (k + 1,) byte offsets into `out`, where each shall go; it must fill its place.
+        out: written.
+        functions: addresses of libdeflate_alloc_decompressor, libdeflate_gzip_decompress and
+            libdeflate_free_decompressor (libdeflate.h).
+
+    Raises:
+        KernelError: member `.item` is damaged, or is not as long as its place.
+        MemoryError: there is none for the decompressor.
+    """
+    cdef uintptr_t alloc, decompress, release
+    alloc, decompress, release = functions
+    cdef Views held = Views(members)
+    cdef size_t k = <size_t>held.held
+    cdef size_t i, failed
+    cdef void* decompressor
+    if <size_t>start.shape[0] != k + 1:
+        raise ValueError(f"{start.shape[0]} offsets for {k} members")
+    for i in range(k):
+        if start[i] < 0 or start[i + 1] < start[i] or start[i + 1] > out.shape[0]:
+            raise KernelError("the member has no place", i)
+    if k == 0:
+        return
+    decompressor = (<AllocDecompressor>alloc)()
+    if decompressor == NULL:
+        raise MemoryError("not enough memory to decompress")
+    with nogil:
+        failed = gunzip_run(
+            decompressor, <GzipDecompress>decompress, held,
+            &out[0] if out.shape[0] else NO_BYTES, &start[0], k)
+        (<FreeDecompressor>release)(decompressor)
+    if failed < k:
+        raise KernelError(
+            f"no gzip member of {start[failed + 1] - start[failed]} bytes", failed)

@@ -1,4 +1,4 @@
-"""Chunks compressed in one call: the bytes are those of one call each."""
+"""Chunks compressed and decompressed in one call: the bytes are those of one call each."""
 
 import gzip
 import random
@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 import _braid
 from braid import gzipped
-from braid.c_functions import addresses, libdeflate
+from braid.c_functions import addresses, libdeflate, libinflate
 from braid.chunks import Chunks
-from braid.gzipped import gzip_all
+from braid.gzipped import gunzip_all, gzip_all
 
 NOISE = random.Random(0).randbytes(3 << 20)
 
@@ -103,3 +103,50 @@ def test_chunks_outside_the_data_are_refused(start: list[int]) -> None:
 def test_no_chunks(start: list[int]) -> None:
     """Nothing in, nothing out."""
     assert gzip_all(b"", np.array(start, np.int64), 6)[0] == b""
+
+
+@given(st.lists(st.binary(max_size=300), max_size=20), st.integers(0, 9))
+def test_members_come_back(chunks: list[bytes], level: int) -> None:
+    """Whoever compressed them."""
+    members = [gzip.compress(chunk, level) for chunk in chunks]
+    for hidden in (False, True):
+        with pytest.MonkeyPatch.context() as patch:
+            if hidden:
+                patch.setattr(gzipped, "libinflate", lambda: None)
+            assert gunzip_all(members, [len(chunk) for chunk in chunks]) == chunks
+
+
+WHOLE = gzip.compress(b"abc" * 50, mtime=0)
+TORN = {  # members and sizes that do not fit each other
+    "nothing": (b"", 0),
+    "noise": (b"no gzip, though it is long enough", 150),
+    "cut": (WHOLE[:-3], 150),
+    "a hole": (WHOLE[:20] + WHOLE[-8:], 150),
+    "holds more than it claims": (WHOLE[:-4] + (120).to_bytes(4, "little"), 120),
+    "holds less": (WHOLE[:-4] + (1500).to_bytes(4, "little"), 1500),
+}
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+@pytest.mark.parametrize(("member", "size"), TORN.values(), ids=TORN)
+def test_damage_is_refused_by_item(
+    member: bytes, size: int, hidden: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither noise nor a member that is not as long as it claims."""
+    if hidden:
+        monkeypatch.setattr(gzipped, "libinflate", lambda: None)
+    with pytest.raises(_braid.KernelError) as error:
+        gunzip_all([gzip.compress(b"good"), member], [4, size])
+    assert error.value.item == 1
+
+
+@pytest.mark.parametrize("start", [[0, 9], [-1, 4], [3, 2], [2**63 - 1, 2**63 - 1]])
+def test_places_are_checked(start: list[int]) -> None:
+    """Before anything is written."""
+    functions = libinflate()
+    assert functions is not None
+    out = np.zeros(5, np.uint8)
+    with pytest.raises(_braid.KernelError, match="the member has no place"):
+        _braid.gunzip_chunks([gzip.compress(b"12345")], np.array(start), out, functions)
+    with pytest.raises(ValueError, match="offsets for 1 members"):
+        _braid.gunzip_chunks([b""], np.array([*start, 0]), out, functions)
