@@ -29,7 +29,8 @@ from braid.volume import ScaleSpec
 
 __all__ = ["BATCH_BYTES", "BATCH_CHUNKS", "Encode", "Tally", "Transcoder", "Window"]
 
-BATCH_BYTES = 8 << 20  # uncompressed blocks in one batch; larger ones have a batch of their own
+BATCH_BYTES = 2 << 20  # uncompressed blocks in one batch; larger ones have a batch of their own
+_VOXEL_BATCH_BYTES = 8 << 20  # of chunks encoded from voxels, neighbours of which share blocks
 _SMALL_BATCH_BYTES = 128 << 10  # each batch costs some Python
 BATCH_CHUNKS = 512  # a minishard of the usual specs
 _VOXEL_BYTES = 8
@@ -108,7 +109,7 @@ class Transcoder:
         if self.uses_palettes:
             return BATCH_CHUNKS
         voxels = math.prod(self.scale.chunk_size) * _VOXEL_BYTES
-        return min(BATCH_CHUNKS, max(1, BATCH_BYTES // voxels))
+        return min(BATCH_CHUNKS, max(1, _VOXEL_BATCH_BYTES // voxels))
 
     def payloads(self, windows: Iterable[Window]) -> Generator[Chunks]:
         """Stored chunks, batch by batch in the windows' order; chunks of zeros are left out.

@@ -204,13 +204,15 @@ def _convert_sizes(work: Work) -> dict[str, float]:
 def _downsample_sizes(work: Work) -> dict[str, float]:
     largest_chunk = _LARGEST_CHUNK_BYTES * max(1.0, work.chunk_voxels / CHUNK_VOXELS)
     chunks_in = CELL_CHUNKS * work.chunks
-    stored = min(largest_chunk, _UNEVENNESS * work.bytes_in / chunks_in)
+    mean = min(largest_chunk, work.bytes_in / chunks_in)
+    stored = min(largest_chunk, _UNEVENNESS * mean)
     cell = CELL_CHUNKS * min(largest_chunk, _GZIP_INFLATION * stored)
-    waiting = max(BATCH_BYTES / _STORED_PART, CELL_CHUNKS * stored)  # a batch not yet decoded
+    batch = max(BATCH_BYTES / _STORED_PART, CELL_CHUNKS * mean)  # not yet decoded
+    waiting = (work.threads + 2) * batch + CELL_CHUNKS * (stored - mean)  # one is the largest
     decoded = _GZIP_INFLATION * work.bytes_in + _SPARSE_CHUNK_BYTES * chunks_in
     labels = min(float(work.chunk_voxels), CELL_CHUNKS * work.labels_per_chunk)
     terms = {
-        "windows": min(work.bytes_in, WINDOW_BYTES + (work.threads + 2) * waiting),
+        "windows": min(work.bytes_in, WINDOW_BYTES + waiting),
         "cells": min(decoded, work.threads * max(BATCH_BYTES, cell)),
         "labels": LABEL_BYTES * work.threads * labels,
         "index": ENTRY_BYTES * (work.chunks + chunks_in / CELL_CHUNKS),
