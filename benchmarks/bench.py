@@ -5,7 +5,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -94,12 +94,12 @@ class Bench:
     def conversion(self) -> None:
         """Whole shard files."""
         for export in filter(None, (self.real, self.usual, self.dense)):
-            jobs = self._one_and_two(export)
+            jobs = _one_and_two(partial(self._ours, export))
             jobs[TENSORSTORE] = self._tensorstore(export, TRANSACTION)
             if export.chunks > TRANSACTION:
                 jobs[TENSORSTORE_WHOLE] = self._tensorstore(export, None)
             self._in_turns("conversion", export, jobs)
-        self._in_turns("conversion", self.larger, self._one_and_two(self.larger))
+        self._in_turns("conversion", self.larger, _one_and_two(partial(self._ours, self.larger)))
         self._convert_igneous(self.usual, IGNEOUS, "raw")
         self._convert_igneous(self.usual, IGNEOUS_BYTES, "compressed_segmentation")
 
@@ -120,11 +120,9 @@ class Bench:
         """The next scale."""
         for export in filter(None, (self.real, self.usual)):
             volume = self._converted(export)
+            jobs = _one_and_two(partial(self._downsampled, export, volume))
             what = {"export": export.to_json(), "volume": volume}
-            jobs = {
-                OURS: Job("ours:downsample", what),
-                TENSORSTORE: Job("with_tensorstore:downsample", what),
-            }
+            jobs[TENSORSTORE] = Job("with_tensorstore:downsample", what)
             if export is self.usual:
                 igneous = {
                     "volume": self._one_scale(export),
@@ -133,6 +131,9 @@ class Bench:
                 }
                 jobs[IGNEOUS] = Job("with_igneous:downsample", igneous)
             self._in_turns("downsample", export, jobs)
+        volume = self._converted(self.larger)
+        larger = _one_and_two(partial(self._downsampled, self.larger, volume))
+        self._in_turns("downsample", self.larger, larger)
 
     def _steps(self, table: str, export: Export, work: str) -> None:
         readings = self._measure(Job(work, {"export": export.to_json()}), f"{table}, {export.name}")
@@ -144,11 +145,9 @@ class Bench:
         what = {"export": export.to_json(), "out": out, "threads": threads}
         return Job("ours:convert", what, cores=threads)
 
-    def _one_and_two(self, export: Export) -> dict[str, Job]:
-        jobs = {OURS: self._ours(export)}
-        if len(os.sched_getaffinity(0)) > 1:
-            jobs[OURS_TWO] = self._ours(export, threads=2)
-        return jobs
+    def _downsampled(self, export: Export, volume: str, threads: int = 1) -> Job:
+        what = {"export": export.to_json(), "volume": volume, "threads": threads}
+        return Job("ours:downsample", what, cores=threads)
 
     def _tensorstore(self, export: Export, transaction: int | None) -> Job:
         what = {
@@ -227,6 +226,14 @@ class Bench:
         out = self.work / f"out-{name}"
         shutil.rmtree(out, ignore_errors=True)
         return str(out)
+
+
+def _one_and_two(ours: Callable[..., Job]) -> dict[str, Job]:
+    """Our own way in one thread and, where there are cores for it, in two."""
+    jobs = {OURS: ours(threads=1)}
+    if len(os.sched_getaffinity(0)) > 1:
+        jobs[OURS_TWO] = ours(threads=2)
+    return jobs
 
 
 COMPARISONS: dict[str, Callable[[Bench], Any]] = {

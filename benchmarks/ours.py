@@ -27,7 +27,7 @@ def convert(export: dict[str, Any], out: str, threads: int) -> dict[str, Timed]:
         reads = convert_shard(task, dest, source, nothing, _ignore).reads
 
     def reset() -> None:
-        shutil.rmtree(out, ignore_errors=True)
+        shutil.rmtree(Path(out) / found.scale_spec().key, ignore_errors=True)
 
     def facts() -> dict[str, float]:
         return {**shards_written(out), "reads": reads}
@@ -50,10 +50,10 @@ def convert_task(export: Export, out: str, threads: int = 1) -> ConvertTask:
     )
 
 
-def downsample(export: dict[str, Any], volume: str) -> dict[str, Timed]:
+def downsample(export: dict[str, Any], volume: str, threads: int = 1) -> dict[str, Timed]:
     """The next scale's shard from the shard that a conversion left in `volume`."""
     found = Export(**export)
-    task = downsample_task(found, volume)
+    task = downsample_task(found, volume, threads)
     dest = open_storage(volume)
     coarse = found.scale_spec(above=1)
 
@@ -69,7 +69,7 @@ def downsample(export: dict[str, Any], volume: str) -> dict[str, Timed]:
     return {"downsample": Timed(run, found.chunks, reset, facts)}
 
 
-def downsample_task(export: Export, volume: str) -> DownsampleTask:
+def downsample_task(export: Export, volume: str, threads: int = 1) -> DownsampleTask:
     """The task that a worker would get; fine shards other than the export's are empty."""
     fine, coarse = export.scale_spec(), export.scale_spec(above=1)
     (shard,) = dependents(fine, coarse, export.shard)
@@ -85,6 +85,7 @@ def downsample_task(export: Export, volume: str) -> DownsampleTask:
             shard_key(fine.index, shard_hex(one, fine.sharding)): known.get(one, "empty")
             for one in inputs(fine, coarse, shard)
         },
+        threads=threads,
     )
 
 
