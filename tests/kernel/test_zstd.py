@@ -135,6 +135,19 @@ def test_without_its_functions_the_bytes_are_the_same(
             blocks.unzip(torn, np.array([0, 1]), mapped=False, where=str)
 
 
+@pytest.mark.parametrize("hidden", [False, True])
+def test_a_frame_that_claims_much_takes_no_memory(
+    hidden: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its header is anyone's bytes: 2^60 of them cannot be had."""
+    if hidden:
+        monkeypatch.setattr(blocks, "libzstd", lambda: None)
+    bomb = b"\x28\xb5\x2f\xfd" + b"\xe0" + (2**60).to_bytes(8, "little") + b"\x01\0\0"
+    assert zstandard.frame_content_size(bomb) == 2**60
+    with pytest.raises(blocks.DecompressionError, match=r"^0: damaged zstd frame \("):
+        blocks.unzip(rows_of([bomb], [40]), np.array([0]), mapped=False, where=str)
+
+
 def test_libzstd_is_found_here() -> None:
     """Or conversions in several threads would quietly be slower than measured."""
     assert libzstd() is not None
