@@ -159,11 +159,11 @@ def write_index(index: ShardIndex) -> str:
 def _read_csv(data: bytes | memoryview, name: str) -> dict[str, Numbers]:
     """The columns that an index may have, by name; others are passed over."""
     if len(data) > _MAX_CSV_BYTES:
-        raise InvalidShardFormatError(f"{name}: {len(data)} bytes is no shard index")
+        raise _no_index(name, f"{len(data)} bytes is no shard index")
     header, rows = _header_and_rows(data)
     wanted = [column for column in header if column in _COLUMNS]
     if not set(_CHUNK) <= set(wanted) or len(set(header)) != len(header):
-        raise InvalidShardFormatError(f"{name}: header {ascii(header)[:160]} is no shard index's")
+        raise _no_index(name, f"header {ascii(header)[:160]} is no shard index's")
     _check_rows(rows, len(header), name)
     if not rows:
         return {column: np.zeros(0, np.int64) for column in wanted}
@@ -171,7 +171,7 @@ def _read_csv(data: bytes | memoryview, name: str) -> dict[str, Numbers]:
     try:
         table = np.loadtxt(rows, np.int64, comments=None, delimiter=",", usecols=places, ndmin=2)
     except ValueError as error:
-        raise InvalidShardFormatError(f"{name}: not a CSV index ({_one_line(error)})") from None
+        raise _no_index(name, f"not a CSV index ({_one_line(error)})") from None
     return dict(zip(wanted, table.T, strict=True))
 
 
@@ -196,7 +196,14 @@ def _check_rows(rows: list[str], columns: int, name: str) -> None:
             why = "not whole numbers"
         else:
             continue
-        raise InvalidShardFormatError(f"{name}: row {number} ({ascii(row)[:80]}): {why}")
+        raise _no_index(name, f"row {number} ({ascii(row)[:80]}): {why}")
+
+
+def _no_index(name: str, why: str) -> InvalidShardFormatError:
+    return InvalidShardFormatError(
+        f"{name}: {why}. Export this shard again, or take the file away: the Arrow file is then "
+        "read whole to find its rows"
+    )
 
 
 def _odd(text: str) -> bytes:
