@@ -85,7 +85,9 @@ def unzip(rows: Rows, chosen: Numbers, *, mapped: bool, where: Where) -> Blocks:
         data = _decompress(rows, places, start)
     except _braid.KernelError as error:
         place = where(int(chosen[error.item]))
-        raise DecompressionError(f"{place}: damaged zstd frame ({error})") from None
+        raise DecompressionError(
+            f"{place}: damaged zstd frame ({error}). Export this shard again"
+        ) from None
     return Blocks(chosen, data, start, _mapping(rows, places) if mapped else None)
 
 

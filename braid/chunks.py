@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Chunks"]
+__all__ = ["Bytes", "Chunks"]
 
 Bytes = bytes | memoryview
 

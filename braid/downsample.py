@@ -17,11 +17,12 @@ import numpy.typing as npt
 
 import _braid
 from braid import morton
-from braid.cells import Cell, CellShape, Inputs, Member, iter_cells
+from braid.cells import Cell, CellShape, Inputs, iter_cells
 from braid.chunks import Bytes, Chunks
-from braid.exceptions import DecompressionError, InvalidShardFormatError
-from braid.gzipped import gunzip_all, payloads_of
+from braid.exceptions import DecompressionError
+from braid.gzipped import payloads_of
 from braid.in_order import in_order
+from braid.shard_file import decode_all
 from braid.tally import StepTally
 from braid.volume import ScaleSpec
 from braid.votes import BlockVoter, Voter, VoxelVoter, takes_blocks
@@ -142,24 +143,13 @@ class Downsampler:
         """The batch's fine chunks, data encoding undone: every slot of every cell."""
         slots = math.prod(self._shape.slots)
         members = {m.chunk_id: m for cell in batch for m in cell.members}
-        found = dict(zip(members, self._decoded(list(members.values())), strict=True))
+        decoded = decode_all([(m.file, m.chunk_id, m.payload) for m in members.values()])
+        found = dict(zip(members, decoded, strict=True))
         chunks: list[Bytes | None] = [None] * (slots * len(batch))
         for at, cell in enumerate(batch):
             for member in cell.members:
                 chunks[at * slots + member.slot] = found[member.chunk_id]
         return chunks
-
-    def _decoded(self, members: Sequence[Member]) -> Sequence[Bytes]:
-        payloads = [member.payload for member in members]
-        if self.fine.sharding.data_encoding == "raw":
-            return payloads
-        sizes = [m.file.decoded_bytes(m.chunk_id, m.payload) for m in members]
-        try:
-            return gunzip_all(payloads, sizes)
-        except _braid.KernelError as error:
-            at = members[error.item]
-            where = f"{at.file.name}: chunk {at.chunk_id}"
-            raise InvalidShardFormatError(f"{where}: {error}") from None
 
     def _vote(
         self, batch: Sequence[Cell], ids: npt.NDArray[np.uint64], chunks: list[Bytes | None]

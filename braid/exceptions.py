@@ -2,7 +2,13 @@
 
 
 class BraidError(Exception):
-    """Base of every error that braid raises on purpose."""
+    """Base of every error that braid raises on purpose.
+
+    Attributes:
+        hint: what to do next, where a caller knows more of it than the text says.
+    """
+
+    hint: str | None = None
 
 
 class InvalidShardFormatError(BraidError):

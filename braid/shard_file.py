@@ -7,7 +7,7 @@ ranges beyond the file. What is held: 24 bytes per chunk and one window.
 
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Self
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 import _braid
+from braid.chunks import Bytes
 from braid.crc32c import RangeChecksum, crc32c_text
 from braid.exceptions import ChunkNotFoundError, InvalidShardFormatError
 from braid.gzipped import gunzip_all
@@ -24,7 +25,7 @@ from braid.sharding import minishard_numbers, shard_box, shard_numbers
 from braid.source import ByteSource, plan_windows, read_exactly, source_name
 from braid.volume import ScaleSpec, ShardingSpec
 
-__all__ = ["Entries", "ShardFile", "largest_chunk_bytes"]
+__all__ = ["Entries", "ShardFile", "Stored", "decode_all", "largest_chunk_bytes"]
 
 Ids = npt.NDArray[np.uint64]
 
@@ -117,6 +118,11 @@ class ShardFile:
         return self._source
 
     @property
+    def data_encoding(self) -> str:
+        """Of its payloads: `raw` or `gzip`."""
+        return self._sharding.data_encoding
+
+    @property
     def crc32c(self) -> str | None:
         """CRC-32C of the whole file as GCS prints it; None until all chunks were iterated over.
 
@@ -156,13 +162,7 @@ class ShardFile:
         Raises:
             InvalidShardFormatError: it is no gzip, or larger than a chunk can be.
         """
-        if self._sharding.data_encoding == "raw":
-            return payload
-        try:
-            (chunk,) = gunzip_all([payload], [self.decoded_bytes(chunk_id, payload)])
-        except _braid.KernelError as error:
-            raise InvalidShardFormatError(f"{self.name}: chunk {chunk_id}: {error}") from None
-        return bytes(chunk)
+        return bytes(decode_all([(self, chunk_id, payload)])[0])
 
     def decoded_bytes(self, chunk_id: int, payload: bytes) -> int:
         """How many bytes `decode` will give, as the payload says itself.
@@ -170,7 +170,7 @@ class ShardFile:
         Raises:
             InvalidShardFormatError: more than a chunk can have.
         """
-        if self._sharding.data_encoding == "raw":
+        if self.data_encoding == "raw":
             return len(payload)
         claimed = int.from_bytes(payload[-_ISIZE_BYTES:], "little")
         if claimed > self._max_chunk_bytes:
@@ -328,6 +328,26 @@ class ShardFile:
 
     def _broken(self, why: str) -> InvalidShardFormatError:
         return InvalidShardFormatError(f"{self.name}: {why}")
+
+
+Stored = tuple[ShardFile, int, bytes]  # file, chunk id, payload
+
+
+def decode_all(stored: Sequence[Stored]) -> Sequence[Bytes]:
+    """Undo the data encoding of many payloads of one scale, in one call.
+
+    Raises:
+        InvalidShardFormatError: one is no gzip, or larger than a chunk can be.
+    """
+    payloads = [payload for _, _, payload in stored]
+    if not stored or stored[0][0].data_encoding == "raw":
+        return payloads
+    sizes = [file.decoded_bytes(chunk_id, payload) for file, chunk_id, payload in stored]
+    try:
+        return gunzip_all(payloads, sizes)
+    except _braid.KernelError as error:
+        file, chunk_id, _ = stored[error.item]
+        raise InvalidShardFormatError(f"{file.name}: chunk {chunk_id}: {error}") from None
 
 
 def _runs(starts: list[int], ends: list[int]) -> Iterator[tuple[int, int]]:

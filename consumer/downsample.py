@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from braid.downsample import Downsampler, Rule
+from braid.exceptions import DecompressionError, InvalidShardFormatError
 from braid.shard_file import ShardFile
 from braid.sharding import shard_hex, shard_path
 from braid.volume import ScaleSpec
@@ -48,7 +49,7 @@ class StoredInputs:
 
     def __init__(self, dest: Storage, fine: ScaleSpec, expected: Mapping[str, str | None]) -> None:
         self._dest = dest
-        self._fine = fine
+        self.fine = fine
         self._expected = expected
         self._open: dict[int, Source] = {}
         self.found: dict[str, str] = {}
@@ -68,12 +69,12 @@ class StoredInputs:
             self.found[key] = EMPTY
             return None
         try:
-            source = self._dest.source(shard_path(self._fine, shard))
+            source = self._dest.source(shard_path(self.fine, shard))
         except ObjectNotFound:
             self._miss(key, expected)
             return None
         self._open[shard] = source
-        return ShardFile.open(source, self._fine, shard)
+        return ShardFile.open(source, self.fine, shard)
 
     def finished(self, shard: int, file: ShardFile) -> None:
         """See `braid.cells.Inputs`.
@@ -109,7 +110,7 @@ class StoredInputs:
         self.absent.append(key)
 
     def _key(self, shard: int) -> str:
-        return shard_key(self._fine.index, shard_hex(shard, self._fine.sharding))
+        return shard_key(self.fine.index, shard_hex(shard, self.fine.sharding))
 
 
 def downsample_shard(
@@ -166,10 +167,17 @@ def downsample_shard(
 
 @contextmanager
 def _stable(inputs: StoredInputs) -> Iterator[None]:
-    """An input that goes away while it is read was replaced: that is a change, not a loss."""
+    """Say of an input that fails what it means.
+
+    One that goes away while it is read was replaced: that is a change, not a loss.
+    """
     try:
         yield
     except ObjectNotFound as error:
         raise InputChanged(f"{error}: replaced or removed while it was read") from None
+    except (InvalidShardFormatError, DecompressionError) as error:
+        key = f"s{inputs.fine.index}/NAME"
+        error.hint = f"NAME.shard is damaged: producer replay --shards {key} --redo makes it again"
+        raise
     finally:
         inputs.close()

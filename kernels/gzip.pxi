@@ -13,16 +13,13 @@ cdef struct Gzip:
     GzipBound bound
 
 
-# Bytes that the members can have at most; -1 if chunk `item` is no part of the data.
-cdef int64_t gzip_room(const Gzip* gzip, const int64_t* start, size_t k, int64_t size, int64_t* item) noexcept nogil:
+# Bytes that the members can have at most.
+cdef size_t gzip_room(const Gzip* gzip, const int64_t* start, size_t k) noexcept nogil:
     cdef size_t i
     cdef size_t room = 0
     for i in range(k):
-        item[0] = <int64_t>i
-        if start[i] < 0 or start[i + 1] < start[i] or start[i + 1] > size:
-            return -1
         room += gzip.bound(gzip.compressor, <size_t>(start[i + 1] - start[i]))
-    return <int64_t>room
+    return room
 
 
 # Writes the members and where each begins; -1 if one does not fit, which its bound rules out.
@@ -43,21 +40,16 @@ cdef int gzip_run(
 
 
 cdef bytes gzip_members(
-    const Gzip* gzip, const uint8_t* data, int64_t size, const int64_t* start, size_t k, int64_t* out_start
+    const Gzip* gzip, const uint8_t* data, const int64_t* start, size_t k, int64_t* out_start
 ):
-    cdef int64_t item = -1
-    cdef int64_t room
+    cdef size_t room = gzip_room(gzip, start, k)
     cdef int failed
-    with nogil:
-        room = gzip_room(gzip, start, k, size, &item)
-    if room < 0:
-        raise KernelError(f"chunk {start[item]}..{start[item + 1]} is no part of {size} bytes", item)
-    cdef uint8_t* scratch = <uint8_t*>malloc(<size_t>room + 1)
+    cdef uint8_t* scratch = <uint8_t*>malloc(room + 1)
     if scratch == NULL:
         raise MemoryError(f"not enough memory for {room} bytes of members")
     try:
         with nogil:
-            failed = gzip_run(gzip, data, start, k, scratch, <size_t>room, out_start)
+            failed = gzip_run(gzip, data, start, k, scratch, room, out_start)
         if failed:
             raise RuntimeError("libdeflate refused a buffer of the size that it asked for")
         return PyBytes_FromStringAndSize(<char*>scratch, out_start[k])
@@ -79,7 +71,7 @@ def gzip_chunks(const uint8_t[::1] data not None, const int64_t[::1] start not N
         Members one after another, and the (k + 1,) int64 offsets of each.
 
     Raises:
-        KernelError: chunk `.item` is no part of the data.
+        KernelError: a chunk is no part of the data.
         MemoryError: there is none for the compressor or its output.
     """
     cdef uintptr_t alloc, compress, bound, release
@@ -89,12 +81,13 @@ def gzip_chunks(const uint8_t[::1] data not None, const int64_t[::1] start not N
     cdef int64_t[::1] out_start = np.zeros(max(start.shape[0], 1), np.int64)
     if start.shape[0] < 2:
         return b"", np.asarray(out_start)
+    check_starts(start, <size_t>start.shape[0] - 1, data.shape[0], "chunks")
     gzip.compressor = (<AllocCompressor>alloc)(level)
     if gzip.compressor == NULL:
         raise MemoryError(f"no compressor of level {level}")
     try:
         members = gzip_members(
-            &gzip, &data[0] if data.shape[0] else NO_BYTES, data.shape[0],
+            &gzip, &data[0] if data.shape[0] else NO_BYTES,
             &start[0], <size_t>start.shape[0] - 1, &out_start[0])
     finally:
         (<FreeCompressor>release)(gzip.compressor)
@@ -135,20 +128,17 @@ def gunzip_chunks(members, const int64_t[::1] start not None, uint8_t[::1] out n
             libdeflate_free_decompressor (libdeflate.h).
 
     Raises:
-        KernelError: member `.item` is damaged, or is not as long as its place.
+        KernelError: member `.item` is damaged, or is not as long as its place; or places are not
+            in `out`.
         MemoryError: there is none for the decompressor.
     """
     cdef uintptr_t alloc, decompress, release
     alloc, decompress, release = functions
     cdef Views held = Views(members)
     cdef size_t k = <size_t>held.held
-    cdef size_t i, failed
+    cdef size_t failed
     cdef void* decompressor
-    if <size_t>start.shape[0] != k + 1:
-        raise ValueError(f"{start.shape[0]} offsets for {k} members")
-    for i in range(k):
-        if start[i] < 0 or start[i + 1] < start[i] or start[i + 1] > out.shape[0]:
-            raise KernelError("the member has no place", i)
+    check_starts(start, k, out.shape[0], "places")
     if k == 0:
         return
     decompressor = (<AllocDecompressor>alloc)()

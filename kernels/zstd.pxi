@@ -28,15 +28,11 @@ cdef size_t unzip_run(
     return k
 
 
-# The first frame that is no part of the data or has no place in the output; k if there is none.
-cdef size_t unzip_stray(
-    const int64_t* begin, const int64_t* end, const int64_t* start, size_t k, int64_t size, int64_t room
-) noexcept nogil:
+# The first frame that is no part of the data; k if there is none.
+cdef size_t stray_frame(const int64_t* begin, const int64_t* end, size_t k, int64_t size) noexcept nogil:
     cdef size_t i
     for i in range(k):
         if begin[i] < 0 or end[i] < begin[i] or end[i] > size:
-            return i
-        if start[i] < 0 or start[i + 1] < start[i] or start[i + 1] > room:
             return i
     return k
 
@@ -57,7 +53,8 @@ def unzip_frames(
             ZSTD_getErrorName and ZSTD_freeDCtx (zstd.h).
 
     Raises:
-        KernelError: frame `.item` is damaged, or is not as long as its place.
+        KernelError: frame `.item` is damaged, or is not as long as its place; or frames or places
+            are not where they are said to be.
         MemoryError: there is none for libzstd's context.
     """
     cdef uintptr_t create, decompress, is_error, error_name, release
@@ -65,13 +62,14 @@ def unzip_frames(
     cdef size_t k = <size_t>begin.shape[0]
     cdef size_t failed, code = 0
     cdef Zstd zstd
-    if end.shape[0] != begin.shape[0] or start.shape[0] != begin.shape[0] + 1:
-        raise ValueError("begin, end and start tell of different numbers of frames")
+    if end.shape[0] != begin.shape[0]:
+        raise KernelError(f"frames: {k} begins and {end.shape[0]} ends")
+    check_starts(start, k, out.shape[0], "places")
     if k == 0:
         return
-    failed = unzip_stray(&begin[0], &end[0], &start[0], k, frames.shape[0], out.shape[0])
+    failed = stray_frame(&begin[0], &end[0], k, frames.shape[0])
     if failed < k:
-        raise KernelError("the frame is no part of the data, or has no place", failed)
+        raise KernelError("the frame is no part of the data", failed)
     zstd.decompress = <ZstdDecompress>decompress
     zstd.context = (<ZstdCreate>create)()
     if zstd.context == NULL:

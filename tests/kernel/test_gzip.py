@@ -94,9 +94,8 @@ def test_chunks_outside_the_data_are_refused(start: list[int]) -> None:
     """Offsets are checked before anything is read."""
     functions = libdeflate()
     assert functions is not None
-    with pytest.raises(_braid.KernelError, match="is no part of 8 bytes") as error:
+    with pytest.raises(_braid.KernelError, match=r"^chunks: expected (starts within|ascending)"):
         _braid.gzip_chunks(bytes(8), np.array(start), 6, functions)
-    assert error.value.item == len(start) - 2
 
 
 @pytest.mark.parametrize("start", [[], [0]])
@@ -146,7 +145,7 @@ def test_places_are_checked(start: list[int]) -> None:
     functions = libinflate()
     assert functions is not None
     out = np.zeros(5, np.uint8)
-    with pytest.raises(_braid.KernelError, match="the member has no place"):
+    with pytest.raises(_braid.KernelError, match=r"^places: expected (starts within|ascending)"):
         _braid.gunzip_chunks([gzip.compress(b"12345")], np.array(start), out, functions)
-    with pytest.raises(ValueError, match="offsets for 1 members"):
+    with pytest.raises(_braid.KernelError, match="expected 2 starts, found 3"):
         _braid.gunzip_chunks([b""], np.array([*start, 0]), out, functions)

@@ -84,7 +84,7 @@ def test_places_are_checked(begin: list[int], end: list[int], start: list[int]) 
     functions = libzstd()
     assert functions is not None
     out = np.zeros(5, np.uint8)
-    with pytest.raises(_braid.KernelError, match="no part of the data, or has no place"):
+    with pytest.raises(_braid.KernelError, match=r"no part of the data|^places: expected"):
         _braid.unzip_frames(
             compress(b"12345"), np.array(begin), np.array(end), np.array(start), out, functions
         )
@@ -96,7 +96,7 @@ def test_counts_that_differ_are_refused() -> None:
     assert functions is not None
     one, two = np.zeros(1, np.int64), np.zeros(2, np.int64)
     for begin, end, start in ((one, two, two), (one, one, one), (two, two, two)):
-        with pytest.raises(ValueError, match="different numbers of frames"):
+        with pytest.raises(_braid.KernelError, match=r"begins and . ends|expected . starts"):
             _braid.unzip_frames(b"", begin, end, start, np.zeros(0, np.uint8), functions)
 
 

@@ -178,12 +178,13 @@ def test_nothing_appears_unless_confirmed(place: Place) -> None:
 
 
 def test_a_broken_input_is_permanent(place: Place) -> None:
-    """Bytes that break the format are the input's fault, with its path."""
+    """Bytes that break the format are the input's fault, with its path and what mends it."""
     path = place.dest / "s0/01.shard"
     path.write_bytes(path.read_bytes()[:100])
     inputs = dict(place.task().inputs) | {"s0/01": crc_of(path.read_bytes())}
-    with pytest.raises(InvalidShardFormatError, match=r"s0/01\.shard"):
+    with pytest.raises(InvalidShardFormatError, match=r"s0/01\.shard") as error:
         place.run(place.task(inputs=inputs))
+    assert "producer replay --shards s0/NAME --redo" in (error.value.hint or "")
 
 
 def test_an_input_replaced_while_it_is_read(place: Place, bucket: str) -> None:
