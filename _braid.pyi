@@ -14,6 +14,8 @@ class KernelError(ValueError):
     item: int
     def __init__(self, text: str, item: int = -1) -> None: ...
 
+class FrameError(KernelError): ...
+
 class Transcoded(NamedTuple):
     data: npt.NDArray[np.uint8]
     start: Starts
@@ -91,4 +93,30 @@ def unzip_frames(
     out: npt.NDArray[np.uint8],
     functions: Sequence[int],
 ) -> None: ...
+
+class Payloads(NamedTuple):
+    data: bytes
+    start: Starts
+    labels: npt.NDArray[np.uint32]
+    seconds: tuple[float, float, float]
+
+class PayloadBatch:
+    def __init__(
+        self,
+        rows: Starts,
+        frames: Bytes,
+        frame_start: Starts,
+        sizes: npt.NDArray[np.uint32],
+        zstd: Sequence[int],
+        gzip: Sequence[int] | None,
+        level: int,
+        labels: Labels | None = None,
+        label_start: Starts | None = None,
+        supervoxels: Labels | None = None,
+        supervoxel_start: Starts | None = None,
+    ) -> None: ...
+    def work(self) -> None: ...
+    def stop(self) -> None: ...
+    def result(self) -> Payloads: ...
+
 def use_wide_lanes(wide: bool) -> bool: ...

@@ -40,6 +40,10 @@ class KernelError(ValueError):
         self.item = item
 
 
+class FrameError(KernelError):
+    """A zstd frame that does not give the bytes that it should."""
+
+
 # Stand-ins for the address of an empty array.
 cdef uint8_t NO_BYTES[8]
 cdef uint64_t NO_LABELS[1]
@@ -61,6 +65,7 @@ include "kernels/votes.pxi"
 include "kernels/downsample.pxi"
 include "kernels/gzip.pxi"
 include "kernels/zstd.pxi"
+include "kernels/payloads.pxi"
 
 
 def use_wide_lanes(wide: bool) -> bool:

@@ -17,7 +17,7 @@ from braid.exceptions import DecompressionError
 from braid.one_block import HEADER_BYTES, largest_block_bytes
 from braid.record_batches import Rows
 
-__all__ = ["Blocks", "Where", "unzip"]
+__all__ = ["Blocks", "Where", "check_sizes", "refusal", "unzip"]
 
 U64 = npt.NDArray[np.uint64]
 Numbers = npt.NDArray[np.int64]
@@ -70,8 +70,24 @@ def unzip(rows: Rows, chosen: Numbers, *, mapped: bool, where: Where) -> Blocks:
     Raises:
         DecompressionError: a frame is damaged, or its size is not the one the file tells.
     """
+    check_sizes(rows, chosen, where)
     places = _places(chosen)
-    sizes = rows.uncompressed_size[places].astype(np.uint64)
+    start = np.zeros(len(chosen) + 1, np.int64)
+    np.cumsum(rows.uncompressed_size[places], out=start[1:], dtype=np.int64)
+    try:
+        data = _decompress(rows, places, start)
+    except _braid.KernelError as error:
+        raise refusal(error, where(int(chosen[error.item]))) from None
+    return Blocks(chosen, data, start, _mapping(rows, places) if mapped else None)
+
+
+def check_sizes(rows: Rows, chosen: Numbers, where: Where) -> None:
+    """Refuse sizes that no block has, before as much memory is taken.
+
+    Raises:
+        DecompressionError: a row claims one.
+    """
+    sizes = rows.uncompressed_size[chosen]
     impossible = (sizes < _LEAST_BYTES) | (sizes > _MOST_BYTES)
     if impossible.any():
         at = int(impossible.argmax())
@@ -79,16 +95,13 @@ def unzip(rows: Rows, chosen: Numbers, *, mapped: bool, where: Where) -> Blocks:
             f"{where(int(chosen[at]))}: expected a block of {_LEAST_BYTES} to {_MOST_BYTES} bytes, "
             f"uncompressed_size says {int(sizes[at])}"
         )
-    start = np.zeros(len(chosen) + 1, np.int64)
-    np.cumsum(sizes, out=start[1:], dtype=np.int64)
-    try:
-        data = _decompress(rows, places, start)
-    except _braid.KernelError as error:
-        place = where(int(chosen[error.item]))
-        raise DecompressionError(
-            f"{place}: damaged zstd frame ({error}). Export this shard again"
-        ) from None
-    return Blocks(chosen, data, start, _mapping(rows, places) if mapped else None)
+
+
+def refusal(error: _braid.KernelError, place: str) -> DecompressionError:
+    """What a user is told of a row that does not decode: where, and what to do about it."""
+    if isinstance(error, _braid.FrameError):
+        return DecompressionError(f"{place}: damaged zstd frame ({error}). Export this shard again")
+    return DecompressionError(f"{place}: {error}")
 
 
 def _places(chosen: Numbers) -> Places:
@@ -121,9 +134,9 @@ def _one_by_one(frames: memoryview, begin: Numbers, end: Numbers, start: Numbers
                 blocks.append(unzip_one(frame, max_output_size=size, allow_extra_data=False))
                 found = len(blocks[-1])
         except zstandard.ZstdError as error:
-            raise _braid.KernelError(str(error), item) from None
+            raise _braid.FrameError(str(error), item) from None
         if found != size:
-            raise _braid.KernelError(f"it holds {found} bytes, expected {size}", item)
+            raise _braid.FrameError(f"it holds {found} bytes, expected {size}", item)
     return b"".join(blocks)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Self
 
 import numpy as np
@@ -58,8 +58,10 @@ class Chunks:
             return self
         return Chunks(self.ids[kept], np.append(self.start[:-1][kept], self.start[-1:]), self.data)
 
-    def merged(self, other: "Chunks") -> "Chunks":
-        """These and others, by ascending id."""
-        if not len(other) or not len(self):
-            return self if len(self) else other
-        return Chunks.of(sorted([*self, *other], key=lambda pair: pair[0]))
+    @classmethod
+    def joined(cls, parts: Iterable["Chunks"]) -> "Chunks":
+        """All chunks of several, by ascending id."""
+        held = [part for part in parts if len(part)]
+        if len(held) == 1:
+            return held[0]
+        return cls.of(sorted(chain.from_iterable(held), key=lambda pair: pair[0]))

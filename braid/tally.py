@@ -26,3 +26,11 @@ class StepTally:
         began = time.perf_counter()
         yield
         setattr(self, name, getattr(self, name) + time.perf_counter() - began)
+
+
+@dataclass
+class TranscodeTally(StepTally):
+    """What transcoding has done so far."""
+
+    unzip_s: float = 0.0
+    transcode_s: float = 0.0

@@ -11,8 +11,10 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from braid.source_blocks import check_z_step, route
-from braid.transcode import Encode, Transcoder, Window
+from braid.transcode import Transcoder
 from braid.volume import ScaleSpec
+from braid.voxel_path import Encode
+from braid.window import Window
 from consumer.heap import keep_pages
 from consumer.output import told, write_chunks
 from consumer.sources import SourceFiles

@@ -14,8 +14,8 @@ import numpy.typing as npt
 import tensorstore as ts
 
 from braid.exceptions import EncodingError
-from braid.transcode import Encode
 from braid.volume import ScaleSpec
+from braid.voxel_path import Encode
 
 U64 = npt.NDArray[np.uint64]
 Shape = tuple[int, ...]

@@ -21,8 +21,8 @@ from braid.reader import Rows, ShardRangeReader
 from braid.row_reader import in_order_of_use
 from braid.source import ByteSource, BytesSource, read_exactly
 from braid.source_blocks import Routed
-from braid.transcode import Window
 from braid.volume import ScaleSpec
+from braid.window import Window
 from consumer.range_cache import RangeCache
 from memmodel.estimate import LOCAL_WINDOW_BYTES, REMOTE_WINDOW_BYTES
 from memmodel.estimate import WHOLE_OBJECT_BYTES as WHOLE_BYTES

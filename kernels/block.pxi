@@ -28,6 +28,8 @@ cdef enum:
     FINE = 0
     FAULT_MEMORY
     FAULT_ROOM
+    FAULT_FRAME
+    FAULT_MEMBER
     FAULT_BLOCK_SHORT
     FAULT_BLOCK_GRID
     FAULT_BLOCK_EMPTY
@@ -53,6 +55,7 @@ cdef enum:
 FAULT_TEXTS = {
     FAULT_MEMORY: "not enough memory for {expected} bytes of scratch",
     FAULT_ROOM: "output too small: {expected} words needed, {found} left",
+    FAULT_MEMBER: "libdeflate refused a buffer of the size that it asked for: {expected} bytes",
     FAULT_BLOCK_SHORT: "block too short: expected at least {expected} bytes, found {found}",
     FAULT_BLOCK_GRID: "block has another shape: expected {expected} sub-blocks on an axis, found {found}",
     FAULT_BLOCK_EMPTY: "block has an empty label table: expected at least {expected} label, found {found}",
@@ -405,14 +408,18 @@ cdef inline Tables no_tables() noexcept nogil:
     return tables
 
 
-cdef int tables_make(Tables* tables, size_t room, Fault* fault) noexcept nogil:
-    """One allocation for all arrays; freed by `tables_free`."""
+cdef int tables_reserve(Tables* tables, size_t room, Fault* fault) noexcept nogil:
+    """Room for so many entries, in one allocation; those held before are gone."""
     cdef size_t size = room * (3 * sizeof(uint64_t) + 3 * sizeof(uint32_t) + 1)
-    cdef uint8_t* memory = <uint8_t*>malloc(size + 1)
-    tables.room = room
-    tables.labels = <uint64_t*>memory
+    cdef uint8_t* memory
+    if room <= tables.room:
+        return 0
+    tables_free(tables)
+    memory = <uint8_t*>malloc(size)
     if memory == NULL:
         return fail(fault, FAULT_MEMORY, size, 0)
+    tables.room = room
+    tables.labels = <uint64_t*>memory
     tables.keys = tables.labels + room
     tables.tmp_keys = tables.keys + room
     tables.pos = <uint32_t*>(tables.tmp_keys + room)
@@ -424,15 +431,17 @@ cdef int tables_make(Tables* tables, size_t room, Fault* fault) noexcept nogil:
 
 cdef void tables_free(Tables* tables) noexcept nogil:
     free(tables.labels)
-    tables.labels = NULL
+    tables[0] = no_tables()
 
 
-cdef void map_table(const Block* block, const Mapping* mapping, Tables* tables) noexcept nogil:
-    """The block's table after mapping, in tables.labels[0..n_labels).
+cdef int map_table(const Block* block, const Mapping* mapping, Tables* tables, Fault* fault) noexcept nogil:
+    """The block's table after mapping, in tables.labels[0..n_labels), and room for one more.
 
     Tables that agree entry by entry are replaced; others are looked up by value.
     """
     cdef size_t size = 8 * <size_t>block.n_labels
+    if tables_reserve(tables, max(<size_t>block.n_labels + 1, mapping.n), fault):
+        return -1
     if mapping.supervoxels == NULL:
         memcpy(tables.labels, block.table, size)
     elif mapping.n == block.n_labels and memcmp(mapping.supervoxels, block.table, size) == 0:
@@ -440,6 +449,7 @@ cdef void map_table(const Block* block, const Mapping* mapping, Tables* tables) 
     else:
         memcpy(tables.labels, block.table, size)
         map_by_value(mapping, tables, block.n_labels)
+    return 0
 
 
 # Of a supervoxel listed twice the last counts; one without a mapping stays as it is.
@@ -470,46 +480,47 @@ cdef inline size_t first_above(const uint64_t* keys, size_t n, uint64_t key) noe
 
 # ---------------------------------------------------------------- batches
 
-# Blocks and mappings of a batch as flat arrays, each with k + 1 starts.
-cdef struct Batch:
-    size_t k
-    const uint8_t* blocks
-    const int64_t* start
+# The mappings of many blocks as flat arrays, each with a start more; supervoxels NULL: none.
+cdef struct Mappings:
     const uint64_t* labels
     const int64_t* label_start
     const uint64_t* supervoxels
     const int64_t* supervoxel_start
 
+# Blocks of a batch, with k + 1 starts.
+cdef struct Batch:
+    size_t k
+    const uint8_t* blocks
+    const int64_t* start
+    Mappings mappings
 
-cdef inline Mapping batch_mapping(const Batch* batch, size_t i) noexcept nogil:
-    cdef Mapping mapping
+
+# What is mapped in block i; a fault if labels and supervoxels do not come in pairs.
+cdef int mapping_at(const Mappings* mappings, size_t i, Mapping* mapping, Fault* fault) noexcept nogil:
+    cdef int64_t n_labels, n_supervoxels
     mapping.labels = mapping.supervoxels = NULL
     mapping.n = 0
-    if batch.supervoxels != NULL:
-        mapping.labels = batch.labels + batch.label_start[i]
-        mapping.supervoxels = batch.supervoxels + batch.supervoxel_start[i]
-        mapping.n = <size_t>(batch.supervoxel_start[i + 1] - batch.supervoxel_start[i])
-    return mapping
+    if mappings.supervoxels == NULL:
+        return 0
+    n_labels = mappings.label_start[i + 1] - mappings.label_start[i]
+    n_supervoxels = mappings.supervoxel_start[i + 1] - mappings.supervoxel_start[i]
+    if n_labels != n_supervoxels:
+        return fail(fault, FAULT_MAPPING, n_supervoxels, n_labels)
+    mapping.labels = mappings.labels + mappings.label_start[i]
+    mapping.supervoxels = mappings.supervoxels + mappings.supervoxel_start[i]
+    mapping.n = <size_t>n_supervoxels
+    return 0
 
 
-# Opens block i, checks its mapping against it, and says how much scratch both need.
-cdef int batch_open(
+cdef inline int batch_open(
     const Batch* batch, size_t i, uint32_t gx, uint32_t gy, uint32_t gz,
-    Block* block, size_t* room, Fault* fault
+    Block* block, Mapping* mapping, Fault* fault
 ) noexcept nogil:
     cdef uint64_t size = <uint64_t>(batch.start[i + 1] - batch.start[i])
-    cdef int64_t n_labels, n_supervoxels
     fault.item = <int64_t>i
     if open_block(batch.blocks + batch.start[i], size, gx, gy, gz, block, fault):
         return -1
-    room[0] = max(room[0], <size_t>block.n_labels + 1)
-    if batch.supervoxels != NULL:
-        n_labels = batch.label_start[i + 1] - batch.label_start[i]
-        n_supervoxels = batch.supervoxel_start[i + 1] - batch.supervoxel_start[i]
-        if n_labels != n_supervoxels:
-            return fail(fault, FAULT_MAPPING, n_supervoxels, n_labels)
-        room[0] = max(room[0], <size_t>n_supervoxels)
-    return 0
+    return mapping_at(&batch.mappings, i, mapping, fault)
 
 
 cdef int check_starts(const int64_t[::1] start, size_t k, size_t size, str name) except -1:
@@ -538,19 +549,29 @@ cdef Batch make_batch(
     check_starts(start, batch.k, blocks.shape[0], "blocks")
     batch.blocks = &blocks[0] if blocks.shape[0] else NO_BYTES
     batch.start = &start[0]
-    batch.labels = batch.supervoxels = NULL
-    batch.label_start = batch.supervoxel_start = NULL
+    batch.mappings = make_mappings(batch.k, labels, label_start, supervoxels, supervoxel_start)
+    return batch
+
+
+cdef Mappings make_mappings(
+    size_t k,
+    const uint64_t[::1] labels, const int64_t[::1] label_start,
+    const uint64_t[::1] supervoxels, const int64_t[::1] supervoxel_start
+) except *:
+    """Raw pointers to checked arrays of k blocks, which must outlive them."""
+    cdef Mappings mappings
+    memset(&mappings, 0, sizeof(mappings))
     if labels is None and supervoxels is None:
-        return batch
+        return mappings
     if labels is None or label_start is None or supervoxels is None or supervoxel_start is None:
         raise KernelError("a mapping needs labels and supervoxels, both with their starts")
-    check_starts(label_start, batch.k, labels.shape[0], "labels")
-    check_starts(supervoxel_start, batch.k, supervoxels.shape[0], "supervoxels")
-    batch.labels = &labels[0] if labels.shape[0] else NO_LABELS
-    batch.label_start = &label_start[0]
-    batch.supervoxels = &supervoxels[0] if supervoxels.shape[0] else NO_LABELS
-    batch.supervoxel_start = &supervoxel_start[0]
-    return batch
+    check_starts(label_start, k, labels.shape[0], "labels")
+    check_starts(supervoxel_start, k, supervoxels.shape[0], "supervoxels")
+    mappings.labels = &labels[0] if labels.shape[0] else NO_LABELS
+    mappings.label_start = &label_start[0]
+    mappings.supervoxels = &supervoxels[0] if supervoxels.shape[0] else NO_LABELS
+    mappings.supervoxel_start = &supervoxel_start[0]
+    return mappings
 
 
 # ---------------------------------------------------------------- decode
@@ -638,22 +659,16 @@ cdef tuple cells_of_shape(shape_zyx):
 cdef int decode_batch(
     const Batch* batch, uint32_t gx, uint32_t gy, uint32_t gz, uint64_t* out, Fault* fault
 ) noexcept nogil:
-    cdef size_t i, room = 1
+    cdef size_t i
     cdef size_t n_voxels = <size_t>gx * gy * gz * CELL_VOXELS
     cdef Block block
     cdef Mapping mapping
-    cdef Tables tables
+    cdef Tables tables = no_tables()
     cdef int failed = 0
     for i in range(batch.k):
-        if batch_open(batch, i, gx, gy, gz, &block, &room, fault):
-            return -1
-    if tables_make(&tables, room, fault):
-        return -1
-    for i in range(batch.k):
-        batch_open(batch, i, gx, gy, gz, &block, &room, fault)
-        mapping = batch_mapping(batch, i)
-        map_table(&block, &mapping, &tables)
-        failed = decode_block(&block, tables.labels, out + i * n_voxels, fault)
+        failed = batch_open(batch, i, gx, gy, gz, &block, &mapping, fault)
+        failed = failed or map_table(&block, &mapping, &tables, fault)
+        failed = failed or decode_block(&block, tables.labels, out + i * n_voxels, fault)
         if failed:
             break
     tables_free(&tables)
@@ -883,7 +898,7 @@ def encode_block(const uint64_t[:, :, :] voxels not None, const uint64_t[::1] ta
     try:
         with nogil:
             encode_cells(voxels, &work)
-            failed = tables_make(&tables, max(n, work.n_indices), &fault)
+            failed = tables_reserve(&tables, max(n, work.n_indices), &fault)
             if failed == 0 and n == 0:
                 n = table_by_appearance(&work, &tables)
             elif failed == 0:

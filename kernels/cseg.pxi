@@ -474,7 +474,8 @@ cdef int tile_make(Tile* tile, size_t n_voxels, Fault* fault) noexcept nogil:
     if tile.voxels == NULL:
         return fail(fault, FAULT_MEMORY, whole * (sizeof(uint64_t) + sizeof(uint32_t)), 0)
     tile.places = <uint32_t*>(tile.voxels + whole)
-    if tables_make(&tile.tables, max(n_voxels, CELL_LABELS), fault):
+    tile.tables = no_tables()
+    if tables_reserve(&tile.tables, max(n_voxels, CELL_LABELS), fault):
         free(tile.voxels)
         return -1
     return 0

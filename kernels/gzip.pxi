@@ -7,31 +7,43 @@ ctypedef size_t (*GzipBound)(void* compressor, size_t size) noexcept nogil
 ctypedef void (*FreeCompressor)(void* compressor) noexcept nogil
 
 
+# libdeflate's functions, as its header declares them.
 cdef struct Gzip:
-    void* compressor
+    AllocCompressor create
     GzipCompress compress
     GzipBound bound
+    FreeCompressor release
+
+
+cdef Gzip make_gzip(functions) except *:
+    """From their addresses, as `gzip_chunks` takes them."""
+    cdef Gzip gzip
+    cdef uintptr_t create, compress, bound, release
+    create, compress, bound, release = functions
+    gzip.create, gzip.compress = <AllocCompressor>create, <GzipCompress>compress
+    gzip.bound, gzip.release = <GzipBound>bound, <FreeCompressor>release
+    return gzip
 
 
 # Bytes that the members can have at most.
-cdef size_t gzip_room(const Gzip* gzip, const int64_t* start, size_t k) noexcept nogil:
+cdef size_t gzip_room(const Gzip* gzip, void* compressor, const int64_t* start, size_t k) noexcept nogil:
     cdef size_t i
     cdef size_t room = 0
     for i in range(k):
-        room += gzip.bound(gzip.compressor, <size_t>(start[i + 1] - start[i]))
+        room += gzip.bound(compressor, <size_t>(start[i + 1] - start[i]))
     return room
 
 
 # Writes the members and where each begins; -1 if one does not fit, which its bound rules out.
 cdef int gzip_run(
-    const Gzip* gzip, const uint8_t* data, const int64_t* start, size_t k,
+    const Gzip* gzip, void* compressor, const uint8_t* data, const int64_t* start, size_t k,
     uint8_t* out, size_t room, int64_t* out_start
 ) noexcept nogil:
     cdef size_t i, size
     out_start[0] = 0
     for i in range(k):
         size = gzip.compress(
-            gzip.compressor, data + start[i], <size_t>(start[i + 1] - start[i]),
+            compressor, data + start[i], <size_t>(start[i + 1] - start[i]),
             out + out_start[i], room - <size_t>out_start[i])
         if size == 0:
             return -1
@@ -40,16 +52,17 @@ cdef int gzip_run(
 
 
 cdef bytes gzip_members(
-    const Gzip* gzip, const uint8_t* data, const int64_t* start, size_t k, int64_t* out_start
+    const Gzip* gzip, void* compressor, const uint8_t* data, const int64_t* start, size_t k,
+    int64_t* out_start
 ):
-    cdef size_t room = gzip_room(gzip, start, k)
+    cdef size_t room = gzip_room(gzip, compressor, start, k)
     cdef int failed
     cdef uint8_t* scratch = <uint8_t*>malloc(room + 1)
     if scratch == NULL:
         raise MemoryError(f"not enough memory for {room} bytes of members")
     try:
         with nogil:
-            failed = gzip_run(gzip, data, start, k, scratch, room, out_start)
+            failed = gzip_run(gzip, compressor, data, start, k, scratch, room, out_start)
         if failed:
             raise RuntimeError("libdeflate refused a buffer of the size that it asked for")
         return PyBytes_FromStringAndSize(<char*>scratch, out_start[k])
@@ -74,23 +87,21 @@ def gzip_chunks(const uint8_t[::1] data not None, const int64_t[::1] start not N
         KernelError: a chunk is no part of the data.
         MemoryError: there is none for the compressor or its output.
     """
-    cdef uintptr_t alloc, compress, bound, release
-    alloc, compress, bound, release = functions
-    cdef Gzip gzip
-    gzip.compress, gzip.bound = <GzipCompress>compress, <GzipBound>bound
+    cdef Gzip gzip = make_gzip(functions)
+    cdef void* compressor
     cdef int64_t[::1] out_start = np.zeros(max(start.shape[0], 1), np.int64)
     if start.shape[0] < 2:
         return b"", np.asarray(out_start)
     check_starts(start, <size_t>start.shape[0] - 1, data.shape[0], "chunks")
-    gzip.compressor = (<AllocCompressor>alloc)(level)
-    if gzip.compressor == NULL:
+    compressor = gzip.create(level)
+    if compressor == NULL:
         raise MemoryError(f"no compressor of level {level}")
     try:
         members = gzip_members(
-            &gzip, &data[0] if data.shape[0] else NO_BYTES,
+            &gzip, compressor, &data[0] if data.shape[0] else NO_BYTES,
             &start[0], <size_t>start.shape[0] - 1, &out_start[0])
     finally:
-        (<FreeCompressor>release)(gzip.compressor)
+        gzip.release(compressor)
     return members, np.asarray(out_start)
 
 

@@ -185,16 +185,18 @@ cdef inline size_t rank_table(const Block* block, Tables* tables) noexcept nogil
         <size_t>block.n_labels + 1)
 
 
-# Bytes of the chunk, 0 if all voxels are 0, -1 on a fault; n_labels: distinct labels of its voxels.
+# Bytes of the chunk, 0 if all voxels are 0, -1 on a fault; n_labels: distinct labels of its voxels,
+# none if they are all 0.
 cdef int64_t transcode_block(
     const Block* block, const Mapping* mapping, Tables* tables, CsegWriter* writer,
     uint8_t* out, uint32_t* n_labels, Fault* fault
 ) noexcept nogil:
     cdef size_t i, n_ranks
     cdef uint32_t n = 0
-    map_table(block, mapping, tables)
-    n_labels[0] = 1
+    if map_table(block, mapping, tables, fault):
+        return -1
     if block.n_labels == 1:
+        n_labels[0] = tables.labels[0] != 0
         return transcode_one_label(block, tables.labels[0], writer, out, fault)
     n_ranks = rank_table(block, tables)
     memset(tables.seen, 0, n_ranks)
@@ -204,9 +206,10 @@ cdef int64_t transcode_block(
         return -1
     for i in range(n_ranks):
         n += tables.seen[i]
-    n_labels[0] = n
     if n == 1 and tables.seen[tables.rank[block.n_labels]]:
+        n_labels[0] = 0
         return 0
+    n_labels[0] = n
     return <int64_t>writer_bytes(writer)
 
 
@@ -241,43 +244,41 @@ class Transcoded(NamedTuple):
     labels: object
 
 
-# Checks every block; says how many bytes of output and entries of scratch the batch can need.
-cdef int batch_measure(const Batch* batch, Block* opened, size_t* room, uint64_t* most_bytes, Fault* fault) noexcept nogil:
+# A block of a batch, checked, and its mapping.
+cdef struct Opened:
+    Block block
+    Mapping mapping
+
+
+# Opens every block; says how many bytes of output the batch can need.
+cdef int batch_measure(const Batch* batch, Opened* opened, uint64_t* most_bytes, Fault* fault) noexcept nogil:
     cdef size_t i
-    room[0] = 1
     most_bytes[0] = 0
     for i in range(batch.k):
-        if batch_open(batch, i, 8, 8, 8, &opened[i], room, fault):
+        if batch_open(batch, i, 8, 8, 8, &opened[i].block, &opened[i].mapping, fault):
             return -1
-        most_bytes[0] += 4 * opened[i].most_words
+        most_bytes[0] += 4 * opened[i].block.most_words
     return 0
 
 
 cdef int transcode_batch(
-    const Batch* batch, const Block* opened, size_t room,
-    uint8_t* out, int64_t* out_start, uint32_t* n_labels, Fault* fault
+    const Opened* opened, size_t k, uint8_t* out, int64_t* out_start, uint32_t* n_labels, Fault* fault
 ) noexcept nogil:
     cdef size_t i
     cdef int64_t size = 0
-    cdef Mapping mapping
-    cdef Tables tables
+    cdef Tables tables = no_tables()
     cdef CsegWriter writer
-    if tables_make(&tables, room, fault):
-        return -1
     if writer_make(&writer, CELL_LABELS, 2, fault):
-        tables_free(&tables)
         return -1
     out_start[0] = 0
-    for i in range(batch.k):
+    for i in range(k):
         fault.item = <int64_t>i
-        mapping = batch_mapping(batch, i)
         size = transcode_block(
-            &opened[i], &mapping, &tables, &writer, out + out_start[i], &n_labels[i], fault)
+            &opened[i].block, &opened[i].mapping, &tables, &writer, out + out_start[i],
+            &n_labels[i], fault)
         if size < 0:
             break
         out_start[i + 1] = out_start[i] + size
-        if size == 0:
-            n_labels[i] = 0
     writer_free(&writer)
     tables_free(&tables)
     return -1 if size < 0 else 0
@@ -306,18 +307,17 @@ def transcode_blocks(
     """
     cdef Batch batch = make_batch(blocks, start, labels, label_start, supervoxels, supervoxel_start)
     cdef Fault fault = no_fault()
-    cdef size_t room
     cdef uint64_t most_bytes
     cdef uint8_t[::1] data
     cdef int64_t[::1] out_start = np.zeros(batch.k + 1, np.int64)
     cdef uint32_t[::1] n_labels = np.zeros(batch.k + 1, np.uint32)
-    cdef Block* opened = <Block*>malloc((batch.k + 1) * sizeof(Block))
+    cdef Opened* opened = <Opened*>malloc((batch.k + 1) * sizeof(Opened))
     cdef int failed
     if opened == NULL:
         raise MemoryError(f"not enough memory for a batch of {batch.k} blocks")
     try:
         with nogil:
-            failed = batch_measure(&batch, opened, &room, &most_bytes, &fault)
+            failed = batch_measure(&batch, opened, &most_bytes, &fault)
         if failed:
             raise_fault(&fault)
         if out is None or out.size <= most_bytes:
@@ -325,7 +325,7 @@ def transcode_blocks(
         data = out
         with nogil:
             failed = transcode_batch(
-                &batch, opened, room, &data[0], &out_start[0], &n_labels[0], &fault)
+                opened, batch.k, &data[0], &out_start[0], &n_labels[0], &fault)
         if failed:
             raise_fault(&fault)
     finally:

@@ -7,21 +7,43 @@ ctypedef const char* (*ZstdErrorName)(size_t code) noexcept nogil
 ctypedef size_t (*ZstdFree)(void* context) noexcept nogil
 
 
+# libzstd's functions, as its header declares them.
 cdef struct Zstd:
-    void* context
+    ZstdCreate create
     ZstdDecompress decompress
+    ZstdIsError is_error
+    ZstdErrorName error_name
+    ZstdFree release
+
+
+cdef Zstd make_zstd(functions) except *:
+    """From their addresses, as `unzip_frames` takes them."""
+    cdef Zstd zstd
+    cdef uintptr_t create, decompress, is_error, error_name, release
+    create, decompress, is_error, error_name, release = functions
+    zstd.create, zstd.decompress = <ZstdCreate>create, <ZstdDecompress>decompress
+    zstd.is_error, zstd.error_name = <ZstdIsError>is_error, <ZstdErrorName>error_name
+    zstd.release = <ZstdFree>release
+    return zstd
+
+
+# What a frame is blamed for that gave `found` (a size, or libzstd's code) for `expected` bytes.
+cdef object frame_error(const Zstd* zstd, uint64_t expected, uint64_t found, int64_t item):
+    if zstd.is_error(found):
+        return FrameError((<bytes>zstd.error_name(found)).decode(), item)
+    return FrameError(f"it holds {found} bytes, expected {expected}", item)
 
 
 # Decompresses frame after frame; the index of the first that gives other than its size, k if none
 # does. `code` is what libzstd said of it.
 cdef size_t unzip_run(
-    const Zstd* zstd, const uint8_t* frames, const int64_t* begin, const int64_t* end,
+    const Zstd* zstd, void* context, const uint8_t* frames, const int64_t* begin, const int64_t* end,
     uint8_t* out, const int64_t* start, size_t k, size_t* code
 ) noexcept nogil:
     cdef size_t i
     for i in range(k):
         code[0] = zstd.decompress(
-            zstd.context, out + start[i], <size_t>(start[i + 1] - start[i]),
+            context, out + start[i], <size_t>(start[i + 1] - start[i]),
             frames + begin[i], <size_t>(end[i] - begin[i]))
         if code[0] != <size_t>(start[i + 1] - start[i]):
             return i
@@ -53,15 +75,14 @@ def unzip_frames(
             ZSTD_getErrorName and ZSTD_freeDCtx (zstd.h).
 
     Raises:
-        KernelError: frame `.item` is damaged, or is not as long as its place; or frames or places
-            are not where they are said to be.
+        FrameError: frame `.item` is damaged, or is not as long as its place.
+        KernelError: frames or places are not where they are said to be.
         MemoryError: there is none for libzstd's context.
     """
-    cdef uintptr_t create, decompress, is_error, error_name, release
-    create, decompress, is_error, error_name, release = functions
+    cdef Zstd zstd = make_zstd(functions)
     cdef size_t k = <size_t>begin.shape[0]
     cdef size_t failed, code = 0
-    cdef Zstd zstd
+    cdef void* context
     if end.shape[0] != begin.shape[0]:
         raise KernelError(f"frames: {k} begins and {end.shape[0]} ends")
     check_starts(start, k, out.shape[0], "places")
@@ -70,18 +91,13 @@ def unzip_frames(
     failed = stray_frame(&begin[0], &end[0], k, frames.shape[0])
     if failed < k:
         raise KernelError("the frame is no part of the data", failed)
-    zstd.decompress = <ZstdDecompress>decompress
-    zstd.context = (<ZstdCreate>create)()
-    if zstd.context == NULL:
+    context = zstd.create()
+    if context == NULL:
         raise MemoryError("not enough memory to decompress")
     with nogil:
         failed = unzip_run(
-            &zstd, &frames[0] if frames.shape[0] else NO_BYTES, &begin[0], &end[0],
+            &zstd, context, &frames[0] if frames.shape[0] else NO_BYTES, &begin[0], &end[0],
             &out[0] if out.shape[0] else NO_BYTES, &start[0], k, &code)
-        (<ZstdFree>release)(zstd.context)
-    if failed == k:
-        return
-    if (<ZstdIsError>is_error)(code):
-        raise KernelError((<ZstdErrorName>error_name)(code).decode(), failed)
-    raise KernelError(
-        f"it holds {code} bytes, expected {start[failed + 1] - start[failed]}", failed)
+        zstd.release(context)
+    if failed < k:
+        raise frame_error(&zstd, <uint64_t>(start[failed + 1] - start[failed]), code, failed)

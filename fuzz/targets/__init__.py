@@ -5,7 +5,7 @@ A new target is one more line in `TARGETS` and, if it has any, files in `fuzz/co
 
 from collections.abc import Callable
 
-from fuzz.targets import kernels, readers, votes
+from fuzz.targets import kernels, payloads, readers, votes
 
 Target = Callable[[bytes], None]
 
@@ -18,6 +18,7 @@ TARGETS: dict[str, Target] = {
     "cseg_encode": kernels.cseg_encode,
     "zstd_frames": kernels.zstd_frames,
     "gzip_chunks": kernels.gzip_chunks,
+    "payloads": payloads.payloads,
     "downsample_cells": votes.downsample_cells,
     "arrow_shard": readers.arrow_shard,
     "arrow_scan": readers.arrow_scan,

@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import _braid
-from braid import morton, transcode
+from braid import morton, palette_path, transcode
 from braid.exceptions import DecompressionError, SpecError
 from braid.reader import Rows
 from braid.sharding import all_shards, shard_numbers
 from braid.source_blocks import check_z_step, route, source_box
-from braid.transcode import Transcoder, Window
+from braid.transcode import Transcoder
 from braid.volume import ScaleSpec, VolumeSpec
+from braid.window import Window
 from producer.dvid_export import Row, make_row
 from tests.exports import blobs
 from tests.made_volumes import made_info
@@ -132,40 +133,65 @@ def test_ids_ascend_within_a_window(made: list[Row]) -> None:
     assert len(ids) > 10
 
 
-def test_batches_are_bounded_by_bytes_and_count(
-    made: list[Row], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_batches_are_bounded_by_bytes_and_count(made: list[Row]) -> None:
     """No batch passes either limit, but one block larger than the limit is a batch."""
     window = window_of(made, SCALE)
     sizes = window.rows.uncompressed_size[window.parts].astype(int)
-    monkeypatch.setattr(transcode, "BATCH_BYTES", int(sizes.max()) * 2)
-    spans = list(transcode._cut(window, 512))
+    limit = int(sizes.max()) * 2
+    spans = list(window.cut(512, limit))
     assert [a for a, _ in spans] == [0, *(b for _, b in spans[:-1])]
     assert spans[-1][1] == len(window.ids)
-    assert all(sizes[a:b].sum() <= transcode.BATCH_BYTES for a, b in spans)
-    monkeypatch.setattr(transcode, "BATCH_BYTES", 10)
-    assert [b - a for a, b in transcode._cut(window, 512)] == [1] * len(window.ids)
-    monkeypatch.setattr(transcode, "BATCH_BYTES", 1 << 40)
-    assert max(b - a for a, b in transcode._cut(window, 5)) == 5
+    assert all(sizes[a:b].sum() <= limit for a, b in spans)
+    assert [b - a for a, b in window.cut(512, 10)] == [1] * len(window.ids)
+    assert max(b - a for a, b in window.cut(5, 1 << 40)) == 5
 
 
-def test_each_thread_has_batches_of_a_small_window(
-    made: list[Row], monkeypatch: pytest.MonkeyPatch
+def test_batches_are_of_one_size(made: list[Row]) -> None:
+    """A small one at the end would cost as much as a large one."""
+    window = window_of([*made, *blocks((150, 190, 256), 2)[18:]], scale_of((150, 190, 256)))
+    sizes = window.rows.uncompressed_size[window.parts].astype(int)
+    held = [sizes[a:b].sum() for a, b in window.cut(512, int(sizes.sum() * 0.4))]
+    assert len(held) == 3
+    assert max(held) - min(held) <= 2 * sizes.max()
+
+
+def test_threads_share_chunks_from_voxels(made: list[Row]) -> None:
+    """Runs of neighbours, that one thread encodes: no more voxels at once than a few chunks'."""
+    huge = scale_of((900, 900, 900), chunks=((512, 512, 512),))
+    small = scale_of((90, 90, 90), chunks=((8, 8, 8),))
+    assert [Transcoder(scale).run_chunks for scale in (SCALE, huge, small)] == [4, 1, 2048]
+    window = window_of(made, small)
+    one, many = Transcoder(small), Transcoder(small, threads=3)
+    assert stored(one, window) == stored(many, window)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_without_c_functions_the_bytes_are_the_same(
+    made: list[Row], threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What one thread does in one batch, several share; tiny batches would only cost."""
+    """Another build of the packages may hide them."""
     window = window_of(made, SCALE)
-    assert len(list(transcode._cut(window, 512, threads=1))) == 1
-    few = len(list(transcode._cut(window, 512, threads=2)))
-    monkeypatch.setattr(transcode, "_SMALL_BATCH_BYTES", 1)
-    assert 1 < few < len(list(transcode._cut(window, 512, threads=2)))
+    expected, counted = stored(Transcoder(SCALE), window), Transcoder(SCALE, threads=threads)
+    monkeypatch.setattr(palette_path, "libdeflate", lambda: None)
+    assert not palette_path.in_one_go()
+    assert stored(counted, window) == expected
+    assert counted.tally.chunks == len(expected)
+    assert min(counted.tally.unzip_s, counted.tally.transcode_s, counted.tally.gzip_s) > 0
 
 
-def test_chunks_from_voxels_make_smaller_batches() -> None:
-    """What is encoded from voxels may be as large as they are."""
-    assert Transcoder(SCALE)._batch_chunks == 512
-    assert Transcoder(SCALE, by_voxels=True)._batch_chunks == 4
-    assert Transcoder(scale_of((900, 900, 900), chunks=((512, 512, 512),)))._batch_chunks == 1
-    assert Transcoder(scale_of((90, 90, 90), chunks=((8, 8, 8),)))._batch_chunks == 512
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_the_first_damage_is_named(made: list[Row], threads: int) -> None:
+    """Of several damaged rows the same one, by either path, however many threads there are."""
+    rows = [replace(row, frame=b"torn") if i % 4 == 3 else row for i, row in enumerate(made)]
+    window = window_of(rows, SCALE)
+    for by_voxels in (False, True):
+        said = set()
+        for _ in range(3):
+            with pytest.raises(DecompressionError) as error:
+                stored(Transcoder(SCALE, threads=threads, by_voxels=by_voxels), window)
+            said.add(str(error.value))
+        assert len(said) == 1
+        assert "damaged zstd frame" in said.pop()
 
 
 def test_zeros_are_not_stored() -> None:
