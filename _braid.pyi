@@ -25,7 +25,10 @@ def arrow_metadata(
     metadata: bytes | bytearray | memoryview, want: int = 0
 ) -> tuple[int, int, int, bool, tuple[tuple[int, int], ...], tuple[tuple[int, int], ...]]: ...
 def arrow_rows(
-    messages: Sequence[Bytes],
+    buffers: Sequence[Bytes],
+    buffer: Starts,
+    begin: Starts,
+    end: Starts,
     lengths: Starts,
     batch: Starts,
     row: Starts,

@@ -13,6 +13,8 @@ from braid.source import ByteSource, merge_ranges, read_exactly, source_name
 __all__ = ["RowReader", "in_order_of_use"]
 
 Numbers = npt.NDArray[np.int64]
+Messages = tuple[list[memoryview], Numbers, Numbers, Numbers]
+"""Buffers, and of each message which buffer holds it, from where to where."""
 
 
 class RowReader:
@@ -52,8 +54,7 @@ class RowReader:
         if len(wanted) and not 0 <= wanted.min() <= wanted.max() < len(self.index):
             raise IndexError(f"{self.name} has rows 0..{len(self.index) - 1}")
         batches, batch = in_order_of_use(self.index.batch[wanted])
-        messages = self._read_batches(batches)
-        decoded = self._decode(batches, messages, batch, wanted)
+        decoded = self._decode(self._read_batches(batches), batches, batch, wanted)
         self._check_coords(decoded, wanted)
         return decoded
 
@@ -61,7 +62,7 @@ class RowReader:
         """A row in words, for errors."""
         return f"{self.name}: row {row}, chunk {tuple(self.index.coords[row].tolist())}"
 
-    def _read_batches(self, batches: Numbers) -> list[memoryview]:
+    def _read_batches(self, batches: Numbers) -> Messages:
         """Whole messages; neighbours in the file share a request."""
         firsts = self.index.first_rows[batches]
         starts = self.index.offset[firsts].astype(np.int64)
@@ -71,20 +72,15 @@ class RowReader:
             read_exactly(self._source, begin, stop - begin)
             for begin, stop in zip(begins.tolist(), stops.tolist(), strict=True)
         ]
-        shift = starts - begins[group]
-        sizes = ends - starts
-        return [
-            read[g][s : s + n]
-            for g, s, n in zip(group.tolist(), shift.tolist(), sizes.tolist(), strict=True)
-        ]
+        return read, group, starts - begins[group], ends - begins[group]
 
     def _decode(
-        self, batches: Numbers, messages: list[memoryview], batch: Numbers, wanted: Numbers
+        self, messages: Messages, batches: Numbers, batch: Numbers, wanted: Numbers
     ) -> Rows:
         lengths = self.index.batch_lengths[batches]
         within = self.index.batch_row[wanted].astype(np.int64)
         try:
-            return Rows(*_braid.arrow_rows(messages, lengths, batch, within))
+            return Rows(*_braid.arrow_rows(*messages, lengths, batch, within))
         except _braid.KernelError as error:
             place = self.place(int(self.index.first_rows[batches[error.item]]))
             raise InvalidShardFormatError(f"{place}: {error}") from None
@@ -101,7 +97,13 @@ class RowReader:
 
 
 def in_order_of_use(values: Numbers) -> tuple[Numbers, Numbers]:
-    """Distinct values in the order in which they first appear, and each value's place in them."""
+    """Distinct values in the order in which they first appear, and each value's place in them.
+
+    Args:
+        values: none negative, and none much larger than their count.
+    """
+    if not len(values) or np.bincount(values).max() == 1:
+        return values, np.arange(len(values))
     distinct, first, inverse = np.unique(values, return_index=True, return_inverse=True)
     order = np.argsort(first)
     rank = np.empty_like(order)

@@ -212,10 +212,9 @@ def _odd(text: str) -> bytes:
 
 
 def _coords(chunks: Numbers, name: str) -> Coords:
-    limits = np.iinfo(np.int32)
-    outside = np.asarray(((chunks < limits.min) | (chunks > limits.max)).any(axis=1))
-    _refuse(name, outside, "a chunk coordinate is no int32")
-    return chunks.astype(np.int32)
+    coords = chunks.astype(np.int32)
+    _refuse(name, (coords != chunks).any(axis=1), "a chunk coordinate is no int32")
+    return coords
 
 
 def _stream_order(numbers: dict[str, Numbers], count: int, name: str) -> Numbers:

@@ -184,8 +184,10 @@ class SourceFiles:
 
     def bytes_of(self, rows: I64) -> int:
         """Bytes of the Arrow messages that hold these rows."""
-        _, first = np.unique(self._place.message[rows], return_index=True)
-        return int(self._place.message_bytes[rows][first].sum())
+        messages, sizes = self._place.message[rows], self._place.message_bytes[rows]
+        once = np.zeros(messages.max(initial=0) + 1, np.int64)
+        once[messages] = sizes
+        return int(once.sum())
 
     def windows(self, routed: Routed) -> Generator[Window]:
         """Read the rows that a shard needs, window by window, one ahead of its use."""

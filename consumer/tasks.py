@@ -1,6 +1,7 @@
 """What a work process is told to do, and what it tells back; both travel as JSON."""
 
 import json
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 
@@ -81,9 +82,15 @@ def volume_of(task: ConvertTask | DownsampleTask) -> VolumeSpec:
     Raises:
         SpecError: it cannot be served; the text names the destination.
     """
-    return _checked(json.dumps(task.volume), task.dest)
+    return _checked(_Asked(task.volume, task.dest))
+
+
+@dataclass(frozen=True)
+class _Asked:
+    info: dict[str, Any] = field(hash=False)  # told apart by comparing, which is fast
+    dest: str
 
 
 @lru_cache(maxsize=2)
-def _checked(info: str, dest: str) -> VolumeSpec:
-    return VolumeSpec.parse(info, dest)
+def _checked(asked: _Asked) -> VolumeSpec:
+    return VolumeSpec.parse(json.dumps(asked.info), asked.dest)

@@ -243,16 +243,20 @@ cdef void copy_row(
 
 
 def arrow_rows(
-    messages, const int64_t[::1] lengths not None,
+    buffers, const int64_t[::1] buffer not None,
+    const int64_t[::1] begin not None, const int64_t[::1] end not None,
+    const int64_t[::1] lengths not None,
     const int64_t[::1] batch not None, const int64_t[::1] row not None
 ):
     """Gather rows of record batches, in the order asked.
 
     Args:
-        messages: buffers, one whole record-batch message each.
-        lengths: rows that each of them must have.
-        batch: (k,) positions in `messages`.
-        row: (k,) the row within each.
+        buffers: what was read.
+        buffer, begin, end: (n,) where each record-batch message is: whole, in
+            buffers[buffer[i]][begin[i]:end[i]].
+        lengths: (n,) rows that each of them must have.
+        batch: (k,) which message a row is in.
+        row: (k,) the row within it.
 
     Returns:
         coords (k, 3) int32; zstd frames (bytes,) uint8 and their starts (k + 1,) int64;
@@ -263,31 +267,38 @@ def arrow_rows(
         KernelError: message `.item` is no plain record batch of the export's columns, or an offset
             of its leads outside.
     """
-    cdef int64_t i, k = batch.shape[0], n = len(messages)
-    if lengths.shape[0] != n or row.shape[0] != k:
-        raise ValueError(f"expected {n} lengths and {k} rows")
+    cdef int64_t i, k = batch.shape[0], n = lengths.shape[0]
+    if not (buffer.shape[0] == begin.shape[0] == end.shape[0] == n) or row.shape[0] != k:
+        raise ValueError(f"expected {n} messages and {k} rows")
     for i in range(k):
         if not (0 <= batch[i] < n and 0 <= row[i] < lengths[batch[i]]):
             raise ValueError(f"there is no row {row[i]} in message {batch[i]}")
-    cdef Views held = Views(messages)
+    cdef Views held = Views(buffers)
     cdef RowBatch* opened = <RowBatch*>malloc((n + 1) * sizeof(RowBatch))
     if opened == NULL:
         raise MemoryError(f"not enough memory for {n} record batches")
     try:
-        open_batches(held, lengths, opened)
+        for i in range(n):
+            if not (0 <= buffer[i] < held.held and 0 <= begin[i] <= end[i] <= held.views[buffer[i]].len):
+                raise ValueError(f"message {i} is in no buffer")
+        open_batches(held, buffer, begin, end, lengths, opened)
         return gather_rows(opened, batch, row)
     finally:
         free(opened)
 
 
-cdef int open_batches(Views held, const int64_t[::1] lengths, RowBatch* opened) except -1:
+cdef int open_batches(
+    Views held, const int64_t[::1] buffer, const int64_t[::1] begin, const int64_t[::1] end,
+    const int64_t[::1] lengths, RowBatch* opened
+) except -1:
     cdef Fault fault = no_fault()
     cdef int64_t i
     with nogil:
-        for i in range(held.held):
+        for i in range(lengths.shape[0]):
             fault.item = i
             if open_batch(
-                <const uint8_t*>held.views[i].buf, held.views[i].len, lengths[i], &opened[i], &fault
+                <const uint8_t*>held.views[buffer[i]].buf + begin[i], end[i] - begin[i],
+                lengths[i], &opened[i], &fault
             ):
                 break
     if fault.code:

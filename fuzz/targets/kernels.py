@@ -43,8 +43,9 @@ def arrow_rows(data: bytes) -> None:
     rows = np.arange(data[0] & 7, dtype=np.int64)
     lengths = np.array([len(rows)], np.int64)
     batch = np.zeros(len(rows), np.int64)
+    buffer, begin, end = np.zeros(1, np.int64), np.ones(1, np.int64), np.array([len(data)])
     with contextlib.suppress(_braid.KernelError):
-        found = _braid.arrow_rows([data[1:]], lengths, batch, rows[::-1].copy())
+        found = _braid.arrow_rows([data], buffer, begin, end, lengths, batch, rows[::-1].copy())
         for values, start in ((found[1], found[2]), (found[4], found[5]), (found[6], found[7])):
             assert start[0] == 0, "lists do not begin at 0"
             assert start[-1] == len(values), "lists do not end at the end"

@@ -17,7 +17,16 @@ SOUND = made_batch(THREE, SCHEMA).serialize().to_pybytes()
 def gathered(messages: list[bytes], lengths: list[int], places: list[tuple[int, int]]) -> list[Row]:
     """Rows at (message, row)."""
     batch, row = np.array(places, np.int64).reshape(-1, 2).T.copy()
-    found = _braid.arrow_rows(messages, np.array(lengths, np.int64), batch, row)
+    # Odd messages in a buffer of their own, even ones one after another behind a byte.
+    together = b"-" + b"".join(messages[::2])
+    ends = np.cumsum([1, *map(len, messages[::2])])
+    where = [
+        (i // 2 + 1, 0, len(message)) if i % 2 else (0, ends[i // 2], ends[i // 2 + 1])
+        for i, message in enumerate(messages)
+    ]
+    buffer, begin, end = np.array(where, np.int64).reshape(-1, 3).T.copy()
+    sizes = np.array(lengths, np.int64)
+    found = _braid.arrow_rows([together, *messages[1::2]], buffer, begin, end, sizes, batch, row)
     coords, blocks, block_start, sizes, labels, label_start, supervoxels, supervoxel_start = found
     return [
         Row(
@@ -143,3 +152,15 @@ def test_big_endian_numbers_are_refused() -> None:
     message[vtable + 4] = 4  # where the schema's fields are pointed to: anything but 0
     with pytest.raises(_braid.KernelError, match="big-endian"):
         _braid.arrow_metadata(bytes(message[8:]))
+
+
+@pytest.mark.parametrize(
+    ("buffer", "begin", "end"), [(0, 0, 2**40), (0, -1, 9), (0, 9, 3), (1, 0, 9), (-1, 0, 9)]
+)
+def test_messages_that_were_not_read(buffer: int, begin: int, end: int) -> None:
+    """A range must lie in its buffer."""
+    one = np.ones(1, np.int64)
+    with pytest.raises(ValueError, match="message 0 is in no buffer"):
+        _braid.arrow_rows(
+            [SOUND], buffer * one, begin * one, end * one, one, np.zeros(1, np.int64), 0 * one
+        )
