@@ -184,11 +184,12 @@ def _convert_sizes(work: Work) -> dict[str, float]:
     window = REMOTE_WINDOW_BYTES if work.remote and not whole else LOCAL_WINDOW_BYTES
     rows = min(_SPARE_ROWS * work.chunks * work.slices, work.bytes_in / _LEAST_ROW_BYTES)
     unzipped = _ZSTD_INFLATION * work.bytes_in + _SPARSE_BLOCK_BYTES * rows
+    batches = 2 if work.threads > 1 else 1  # whose payloads are held
     terms = {
         "source": float(whole),
         "windows": min(work.bytes_in, WINDOWS * window),
         "rows": ROW_BYTES * rows,
-        "blocks": min(unzipped, work.threads * TRANSCODE_BYTES),
+        "blocks": min(unzipped, batches * TRANSCODE_BYTES),
         "index": float(ENTRY_BYTES * work.chunks),
     }
     voxels = work.chunk_voxels * VOXEL_BYTES
