@@ -27,6 +27,7 @@ cdef struct Fault:
 cdef enum:
     FINE = 0
     FAULT_MEMORY
+    FAULT_TOOLS
     FAULT_ROOM
     FAULT_FRAME
     FAULT_MEMBER
@@ -54,6 +55,7 @@ cdef enum:
 # expected, found and place are filled in.
 FAULT_TEXTS = {
     FAULT_MEMORY: "not enough memory for {expected} bytes of scratch",
+    FAULT_TOOLS: "no context of libzstd or no compressor of libdeflate could be had",
     FAULT_ROOM: "output too small: {expected} words needed, {found} left",
     FAULT_MEMBER: "libdeflate refused a buffer of the size that it asked for: {expected} bytes",
     FAULT_BLOCK_SHORT: "block too short: expected at least {expected} bytes, found {found}",
@@ -101,11 +103,11 @@ cdef Fault no_fault() noexcept nogil:
 
 
 cdef int raise_fault(Fault* fault) except -1:
-    if fault.code == FAULT_MEMORY:
-        raise MemoryError(FAULT_TEXTS[fault.code].format(expected=fault.expected))
     text = FAULT_TEXTS[fault.code].format(
         place=fault.place, expected=fault.expected, found=fault.found
     )
+    if fault.code == FAULT_MEMORY or fault.code == FAULT_TOOLS:
+        raise MemoryError(text)
     raise KernelError(text, fault.item)
 
 

@@ -69,11 +69,11 @@ cdef int hand_make(Hand* hand, const Tools* tools, Fault* fault) noexcept nogil:
     memset(hand, 0, sizeof(Hand))
     hand.zstd = tools.zstd.create()
     if hand.zstd == NULL:
-        return fail(fault, FAULT_MEMORY, 0, 0)
+        return fail(fault, FAULT_TOOLS, 0, 0)
     if tools.gzip.compress != NULL:
         hand.compressor = tools.gzip.create(tools.level)
         if hand.compressor == NULL:
-            return fail(fault, FAULT_MEMORY, 0, 0)
+            return fail(fault, FAULT_TOOLS, 0, 0)
     return writer_make(&hand.writer, CELL_LABELS, 2, fault)
 
 
@@ -281,7 +281,10 @@ cdef class PayloadBatch:
             hand_free(&hand, &self.tools)
         for step in range(STEPS):
             self.spent_ns[step] += hand.spent_ns[step]
-        if fault.code and (self.fault.code == FINE or fault.item < self.fault.item):
+        if fault.code == FINE:
+            return
+        self.stop()
+        if self.fault.code == FINE or fault.item < self.fault.item:
             self.fault = fault
 
     def stop(self):

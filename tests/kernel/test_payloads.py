@@ -206,3 +206,10 @@ def test_an_uneven_mapping_is_refused() -> None:
     with pytest.raises(_braid.KernelError, match=r"label mapping is uneven") as error:
         finished(window.batch([0, 1], 6, label_start=uneven))
     assert error.value.item == 0
+
+
+def test_no_compressor() -> None:
+    """There is none of such a level, as there might be none for want of memory."""
+    batch = Window.of(11, 2).batch([0, 1], 13)
+    with pytest.raises(MemoryError, match="no compressor"):
+        finished(batch, 2)
