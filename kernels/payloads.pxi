@@ -13,6 +13,7 @@ cdef extern from "<time.h>" nogil:
 cdef extern from * nogil:
     int __ATOMIC_RELAXED
     int64_t __atomic_fetch_add(int64_t* at, int64_t by, int order)
+    int64_t __atomic_load_n(int64_t* at, int order)
     void __atomic_store_n(int64_t* at, int64_t value, int order)
 
 cdef enum:
@@ -273,7 +274,7 @@ cdef class PayloadBatch:
         cdef Hand hand
         cdef Fault fault = no_fault()
         cdef int step
-        if self.taken >= <int64_t>self.source.k:
+        if __atomic_load_n(&self.taken, __ATOMIC_RELAXED) >= <int64_t>self.source.k:
             return
         with nogil:
             if hand_make(&hand, &self.tools, &fault) == 0:
