@@ -5,8 +5,7 @@ sizes, decimated in z) go through voxels. Where both apply they give the same by
 """
 
 import math
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from braid import morton
+from braid.batches import Batch, Made, Runs
 from braid.chunks import Chunks
 from braid.crew import Job, together
 from braid.gzipped import payloads_of
@@ -32,7 +32,6 @@ _RUN_BYTES = 8 << 20  # of voxels that one thread encodes; neighbours share bloc
 _VOXEL_BYTES = 8
 
 Numbers = npt.NDArray[np.int64]
-Made = tuple[Chunks, TranscodeTally]
 
 
 @dataclass
@@ -87,7 +86,7 @@ class Transcoder:
                 self.tally.add(tally)
                 yield payloads
 
-    def _batches(self, window: Window) -> Iterator["_Batch"]:
+    def _batches(self, window: Window) -> Iterator[Batch]:
         whole = self._whole(window.ids)
         for first, end in window.cut(BATCH_CHUNKS, BATCH_BYTES):
             numbers = np.arange(first, end)
@@ -97,7 +96,7 @@ class Transcoder:
                 parts.append(self._voxel_runs(window, numbers[~mine]))
             if mine.any():
                 parts.append(self._palettes(window, numbers[mine]))
-            yield _Batch(parts)
+            yield Batch(parts)
 
     def _whole(self, ids: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
         """Which chunks the palette path serves: those that the volume does not clip."""
@@ -114,7 +113,7 @@ class Transcoder:
         def make(run: Numbers, tally: TranscodeTally) -> Chunks:
             return by_steps(window, run, encoding, self.gzip_level, tally, mapped=self.mapped)
 
-        return _Runs(self._split(chunks, BATCH_CHUNKS), make)
+        return Runs(self._split(chunks, BATCH_CHUNKS), make)
 
     def _voxel_runs(self, window: Window, chunks: Numbers) -> Job[Made]:
         def make(run: Numbers, tally: TranscodeTally) -> Chunks:
@@ -122,80 +121,10 @@ class Transcoder:
             with tally.clock("gzip_s"):
                 return payloads_of(encoded, self.scale.sharding.data_encoding, self.gzip_level)
 
-        return _Runs(self._split(chunks, self.run_chunks), make)
+        return Runs(self._split(chunks, self.run_chunks), make)
 
     def _split(self, chunks: Numbers, most: int) -> list[Numbers]:
         """Runs of neighbours, and some for each thread."""
         if self.threads > 1:
             most = min(most, max(1, len(chunks) // (2 * self.threads)))
         return [chunks[at : at + most] for at in range(0, len(chunks), most)]
-
-
-class _Runs:
-    """Runs of chunks, each made by one thread; a `braid.crew.Job`."""
-
-    def __init__(
-        self, runs: Sequence[Numbers], make: Callable[[Numbers, TranscodeTally], Chunks]
-    ) -> None:
-        self._left = deque(enumerate(runs))
-        self._make = make
-        self._made: dict[int, Made] = {}
-        self._failed: dict[int, Exception] = {}
-
-    def work(self) -> None:
-        """Make runs until none is left, or one fails."""
-        while True:
-            try:
-                number, run = self._left.popleft()
-            except IndexError:
-                return
-            tally = TranscodeTally()
-            try:
-                self._made[number] = self._make(run, tally), tally
-            except Exception as error:  # noqa: BLE001 - `result` raises the first, whichever thread met it
-                self._failed[number] = error
-                self.stop()
-
-    def stop(self) -> None:
-        """Let nobody make another."""
-        self._left.clear()
-
-    def result(self) -> Made:
-        """All that the runs gave.
-
-        Raises:
-            Exception: what the first bad run raised.
-        """
-        if self._failed:
-            raise self._failed[min(self._failed)]
-        return _joined([self._made[number] for number in sorted(self._made)])
-
-
-class _Batch:
-    """Chunks that follow one another, whichever way each takes; a job of jobs."""
-
-    def __init__(self, parts: Sequence[Job[Made]]) -> None:
-        self._parts = parts
-
-    def work(self) -> None:
-        """Do part after part."""
-        for part in self._parts:
-            part.work()
-
-    def stop(self) -> None:
-        """Let nobody go on."""
-        for part in self._parts:
-            part.stop()
-
-    def result(self) -> Made:
-        """Payloads of all chunks that are not zeros."""
-        chunks, tally = _joined([part.result() for part in self._parts])
-        tally.chunks = len(chunks)
-        return chunks, tally
-
-
-def _joined(made: Sequence[Made]) -> Made:
-    tally = TranscodeTally()
-    for _, part in made:
-        tally.add(part)
-    return Chunks.joined(chunks for chunks, _ in made), tally
