@@ -35,6 +35,7 @@ LABEL_BYTES: Final = 32  # a label in a half-empty hash table, twice while it gr
 VOXEL_BYTES: Final = 8
 CHUNK_VOXELS: Final = 64**3
 CELL_CHUNKS: Final = 8
+SCRATCH_BYTES: Final = 2 * MIB  # of each thread: a large block, its chunk, its payload
 DECODED_BLOCKS: Final = 8  # kept by each thread of the voxel path
 
 _LEAST_ROW_BYTES: Final = 800  # of Arrow, its message around it
@@ -44,6 +45,7 @@ _SPARSE_CHUNK_BYTES: Final = 8192  # of one label: block headers alone
 # Bytes after decompression per byte before; seen: 7.2 for DVID blocks, 5 to 7.5 for chunks.
 _ZSTD_INFLATION: Final = 9.0
 _GZIP_INFLATION: Final = 12.0
+_PAYLOAD_PART: Final = 0.5  # of uncompressed blocks, at most
 _UNEVENNESS: Final = 3.0  # the largest cell of a shard, measured by its mean
 _STORED_PART: Final = 6  # of a batch's decoded bytes: what it weighs before that
 _LARGEST_CHUNK_BYTES: Final = 4 * 656_385 + 4  # of a 64x64x64 compressed_segmentation chunk
@@ -184,12 +186,13 @@ def _convert_sizes(work: Work) -> dict[str, float]:
     window = REMOTE_WINDOW_BYTES if work.remote and not whole else LOCAL_WINDOW_BYTES
     rows = min(_SPARE_ROWS * work.chunks * work.slices, work.bytes_in / _LEAST_ROW_BYTES)
     unzipped = _ZSTD_INFLATION * work.bytes_in + _SPARSE_BLOCK_BYTES * rows
-    batches = 2 if work.threads > 1 else 1  # whose payloads are held
+    batches = 2 if work.threads > 1 else 1
+    payloads = _PAYLOAD_PART * batches * TRANSCODE_BYTES
     terms = {
         "source": float(whole),
         "windows": min(work.bytes_in, WINDOWS * window),
         "rows": ROW_BYTES * rows,
-        "blocks": min(unzipped, batches * TRANSCODE_BYTES),
+        "blocks": min(unzipped, payloads + work.threads * SCRATCH_BYTES),
         "index": float(ENTRY_BYTES * work.chunks),
     }
     voxels = work.chunk_voxels * VOXEL_BYTES
