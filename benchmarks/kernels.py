@@ -14,10 +14,11 @@ import _braid
 from benchmarks.child import Timed
 from benchmarks.exports import Export
 from braid.blocks import Blocks, unzip
-from braid.c_functions import libdeflate, libzstd
 from braid.chunks import Chunks
 from braid.gzipped import gzip_all
+from braid.palette_path import PaletteBatch
 from braid.reader import Rows, ShardRangeReader
+from braid.window import Window
 
 GZIP_LEVEL = 6
 _BATCH = 32  # chunks decoded to voxels at once: 64 MiB
@@ -113,21 +114,12 @@ def transcode(blocks: Blocks) -> _braid.Transcoded:
 
 def _payloads(rows: Rows) -> int:
     """All steps by one kernel, as a conversion takes them."""
-    batch = _braid.PayloadBatch(
-        np.arange(len(rows)),
-        rows.blocks,
-        rows.block_start,
-        rows.uncompressed_size,
-        libzstd() or (),
-        libdeflate(),
-        GZIP_LEVEL,
-        rows.labels,
-        rows.label_start,
-        rows.supervoxels,
-        rows.supervoxel_start,
-    )
+    count = len(rows)
+    numbers = np.arange(count + 1)
+    window = Window(numbers[:count].astype(np.uint64), numbers, numbers[:count], rows, str)
+    batch = PaletteBatch(window, numbers[:count], "gzip", GZIP_LEVEL, mapped=True)
     batch.work()
-    return len(batch.result().data)
+    return batch.result()[0].size
 
 
 def slots_of(blocks: Blocks) -> Slots:

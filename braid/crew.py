@@ -31,7 +31,7 @@ def together(jobs: Iterable[Job[R_co]], threads: int, name: str) -> Generator[R_
 
     Args:
         jobs: taken one after another, by the caller, while the threads work.
-        threads: that share each job; one is the caller's own.
+        threads: that share each job; one is the caller itself, more are others.
         name: of the threads.
     """
     begun: deque[Job[R_co]] = deque()

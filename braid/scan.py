@@ -116,7 +116,8 @@ def check_end(source: ByteSource, preamble: Preamble, end: int) -> None:
     name = source_name(source)
     if left < 0:
         raise InvalidShardFormatError(
-            f"{name}: cut short: batches reach to byte {end}, the file has {source.size}"
+            f"{name}: cut short: batches reach to byte {end}, the file has {source.size}. "
+            "Export this shard again"
         )
     if preamble.is_file:
         _check_footer(source, end)
@@ -215,13 +216,13 @@ def _walk(source: ByteSource, preamble: Preamble) -> Iterator[_Batch]:
 def _read_batch(window: _Window, at: int, limit: int) -> _Batch | None:
     """The batch at a byte, or None at the end mark."""
     if at + PREFIX_BYTES > limit:
-        raise InvalidShardFormatError("cut short")
+        raise InvalidShardFormatError("cut short. Export this shard again")
     length = metadata_length(window.view(at, PREFIX_BYTES))
     if length == 0:
         return None
     body = at + PREFIX_BYTES + length
     if body > limit:
-        raise InvalidShardFormatError("cut short")
+        raise InvalidShardFormatError("cut short. Export this shard again")
     message = parse_metadata(window.view(at + PREFIX_BYTES, length), want=_COORDINATES)
     _check_message(message, limit - body)
     columns = [_column(window, body, message, i) for i in range(_COORDINATES)]
@@ -236,7 +237,7 @@ def _check_message(message: Message, room: int) -> None:
     if message.compressed:
         raise InvalidShardFormatError("Arrow body compression is not supported")
     if message.body_bytes > room:
-        raise InvalidShardFormatError("cut short")
+        raise InvalidShardFormatError("cut short. Export this shard again")
     if message.rows * _MIN_ROW_BYTES > message.body_bytes:
         raise InvalidShardFormatError(f"{message.rows} rows in {message.body_bytes} bytes")
 
@@ -256,13 +257,19 @@ def _column(window: _Window, body: int, message: Message, number: int) -> memory
 
 def _footer_start(source: ByteSource) -> int:
     if source.size < 2 * PREFIX_BYTES + _TRAILER_BYTES:
-        raise InvalidShardFormatError(f"{source_name(source)}: cut short: no footer")
+        raise _no_footer(source)
     trailer = read_exactly(source, source.size - _TRAILER_BYTES, _TRAILER_BYTES)
     length = int.from_bytes(trailer[:4], "little")
     start = source.size - _TRAILER_BYTES - length
     if bytes(trailer[4:]) != FILE_MAGIC or start < PREFIX_BYTES:
-        raise InvalidShardFormatError(f"{source_name(source)}: cut short: no footer")
+        raise _no_footer(source)
     return start
+
+
+def _no_footer(source: ByteSource) -> InvalidShardFormatError:
+    return InvalidShardFormatError(
+        f"{source_name(source)}: cut short: no footer. Export this shard again"
+    )
 
 
 def _check_footer(source: ByteSource, end: int) -> None:

@@ -15,7 +15,6 @@ from braid.transcode import Transcoder
 from braid.volume import ScaleSpec
 from braid.voxel_path import Encode
 from braid.window import Window
-from consumer.heap import keep_pages
 from consumer.output import told, write_chunks
 from consumer.sources import SourceFiles
 from consumer.tasks import ConvertTask, Outcome, volume_of
@@ -49,7 +48,6 @@ def convert_shard(
         OutOfMemory: a chunk of this spec cannot fit the tier.
     """
     began = time.perf_counter()
-    keep_pages()
     check_z_step(task.z_compress + 1)
     scale = volume_of(task).scales[task.scale]
     coder = Transcoder(

@@ -35,7 +35,7 @@ LABEL_BYTES: Final = 32  # a label in a half-empty hash table, twice while it gr
 VOXEL_BYTES: Final = 8
 CHUNK_VOXELS: Final = 64**3
 CELL_CHUNKS: Final = 8
-SCRATCH_BYTES: Final = 2 * MIB  # of each thread: a large block, its chunk, its payload
+SCRATCH_BYTES: Final = 2 * MIB  # of each thread: a block, its chunk, its payload, all large
 DECODED_BLOCKS: Final = 8  # kept by each thread of the voxel path
 
 _LEAST_ROW_BYTES: Final = 800  # of Arrow, its message around it
@@ -45,7 +45,7 @@ _SPARSE_CHUNK_BYTES: Final = 8192  # of one label: block headers alone
 # Bytes after decompression per byte before; seen: 7.2 for DVID blocks, 5 to 7.5 for chunks.
 _ZSTD_INFLATION: Final = 9.0
 _GZIP_INFLATION: Final = 12.0
-_PAYLOAD_PART: Final = 0.5  # of uncompressed blocks, at most
+_PAYLOAD_PART: Final = 0.5  # of uncompressed blocks; seen: 0.15 with gzip
 _UNEVENNESS: Final = 3.0  # the largest cell of a shard, measured by its mean
 _STORED_PART: Final = 6  # of a batch's decoded bytes: what it weighs before that
 _LARGEST_CHUNK_BYTES: Final = 4 * 656_385 + 4  # of a 64x64x64 compressed_segmentation chunk
