@@ -131,7 +131,7 @@ def main() -> None:
 
 
 def _read(timed: Timed, runs: int) -> Reading:
-    from memmodel.probe import peak_bytes  # noqa: PLC0415 - nothing heavy before the pinning
+    from memmodel.process_memory import peak_bytes  # noqa: PLC0415 - nothing heavy before the pinning
 
     seconds: list[float] = []
     peak = 0

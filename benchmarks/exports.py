@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from braid import morton, sharding
-from braid.design import design_volume
-from braid.source_blocks import BLOCK_VOXELS
-from braid.volume import ScaleSpec, VolumeSpec
-from producer.sample import write_large
+from braid.precomputed import morton, sharding
+from braid.precomputed.spec_design import design_volume
+from braid.precomputed.volume_spec import ScaleSpec, VolumeSpec
+from braid.transcode.block_assignment import BLOCK_VOXELS
+from producer.synthetic_export import write_large
 
 Triple = tuple[int, int, int]
 

@@ -13,12 +13,12 @@ import numpy.typing as npt
 import _braid
 from benchmarks.child import Timed
 from benchmarks.exports import Export
-from braid.blocks import Blocks, unzip
-from braid.chunks import Chunks
-from braid.gzipped import gzip_all
-from braid.palette_path import PaletteBatch
+from braid.dvid.block_batch import Blocks, unzip
+from braid.precomputed.chunk_batch import Chunks
+from braid.precomputed.data_encoding import gzip_all
 from braid.reader import Rows, ShardRangeReader
-from braid.window import Window
+from braid.transcode.palette_path import PaletteBatch
+from braid.transcode.row_window import Window
 
 GZIP_LEVEL = 6
 _BATCH = 32  # chunks decoded to voxels at once: 64 MiB

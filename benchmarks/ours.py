@@ -6,10 +6,10 @@ from typing import Any
 
 from benchmarks.child import Timed, nothing, shards_written
 from benchmarks.exports import Export
-from braid.sharding import dependents, inputs, shard_hex
-from consumer.convert import convert_shard
-from consumer.downsample import downsample_shard
-from consumer.tasks import ConvertTask, DownsampleTask
+from braid.precomputed.sharding import dependents, inputs, shard_hex
+from consumer.executor.convert import convert_shard
+from consumer.executor.downsample import downsample_shard
+from consumer.protocol.tasks import ConvertTask, DownsampleTask
 from delivery.messages import shard_key
 from runtime.storage import open_storage
 

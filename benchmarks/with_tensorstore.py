@@ -18,9 +18,9 @@ import tensorstore as ts
 import _braid
 from benchmarks.child import Timed, shards_written
 from benchmarks.exports import Export
-from braid.blocks import unzip
+from braid.dvid.block_batch import unzip
+from braid.precomputed.volume_spec import ScaleSpec
 from braid.reader import ShardRangeReader
-from braid.volume import ScaleSpec
 
 U64 = npt.NDArray[np.uint64]
 Box = tuple[slice, slice, slice, int]

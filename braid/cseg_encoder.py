@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 import _braid
-from braid import one_block
+from braid.dvid import block
+from braid.dvid.block import BLOCK_SHAPE, CELL_EDGE, LabelsLike, Shape
 from braid.exceptions import DecompressionError, EncodingError
-from braid.one_block import BLOCK_SHAPE, CELL_EDGE, LabelsLike, Shape
 
 CELL = (CELL_EDGE, CELL_EDGE, CELL_EDGE)
 AXES = 3
@@ -75,15 +75,15 @@ class CSEGEncoder:
             DecompressionError: bad zstd, or counts that do not fit the block's bytes.
             EncodingError: a block size that is none.
         """
-        most_bytes = one_block.largest_block_bytes()
-        block = one_block.unzip_block(dvid_data, most_bytes) if zstd_input else dvid_data
-        mapping = one_block.mapping(agglo_labels, supervoxels)
-        shape = _block_shape(block)
+        most_bytes = block.largest_block_bytes()
+        raw = block.unzip_block(dvid_data, most_bytes) if zstd_input else dvid_data
+        mapping = block.mapping(agglo_labels, supervoxels)
+        shape = _block_shape(raw)
         chunk = b""
         if shape == BLOCK_SHAPE and tuple(block_size) == CELL:
-            chunk = one_block.transcode(block, mapping)
+            chunk = block.transcode(raw, mapping)
         if not chunk:  # another shape, or all zeros, for which transcoding gives nothing
-            chunk = self.encode_chunk(one_block.decode(block, shape, mapping), block_size)
+            chunk = self.encode_chunk(block.decode(raw, shape, mapping), block_size)
         return bytes(deflate.gzip_compress(chunk, GZIP_LEVEL)) if gzip_output else chunk
 
 
@@ -97,9 +97,9 @@ def _as_voxels(data: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return data if data.dtype == np.uint32 else data.astype(np.uint64, copy=False)
 
 
-def _block_shape(block: bytes) -> Shape:
+def _block_shape(raw: bytes) -> Shape:
     """Voxels (z, y, x) that a block's header claims, before anything of that size is allocated."""
-    gx, gy, gz, _ = one_block.header(block)
+    gx, gy, gz, _ = block.header(raw)
     cells = gx * gy * gz
     if not 0 < cells <= math.prod(BLOCK_SHAPE) // CELL_EDGE**3:
         raise DecompressionError(

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import zstandard
 
-from braid import one_block
+from braid.dvid import block
+from braid.dvid.block import BLOCK_SHAPE, CELL_EDGE, Labels, LabelsLike, Shape
 from braid.exceptions import DecompressionError
-from braid.one_block import BLOCK_SHAPE, CELL_EDGE, Labels, LabelsLike, Shape
 
 __all__ = ["DVIDDecompressor", "DecompressionError", "bits_for", "get_packed_value"]
 
@@ -63,9 +63,9 @@ class DVIDDecompressor:
         """
         if len(compressed_data) == 0:
             return np.zeros(block_shape, np.uint64)
-        most_bytes = one_block.largest_block_bytes(block_shape)
-        block = one_block.unzip_block(compressed_data, most_bytes, self._unzip)
-        return one_block.decode(block, block_shape, one_block.mapping(agglo_labels, supervoxels))
+        most_bytes = block.largest_block_bytes(block_shape)
+        raw = block.unzip_block(compressed_data, most_bytes, self._unzip)
+        return block.decode(raw, block_shape, block.mapping(agglo_labels, supervoxels))
 
     def get_block_info(self, compressed_data: bytes) -> dict[str, Any]:
         """What a zstd-compressed block's header says; damage is told in `type`, not raised.
@@ -76,18 +76,18 @@ class DVIDDecompressor:
         if zstd_bytes == 0:
             return {"type": "empty", "zstd_size": 0}
         try:
-            most_bytes = one_block.largest_block_bytes()
-            block = one_block.unzip_block(compressed_data, most_bytes, self._unzip)
+            most_bytes = block.largest_block_bytes()
+            raw = block.unzip_block(compressed_data, most_bytes, self._unzip)
         except DecompressionError as error:
             return {"type": "zstd_error", "error": str(error), "zstd_size": zstd_bytes}
-        if len(block) < one_block.HEADER_BYTES:
-            return {"type": "invalid", "zstd_size": zstd_bytes, "dvid_size": len(block)}
-        gx, gy, gz, n_labels = one_block.header(block)
+        if len(raw) < block.HEADER_BYTES:
+            return {"type": "invalid", "zstd_size": zstd_bytes, "dvid_size": len(raw)}
+        gx, gy, gz, n_labels = block.header(raw)
         return {
             "type": "solid" if n_labels <= 1 else "compressed",
             "subblocks": (gx, gy, gz),
             "label_count": n_labels,
             "block_size": (gx * CELL_EDGE, gy * CELL_EDGE, gz * CELL_EDGE),
             "zstd_compressed_size": zstd_bytes,
-            "dvid_uncompressed_size": len(block),
+            "dvid_uncompressed_size": len(raw),
         }

@@ -13,13 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from braid.decompressor import DVIDDecompressor
+from braid.dvid.csv_index import ShardIndex, write_index
+from braid.dvid.index_loader import Location, find_listings, load_index
+from braid.dvid.row_reader import RowReader
+from braid.dvid.rows import Rows
+from braid.dvid.stream_scan import read_preamble, scan_offsets
 from braid.exceptions import ChunkNotFoundError, DecompressionError, InvalidCoordinateError
-from braid.index_files import Location, find_listings, load_index
-from braid.record_batches import Rows
-from braid.row_reader import RowReader
-from braid.scan import read_preamble, scan_offsets
-from braid.shard_index import ShardIndex, write_index
-from braid.source import (
+from braid.io.byte_source import (
     ByteSource,
     BytesSource,
     FileSource,

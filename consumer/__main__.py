@@ -10,21 +10,21 @@ from typing import Annotated, Final
 
 import typer
 
-from consumer.answers import Post, worker_id
-from consumer.ending import Ending
-from consumer.fleet import Crew, Fleet
-from consumer.hand import Word
-from consumer.known import KnownRuns
-from consumer.machine import cpus, free_bytes, parse_size, work_limit_bytes
-from consumer.shift import Shift
-from consumer.stop import StopFlags
-from consumer.vigil import Vigil
-from consumer.worker import Worker
+from consumer.exit_condition import Ending
+from consumer.fleet.fleet import Crew, Fleet
+from consumer.fleet.host_resources import cpus, free_bytes, parse_size, work_limit_bytes
+from consumer.fleet.worker_process import Word
+from consumer.run_discovery import KnownRuns
+from consumer.run_supervisor import Vigil
+from consumer.signals import StopFlags
+from consumer.worker.disposition import Post, worker_id
+from consumer.worker.loop import Shift
+from consumer.worker.worker import Worker
 from delivery.broker import absolute_queue_url, open_broker, queue_path
 from delivery.broker.base import Broker
 from delivery.broker.fleet_lock import FleetLock
 from delivery.ledger.run import Run, find_run
-from memmodel import probe
+from memmodel import process_memory
 from memmodel.capacity import Budget
 from memmodel.tiers import Tier, parse_tiers, tier_of
 from runtime import cli, log, settings
@@ -88,7 +88,7 @@ def work(
     own = tier_of(tier)
     known = _known(queue, run, state, dest)
     with open_broker(queue, _names(tiers, known, own), lease) as broker:
-        given_bytes = parse_size(memory) if memory else probe.memory_limit().limit_bytes
+        given_bytes = parse_size(memory) if memory else process_memory.memory_limit().limit_bytes
         post = Post(
             tier=own,
             limit_bytes=work_limit_bytes(own, given_bytes),

@@ -12,7 +12,7 @@ from delivery.broker.base import DEAD, Broker
 from delivery.ledger.plan import PlanRow
 from delivery.ledger.receipts import ReceiptSummary
 from delivery.ledger.run import Run
-from delivery.ledger.state import RunStatus, Standing, State, examine, read_status
+from delivery.ledger.shard_status import RunStatus, Standing, State, examine, read_status
 from delivery.messages import Hop, ShardMessage
 
 

@@ -15,7 +15,7 @@ from delivery.broker.base import DEAD, Backlog, Broker
 from delivery.ledger.plan import PlanState
 from delivery.ledger.receipts import ReceiptSummary
 from delivery.ledger.run import Heartbeat, Run
-from delivery.ledger.state import RunStatus, State
+from delivery.ledger.shard_status import RunStatus, State
 from delivery.messages import parse_key
 
 WINDOW: Final = timedelta(minutes=10)  # rates are of this long, or of the run's age

@@ -14,7 +14,7 @@ from delivery.ledger import failures
 from delivery.ledger.failures import Failure
 from delivery.ledger.plan import PlanRow
 from delivery.ledger.run import Run, list_runs
-from delivery.ledger.state import RunStatus, State, read_status
+from delivery.ledger.shard_status import RunStatus, State, read_status
 from runtime.errors import UsageError
 
 CLOCK_MARGIN: Final = timedelta(minutes=1)  # between our clock and the broker's

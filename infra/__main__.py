@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from delivery.broker.names import PubSubNames
+from delivery.broker.pubsub_names import PubSubNames
 from infra import desired, iam
 from infra.changes import FINDINGS, Action, Change, as_json, summary, table
 from infra.pubsub_admin import PubSubAdmin

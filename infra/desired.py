@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from delivery.broker.base import DEAD, MAX_DELIVERIES, RETENTION_S
-from delivery.broker.names import PubSubNames
+from delivery.broker.pubsub_names import PubSubNames
 
 LEAST_DEADLINE_S: Final = 10  # of an ack, by Pub/Sub's rules; the most is LEASE_S's own limit
 BACKOFF_S: Final = (10, 120)  # a message that killed a worker waits before it meets the next

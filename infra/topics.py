@@ -6,7 +6,7 @@ from typing import Any, Final
 from google.pubsub_v1.types import Subscription
 
 from delivery.broker.base import DEAD
-from delivery.broker.names import PubSubNames
+from delivery.broker.pubsub_names import PubSubNames
 from infra.changes import Action, Change
 from infra.desired import Queue
 from infra.pubsub_admin import PubSubAdmin

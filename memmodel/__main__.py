@@ -9,18 +9,18 @@ from typing import Annotated
 import typer
 
 from braid.exceptions import SpecError
-from braid.volume import ScaleSpec
+from braid.precomputed.volume_spec import ScaleSpec
 from delivery.ledger.run import Run, find_run
 from memmodel import fit as fitting
-from memmodel import show
+from memmodel import output
 from memmodel.coefficients import Coefficients, load
 from memmodel.estimate import DoesNotFit, Estimate, Work, choose
 from memmodel.estimate import estimate as estimate_work
 from memmodel.labels import summarise
 from memmodel.plot import plot_fit
-from memmodel.samples import read_samples
+from memmodel.receipt_samples import read_samples
 from memmodel.spec_file import folder_of, read_spec
-from memmodel.speed import estimated_seconds
+from memmodel.throughput import estimated_seconds
 from memmodel.tiers import parse_tiers
 from runtime import cli, settings
 from runtime.errors import EXIT_FINDINGS, EXIT_USAGE, ObjectNotFound, UnreachableError, UsageError
@@ -79,9 +79,9 @@ def estimate(
     seconds = estimated_seconds(work)
     if as_json:
         terms = {"terms": dict(needed.terms), "total_bytes": needed.total_bytes}
-        show.document(terms | asdict(answer) | {"seconds": round(seconds, 1)})
+        output.document(terms | asdict(answer) | {"seconds": round(seconds, 1)})
     else:
-        show.terms(work, needed, factors)
+        output.terms(work, needed, factors)
         typer.echo(f"{answer}, about {seconds:.0f} s")
     if answer.tier is None:
         raise typer.Exit(EXIT_FINDINGS)
@@ -99,9 +99,9 @@ def labels(
     """Print how many labels the inputs of a scale hold, and the tiers its shards will need."""
     found = summarise(_run(run, state, dest), target_scale)
     if as_json:
-        show.document(asdict(found))
+        output.document(asdict(found))
     else:
-        show.labels(found)
+        output.labels(found)
 
 
 @app.command()
@@ -125,7 +125,7 @@ def fit(
     if plot is not None:
         plot_fit(found, before, plot)
     if as_json:
-        show.document(
+        output.document(
             {
                 "coefficients": dict(found.coefficients.values),
                 "before": [asdict(one) for one in found.before],
@@ -133,7 +133,7 @@ def fit(
             }
         )
         return
-    show.residuals(found)
+    output.residuals(found)
     typer.echo(f"wrote {out}; use it with {settings.MEMORY_COEFFICIENTS}={out}")
 
 

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from braid.cells import WINDOW_BYTES
-from braid.downsample import BATCH_BYTES
-from braid.transcode import BATCH_BYTES as TRANSCODE_BYTES
+from braid.downsample.cells import WINDOW_BYTES
+from braid.downsample.downsampler import BATCH_BYTES
+from braid.transcode.transcoder import BATCH_BYTES as TRANSCODE_BYTES
 from memmodel.coefficients import Coefficients, current
 from memmodel.tiers import GIB, MIB, Tier
 from runtime.errors import ShardliftError

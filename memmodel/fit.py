@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from memmodel.coefficients import DEFAULTS, Coefficients
 from memmodel.estimate import estimate, sizes
-from memmodel.samples import Sample
+from memmodel.receipt_samples import Sample
 from runtime.errors import UsageError
 
 MARGIN: Final = 1.05  # above the worst sample: the next shard is another one

@@ -4,12 +4,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from braid.volume import VolumeSpec
+from braid.precomputed.volume_spec import VolumeSpec
 from delivery.ledger.plan import PlanRow
 from delivery.ledger.receipts import ReceiptSummary
 from delivery.ledger.run import Run
 from memmodel.estimate import CELL_CHUNKS, DoesNotFit, Estimate, choose, estimate
-from memmodel.samples import labels_per_chunk, work_of
+from memmodel.receipt_samples import labels_per_chunk, work_of
 from memmodel.tiers import Tier, tier_of
 from runtime.errors import UsageError
 

@@ -1,6 +1,6 @@
 """The spec that somebody names on the command line: read here for every program."""
 
-from braid.volume import VolumeSpec
+from braid.precomputed.volume_spec import VolumeSpec
 from runtime.errors import ObjectNotFound, UnreachableError
 from runtime.storage import Storage, open_storage
 

@@ -3,7 +3,7 @@
 import json
 
 from braid.exceptions import SpecError
-from braid.volume import VolumeSpec, compare_info, load_info, merge_info
+from braid.precomputed.volume_spec import VolumeSpec, compare_info, load_info, merge_info
 from runtime.errors import ObjectNotFound, UnreachableError, UsageError
 from runtime.storage import Storage
 

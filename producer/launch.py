@@ -5,20 +5,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
-from braid.export_cells import cell_edges, is_aligned
+from braid.transcode.file_extent import cell_edges, is_aligned
 from delivery import replay
 from delivery.broker.base import Broker
-from delivery.drain import drain
+from delivery.dead_letters import drain
 from delivery.ledger.run import Run, RunInfo, new_run_id
-from delivery.ledger.state import RunStatus, State, read_status
+from delivery.ledger.shard_status import RunStatus, State, read_status
 from delivery.messages import now
-from memmodel.dependents import chooser
+from memmodel.tier_choice import chooser
 from memmodel.tiers import Tier
-from producer.history import Earlier, History
+from producer.export_listing import Scan, scan
 from producer.info import check_against_info, write_info
-from producer.plan import Found, Planned, files_by_shard, list_outputs, make_plan
-from producer.request import Request
-from producer.scan import Scan, scan
+from producer.planner import Found, Planned, files_by_shard, list_outputs, make_plan
+from producer.prior_runs import Earlier, History
+from producer.run_request import Request
 from runtime import log
 from runtime.storage import open_storage
 

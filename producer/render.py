@@ -13,7 +13,7 @@ from delivery.broker.base import DEAD, Backlog
 from delivery.progress import InFlight, Progress, ScaleProgress
 from memmodel.prices import PRICES_OF, Cost, Usage, cost
 from memmodel.tiers import Tier
-from producer.plan import Forecast
+from producer.planner import Forecast
 
 WIDTH = 80
 _UNKNOWN = "unknown"

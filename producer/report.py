@@ -9,7 +9,7 @@ from datetime import datetime
 from delivery.ledger.failures import FailureSummary
 from delivery.ledger.receipts import Receipt
 from delivery.ledger.run import Run
-from delivery.ledger.state import RunStatus, State
+from delivery.ledger.shard_status import RunStatus, State
 from delivery.progress import ScaleProgress, measure
 from memmodel.tiers import tier_of
 from producer import svg

@@ -11,18 +11,18 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from braid import sharding
 from braid.exceptions import BraidError
+from braid.precomputed import sharding
+from braid.precomputed.shard_reader import ShardFile
+from braid.precomputed.volume_spec import ScaleSpec
 from braid.reader import LabelType
-from braid.shard_file import ShardFile
-from braid.source_blocks import block_extent, route
-from braid.volume import ScaleSpec
+from braid.transcode.block_assignment import block_extent, route
 from delivery.ledger.plan import PlanRow
 from delivery.ledger.run import Run
-from delivery.ledger.state import RunStatus, State, read_status
-from producer import target
-from producer.exports import open_shard
-from producer.independent import Triple, Volume, vote
+from delivery.ledger.shard_status import RunStatus, State, read_status
+from producer import run_lookup
+from producer.export_reader import open_shard
+from producer.tensorstore_reader import Triple, Volume, vote
 from runtime.errors import ObjectNotFound, ShardliftError
 from runtime.storage import ObjectInfo, Storage, open_storage
 
@@ -48,7 +48,7 @@ class Verifier:
 
     def __init__(self, run: Run, scales: Sequence[int] | None = None) -> None:
         self.run = run
-        self.volume = target.volume_of(run)
+        self.volume = run_lookup.volume_of(run)
         self.dest = open_storage(run.info.dest)
         self.status: RunStatus = read_status(run)
         planned = run.plan.scales

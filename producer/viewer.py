@@ -1,7 +1,7 @@
 """A volume in Neuroglancer: where to look, which segments to pick out, and the servers for it.
 
 The viewer is the PyPI package's own, which brings its client along: nothing comes from the
-internet. Local volumes go through `producer.serve`; gs:// is read by the browser itself.
+internet. Local volumes go through `producer.file_server`; gs:// is read by the browser itself.
 """
 
 import math
@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from braid import morton, sharding
-from braid.chunk_voxels import decode_chunk
 from braid.exceptions import BraidError
-from braid.shard_file import ShardFile
-from braid.volume import ScaleSpec, VolumeSpec
+from braid.precomputed import morton, sharding
+from braid.precomputed.chunk_codec import decode_chunk
+from braid.precomputed.shard_reader import ShardFile
+from braid.precomputed.volume_spec import ScaleSpec, VolumeSpec
+from producer.file_server import FileServer, Served
 from producer.info import read_volume
-from producer.plan import list_outputs
-from producer.serve import FileServer, Served
+from producer.planner import list_outputs
 from runtime.errors import UnreachableError
 from runtime.storage import Storage, open_storage
 

@@ -12,15 +12,15 @@ from rich.progress import Progress as Bars
 from delivery import replay
 from delivery.broker.base import Broker
 from delivery.cascade import cascade_all
-from delivery.drain import drain
+from delivery.dead_letters import drain
 from delivery.ledger.run import Run
-from delivery.ledger.state import OPEN, RunStatus, read_status
+from delivery.ledger.shard_status import OPEN, RunStatus, read_status
 from delivery.messages import now
-from delivery.patience import Advice, Patience, sign_of_life
 from delivery.progress import Progress, read_progress
-from memmodel.dependents import chooser
+from delivery.stall_detector import Advice, Patience, sign_of_life
+from memmodel.tier_choice import chooser
 from producer import render
-from producer.fleet import FleetProcess, fleet_command
+from producer.fleet_process import FleetProcess, fleet_command
 from runtime.errors import ShardliftError
 from runtime.storage import open_storage
 

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 from hypothesis import settings
 
-from tests.gcs_server import GcsServer
+from tests.support.gcs_server import GcsServer
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -42,8 +42,8 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def pubsub_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """`host:port` of an emulator that clients find by themselves; see `tests.emulator`."""
-    from tests.emulator import environment_of, running_emulator  # noqa: PLC0415 - Google's client
+    """`host:port` of an emulator that clients find by themselves; see `tests.support.emulator`."""
+    from tests.support.emulator import environment_of, running_emulator  # noqa: PLC0415 - Google's client
 
     log = tmp_path_factory.mktemp("emulator") / "emulator.log"
     with running_emulator(log) as host, environment_of(host):

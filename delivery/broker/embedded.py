@@ -24,7 +24,7 @@ from delivery.broker.base import (
     Broker,
     Delivery,
 )
-from delivery.broker.queue_file import QueueFile
+from delivery.broker.sqlite_file import QueueFile
 from delivery.messages import ShardMessage
 
 FIRST_PAUSE_S: Final = 0.02

@@ -19,7 +19,7 @@ from google.api_core import exceptions as api
 from google.pubsub_v1 import PublisherClient, SubscriberClient
 
 from delivery.broker.base import DEAD_LETTER_SOURCE, Backlog, Broker, Delivery
-from delivery.broker.names import PubSubNames
+from delivery.broker.pubsub_names import PubSubNames
 from delivery.messages import ShardMessage
 from runtime import log, settings
 from runtime.errors import ShardliftError, UnreachableError, UsageError

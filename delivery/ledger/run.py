@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from delivery.ledger import failures, receipts
 from delivery.ledger.plan import Plan
-from delivery.ledger.records import Records
+from delivery.ledger.record_store import Records
 from delivery.messages import now
 from runtime.errors import ObjectNotFound, ShardliftError, UsageError
 from runtime.storage import Storage, absolute, join, open_storage

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 import _braid
-from braid.c_functions import libdeflate, libzstd
+from braid.native_symbols import libdeflate, libzstd
 
 CHUNK = (64, 64, 64)
 SHAPES = [(8, 8, 8), (8, 16, 8), (5, 9, 17), (16, 8, 24)]  # z, y, x

@@ -9,9 +9,9 @@ import zlib
 import numpy as np
 
 import _braid
-from braid.c_functions import libdeflate, libzstd
+from braid.native_symbols import libdeflate, libzstd
 from fuzz.targets.kernels import CHUNK, GZIP_WBITS, split
-from producer.dvid_export import compress
+from producer.export_writer import compress
 
 RAW_BYTES = 40  # the second row's frame, and what it claims to hold
 

@@ -5,12 +5,12 @@ Whatever is wrong ends in a `BraidError` of one line; what is read must be whole
 
 import struct
 
+from braid.dvid.csv_index import parse_listing
 from braid.exceptions import BraidError
+from braid.io.byte_source import BytesSource
+from braid.precomputed.shard_reader import ShardFile
+from braid.precomputed.volume_spec import ShardingSpec
 from braid.reader import ShardRangeReader, scan_offsets
-from braid.shard_file import ShardFile
-from braid.shard_index import parse_listing
-from braid.source import BytesSource
-from braid.volume import ShardingSpec
 
 _ENCODINGS = ("raw", "gzip")
 

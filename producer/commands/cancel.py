@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from producer import target
+from producer import run_lookup
 from runtime import cli
 
 
@@ -28,7 +28,7 @@ def cancel(
 
     Example: python -m producer cancel --dest out
     """
-    found = target.find(run, state, dest)
+    found = run_lookup.find(run, state, dest)
     if found.cancel(why):
         typer.echo(f"run {found.run_id} is cancelled")
     else:

@@ -12,9 +12,9 @@ from delivery import replay
 from delivery.ledger import failures
 from delivery.ledger.failures import Failure, FailureSummary
 from delivery.ledger.run import Run
-from memmodel.dependents import chooser
+from memmodel.tier_choice import chooser
 from memmodel.tiers import tier_named, tier_of
-from producer import render, target
+from producer import render, run_lookup
 from runtime import cli
 from runtime.errors import UsageError
 
@@ -40,7 +40,7 @@ def list_letters(
     run: cli.RunOption = None,
     state: cli.StateOption = None,
     dest: cli.OptionalDestOption = None,
-    queue: target.RunQueueOption = None,
+    queue: run_lookup.RunQueueOption = None,
     tier: TierOption = None,
     scale: Annotated[int | None, typer.Option("--scale", help="Only this scale.")] = None,
     reason: Annotated[
@@ -52,7 +52,7 @@ def list_letters(
 
     Example: python -m producer dead-letters list --dest out --reason zstd
     """
-    found = target.find_drained(run, state, dest, queue)
+    found = run_lookup.find_drained(run, state, dest, queue)
     letters = [
         letter
         for letter in failures.list_all(found).values()
@@ -73,14 +73,14 @@ def show(
     run: cli.RunOption = None,
     state: cli.StateOption = None,
     dest: cli.OptionalDestOption = None,
-    queue: target.RunQueueOption = None,
+    queue: run_lookup.RunQueueOption = None,
     as_json: cli.JsonOption = False,
 ) -> None:
     """Show all that is known of one dead shard: each tier it went through, and why.
 
     Example: python -m producer dead-letters show s0/0fe9 --dest out
     """
-    found = target.find_drained(run, state, dest, queue)
+    found = run_lookup.find_drained(run, state, dest, queue)
     letter = _letter(found, key)
     if as_json:
         typer.echo(letter.model_dump_json())
@@ -104,7 +104,7 @@ def requeue(
     run: cli.RunOption = None,
     state: cli.StateOption = None,
     dest: cli.OptionalDestOption = None,
-    queue: target.RunQueueOption = None,
+    queue: run_lookup.RunQueueOption = None,
 ) -> None:
     """Send dead shards to work again, on the tier where they died or another.
 
@@ -112,9 +112,9 @@ def requeue(
     """
     if bool(keys) == every:
         raise UsageError("which shards?", hint="name their keys, or say --all")
-    found = target.find_drained(run, state, dest, queue)
+    found = run_lookup.find_drained(run, state, dest, queue)
     check_tier(found, tier)
-    with target.broker_of(found, queue) as broker:
+    with run_lookup.broker_of(found, queue) as broker:
         sent = replay.failed(found, broker, chooser(found), keys=keys or None, tier=tier)
     typer.echo(f"{render.shards(len(sent))} published again{': ' if sent else ''}{', '.join(sent)}")
 
@@ -125,7 +125,7 @@ def drop(
     run: cli.RunOption = None,
     state: cli.StateOption = None,
     dest: cli.OptionalDestOption = None,
-    queue: target.RunQueueOption = None,
+    queue: run_lookup.RunQueueOption = None,
 ) -> None:
     """Give dead shards up: the run can end, what depends on them is not made.
 
@@ -133,7 +133,7 @@ def drop(
 
     Example: python -m producer dead-letters drop s0/0fe9 --dest out
     """
-    found = target.find_drained(run, state, dest, queue)
+    found = run_lookup.find_drained(run, state, dest, queue)
     for key in keys:
         _letter(found, key)
     for key in keys:

@@ -19,16 +19,16 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from braid.sharding import factors
-from braid.volume import ScaleSpec, VolumeSpec
+from braid.precomputed.sharding import factors
+from braid.precomputed.volume_spec import ScaleSpec, VolumeSpec
 from delivery.broker import absolute_queue_url
 from memmodel.tiers import parse_tiers
 from producer import render
 from producer.commands.enqueue import Place, begin, finish, look
-from producer.independent import Volume, Voxels, halved
 from producer.info import write_info
-from producer.request import Request
-from producer.sample import Sample, sample_spec, write_export
+from producer.run_request import Request
+from producer.synthetic_export import Sample, sample_spec, write_export
+from producer.tensorstore_reader import Volume, Voxels, halved
 from runtime import settings
 from runtime.errors import EXIT_FINDINGS, ShardliftError, UsageError
 from runtime.storage import absolute, open_storage

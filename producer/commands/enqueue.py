@@ -7,20 +7,20 @@ from typing import Annotated, cast, get_args
 
 import typer
 
-from braid.volume import VolumeSpec
+from braid.precomputed.volume_spec import VolumeSpec
 from delivery.broker import absolute_queue_url, open_broker
 from delivery.broker.base import Broker
 from delivery.ledger.run import Run
-from delivery.ledger.state import State
+from delivery.ledger.shard_status import State
 from memmodel.spec_file import read_spec
 from memmodel.tiers import Tier, parse_tiers, tier_of
 from producer import render
-from producer.fleet import FleetProcess, fleet_command
+from producer.fleet_process import FleetProcess, fleet_command
 from producer.info import read_volume, write_info
 from producer.launch import Prospect, Published, create, publish, publish_again, survey
-from producer.plan import Planned
-from producer.request import LabelType, Request, Rule
-from producer.target import state_root
+from producer.planner import Planned
+from producer.run_lookup import state_root
+from producer.run_request import LabelType, Request, Rule
 from producer.wait import display, wait
 from runtime import cli, settings
 from runtime.errors import EXIT_FINDINGS, UsageError

@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 
 from delivery.ledger import failures
-from delivery.ledger.state import State, read_status
-from producer import render, target
+from delivery.ledger.shard_status import State, read_status
+from producer import render, run_lookup
 from runtime import cli
 from runtime.errors import EXIT_FINDINGS
 
@@ -24,14 +24,14 @@ def errors(
     run: cli.RunOption = None,
     state: cli.StateOption = None,
     dest: cli.OptionalDestOption = None,
-    queue: target.RunQueueOption = None,
+    queue: run_lookup.RunQueueOption = None,
     as_json: cli.JsonOption = False,
 ) -> None:
     """Show why shards failed, and what they block. Exit code 1 if there are any.
 
     Example: python -m producer errors --dest out --details
     """
-    found = target.find_drained(run, state, dest, queue)
+    found = run_lookup.find_drained(run, state, dest, queue)
     status = read_status(found)
     dead = [*status.keys(State.FAILED), *status.keys(State.GIVEN_UP)]
     blocked = status.keys(State.BLOCKED)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from braid.volume import ScaleSpec
+from braid.precomputed.volume_spec import ScaleSpec
 from memmodel.spec_file import read_spec
 from producer import render
 from producer.info import INFO, write_info

@@ -9,8 +9,8 @@ from rich.progress import Progress
 
 from braid.exceptions import BraidError
 from braid.reader import write_index
-from producer.exports import has_offsets, open_shard
-from producer.scan import SourceFile, scan
+from producer.export_listing import SourceFile, scan
+from producer.export_reader import has_offsets, open_shard
 from runtime import cli
 from runtime.errors import EXIT_FINDINGS
 from runtime.storage import Storage, open_storage

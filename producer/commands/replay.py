@@ -9,8 +9,8 @@ from delivery import replay as again
 from delivery.ledger.run import Run
 from delivery.messages import parse_key
 from delivery.replay import Replayed
-from memmodel.dependents import chooser
-from producer import render, target
+from memmodel.tier_choice import chooser
+from producer import render, run_lookup
 from producer.commands.dead_letters import TierOption, check_tier
 from runtime import cli
 from runtime.errors import EXIT_FINDINGS, UsageError
@@ -40,7 +40,7 @@ def replay(
     run: cli.RunOption = None,
     state: cli.StateOption = None,
     dest: cli.OptionalDestOption = None,
-    queue: target.RunQueueOption = None,
+    queue: run_lookup.RunQueueOption = None,
 ) -> None:
     """Publish shards again; always safe, because a worker only acks what is done.
 
@@ -50,10 +50,10 @@ def replay(
     Example: python -m producer replay --since 2026-03-01T08:00 --redo --dest out
     """
     _check_choice(failed, missing, since, shards, redo=redo)
-    found = target.find(run, state, dest)
+    found = run_lookup.find(run, state, dest)
     check_tier(found, tier)
-    with target.broker_of(found, queue) as broker:
-        target.drain_dead_letters(found, broker)
+    with run_lookup.broker_of(found, queue) as broker:
+        run_lookup.drain_dead_letters(found, broker)
         choose = chooser(found)
         if failed:
             done = Replayed(again.failed(found, broker, choose, tier=tier))

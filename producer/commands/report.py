@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from delivery.ledger.state import read_status
+from delivery.ledger.shard_status import read_status
 from delivery.messages import now
-from producer import target
+from producer import run_lookup
 from producer.report import page, read_facts
 from runtime import cli
 
@@ -30,7 +30,7 @@ def report(
 
     Example: python -m producer report --dest out --out report.html
     """
-    found = target.find(run, state, dest)
+    found = run_lookup.find(run, state, dest)
     text = page(read_facts(found, read_status(found), now()))
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(text, encoding="utf-8")

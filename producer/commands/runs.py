@@ -5,8 +5,8 @@ from typing import Any
 import typer
 
 from delivery.ledger.run import Run, list_runs
-from delivery.ledger.state import OPEN, State, read_status
-from producer import render, target
+from delivery.ledger.shard_status import OPEN, State, read_status
+from producer import render, run_lookup
 from runtime import cli
 
 
@@ -25,7 +25,7 @@ def runs(
 
     Example: python -m producer runs --dest out
     """
-    found = [_facts(run) for run in list_runs(target.state_root(state, dest))]
+    found = [_facts(run) for run in list_runs(run_lookup.state_root(state, dest))]
     if as_json:
         typer.echo(render.document(found))
     elif not found:

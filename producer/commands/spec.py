@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from braid.design import design_volume
+from braid.precomputed.spec_design import design_volume
 from producer import render
 from runtime.errors import UsageError
 

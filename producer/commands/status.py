@@ -11,12 +11,12 @@ from rich.text import Text
 from delivery.broker.base import Broker
 from delivery.cascade import cascade_all
 from delivery.ledger.run import Run
-from delivery.ledger.state import RunStatus, State, read_status
+from delivery.ledger.shard_status import RunStatus, State, read_status
 from delivery.messages import now
 from delivery.progress import Progress, read_progress
-from memmodel.dependents import chooser
-from producer import render, target
-from producer.fleet import fleet_command
+from memmodel.tier_choice import chooser
+from producer import render, run_lookup
+from producer.fleet_process import fleet_command
 from runtime import cli
 
 _WATCH_S = 2.0
@@ -36,7 +36,7 @@ def status(
     run: cli.RunOption = None,
     state: cli.StateOption = None,
     dest: cli.OptionalDestOption = None,
-    queue: target.RunQueueOption = None,
+    queue: run_lookup.RunQueueOption = None,
     as_json: cli.JsonOption = False,
 ) -> None:
     """Show how far a run is: shards by state, queues, work in flight, rate, time left.
@@ -46,8 +46,8 @@ def status(
 
     Example: python -m producer status --dest out --watch
     """
-    found = target.find(run, state, dest)
-    with target.broker_of(found, queue) as broker:
+    found = run_lookup.find(run, state, dest)
+    with run_lookup.broker_of(found, queue) as broker:
         if watch and not as_json:
             _watch(found, broker)
             return
@@ -60,7 +60,7 @@ def status(
 
 def _look(run: Run, broker: Broker) -> tuple[RunStatus, Progress]:
     """Drain, cascade, then count."""
-    target.drain_dead_letters(run, broker)
+    run_lookup.drain_dead_letters(run, broker)
     ledger = read_status(run)
     if not run.cancelled():
         cascade_all(run, broker, chooser(run), ledger)

@@ -14,13 +14,13 @@ from rich.progress import Progress
 from rich.table import Table
 
 from braid.exceptions import BraidError
-from braid.export_cells import check_rows
+from braid.precomputed.volume_spec import ScaleSpec
 from braid.reader import ShardRangeReader
-from braid.source_blocks import block_extent
-from braid.volume import ScaleSpec
+from braid.transcode.block_assignment import block_extent
+from braid.transcode.file_extent import check_rows
 from memmodel.spec_file import read_spec
-from producer.exports import open_shard
-from producer.scan import SourceFile, scan
+from producer.export_listing import SourceFile, scan
+from producer.export_reader import open_shard
 from runtime import cli
 from runtime.errors import EXIT_FINDINGS, UsageError
 from runtime.storage import Storage, open_storage

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from producer import target
+from producer import run_lookup
 from producer.render import counted, shards
 from producer.verify import Finding, ValueCheck, Verifier
 from runtime import cli
@@ -50,7 +50,7 @@ def verify(
 
     Example: python -m producer verify --dest out --values 100
     """
-    found = target.find(run, state, dest)
+    found = run_lookup.find(run, state, dest)
     chosen = None if scales is None else cli.parse_scales(scales)
     verifier = Verifier(found, chosen)
     if chosen is not None and (unknown := set(chosen) - set(found.plan.scales)):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from producer.serve import Served
+from producer.file_server import Served
 from producer.viewer import shown
 from runtime import cli, log
 

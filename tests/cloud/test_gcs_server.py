@@ -14,7 +14,7 @@ from google.cloud import storage
 from google.cloud.storage.exceptions import InvalidResponse
 
 from runtime.storage.checksum import crc32c, encode
-from tests.gcs_server import GcsServer
+from tests.support.gcs_server import GcsServer
 
 Client = Any  # Google publishes no types
 Bucket = Any

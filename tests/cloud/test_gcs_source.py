@@ -8,10 +8,10 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
 from braid.exceptions import SourceNotFoundError
+from braid.io.byte_source import GcsSource, open_source, read_exactly
 from braid.reader import ShardRangeReader, ShardReader
-from braid.source import GcsSource, open_source, read_exactly
-from tests.gcs_server import GcsServer
-from tests.made_exports import made_export, made_rows
+from tests.support.arrow_exports import made_export, made_rows
+from tests.support.gcs_server import GcsServer
 
 
 @pytest.fixture

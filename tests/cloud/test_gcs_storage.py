@@ -15,7 +15,7 @@ from runtime.errors import (
     UsageError,
 )
 from runtime.storage import Pieces, Storage, open_storage
-from tests.gcs_server import GcsServer
+from tests.support.gcs_server import GcsServer
 
 OPERATIONS: dict[str, Callable[[Storage], object]] = {
     "read": lambda storage: storage.read("a"),

@@ -22,7 +22,7 @@ from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransp
 from typer.testing import CliRunner
 
 from delivery.broker.base import DEAD
-from delivery.broker.names import PubSubNames
+from delivery.broker.pubsub_names import PubSubNames
 from infra import iam
 from infra.__main__ import app
 from infra.changes import Action
@@ -30,8 +30,8 @@ from infra.desired import bindings, queues
 from infra.pubsub_admin import PubSubAdmin
 from infra.topics import Topics
 from runtime.errors import ShardliftError, UnreachableError, UsageError
-from tests.commands import run_here
-from tests.emulator import new_queue_url
+from tests.support.commands import run_here
+from tests.support.emulator import new_queue_url
 
 ROOT = Path(__file__).resolve().parents[2]
 TIERS = "0.5,2"

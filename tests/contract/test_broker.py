@@ -13,7 +13,7 @@ from delivery.broker import open_broker
 from delivery.broker.base import DEAD, DEAD_LETTER_SOURCE, MAX_DELIVERIES, Broker, Delivery
 from delivery.messages import Hop, ShardMessage, decode
 from runtime.errors import UsageError
-from tests.emulator import make_topology, new_queue_url, remove_topology
+from tests.support.emulator import make_topology, new_queue_url, remove_topology
 
 TIERS = ("300mi", "2gi", "4gi")
 LOW, MIDDLE, HIGH = TIERS

@@ -14,7 +14,7 @@ import pytest
 from delivery.broker import absolute_queue_url, open_broker
 from delivery.broker.base import DEAD, MAX_DELIVERIES, RETENTION_S, Backlog
 from delivery.broker.embedded import EmbeddedBroker
-from delivery.broker.queue_file import on_network
+from delivery.broker.sqlite_file import on_network
 from delivery.messages import ShardMessage, decode
 from runtime.errors import UnreachableError, UsageError
 
@@ -299,7 +299,7 @@ def test_a_held_file_is_unreachable_in_the_end(
     broker: EmbeddedBroker, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who finds the queue locked for longer than he waits may try again later."""
-    monkeypatch.setattr("delivery.broker.queue_file.BUSY_S", 0.2)
+    monkeypatch.setattr("delivery.broker.sqlite_file.BUSY_S", 0.2)
     with EmbeddedBroker(path, TIERS, LEASE_S) as other:
         holder = sqlite3.connect(path, isolation_level=None)
         holder.execute("BEGIN IMMEDIATE")

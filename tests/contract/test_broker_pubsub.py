@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from delivery.broker import open_broker
 from delivery.broker.base import DEAD, Backlog, Delivery
-from delivery.broker.names import PubSubNames
 from delivery.broker.pubsub import PubSubBroker
+from delivery.broker.pubsub_names import PubSubNames
 from delivery.messages import ShardMessage
 from runtime.errors import UnreachableError, UsageError
-from tests.emulator import make_topology, new_queue_url, remove_topology, running_emulator
+from tests.support.emulator import make_topology, new_queue_url, remove_topology, running_emulator
 
 TIERS = ("512mi", "2gi")
 MESSAGE = ShardMessage(run="/runs/r1", key="s0/0a", kind="convert")

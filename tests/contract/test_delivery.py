@@ -10,14 +10,14 @@ from delivery import replay
 from delivery.broker import open_broker
 from delivery.broker.base import DEAD, MAX_DELIVERIES, Broker, Delivery
 from delivery.cascade import cascade
-from delivery.drain import drain
+from delivery.dead_letters import drain
 from delivery.ledger import failures
 from delivery.ledger.run import Run
-from delivery.ledger.state import State, read_status
+from delivery.ledger.shard_status import State, read_status
 from delivery.messages import Hop, ShardMessage, decode, now
 from runtime.storage import open_storage
-from tests.emulator import make_topology, new_queue_url, remove_topology
-from tests.made_ledgers import TIERS, finish, low_tier, made_run, row
+from tests.support.emulator import make_topology, new_queue_url, remove_topology
+from tests.support.ledgers import TIERS, finish, low_tier, made_run, row
 
 LOW, HIGH = TIERS
 LEASE_S = 20

@@ -31,14 +31,14 @@ from delivery import replay
 from delivery.broker.base import DEAD, Delivery
 from delivery.broker.embedded import EmbeddedBroker
 from delivery.cascade import cascade, cascade_all
-from delivery.drain import drain
+from delivery.dead_letters import drain
 from delivery.ledger import failures, receipts
 from delivery.ledger.receipts import EMPTY, Receipt
-from delivery.ledger.state import Standing, State, examine, is_current, read_status
+from delivery.ledger.shard_status import Standing, State, examine, is_current, read_status
 from delivery.messages import Hop, ShardMessage, decode
-from delivery.patience import Advice, Patience, sign_of_life
+from delivery.stall_detector import Advice, Patience, sign_of_life
 from runtime.storage import open_storage
-from tests.made_ledgers import TIERS, at, low_tier, made_run, row
+from tests.support.ledgers import TIERS, at, low_tier, made_run, row
 
 LEASE_S = 10.0
 MARGIN_S = 2.0

@@ -17,7 +17,7 @@ import pytest
 from runtime.errors import ObjectNotFound, UsageError
 from runtime.storage import Pieces, Storage, absolute, join, open_storage
 from runtime.storage.checksum import combine, crc32c, encode
-from tests.gcs_server import GcsServer
+from tests.support.gcs_server import GcsServer
 
 MIB = 1 << 20
 

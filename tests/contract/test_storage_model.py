@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from runtime.errors import ObjectNotFound
 from runtime.storage import Pieces, Storage, open_storage
-from tests.gcs_server import GcsServer
+from tests.support.gcs_server import GcsServer
 
 PATHS = st.sampled_from(
     ["info", "info.bak", "s0/00.shard", "s0/0a.shard", "s0/ä", "s1/00.shard", "s-", "r/s0/x.json"]

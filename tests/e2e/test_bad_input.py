@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from producer.independent import Volume
-from tests.programs import Bench, complaint, make_bench
+from producer.tensorstore_reader import Volume
+from tests.support.programs import Bench, complaint, make_bench
 
 USAGE, UNREACHABLE, FINDINGS = 2, 3, 1
 

@@ -13,13 +13,13 @@ import pytest
 from delivery import replay
 from delivery.broker.base import DEAD
 from delivery.ledger.run import Run
-from delivery.ledger.state import RunStatus, State, read_status
-from memmodel.dependents import chooser
+from delivery.ledger.shard_status import RunStatus, State, read_status
+from memmodel.tier_choice import chooser
 from runtime.storage import open_storage
-from tests.chaos.mayhem import Mayhem
-from tests.emulator import environment_of, running_emulator
-from tests.patience import wait_for
-from tests.small_runs import World, make_export, make_world, tiers_option
+from tests.support.emulator import environment_of, running_emulator
+from tests.support.mayhem import Mayhem
+from tests.support.small_runs import World, make_export, make_world, tiers_option
+from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

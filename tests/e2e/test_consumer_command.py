@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import run_here
-from tests.made_runs import made_run, write_receipt
+from tests.support.commands import run_here
+from tests.support.three_shard_run import made_run, write_receipt
 
 
 def consumer(folder: Path, *arguments: str, **environment: str) -> tuple[int, str]:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from braid.precomputed.volume_spec import VolumeSpec
 from braid.reader import ShardRangeReader
-from braid.volume import VolumeSpec
-from consumer.tasks import ConvertTask, Outcome
-from producer import dvid_export
-from producer.dvid_export import Dialect
-from producer.sample import write_large
-from tests.made_volumes import made_info
+from consumer.protocol.tasks import ConvertTask, Outcome
+from producer import export_writer
+from producer.export_writer import Dialect
+from producer.synthetic_export import write_large
+from tests.support.volumes import made_info
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
@@ -20,9 +20,9 @@ MIB = 1 << 20
 INFO = made_info((2048, 2048, 2048), (), bits=((9, 6),))
 CHILD = """
 import sys
-from consumer.convert import convert_shard
-from consumer.tasks import ConvertTask
-from memmodel import probe
+from consumer.executor.convert import convert_shard
+from consumer.protocol.tasks import ConvertTask
+from memmodel import process_memory
 from runtime.storage import open_storage
 task = ConvertTask.model_validate_json(sys.stdin.read())
 probe.reset_peak()
@@ -54,10 +54,10 @@ def rewrite_index(path: Path, dialect: Dialect) -> None:
         found.batch_row.tolist(),
         strict=True,
     )
-    index = dvid_export._Index(found.schema_size, list(rows))
+    index = export_writer._Index(found.schema_size, list(rows))
     for old in path.parent.glob("*.csv"):
         old.unlink()
-    dvid_export._write_csv(path.with_suffix(""), index, dialect)
+    export_writer._write_csv(path.with_suffix(""), index, dialect)
 
 
 def convert(path: Path, dest: Path, threads: int) -> tuple[int, Outcome]:

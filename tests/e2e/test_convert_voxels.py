@@ -12,15 +12,15 @@ import tensorstore as ts
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from braid.precomputed.volume_spec import VolumeSpec
 from braid.reader import LabelType, ShardReader
-from braid.volume import VolumeSpec
-from consumer.convert import convert_shard
-from consumer.tasks import ConvertTask, Outcome
-from producer.dvid_export import Dialect, ExportFormat
-from producer.sample import Sample
+from consumer.executor.convert import convert_shard
+from consumer.protocol.tasks import ConvertTask, Outcome
+from producer.export_writer import Dialect, ExportFormat
+from producer.synthetic_export import Sample
 from runtime.storage import open_storage
-from tests.exports import ArrayField, Conversion, blobs, source_spec
-from tests.made_volumes import cloudvolume_voxels, made_info, tensorstore_voxels
+from tests.support.volumes import cloudvolume_voxels, made_info, tensorstore_voxels
+from tests.support.voxel_exports import ArrayField, Conversion, blobs, source_spec
 
 Triple = tuple[int, int, int]
 Box = tuple[slice, ...]

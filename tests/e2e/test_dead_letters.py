@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.small_commands import Desk, corrupt_zstd, finished_desk, make_desk
+from tests.support.small_commands import Desk, corrupt_zstd, finished_desk, make_desk
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from producer.commands.demo import SIZE
-from producer.independent import Volume
-from producer.sample import Sample
-from tests.commands import run_here
+from producer.synthetic_export import Sample
+from producer.tensorstore_reader import Volume
+from tests.support.commands import run_here
 
 
 def demo(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

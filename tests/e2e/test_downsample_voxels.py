@@ -15,23 +15,30 @@ import tensorstore as ts
 import zstandard
 
 import _braid
-from braid import morton
-from braid.shard_file import ShardFile
-from braid.sharding import all_shards, dependents, inputs, shard_hex, shard_numbers, shard_path
-from braid.source import FileSource
-from braid.volume import ScaleSpec, VolumeSpec
-from consumer.downsample import downsample_shard
-from consumer.tasks import DownsampleTask, Outcome
+from braid.io.byte_source import FileSource
+from braid.precomputed import morton
+from braid.precomputed.shard_reader import ShardFile
+from braid.precomputed.sharding import (
+    all_shards,
+    dependents,
+    inputs,
+    shard_hex,
+    shard_numbers,
+    shard_path,
+)
+from braid.precomputed.volume_spec import ScaleSpec, VolumeSpec
+from consumer.executor.downsample import downsample_shard
+from consumer.protocol.tasks import DownsampleTask, Outcome
 from runtime.storage import open_storage
-from tests.made_shards import shard_of
-from tests.made_volumes import (
+from tests.support.shards import shard_of
+from tests.support.volumes import (
     cloudvolume_voxels,
     made_info,
     tensorstore_voxels,
     write_shards,
     write_volume,
 )
-from tests.votes_reference import Triple, Voxels, made_volume, numpy_votes, tensorstore_mode
+from tests.support.votes_reference import Triple, Voxels, made_volume, numpy_votes, tensorstore_mode
 
 CONVERTED = 1  # the scale that the real shard belongs to
 

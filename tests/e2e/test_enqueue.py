@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from delivery.ledger.run import find_run
-from producer.independent import Volume, vote
-from tests.emulator import make_topology, new_queue_url
-from tests.patience import wait_for
-from tests.programs import Bench, clean_environment, complaint, make_bench
+from producer.tensorstore_reader import Volume, vote
+from tests.support.emulator import make_topology, new_queue_url
+from tests.support.programs import Bench, clean_environment, complaint, make_bench
+from tests.support.waiting import wait_for
 
 PYRAMID = ("--scales", "0", "--downres", "1,2")
 

@@ -11,13 +11,13 @@ import psutil
 import pytest
 
 from delivery.broker.base import DEAD
-from delivery.drain import drain
+from delivery.dead_letters import drain
 from delivery.ledger import failures
 from delivery.messages import decode
 from runtime.storage import open_storage
-from tests.gcs_server import GcsServer
-from tests.patience import wait_for
-from tests.small_runs import World, is_gone, make_export, make_world, work_process
+from tests.support.gcs_server import GcsServer
+from tests.support.small_runs import World, is_gone, make_export, make_world, work_process
+from tests.support.waiting import wait_for
 
 SIZE = (150, 130, 70)  # 3 x 3 x 2 chunks, clipped on every axis
 LONG_S = "600"

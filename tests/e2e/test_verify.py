@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorstore as ts
 
-from tests.small_commands import Desk, Ended, finished_desk, make_desk
+from tests.support.small_commands import Desk, Ended, finished_desk, make_desk
 
 ALL = ("--deep", "--values", "150")
 

@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 import tensorstore as ts
 
-from braid.volume import VolumeSpec
-from producer.sample import Sample, sample_spec
+from braid.precomputed.volume_spec import VolumeSpec
+from producer.synthetic_export import Sample, sample_spec
 from producer.viewer import choose_sight
 from runtime.storage import open_storage
-from tests.commands import run_here
-from tests.patience import wait_for
+from tests.support.commands import run_here
+from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
     from selenium.webdriver.chrome.webdriver import WebDriver

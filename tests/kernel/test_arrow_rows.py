@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import _braid
-from tests.made_exports import NAMES, ROWS, Row, made_batch, made_rows, made_schema
+from tests.support.arrow_exports import NAMES, ROWS, Row, made_batch, made_rows, made_schema
 
 SCHEMA = made_schema()
 THREE = made_rows(3)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import _braid
-from tests.kernel.dvid_blocks import Parts, join, random_parts, starts
+from tests.support.dvid_blocks import Parts, join, random_parts, starts
 
 pytestmark = pytest.mark.usefixtures("lanes")
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import _braid
-from tests.kernel.oracles import cloudvolume_decode, tensorstore_decode, tensorstore_encode
+from tests.support.oracles import cloudvolume_decode, tensorstore_decode, tensorstore_encode
 
 pytestmark = pytest.mark.usefixtures("lanes")
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import _braid
-from tests.kernel.dvid_blocks import Parts, random_parts, starts
+from tests.support.dvid_blocks import Parts, random_parts, starts
 
 pytestmark = pytest.mark.usefixtures("lanes")
 

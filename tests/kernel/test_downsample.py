@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import _braid
 from tests.kernel.conftest import RealShard
-from tests.votes_reference import (
+from tests.support.votes_reference import (
     Triple,
     Voxels,
     made_volume,

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import _braid
-from braid import gzipped
-from braid.c_functions import addresses, libdeflate, libinflate
-from braid.chunks import Chunks
-from braid.gzipped import gunzip_all, gzip_all
+from braid.native_symbols import addresses, libdeflate, libinflate
+from braid.precomputed import data_encoding
+from braid.precomputed.chunk_batch import Chunks
+from braid.precomputed.data_encoding import gunzip_all, gzip_all
 
 NOISE = random.Random(0).randbytes(3 << 20)
 
@@ -70,7 +70,7 @@ def test_without_its_functions_the_bytes_are_the_same(chunks: list[bytes]) -> No
     """Another build of the package may hide them."""
     expected = members_of(chunks, 6)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gzipped, "libdeflate", lambda: None)
+        patch.setattr(data_encoding, "libdeflate", lambda: None)
         assert members_of(chunks, 6) == expected
 
 
@@ -111,7 +111,7 @@ def test_members_come_back(chunks: list[bytes], level: int) -> None:
     for hidden in (False, True):
         with pytest.MonkeyPatch.context() as patch:
             if hidden:
-                patch.setattr(gzipped, "libinflate", lambda: None)
+                patch.setattr(data_encoding, "libinflate", lambda: None)
             assert gunzip_all(members, [len(chunk) for chunk in chunks]) == chunks
 
 
@@ -133,7 +133,7 @@ def test_damage_is_refused_by_item(
 ) -> None:
     """Neither noise nor a member that is not as long as it claims."""
     if hidden:
-        monkeypatch.setattr(gzipped, "libinflate", lambda: None)
+        monkeypatch.setattr(data_encoding, "libinflate", lambda: None)
     with pytest.raises(_braid.KernelError) as error:
         gunzip_all([gzip.compress(b"good"), member], [4, size])
     assert error.value.item == 1

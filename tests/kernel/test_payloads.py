@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import _braid
-from braid.c_functions import libdeflate, libzstd
-from braid.gzipped import gzip_all
-from producer.dvid_export import compress
-from tests.kernel.dvid_blocks import random_parts, starts
+from braid.native_symbols import libdeflate, libzstd
+from braid.precomputed.data_encoding import gzip_all
+from producer.export_writer import compress
+from tests.support.dvid_blocks import random_parts, starts
 
 pytestmark = pytest.mark.usefixtures("lanes")
 

@@ -5,7 +5,7 @@ import pytest
 
 import _braid
 from tests.kernel.conftest import RealShard
-from tests.kernel.oracles import cloudvolume_decode, tensorstore_decode, tensorstore_encode
+from tests.support.oracles import cloudvolume_decode, tensorstore_decode, tensorstore_encode
 
 SHAPE = (64, 64, 64)
 

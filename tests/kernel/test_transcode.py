@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import _braid
-from tests.kernel.dvid_blocks import Parts, join, random_parts, starts
-from tests.kernel.oracles import cloudvolume_decode, tensorstore_encode
+from tests.support.dvid_blocks import Parts, join, random_parts, starts
+from tests.support.oracles import cloudvolume_decode, tensorstore_encode
 
 pytestmark = pytest.mark.usefixtures("lanes")
 

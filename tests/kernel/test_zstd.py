@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import _braid
-from braid import blocks
-from braid.c_functions import libzstd
-from braid.record_batches import Rows
-from producer.dvid_export import compress
+from braid.dvid import block_batch
+from braid.dvid.rows import Rows
+from braid.native_symbols import libzstd
+from producer.export_writer import compress
 
 
 def unzipped(frames: list[bytes], sizes: list[int]) -> list[bytes]:
@@ -127,12 +127,12 @@ def test_without_its_functions_the_bytes_are_the_same(
     expected = [contents[i] for i in chosen]
     for hidden in (False, True):
         if hidden:
-            monkeypatch.setattr(blocks, "libzstd", lambda: None)
-        found = blocks.unzip(rows, places, mapped=False, where=str)
+            monkeypatch.setattr(block_batch, "libzstd", lambda: None)
+        found = block_batch.unzip(rows, places, mapped=False, where=str)
         assert bytes(found.data) == b"".join(expected)
         assert np.diff(found.start).tolist() == [len(content) for content in expected]
-        with pytest.raises(blocks.DecompressionError, match=r"^1: damaged zstd frame \("):
-            blocks.unzip(torn, np.array([0, 1]), mapped=False, where=str)
+        with pytest.raises(block_batch.DecompressionError, match=r"^1: damaged zstd frame \("):
+            block_batch.unzip(torn, np.array([0, 1]), mapped=False, where=str)
 
 
 @pytest.mark.parametrize("hidden", [False, True])
@@ -141,11 +141,11 @@ def test_a_frame_that_claims_much_takes_no_memory(
 ) -> None:
     """Its header is anyone's bytes: 2^60 of them cannot be had."""
     if hidden:
-        monkeypatch.setattr(blocks, "libzstd", lambda: None)
+        monkeypatch.setattr(block_batch, "libzstd", lambda: None)
     bomb = b"\x28\xb5\x2f\xfd" + b"\xe0" + (2**60).to_bytes(8, "little") + b"\x01\0\0"
     assert zstandard.frame_content_size(bomb) == 2**60
-    with pytest.raises(blocks.DecompressionError, match=r"^0: damaged zstd frame \("):
-        blocks.unzip(rows_of([bomb], [40]), np.array([0]), mapped=False, where=str)
+    with pytest.raises(block_batch.DecompressionError, match=r"^0: damaged zstd frame \("):
+        block_batch.unzip(rows_of([bomb], [40]), np.array([0]), mapped=False, where=str)
 
 
 def test_libzstd_is_found_here() -> None:

@@ -1,0 +1,1 @@
+"""From the chunks of one scale to those of the next."""

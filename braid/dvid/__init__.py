@@ -1,0 +1,1 @@
+"""The DVID side: export files, their CSV indices, Arrow rows and label blocks."""

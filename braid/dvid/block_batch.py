@@ -1,0 +1,157 @@
+"""Many DVID blocks at once: zstd frames of chosen rows become one buffer that the kernels take.
+
+One call decompresses them all, outside the GIL: small calls from several threads would fight for
+it. Sizes come from the file and are checked before anything is allocated.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import zstandard
+
+import _braid
+from braid.dvid.block import HEADER_BYTES, largest_block_bytes
+from braid.dvid.rows import Rows
+from braid.exceptions import DecompressionError
+from braid.native_symbols import libzstd
+
+__all__ = ["Blocks", "Where", "check_sizes", "refusal", "unzip"]
+
+U64 = npt.NDArray[np.uint64]
+Numbers = npt.NDArray[np.int64]
+Mapping = tuple[U64, Numbers, U64, Numbers]
+Places = Numbers | slice
+Bytes = bytes | npt.NDArray[np.uint8]
+Where = Callable[[int], str]
+"""Names a row in errors: file, row and chunk."""
+
+_LEAST_BYTES = HEADER_BYTES + 8  # a block of one label
+_MOST_BYTES = largest_block_bytes()
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Uncompressed blocks and what their supervoxels are mapped to.
+
+    Attributes:
+        rows: (k,) int64, the row of each block.
+        data: blocks one after another.
+        start: (k + 1,) int64 into data.
+        mapping: labels, their starts, supervoxels, their starts, as the kernels take them; None
+            leaves supervoxels as they are.
+    """
+
+    rows: Numbers
+    data: Bytes
+    start: Numbers
+    mapping: Mapping | None
+
+    def one(self, i: int) -> "Blocks":
+        """Block i alone; nothing is copied."""
+        span = slice(i, i + 2)
+        mapping = self.mapping
+        if mapping is not None:
+            labels, label_start, supervoxels, supervoxel_start = mapping
+            mapping = labels, label_start[span], supervoxels, supervoxel_start[span]
+        return Blocks(self.rows[i : i + 1], self.data, self.start[span], mapping)
+
+
+def unzip(rows: Rows, chosen: Numbers, *, mapped: bool, where: Where) -> Blocks:
+    """Decompress some rows.
+
+    Args:
+        rows: as read.
+        chosen: (k,) which of them, in the order wanted.
+        mapped: bring the rows' labels along; without, supervoxels stay.
+        where: names a row in errors.
+
+    Raises:
+        DecompressionError: a frame is damaged, or its size is not the one the file tells.
+    """
+    check_sizes(rows, chosen, where)
+    places = _places(chosen)
+    start = np.zeros(len(chosen) + 1, np.int64)
+    np.cumsum(rows.uncompressed_size[places], out=start[1:], dtype=np.int64)
+    try:
+        data = _decompress(rows, places, start)
+    except _braid.KernelError as error:
+        raise refusal(error, where(int(chosen[error.item]))) from None
+    return Blocks(chosen, data, start, _mapping(rows, places) if mapped else None)
+
+
+def check_sizes(rows: Rows, chosen: Numbers, where: Where) -> None:
+    """Refuse sizes that no block has, before as much memory is taken.
+
+    Raises:
+        DecompressionError: a row claims one.
+    """
+    sizes = rows.uncompressed_size[chosen]
+    impossible = (sizes < _LEAST_BYTES) | (sizes > _MOST_BYTES)
+    if impossible.any():
+        at = int(impossible.argmax())
+        raise DecompressionError(
+            f"{where(int(chosen[at]))}: expected a block of {_LEAST_BYTES} to {_MOST_BYTES} bytes, "
+            f"uncompressed_size says {int(sizes[at])}"
+        )
+
+
+def refusal(error: _braid.KernelError, place: str) -> DecompressionError:
+    """What a user is told of a row that does not decode: where, and what to do about it."""
+    if isinstance(error, _braid.FrameError):
+        return DecompressionError(f"{place}: damaged zstd frame ({error}). Export this shard again")
+    return DecompressionError(f"{place}: {error}")
+
+
+def _places(chosen: Numbers) -> Places:
+    """The chosen rows as an index; of neighbours, as they mostly are, nothing is copied."""
+    first, count = int(chosen[0]) if len(chosen) else 0, len(chosen)
+    run = count == 0 or int(chosen[-1]) - first == count - 1
+    return slice(first, first + count) if run and (chosen[1:] > chosen[:-1]).all() else chosen
+
+
+def _decompress(rows: Rows, places: Places, start: Numbers) -> Bytes:
+    begin, end = rows.block_start[:-1][places], rows.block_start[1:][places]
+    functions = libzstd()
+    if functions is None:
+        return _one_by_one(rows.blocks.data, begin, end, start)
+    data = np.empty(int(start[-1]), np.uint8)
+    _braid.unzip_frames(rows.blocks, begin, end, start, data, functions)
+    return data
+
+
+def _one_by_one(frames: memoryview, begin: Numbers, end: Numbers, start: Numbers) -> bytes:
+    """The same through the package's own function, a call for each frame."""
+    unzip_one = zstandard.ZstdDecompressor().decompress
+    sizes = np.diff(start).tolist()
+    blocks = []
+    for item, (a, b, size) in enumerate(zip(begin.tolist(), end.tolist(), sizes, strict=True)):
+        frame = frames[a:b]
+        try:
+            found = zstandard.frame_content_size(frame)  # -1: it does not say
+            if found <= size:  # or as much as it claims would be allocated
+                blocks.append(unzip_one(frame, max_output_size=size, allow_extra_data=False))
+                found = len(blocks[-1])
+        except zstandard.ZstdError as error:
+            raise _braid.FrameError(str(error), item) from None
+        if found != size:
+            raise _braid.FrameError(f"it holds {found} bytes, expected {size}", item)
+    return b"".join(blocks)
+
+
+def _mapping(rows: Rows, places: Places) -> Mapping:
+    return (
+        *_gather(rows.labels, rows.label_start, places),
+        *_gather(rows.supervoxels, rows.supervoxel_start, places),
+    )
+
+
+def _gather(values: U64, start: Numbers, places: Places) -> tuple[U64, Numbers]:
+    """The chosen lists, one after another, and where each starts."""
+    if isinstance(places, slice):
+        return values, start[places.start : places.stop + 1]
+    lengths = start[places + 1] - start[places]
+    ends = np.cumsum(lengths)
+    shift = np.repeat(start[places] - (ends - lengths), lengths)
+    return values[shift + np.arange(len(shift))], np.concatenate([[0], ends])

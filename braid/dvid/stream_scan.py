@@ -1,0 +1,281 @@
+"""One walk over an Arrow stream finds every row: for exports that lack byte offsets.
+
+Only message headers and the three coordinate columns are looked at, through a window that moves
+along the file, so memory does not grow with it.
+"""
+
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from braid.dvid.csv_index import ShardIndex, check_unique
+from braid.dvid.ipc import (
+    END_OF_STREAM,
+    FILE_MAGIC,
+    PREFIX_BYTES,
+    RECORD_BATCH,
+    SCHEMA,
+    Message,
+    metadata_length,
+    parse_metadata,
+)
+from braid.dvid.rows import read_schema
+from braid.exceptions import InvalidShardFormatError
+from braid.io.byte_source import ByteSource, read_exactly, source_name
+
+__all__ = ["Preamble", "check_end", "read_preamble", "scan_offsets"]
+
+_WINDOW_BYTES = 8 << 20
+_HEAD_BYTES = 16 << 10  # a schema message takes about 700
+_COORDINATES = 3  # the first columns: x, y, z
+_MIN_ROW_BYTES = 28  # seven columns with four bytes of value or offset each
+_TRAILER_BYTES = 4 + len(FILE_MAGIC)
+
+
+@dataclass(frozen=True)
+class Preamble:
+    """What stands before the first batch: perhaps the file format's magic, then the schema.
+
+    Attributes:
+        start: first byte of the schema message.
+        end: where the first batch begins.
+        schema: with the columns of an export.
+    """
+
+    start: int
+    end: int
+    schema: pa.Schema
+
+    @property
+    def is_file(self) -> bool:
+        """Whether this is the file format, which has a footer."""
+        return self.start > 0
+
+
+class _Window:
+    """Views of a source, read ahead while the walk goes forward."""
+
+    def __init__(self, source: ByteSource) -> None:
+        self._source = source
+        self._start = 0
+        self._data = memoryview(b"")
+
+    def view(self, offset: int, length: int) -> memoryview:
+        begin = offset - self._start
+        if begin < 0 or begin + length > len(self._data):
+            ahead = min(max(length, _WINDOW_BYTES), self._source.size - offset)
+            self._data = read_exactly(self._source, offset, max(ahead, length))
+            self._start, begin = offset, 0
+        return self._data[begin : begin + length]
+
+
+def read_preamble(source: ByteSource) -> Preamble:
+    """Read and check the schema; one request.
+
+    Raises:
+        InvalidShardFormatError: the object does not begin with the schema of a DVID export.
+    """
+    name = source_name(source)
+    if source.size == 0:
+        raise InvalidShardFormatError(f"{name}: the file is empty; export this shard again")
+    head = read_exactly(source, 0, min(source.size, _HEAD_BYTES))
+    start = PREFIX_BYTES if bytes(head[: len(FILE_MAGIC)]) == FILE_MAGIC else 0
+    try:
+        message = _schema_message(source, head, start)
+        schema = read_schema(message)
+    except InvalidShardFormatError as error:
+        raise InvalidShardFormatError(f"{name}: not an Arrow shard: {error}") from None
+    return Preamble(start, start + len(message), schema)
+
+
+def _schema_message(source: ByteSource, head: memoryview, start: int) -> bytes:
+    """The whole message, of which `head` usually holds all."""
+    if len(head) < start + PREFIX_BYTES:
+        raise InvalidShardFormatError(f"it ends after {source.size} bytes")
+    end = start + PREFIX_BYTES + metadata_length(head[start : start + PREFIX_BYTES])
+    schema = bytes(
+        head[start:end] if end <= len(head) else read_exactly(source, start, end - start)
+    )
+    message = parse_metadata(schema[PREFIX_BYTES:])
+    if message.kind != SCHEMA or message.body_bytes:
+        raise InvalidShardFormatError("the first message is no schema")
+    return schema
+
+
+def check_end(source: ByteSource, preamble: Preamble, end: int) -> None:
+    """After the last batch there must be nothing but the end mark (and the file format's footer).
+
+    Raises:
+        InvalidShardFormatError: the stream is cut short, or another one follows.
+    """
+    left = source.size - end
+    name = source_name(source)
+    if left < 0:
+        raise InvalidShardFormatError(
+            f"{name}: cut short: batches reach to byte {end}, the file has {source.size}. "
+            "Export this shard again"
+        )
+    if preamble.is_file:
+        _check_footer(source, end)
+        return
+    if left == 0:
+        return  # DVID stopped before it could write the end mark; every row is there
+    if left == len(END_OF_STREAM) and read_exactly(source, end, left) == END_OF_STREAM:
+        return
+    raise InvalidShardFormatError(
+        f"{name}: {left} bytes follow the last row that the index lists, at byte {end}: the index "
+        "is not this file's, or a second stream was appended. Re-export into an empty folder"
+    )
+
+
+def scan_offsets(source: ByteSource) -> ShardIndex:
+    """Build the index from the stream itself, reading it once from front to back.
+
+    Raises:
+        InvalidShardFormatError: the stream is damaged, holds a chunk twice, or is followed by
+            another one.
+    """
+    preamble = read_preamble(source)
+    found = _Found()
+    end = preamble.end
+    for batch in _walk(source, preamble):
+        found.add(batch)
+        end = batch.end
+    check_end(source, preamble, end)
+    index = found.index(preamble)
+    check_unique(index.coords, source_name(source))
+    return index
+
+
+class _Batch(NamedTuple):
+    """Byte range of a message, and its x, y and z columns as stored (i32)."""
+
+    offset: int
+    size: int
+    rows: int
+    columns: list[memoryview]
+
+    @property
+    def end(self) -> int:
+        return self.offset + self.size
+
+
+class _Found:
+    """What the walk has seen, packed: hostile files may hold millions of tiny batches."""
+
+    def __init__(self) -> None:
+        self._offsets = array("Q")
+        self._sizes = array("Q")
+        self._lengths = array("q")
+        self._columns = [bytearray() for _ in range(_COORDINATES)]
+
+    def add(self, batch: _Batch) -> None:
+        if not batch.rows:
+            return
+        self._offsets.append(batch.offset)
+        self._sizes.append(batch.size)
+        self._lengths.append(batch.rows)
+        for column, part in zip(self._columns, batch.columns, strict=True):
+            column.extend(part)
+
+    def index(self, preamble: Preamble) -> ShardIndex:
+        lengths = np.array(self._lengths, np.int64)
+        firsts = np.cumsum(lengths) - lengths
+        place = np.arange(lengths.sum()) - np.repeat(firsts, lengths)
+        columns = [np.frombuffer(column, "<i4") for column in self._columns]
+        return ShardIndex(
+            coords=np.stack(columns, axis=1).astype(np.int32),
+            offset=np.repeat(np.array(self._offsets, np.uint64), lengths),
+            size=np.repeat(np.array(self._sizes, np.uint64), lengths),
+            batch_row=place.astype(np.uint32),
+            schema_size=preamble.end,
+        )
+
+
+def _walk(source: ByteSource, preamble: Preamble) -> Iterator[_Batch]:
+    window = _Window(source)
+    limit = source.size if not preamble.is_file else _footer_start(source)
+    at = preamble.end
+    while at < limit:
+        try:
+            batch = _read_batch(window, at, limit)
+        except InvalidShardFormatError as error:
+            raise InvalidShardFormatError(
+                f"{source_name(source)}: message at byte {at}: {error}"
+            ) from None
+        if batch is None:
+            return
+        yield batch
+        at = batch.end
+
+
+def _read_batch(window: _Window, at: int, limit: int) -> _Batch | None:
+    """The batch at a byte, or None at the end mark."""
+    if at + PREFIX_BYTES > limit:
+        raise InvalidShardFormatError("cut short. Export this shard again")
+    length = metadata_length(window.view(at, PREFIX_BYTES))
+    if length == 0:
+        return None
+    body = at + PREFIX_BYTES + length
+    if body > limit:
+        raise InvalidShardFormatError("cut short. Export this shard again")
+    message = parse_metadata(window.view(at + PREFIX_BYTES, length), want=_COORDINATES)
+    _check_message(message, limit - body)
+    columns = [_column(window, body, message, i) for i in range(_COORDINATES)]
+    return _Batch(at, body + message.body_bytes - at, message.rows, columns)
+
+
+def _check_message(message: Message, room: int) -> None:
+    if message.kind == SCHEMA:
+        raise InvalidShardFormatError("a second stream begins here. Re-export into an empty folder")
+    if message.kind != RECORD_BATCH:
+        raise InvalidShardFormatError(f"no record batch (kind {message.kind})")
+    if message.compressed:
+        raise InvalidShardFormatError("Arrow body compression is not supported")
+    if message.body_bytes > room:
+        raise InvalidShardFormatError("cut short. Export this shard again")
+    if message.rows * _MIN_ROW_BYTES > message.body_bytes:
+        raise InvalidShardFormatError(f"{message.rows} rows in {message.body_bytes} bytes")
+
+
+def _column(window: _Window, body: int, message: Message, number: int) -> memoryview:
+    """One coordinate column: fixed width, so node i has buffers 2i (validity) and 2i + 1."""
+    if len(message.nodes) < _COORDINATES or len(message.buffers) < 2 * _COORDINATES:
+        raise InvalidShardFormatError("the batch lacks coordinate columns")
+    if message.nodes[number] != (message.rows, 0):
+        raise InvalidShardFormatError("a coordinate column has nulls or another length")
+    offset, length = message.buffers[2 * number + 1]
+    needed = 4 * message.rows
+    if offset < 0 or length < needed or offset + needed > message.body_bytes:
+        raise InvalidShardFormatError("a coordinate column lies outside its batch")
+    return window.view(body + offset, needed)
+
+
+def _footer_start(source: ByteSource) -> int:
+    if source.size < 2 * PREFIX_BYTES + _TRAILER_BYTES:
+        raise _no_footer(source)
+    trailer = read_exactly(source, source.size - _TRAILER_BYTES, _TRAILER_BYTES)
+    length = int.from_bytes(trailer[:4], "little")
+    start = source.size - _TRAILER_BYTES - length
+    if bytes(trailer[4:]) != FILE_MAGIC or start < PREFIX_BYTES:
+        raise _no_footer(source)
+    return start
+
+
+def _no_footer(source: ByteSource) -> InvalidShardFormatError:
+    return InvalidShardFormatError(
+        f"{source_name(source)}: cut short: no footer. Export this shard again"
+    )
+
+
+def _check_footer(source: ByteSource, end: int) -> None:
+    left = _footer_start(source) - end
+    if left not in (0, len(END_OF_STREAM)):
+        raise InvalidShardFormatError(
+            f"{source_name(source)}: {left} bytes lie between the last row that the index lists "
+            "and the footer: the index is not this file's"
+        )

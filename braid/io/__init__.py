@@ -1,0 +1,1 @@
+"""Reading and writing bytes: local files, objects in a bucket, byte ranges, checksums."""

@@ -1,0 +1,1 @@
+"""Threads: a bounded ordered map, work sharing within a task, and counters."""

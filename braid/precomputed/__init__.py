@@ -1,0 +1,1 @@
+"""The Neuroglancer side: volume specs, chunk ids, shard files and chunk encodings."""

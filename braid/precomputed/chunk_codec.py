@@ -1,0 +1,60 @@
+"""Voxels of a chunk of any scale, both ways; voxels are (z, y, x).
+
+compressed_segmentation is described in `kernels/cseg.pxi`. A raw chunk is its voxels,
+little-endian, x fastest (Neuroglancer `src/datasource/precomputed/volume.md`).
+"""
+
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+import _braid
+from braid.exceptions import DecompressionError, EncodingError
+from braid.precomputed.volume_spec import ScaleSpec
+
+__all__ = ["Voxels", "decode_chunk", "encode_chunk", "voxel_dtype"]
+
+Shape: TypeAlias = tuple[int, int, int]
+Voxels: TypeAlias = npt.NDArray[np.uint64] | npt.NDArray[np.uint32]
+
+
+def voxel_dtype(scale: ScaleSpec) -> np.dtype[np.uint64] | np.dtype[np.uint32]:
+    """The voxels' type, little-endian like every host that the kernels run on."""
+    return np.dtype(np.uint32) if scale.data_type == "uint32" else np.dtype(np.uint64)
+
+
+def decode_chunk(scale: ScaleSpec, data: bytes | memoryview, shape: Shape) -> Voxels:
+    """Voxels of a chunk whose (clipped) shape is known.
+
+    Raises:
+        DecompressionError: the bytes do not fit.
+    """
+    dtype = voxel_dtype(scale)
+    voxels: Voxels = np.empty(shape, dtype)
+    if scale.block_size is None:
+        if len(data) != voxels.nbytes:
+            raise DecompressionError(
+                f"raw chunk: expected {voxels.nbytes} bytes, found {len(data)}"
+            )
+        voxels.ravel()[:] = np.frombuffer(data, dtype)
+        return voxels
+    try:
+        _braid.cseg_decode(data, voxels, scale.block_size)
+    except _braid.KernelError as error:
+        raise DecompressionError(str(error)) from None
+    return voxels
+
+
+def encode_chunk(scale: ScaleSpec, voxels: Voxels) -> bytes:
+    """A chunk before its data encoding.
+
+    Raises:
+        EncodingError: it is too large for the format.
+    """
+    if scale.block_size is None:
+        return voxels.tobytes()
+    try:
+        return _braid.cseg_encode(voxels, scale.block_size)
+    except _braid.KernelError as error:
+        raise EncodingError(str(error)) from None

@@ -1,0 +1,89 @@
+"""Chunks become payloads, as they are or as gzip members, and back: many in one call."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import deflate
+import numpy as np
+import numpy.typing as npt
+
+import _braid
+from braid.native_symbols import libdeflate, libinflate
+from braid.precomputed.chunk_batch import Bytes, Chunks
+
+__all__ = ["gunzip_all", "gzip_all", "payloads_of"]
+
+Starts = npt.NDArray[np.int64]
+
+
+def payloads_of(chunks: Chunks, data_encoding: str, level: int) -> Chunks:
+    """Apply a shard's data encoding to each chunk.
+
+    Args:
+        chunks: encoded voxels.
+        data_encoding: `raw` or `gzip`.
+        level: of gzip, as in `gzip_all`.
+    """
+    if data_encoding == "raw":
+        # A copy: the chunks may lie in a far larger buffer, which nobody shall wait with.
+        return Chunks(chunks.ids, chunks.start, bytes(chunks.data[: chunks.size]))
+    data, start = gzip_all(chunks.data, chunks.start, level)
+    return Chunks(chunks.ids, start, data)
+
+
+def gzip_all(data: Bytes, start: Starts, level: int) -> tuple[bytes, Starts]:
+    """Compress each chunk for itself.
+
+    Args:
+        data: the chunks.
+        start: (k + 1,) int64; chunk i is data[start[i]:start[i + 1]].
+        level: libdeflate's, 1 to 12 (0 stores).
+
+    Returns:
+        Gzip members one after another, and where each starts.
+    """
+    functions = libdeflate()
+    if functions is not None:
+        return _braid.gzip_chunks(data, start, level, functions)
+    view = memoryview(data)
+    parts = zip(start[:-1].tolist(), start[1:].tolist(), strict=True)
+    members = [deflate.gzip_compress(view[begin:end], level) for begin, end in parts]
+    return b"".join(members), np.cumsum([0, *map(len, members)], dtype=np.int64)
+
+
+def gunzip_all(members: Sequence[Bytes], sizes: Sequence[int]) -> list[memoryview]:
+    """Decompress gzip members to the sizes that they claim.
+
+    Args:
+        members: each one whole.
+        sizes: bytes of each when it is decompressed; as much memory is taken.
+
+    Returns:
+        What they hold, parts of one buffer.
+
+    Raises:
+        KernelError: member `.item` is damaged, or holds more or less.
+    """
+    start = np.cumsum([0, *sizes], dtype=np.int64)
+    out = np.empty(int(start[-1]), np.uint8)
+    functions = libinflate()
+    if functions is None:
+        _gunzip_each(members, start, out)
+    else:
+        _braid.gunzip_chunks(members, start, out, functions)
+    view = out.data
+    return [view[begin:end] for begin, end in pairwise(start.tolist())]
+
+
+def _gunzip_each(members: Sequence[Bytes], start: Starts, out: npt.NDArray[np.uint8]) -> None:
+    """The same through the package's own function, a call for each member."""
+    for item, (member, (begin, end)) in enumerate(
+        zip(members, pairwise(start.tolist()), strict=True)
+    ):
+        try:
+            chunk = deflate.gzip_decompress(member)
+        except (deflate.DeflateError, ValueError) as error:
+            raise _braid.KernelError(str(error), item) from None
+        if len(chunk) != end - begin:
+            raise _braid.KernelError(f"no gzip member of {end - begin} bytes", item)
+        out[begin:end] = np.frombuffer(chunk, np.uint8)

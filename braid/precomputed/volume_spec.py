@@ -1,0 +1,332 @@
+"""A Neuroglancer volume as its `info` describes it, every field checked.
+
+Format: Neuroglancer `src/datasource/precomputed/volume.md` and `sharded.md`. Coordinates and
+sizes are (x, y, z); resolutions are nanometres.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal, Self
+
+from pydantic import ValidationError
+
+from braid.exceptions import InvalidCoordinateError, SpecError
+from braid.precomputed.info_fields import RawInfo, RawScale, RawSharding
+from braid.precomputed.info_schema import first_fault, load_info
+
+__all__ = [
+    "Route",
+    "ScaleSpec",
+    "ShardingSpec",
+    "VolumeSpec",
+    "compare_info",
+    "load_info",
+    "merge_info",
+]
+
+Triple = tuple[int, int, int]
+Route = Literal["palette", "voxel", "tensorstore"]
+
+# Keys of DVID's export call, not of the volume.
+_CALL_KEYS = ("directory", "num_scales", "batch_size")
+_DEFAULT_BLOCK: Triple = (8, 8, 8)
+# 512**3 voxels: 1 GiB as uint64. Nobody shows such chunks, and no tier would hold them.
+_MAX_CHUNK_VOXELS = 2**27
+_ID_BITS = 64
+_MAX_GRID = 2**31  # DVID's chunk coordinates are int32
+_ROUTES = "compressed_segmentation takes the fast path for uint64, raw goes through TensorStore"
+
+
+@dataclass(frozen=True)
+class ShardingSpec:
+    """How chunk ids are cut into shards and minishards (identity hash)."""
+
+    preshift_bits: int
+    minishard_bits: int
+    shard_bits: int
+    data_encoding: Literal["raw", "gzip"] = "raw"
+    minishard_index_encoding: Literal["raw", "gzip"] = "raw"
+
+    def to_info(self) -> dict[str, Any]:
+        """The `sharding` object of an `info`, complete."""
+        return {
+            "@type": "neuroglancer_uint64_sharded_v1",
+            "hash": "identity",
+            "preshift_bits": self.preshift_bits,
+            "minishard_bits": self.minishard_bits,
+            "shard_bits": self.shard_bits,
+            "data_encoding": self.data_encoding,
+            "minishard_index_encoding": self.minishard_index_encoding,
+        }
+
+
+@dataclass(frozen=True)
+class ScaleSpec:
+    """One scale of a volume; `block_size` is None where the encoding has no blocks."""
+
+    index: int
+    key: str
+    size: Triple
+    resolution: tuple[float, float, float]
+    chunk_size: Triple
+    block_size: Triple | None
+    encoding: Literal["compressed_segmentation", "raw"]
+    sharding: ShardingSpec
+    data_type: Literal["uint64", "uint32"]
+    extra: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    @cached_property
+    def grid(self) -> Triple:
+        """Chunks per axis."""
+        return _per_axis(lambda size, chunk: -(-size // chunk), self.size, self.chunk_size)
+
+    @cached_property
+    def id_bits(self) -> int:
+        """Bits of the largest chunk id (compressed Morton code)."""
+        return sum((n - 1).bit_length() for n in self.grid)
+
+    @property
+    def route(self) -> Route:
+        """Which path makes this scale's chunks; all give the same voxels."""
+        if self.encoding == "raw" or self.data_type == "uint32":
+            return "tensorstore"
+        whole = self.chunk_size == (64, 64, 64) and self.block_size == _DEFAULT_BLOCK
+        return "palette" if whole else "voxel"
+
+    @property
+    def route_reason(self) -> str:
+        """Why the scale takes its route, in a few words for people."""
+        if self.encoding == "raw" or self.data_type == "uint32":
+            return f"{self.encoding} of {self.data_type}"
+        chunk, block = ("x".join(map(str, e)) for e in (self.chunk_size, self.block_size or ()))
+        return f"chunks of {chunk} with blocks of {block}"
+
+    def chunk_box(self, chunk: Triple) -> tuple[Triple, Triple]:
+        """First voxel and end voxel of a chunk, clipped to the volume.
+
+        Raises:
+            InvalidCoordinateError: the chunk is not on the grid.
+        """
+        if not all(0 <= c < n for c, n in zip(chunk, self.grid, strict=True)):
+            raise InvalidCoordinateError(
+                f"scale {self.key}: chunk {chunk} is outside the grid {self.grid}"
+            )
+        begin = _per_axis(lambda c, edge: c * edge, chunk, self.chunk_size)
+        end = _per_axis(lambda b, edge: b + edge, begin, self.chunk_size)
+        return begin, _per_axis(min, end, self.size)
+
+    def to_info(self) -> dict[str, Any]:
+        """The entry of `scales`, with every key that readers need."""
+        block = (
+            {"compressed_segmentation_block_size": list(self.block_size)} if self.block_size else {}
+        )
+        return {
+            "key": self.key,
+            "size": list(self.size),
+            "resolution": [int(r) if r == int(r) else r for r in self.resolution],
+            "voxel_offset": [0, 0, 0],
+            "chunk_sizes": [list(self.chunk_size)],
+            "encoding": self.encoding,
+            **(block or {}),
+            "sharding": self.sharding.to_info(),
+            **self.extra,
+        }
+
+
+@dataclass(frozen=True)
+class VolumeSpec:
+    """A checked volume: what `info` says, plus the foreign keys that pass through (`extra`)."""
+
+    data_type: Literal["uint64", "uint32"]
+    scales: tuple[ScaleSpec, ...]
+    extra: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    @classmethod
+    def parse(cls, data: str | bytes | Mapping[str, Any], where: str = "spec") -> Self:
+        """Check a spec or an `info`; `where` names it in errors.
+
+        Raises:
+            SpecError: one line that names the scale and the field.
+        """
+        document = load_info(data, where)
+        try:
+            raw = RawInfo.model_validate({k: v for k, v in document.items() if k not in _CALL_KEYS})
+        except ValidationError as error:
+            raise SpecError(f"{where}: {first_fault(error, document)}") from None
+        scales = tuple(_scale(i, s, raw, where) for i, s in enumerate(raw.scales))
+        _check_keys_differ(scales, where)
+        return cls(data_type=raw.data_type, scales=scales, extra=dict(raw.model_extra or {}))
+
+    def to_info(self) -> dict[str, Any]:
+        """The complete `info`, ready for `json.dumps`."""
+        return {
+            "@type": "neuroglancer_multiscale_volume",
+            "type": "segmentation",
+            "data_type": self.data_type,
+            "num_channels": 1,
+            "scales": [scale.to_info() for scale in self.scales],
+            **self.extra,
+        }
+
+
+def compare_info(existing: str | bytes | Mapping[str, Any], spec: VolumeSpec) -> list[str]:
+    """Differences in what voxels depend on, one line each; empty when outputs agree."""
+    try:
+        other = VolumeSpec.parse(existing, "info")
+    except SpecError as error:
+        return [str(error)]
+    found = _differences("data_type", other.data_type, spec.data_type)
+    found += _differences("number of scales", len(other.scales), len(spec.scales))
+    for theirs, ours in zip(other.scales, spec.scales, strict=False):
+        found += _compare_scales(theirs, ours)
+    return found
+
+
+def merge_info(existing: Mapping[str, Any], spec: VolumeSpec) -> dict[str, Any]:
+    """The spec's `info` with the foreign keys that others added to an existing one."""
+    info = spec.to_info()
+    extras = _scale_extras(existing)
+    scales = [_kept(extras.get(scale["key"], {}), scale) for scale in info["scales"]]
+    return {**_kept(_foreign(existing, RawInfo), info), "scales": scales}
+
+
+def _kept(foreign: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
+    """Ours, then what only others know; where both name a foreign key, theirs stays."""
+    return {**ours, **foreign}
+
+
+def _foreign(document: Mapping[str, Any], model: type[RawInfo | RawScale]) -> dict[str, Any]:
+    known = {f.alias or name for name, f in model.model_fields.items()}
+    return {k: v for k, v in document.items() if k not in known and k not in _CALL_KEYS}
+
+
+def _scale_extras(existing: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    scales = existing.get("scales")
+    if not isinstance(scales, list):
+        return {}
+    entries = [s for s in scales if isinstance(s, dict) and isinstance(s.get("key"), str)]
+    return {s["key"]: _foreign(s, RawScale) for s in entries}
+
+
+def _compare_scales(theirs: ScaleSpec, ours: ScaleSpec) -> list[str]:
+    names = ("key", "size", "resolution", "chunk_size", "encoding", "block_size", "sharding")
+    return [
+        line
+        for name in names
+        for line in _differences(
+            f"scale {ours.index} {name}", getattr(theirs, name), getattr(ours, name)
+        )
+    ]
+
+
+def _differences(name: str, theirs: object, ours: object) -> list[str]:
+    return [] if theirs == ours else [f"{name}: info has {theirs}, the spec {ours}"]
+
+
+def _scale(index: int, raw: RawScale, info: RawInfo, where: str) -> ScaleSpec:
+    _check_key(raw.key, f"{where}: scale {index}")
+    at = f"{where}: scale {index} ({raw.key})"
+    if raw.voxel_offset != (0, 0, 0):
+        raise SpecError(
+            f"{at}: voxel_offset {list(raw.voxel_offset)} is not supported: DVID's chunks count "
+            "from 0, so only [0, 0, 0] keeps source and output chunks aligned"
+        )
+    scale = ScaleSpec(
+        index=index,
+        key=raw.key,
+        size=raw.size,
+        resolution=raw.resolution,
+        chunk_size=_chunk_size(raw, at),
+        block_size=_block_size(raw),
+        encoding=_encoding(raw, at),
+        sharding=_sharding(raw.sharding, at),
+        data_type=info.data_type,
+        extra=dict(raw.model_extra or {}),
+    )
+    _check_ids(scale, at)
+    return scale
+
+
+def _check_key(key: str, at: str) -> None:
+    # The key becomes a folder under the destination; nothing may lead out of it.
+    parts = key.split("/")
+    plain = all(p not in ("", ".", "..") and not p.startswith(".tmp-") for p in parts)
+    if not plain or not key.isprintable() or "\\" in key or ":" in key or key == "info":
+        raise SpecError(f"{at}: key {key!r} cannot be a folder of the volume")
+
+
+def _chunk_size(raw: RawScale, at: str) -> Triple:
+    if len(raw.chunk_sizes) != 1:
+        raise SpecError(
+            f"{at}: chunk_sizes has {len(raw.chunk_sizes)} entries; sharded scales have one"
+        )
+    chunk = raw.chunk_sizes[0]
+    if math.prod(chunk) > _MAX_CHUNK_VOXELS:
+        raise SpecError(f"{at}: chunk_sizes {list(chunk)} is more than {_MAX_CHUNK_VOXELS} voxels")
+    return chunk
+
+
+def _block_size(raw: RawScale) -> Triple | None:
+    if raw.encoding != "compressed_segmentation":
+        return None
+    return raw.compressed_segmentation_block_size or _DEFAULT_BLOCK
+
+
+def _encoding(raw: RawScale, at: str) -> Literal["compressed_segmentation", "raw"]:
+    if raw.encoding == "compressed_segmentation":
+        return "compressed_segmentation"
+    if raw.encoding == "raw":
+        return "raw"
+    raise SpecError(f"{at}: encoding {raw.encoding!r} is not supported; {_ROUTES}")
+
+
+def _sharding(raw: RawSharding | None, at: str) -> ShardingSpec:
+    if raw is None:
+        raise SpecError(
+            f"{at}: sharding is missing; unsharded scales are refused, because one file per chunk "
+            "is millions of objects. `python -m producer spec` designs a sharded spec"
+        )
+    if raw.hash != "identity":
+        raise SpecError(
+            f"{at}: sharding.hash {raw.hash!r} is not supported: only with 'identity' is a shard a "
+            "box of chunks"
+        )
+    return ShardingSpec(
+        preshift_bits=raw.preshift_bits,
+        minishard_bits=raw.minishard_bits,
+        shard_bits=raw.shard_bits,
+        data_encoding=raw.data_encoding,
+        minishard_index_encoding=raw.minishard_index_encoding,
+    )
+
+
+def _check_ids(scale: ScaleSpec, at: str) -> None:
+    sharding = scale.sharding
+    bits = sharding.preshift_bits + sharding.minishard_bits + sharding.shard_bits
+    if max(scale.grid) > _MAX_GRID:
+        raise SpecError(f"{at}: size gives the grid {scale.grid}; chunk coordinates are int32")
+    if bits > _ID_BITS:
+        raise SpecError(f"{at}: sharding bits add up to {bits}; chunk ids have {_ID_BITS}")
+    if scale.id_bits > bits:
+        raise SpecError(
+            f"{at}: sharding: chunk ids need {scale.id_bits} bits (grid {scale.grid}) but "
+            f"preshift_bits + minishard_bits + shard_bits is {bits}; "
+            f"shard_bits {sharding.shard_bits + scale.id_bits - bits} would do"
+        )
+
+
+def _check_keys_differ(scales: tuple[ScaleSpec, ...], where: str) -> None:
+    first: dict[str, int] = {}
+    for scale in scales:
+        if scale.key in first:
+            raise SpecError(
+                f"{where}: scale {scale.index}: key {scale.key!r} is already scale "
+                f"{first[scale.key]}'s"
+            )
+        first[scale.key] = scale.index
+
+
+def _per_axis(rule: Any, a: Triple, b: Triple) -> Triple:  # noqa: ANN401 (int, int → int)
+    return rule(a[0], b[0]), rule(a[1], b[1]), rule(a[2], b[2])

@@ -1,0 +1,1 @@
+"""From DVID blocks to the chunk payloads of one output shard."""

@@ -1,0 +1,49 @@
+"""Consecutive chunks of a shard and the rows they are made of, as read at once."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from braid.dvid.block_batch import Where
+from braid.dvid.rows import Rows
+
+__all__ = ["Window"]
+
+Numbers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Window:
+    """Consecutive chunks of a shard and the rows that they are made of.
+
+    Attributes:
+        ids: (m,) uint64, chunk ids, ascending.
+        part_start: (m + 1,) int64 into parts.
+        parts: (p,) int64, rows; chunk i is made of parts[part_start[i]:part_start[i + 1]].
+        rows: the rows themselves.
+        where: names a row in errors.
+    """
+
+    ids: npt.NDArray[np.uint64]
+    part_start: Numbers
+    parts: Numbers
+    rows: Rows
+    where: Where
+
+    def cut(self, most_chunks: int, most_bytes: int) -> Iterator[tuple[int, int]]:
+        """Yield runs of chunks, as (first, end), bounded in count and in uncompressed bytes.
+
+        Runs are of about one size. A chunk that alone passes the bytes is a run of its own.
+        """
+        sizes = self.rows.uncompressed_size[self.parts]
+        reach = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])[self.part_start]
+        first, count = 0, len(self.ids)
+        while first < count:
+            left = int(reach[-1] - reach[first])
+            share = left / max(1, -(-left // most_bytes))
+            fits = int(np.searchsorted(reach, reach[first] + share, side="right")) - 1
+            end = min(max(fits, first + 1), first + most_chunks, count)
+            yield first, end
+            first = end

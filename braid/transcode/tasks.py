@@ -1,0 +1,86 @@
+"""Batches of chunks as jobs that threads share, and what they give."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from braid.parallel.stats import TranscodeTally
+from braid.parallel.work_sharing import Job
+from braid.precomputed.chunk_batch import Chunks
+
+__all__ = ["Batch", "Made", "Runs"]
+
+Numbers = npt.NDArray[np.int64]
+Made = tuple[Chunks, TranscodeTally]
+
+
+class Runs:
+    """Runs of chunks, each made by one thread; a `braid.parallel.work_sharing.Job`."""
+
+    def __init__(
+        self, runs: Sequence[Numbers], make: Callable[[Numbers, TranscodeTally], Chunks]
+    ) -> None:
+        self._left = deque(enumerate(runs))
+        self._make = make
+        self._made: dict[int, Made] = {}
+        self._failed: dict[int, Exception] = {}
+
+    def work(self) -> None:
+        """Make runs until none is left, or one fails."""
+        while True:
+            try:
+                number, run = self._left.popleft()
+            except IndexError:
+                return
+            tally = TranscodeTally()
+            try:
+                self._made[number] = self._make(run, tally), tally
+            except Exception as error:  # noqa: BLE001 - `result` raises the first, whichever thread met it
+                self._failed[number] = error
+                self.stop()
+
+    def stop(self) -> None:
+        """Let nobody make another."""
+        self._left.clear()
+
+    def result(self) -> Made:
+        """All that the runs gave.
+
+        Raises:
+            Exception: what the first bad run raised.
+        """
+        if self._failed:
+            raise self._failed[min(self._failed)]
+        return _joined([self._made[number] for number in sorted(self._made)])
+
+
+class Batch:
+    """Chunks that follow one another, whichever way each takes; a job of jobs."""
+
+    def __init__(self, parts: Sequence[Job[Made]]) -> None:
+        self._parts = parts
+
+    def work(self) -> None:
+        """Do part after part."""
+        for part in self._parts:
+            part.work()
+
+    def stop(self) -> None:
+        """Let nobody go on."""
+        for part in self._parts:
+            part.stop()
+
+    def result(self) -> Made:
+        """Payloads of all chunks that are not zeros."""
+        chunks, tally = _joined([part.result() for part in self._parts])
+        tally.chunks = len(chunks)
+        return chunks, tally
+
+
+def _joined(made: Sequence[Made]) -> Made:
+    tally = TranscodeTally()
+    for _, part in made:
+        tally.add(part)
+    return Chunks.joined(chunks for chunks, _ in made), tally

@@ -1,0 +1,1 @@
+"""The worker process: leases messages, supervises the executor, settles deliveries."""

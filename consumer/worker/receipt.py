@@ -1,0 +1,45 @@
+"""The receipt of a finished shard: what the work process measured, and how it came to be."""
+
+from importlib.metadata import version
+
+from consumer.protocol.events import Done
+from consumer.worker.leased_shard import Job
+from delivery.ledger.failures import tiers_tried
+from delivery.ledger.receipts import Receipt
+from delivery.messages import now
+
+
+def receipt_of(job: Job, done: Done, worker: str, estimated_bytes: int | None) -> Receipt:
+    """Every field that CONTRACT asks of a receipt."""
+    outcome, message, delivery = done.outcome, job.message, job.delivery
+    return Receipt(
+        key=job.key,
+        kind=message.kind,
+        tier=delivery.tier,
+        redo=job.redo,
+        empty=outcome.empty,
+        crc32c=outcome.crc32c,
+        inputs=outcome.inputs,
+        chunks=outcome.chunks,
+        bytes_in=outcome.bytes_in,
+        bytes_out=outcome.bytes_out,
+        labels=outcome.labels,
+        seconds=round(done.seconds, 3),
+        cpu_s=round(done.cpu_s, 3),
+        peak_bytes=done.peak_bytes,
+        estimated_bytes=estimated_bytes,
+        started=job.started,
+        finished=now(),
+        attempt=delivery.attempt,
+        tiers_tried=tuple(dict.fromkeys((*tiers_tried(message.history), delivery.tier))),
+        history=message.history,
+        reads=outcome.reads,
+        skipped_outside=outcome.skipped_outside,
+        skipped_elsewhere=outcome.skipped_elsewhere,
+        absent_inputs=outcome.absent_inputs,
+        threads=outcome.threads,
+        route=outcome.route,
+        phases=outcome.seconds,
+        worker=worker,
+        version=version("shardlift"),
+    )

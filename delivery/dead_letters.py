@@ -1,0 +1,78 @@
+"""Dead letters into the ledger: written there first, acked afterwards, so that none is lost.
+
+Whoever runs first drains: `status`, `--wait`, fleet, autoscale, `dead-letters`.
+"""
+
+from dataclasses import dataclass, field
+
+from delivery.broker.base import DEAD, DEAD_LETTER_SOURCE, MAX_DELIVERIES, Broker, Delivery
+from delivery.ledger import failures, quarantine
+from delivery.ledger.run import Run
+from delivery.messages import Hop, NewerSchema, ShardMessage, UnreadableMessage, decode, now
+from runtime.errors import UnreachableError
+from runtime.storage import Storage
+
+
+@dataclass
+class Drained:
+    """What a drain did.
+
+    Attributes:
+        keys: run URI and shard of each letter that is in its ledger now.
+        unreadable: paths of letters kept as bytes, because they are broken or their run is gone.
+        left: letters that could not be dealt with now and stay in the queue, with the reason.
+    """
+
+    keys: list[tuple[str, str]] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+
+
+def drain(broker: Broker, state: Storage, wait_s: float = 0.0) -> Drained:
+    """Take every dead letter, write it to the ledger of its own run, ack it.
+
+    Args:
+        broker: whose dead letters.
+        state: root of the state, for letters that lead to no run.
+        wait_s: how long to wait for a first letter, and after each for the next.
+    """
+    done = Drained()
+    later: list[Delivery] = []
+    while (letter := broker.lease(DEAD, wait_s)) is not None:
+        try:
+            _record(letter, state, done)
+        except (NewerSchema, UnreachableError) as error:
+            done.left.append(str(error))
+            later.append(letter)  # given back only at the end: else it would come at once again
+        else:
+            broker.ack(letter)
+    for letter in later:
+        broker.nack(letter)
+    return done
+
+
+def _record(letter: Delivery, state: Storage, done: Drained) -> None:
+    try:
+        message = decode(letter.data)
+    except UnreadableMessage as error:
+        done.unreadable.append(quarantine.keep(state, error.data, error.why))
+        return
+    run = Run(message.run)
+    if not run.planned():
+        why = f"its run {message.run} is gone"
+        done.unreadable.append(quarantine.keep(state, letter.data, why))
+        return
+    failures.write(run, _failure(message, letter))
+    done.keys.append((message.run, message.key))
+
+
+def _failure(message: ShardMessage, letter: Delivery) -> failures.Failure:
+    """The record; what the broker itself moved here has no reason but its deliveries."""
+    if message.reason is not None:
+        return failures.from_letter(message, message.reason)
+    tier = letter.attributes.get(f"{DEAD_LETTER_SOURCE}Subscription", "unknown")
+    count = letter.attributes.get(f"{DEAD_LETTER_SOURCE}DeliveryCount", "")
+    attempts = int(count) if count.isdigit() else MAX_DELIVERIES
+    reason = f"delivered {attempts} times on tier {tier} and never answered: its workers died"
+    hop = Hop(tier=tier, reason=reason, at=now(), attempt=attempts)
+    return failures.from_letter(message.after(hop), reason)

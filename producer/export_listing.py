@@ -1,0 +1,93 @@
+"""What an export holds: its Arrow shards and their indices, from one listing per scale."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from braid.transcode import file_extent
+from braid.transcode.file_extent import Voxel
+from runtime.errors import UsageError
+from runtime.storage import ObjectInfo, Storage
+
+_OFFSETS = "-offsets.csv"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One Arrow shard of an export, with the index that lies beside it."""
+
+    path: str  # relative to the source: "s1/30720_24576_28672.arrow"
+    origin: Voxel  # x, y, z of its cell in voxels of its scale
+    size_bytes: int
+    index_bytes: int  # of all its CSV files; 0 when it has none
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """The Arrow shards of one scale, in name order."""
+
+    scale: int
+    files: tuple[SourceFile, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all Arrow files, without their indices."""
+        return sum(file.size_bytes for file in self.files)
+
+    @property
+    def without_index(self) -> tuple[str, ...]:
+        """Files with no CSV at all: readable, but each is read whole to find its rows."""
+        return tuple(file.path for file in self.files if not file.index_bytes)
+
+
+def scan(source: Storage, scale: int) -> Scan:
+    """List one scale of an export.
+
+    Raises:
+        UsageError: the scale has no Arrow files, or one whose name is no voxel origin: its rows
+            would silently be left out.
+    """
+    folder = f"s{scale}"
+    found = read_listing(source.list(f"{folder}/"), scale)
+    if not found.files:
+        raise UsageError(
+            f"{source.url} has no {folder}/*.arrow files",
+            hint="--source is the folder that holds s0, s1, ... as DVID's export-shards wrote them",
+        )
+    return found
+
+
+def read_listing(listing: Iterable[ObjectInfo], scale: int) -> Scan:
+    """Sort a listing of `s<scale>/` into shards and indices; other files may lie beside."""
+    arrows: dict[str, ObjectInfo] = {}
+    index_bytes: dict[str, int] = {}
+    for entry in listing:
+        name = entry.path.rpartition("/")[2]
+        if name.startswith(".") or entry.path.count("/") != 1:
+            continue  # hidden files of an operating system, or deeper folders
+        if name.endswith(".arrow"):
+            arrows[entry.path] = entry
+        elif name.endswith(".csv"):
+            stem = _indexed_stem(entry.path)
+            index_bytes[stem] = index_bytes.get(stem, 0) + entry.size
+    return Scan(scale, tuple(_source_file(arrows[path], index_bytes) for path in sorted(arrows)))
+
+
+def _source_file(entry: ObjectInfo, index_bytes: dict[str, int]) -> SourceFile:
+    stem = entry.path.removesuffix(".arrow")
+    return SourceFile(entry.path, origin_of(entry.path), entry.size, index_bytes.get(stem, 0))
+
+
+def _indexed_stem(path: str) -> str:
+    suffix = _OFFSETS if path.endswith(_OFFSETS) else ".csv"
+    return path.removesuffix(suffix)
+
+
+def origin_of(path: str) -> Voxel:
+    """Voxel origin (x, y, z) in a name such as `s1/30720_24576_28672.arrow`."""
+    origin = file_extent.origin_of(path)
+    if origin is None:
+        raise UsageError(
+            f"{path} is not named after a voxel origin (x_y_z.arrow)",
+            hint="restore the name that DVID gave it, or move it out of the export",
+        )
+    return origin

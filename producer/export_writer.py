@@ -1,0 +1,248 @@
+"""Writes what DVID's `export-shards` writes: Arrow and CSV files, in every dialect of theirs.
+
+For made-up data only: the demo, the tests and the benchmarks. Format: DVID's
+`datatype/labelmap/ExportShards.md`; the dialects are those found in the wild.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import zstandard
+
+from _braid import encode_block
+from braid.precomputed import morton
+from braid.precomputed.volume_spec import ScaleSpec
+from braid.transcode.block_assignment import BLOCK_VOXELS
+
+Triple = tuple[int, int, int]
+U64 = npt.NDArray[np.uint64]
+
+SCHEMA = pa.schema(
+    [
+        pa.field("chunk_x", pa.int32(), nullable=False),
+        pa.field("chunk_y", pa.int32(), nullable=False),
+        pa.field("chunk_z", pa.int32(), nullable=False),
+        pa.field("labels", pa.list_(pa.uint64()), nullable=False),
+        pa.field("supervoxels", pa.list_(pa.uint64()), nullable=False),
+        pa.field("dvid_compressed_block", pa.binary(), nullable=False),
+        pa.field("uncompressed_size", pa.uint32(), nullable=False),
+    ]
+)
+
+_CURRENT = "x,y,z,offset,size,batch_idx"
+# Go's zstd leaves the content size out of frames of fewer bytes.
+_SIZED_FRAME_BYTES = 256
+
+
+class Dialect(StrEnum):
+    """How the CSV beside an Arrow file says where its rows are."""
+
+    CURRENT = "current"  # x,y,z,offset,size,batch_idx after "# schema_size=N"
+    SIZE_ZERO = "size-zero"  # the same, N = 0, the first range begins with the schema
+    OLD = "old"  # x,y,z,rec
+    MORTON = "morton"  # x,y,z,rec,morton
+    BESIDE = "beside"  # old, and x,y,z,rec,offset,size in NAME-offsets.csv
+    ALONE = "alone"  # only NAME-offsets.csv
+    MARCH_2026 = "march-2026"  # x,y,z,rec,batch_offset,batch_idx, and NAME-offsets.csv
+
+
+Ipc = Literal["stream", "file"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One block as DVID exports it.
+
+    Attributes:
+        coords: block coordinates x, y, z.
+        frame: the block, zstd-compressed.
+        uncompressed_size: bytes before zstd.
+        supervoxels: uint64 (n,), the block's own table.
+        labels: uint64 (n,), what each supervoxel is mapped to.
+    """
+
+    coords: Triple
+    frame: bytes
+    uncompressed_size: int
+    supervoxels: U64
+    labels: U64
+
+
+@dataclass(frozen=True, slots=True)
+class ExportFormat:
+    """The choices a DVID version or a caller of `export-shards` made."""
+
+    dialect: Dialect = Dialect.CURRENT
+    ipc: Ipc = "stream"
+    batch_rows: int = 1
+
+
+@dataclass(slots=True)
+class _Index:
+    """Where each written row is; grows by one entry per row."""
+
+    schema_bytes: int = 0
+    rows: list[tuple[Triple, int, int, int]] = field(default_factory=list)
+
+    def lines(self, columns: str) -> Iterator[str]:
+        yield columns
+        names = columns.split(",")
+        for rec, ((x, y, z), offset, size, batch_idx) in enumerate(self.rows):
+            values = {
+                "x": x,
+                "y": y,
+                "z": z,
+                "rec": rec,
+                "offset": offset,
+                "batch_offset": offset,
+                "size": size,
+                "batch_idx": batch_idx,
+                "morton": _plain_morton((x, y, z)),
+            }
+            yield ",".join(str(values[name]) for name in names)
+
+
+def make_row(coords: Triple, supervoxels: U64, labels_of: Callable[[U64], U64]) -> Row:
+    """Encode a block.
+
+    Args:
+        coords: block coordinates x, y, z.
+        supervoxels: uint64 (64, 64, 64), ZYX.
+        labels_of: the label of each supervoxel, array to array.
+    """
+    block = bytes(encode_block(np.ascontiguousarray(supervoxels)))
+    table = np.frombuffer(block, "<u8", int.from_bytes(block[12:16], "little"), 16)
+    return Row(coords, compress(block), len(block), table, labels_of(table))
+
+
+def compress(block: bytes) -> bytes:
+    """A zstd frame as DVID writes it: with checksum; small ones without their content size."""
+    sized = len(block) >= _SIZED_FRAME_BYTES
+    compressor = zstandard.ZstdCompressor(level=3, write_checksum=True, write_content_size=sized)
+    return compressor.compress(block)
+
+
+def write_file(folder: Path, name: str, rows: Iterable[Row], form: ExportFormat) -> Path:
+    """Write `name`.arrow and its index into `folder`; returns the Arrow file's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.arrow"
+    with path.open("wb") as out:
+        index = _write_arrow(out, rows, form)
+    _write_csv(folder / name, index, form.dialect)
+    return path
+
+
+def file_edge(scale: ScaleSpec) -> int:
+    """Edge in chunks of the cell that one export file covers: the largest of the shard's box."""
+    bits = scale.sharding.preshift_bits + scale.sharding.minishard_bits
+    inside = morton.bit_axes(scale.grid)[:bits]
+    return int(1 << max((inside.count(axis) for axis in range(3)), default=0))
+
+
+def file_name(cell: Triple, edge: int) -> str:
+    """The name of a cell's file: its first voxel."""
+    return "_".join(str(c * edge * BLOCK_VOXELS) for c in cell)
+
+
+def _write_arrow(out: BinaryIO, rows: Iterable[Row], form: ExportFormat) -> _Index:
+    sink = pa.PythonFile(out, mode="w")
+    start = {"stream": pa.ipc.new_stream, "file": pa.ipc.new_file}[form.ipc]
+    index = _Index()
+    with start(sink, SCHEMA) as writer:
+        index.schema_bytes = _schema_bytes(form.ipc)
+        offset = index.schema_bytes
+        for batch in _batched(rows, form.batch_rows):
+            writer.write_batch(_record_batch(batch))
+            end = sink.tell()
+            index.rows += [(r.coords, offset, end - offset, i) for i, r in enumerate(batch)]
+            offset = end
+    return index
+
+
+def _schema_bytes(ipc: Ipc) -> int:
+    """Bytes before the first record batch; the file format begins with its magic, padded to 8."""
+    return len(SCHEMA.serialize()) + (8 if ipc == "file" else 0)
+
+
+def _record_batch(rows: list[Row]) -> pa.RecordBatch:
+    coords = np.array([r.coords for r in rows], np.int32).reshape(-1, 3)
+    return pa.RecordBatch.from_arrays(
+        [
+            *(pa.array(np.ascontiguousarray(coords[:, axis])) for axis in range(3)),
+            _lists([r.labels for r in rows], SCHEMA.field("labels").type),
+            _lists([r.supervoxels for r in rows], SCHEMA.field("supervoxels").type),
+            pa.array([r.frame for r in rows], pa.binary()),
+            pa.array([r.uncompressed_size for r in rows], pa.uint32()),
+        ],
+        schema=SCHEMA,
+    )
+
+
+def _lists(values: list[U64], kind: pa.DataType) -> pa.Array:
+    ends = np.cumsum([0, *(len(v) for v in values)], dtype=np.int32)
+    return pa.ListArray.from_arrays(pa.array(ends), pa.array(np.concatenate(values)), type=kind)
+
+
+def _batched(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
+    remaining = iter(rows)
+    while batch := list(itertools.islice(remaining, size)):
+        yield batch
+
+
+def _write_csv(stem: Path, index: _Index, dialect: Dialect) -> None:
+    plain, offsets = stem.with_name(f"{stem.name}.csv"), stem.with_name(f"{stem.name}-offsets.csv")
+    comment = f"# schema_size={index.schema_bytes}"
+    match dialect:
+        case Dialect.CURRENT:
+            _write(plain, [comment, *index.lines("x,y,z,offset,size,batch_idx")])
+        case Dialect.SIZE_ZERO:
+            _write(
+                plain, ["# schema_size=0", *_widened(index).lines("x,y,z,offset,size,batch_idx")]
+            )
+        case Dialect.OLD:
+            _write(plain, index.lines("x,y,z,rec"))
+        case Dialect.MORTON:
+            _write(plain, index.lines("x,y,z,rec,morton"))
+        case Dialect.BESIDE:
+            _write(plain, index.lines("x,y,z,rec"))
+            _write(offsets, [comment, *index.lines("x,y,z,rec,offset,size")])
+        case Dialect.ALONE:
+            _write(offsets, [comment, *index.lines("x,y,z,rec,offset,size")])
+        case Dialect.MARCH_2026:
+            _write(plain, index.lines("x,y,z,rec,batch_offset,batch_idx"))
+            _write(offsets, [comment, *index.lines("x,y,z,rec,offset,size,batch_idx")])
+
+
+def _widened(index: _Index) -> _Index:
+    """The first batch's range begins at byte 0, as Go's lazy writer makes DVID record it."""
+    first = index.schema_bytes
+    rows = [
+        (coords, 0, size + first, i) if offset == first else (coords, offset, size, i)
+        for coords, offset, size, i in index.rows
+    ]
+    return _Index(0, rows)
+
+
+def _write(path: Path, lines: Iterable[str]) -> None:
+    path.write_text("".join(f"{line}\n" for line in lines))
+
+
+def _plain_morton(coords: Triple) -> int:
+    bits = max(c.bit_length() for c in coords)
+    return sum(
+        (c >> bit & 1) << (3 * bit + axis) for axis, c in enumerate(coords) for bit in range(bits)
+    )
+
+
+def blocks_of(size: Triple) -> Triple:
+    """Blocks per axis that hold a volume of that many voxels."""
+    x, y, z = (math.ceil(s / BLOCK_VOXELS) for s in size)
+    return x, y, z

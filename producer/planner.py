@@ -1,0 +1,281 @@
+"""What there is to do: a row for every shard of every scale concerned.
+
+From listings and names alone: a file is listed for every output shard that its cell meets, and the
+work process picks the rows. A shard that nothing feeds has no row, which means zeros.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from braid.precomputed import sharding
+from braid.precomputed.volume_spec import ScaleSpec
+from braid.transcode.file_extent import cell_edges, cell_of, in_output
+from delivery.ledger.plan import Plan, PlanRow, PlanState
+from delivery.messages import Kind, shard_key
+from memmodel.estimate import DoesNotFit, Work, choose, estimate
+from memmodel.throughput import estimated_seconds
+from memmodel.tiers import Tier
+from producer.export_listing import Scan, SourceFile
+from producer.run_request import Request
+from runtime.storage import ObjectInfo, Storage
+
+# Stored bytes of a scale by those of the one before, over the scales of a real dataset.
+_SHRINKS_TO = 0.31
+# A converted shard by its Arrow bytes: 4 KB per stored chunk against 5 KB per zstd block.
+_CONVERTS_TO = 0.8
+
+Outputs = Mapping[int, ObjectInfo]
+"""Shard files of one scale that exist, by shard number."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a plan is made from.
+
+    Attributes:
+        scans: the export's files, by scale to be converted.
+        outputs: existing shard files, by scale concerned.
+        empty: keys of shards that earlier runs found to be all zeros.
+    """
+
+    scans: Mapping[int, Scan]
+    outputs: Mapping[int, Outputs]
+    empty: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """A shard to be made, as far as it can be foreseen.
+
+    Attributes:
+        work: with bytes that may be guessed from the scale before.
+        needed_bytes: peak memory.
+        seconds: of one worker with one core.
+        bytes_out: what the shard will weigh; a guess.
+        tier: the smallest that will hold it; None: no tier does.
+        why_not: the reason with both numbers, where no tier does.
+    """
+
+    row: PlanRow
+    work: Work
+    needed_bytes: int
+    seconds: float
+    bytes_out: int
+    tier: Tier | None = None
+    why_not: str | None = None
+
+
+@dataclass
+class _Rows:
+    """Rows planned so far, and how large each shard will be or is."""
+
+    rows: list[PlanRow] = field(default_factory=list)
+    forecasts: list[Forecast] = field(default_factory=list)
+    sizes: dict[str, tuple[int, bool]] = field(default_factory=dict)  # bytes, whether certain
+
+    def add(self, row: PlanRow, size: int, *, certain: bool = False) -> None:
+        self.rows.append(row)
+        if row.state != "empty":
+            self.sizes[row.key] = (size, certain)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A plan and what to expect of it."""
+
+    plan: Plan
+    forecasts: Sequence[Forecast]
+
+    @property
+    def beyond(self) -> list[Forecast]:
+        """Shards that no tier holds."""
+        return [forecast for forecast in self.forecasts if forecast.tier is None]
+
+    @property
+    def present(self) -> int:
+        """Shards that exist and stay."""
+        return sum(relation.state == "present" for relation in self.plan.relations)
+
+
+def list_outputs(dest: Storage, scale: ScaleSpec) -> dict[int, ObjectInfo]:
+    """The shard files of a scale that exist at the destination, by shard number."""
+    found = {}
+    for entry in dest.list(f"{scale.key}/"):
+        shard = sharding.parse_shard_path(scale, entry.path)
+        if shard is not None:
+            found[shard] = entry
+    return found
+
+
+def make_plan(request: Request, found: Found, tiers: Sequence[Tier]) -> Planned:
+    """Plan every scale concerned, the finest first; the same request and listings, the same plan.
+
+    Args:
+        request: what is asked for.
+        found: what exists.
+        tiers: from which the smallest that holds a shard is chosen.
+    """
+    planned = _Rows()
+    for index in request.concerned:
+        scale = request.volume.scales[index]
+        if index in request.scales:
+            _plan_converted(planned, request, scale, found, tiers)
+        elif index in request.downres:
+            _plan_downsampled(planned, request, scale, found, tiers)
+        else:
+            _plan_existing(planned, scale, found)
+    return Planned(Plan.of(planned.rows, request.concerned), planned.forecasts)
+
+
+def files_by_shard(
+    scale: ScaleSpec, scan: Scan, z_compress: int = 0
+) -> dict[int, list[SourceFile]]:
+    """The files whose cells meet each shard, in name order."""
+    edges = cell_edges(scale, z_compress)
+    cells = [in_output(cell_of(file.origin, edges), z_compress) for file in scan.files]
+    boxes, shards = sharding.boxes_meeting(scale, [c[0] for c in cells], [c[1] for c in cells])
+    found: dict[int, list[SourceFile]] = defaultdict(list)
+    for box, shard in zip(boxes.tolist(), shards.tolist(), strict=True):
+        found[shard].append(scan.files[box])
+    return found
+
+
+def _plan_converted(
+    planned: _Rows, request: Request, scale: ScaleSpec, found: Found, tiers: Sequence[Tier]
+) -> None:
+    slices = request.slices(scale.index)
+    files = files_by_shard(scale, found.scans[scale.index], slices - 1)
+    shards = _shards(files, found.outputs[scale.index])
+    for shard, chunks in zip(shards, _chunks(scale, shards), strict=True):
+        sources = files.get(shard, [])
+        bytes_in = sum(file.size_bytes for file in sources)
+        work = _convert_work(scale, chunks, bytes_in, slices, remote=request.remote)
+        row = _row(scale, shard, request, found)
+        row = replace(row, bytes_in=bytes_in, sources=tuple(file.path for file in sources))
+        _add(planned, row, work, found, tiers, guess=round(bytes_in * _CONVERTS_TO))
+
+
+def _plan_downsampled(
+    planned: _Rows, request: Request, scale: ScaleSpec, found: Found, tiers: Sequence[Tier]
+) -> None:
+    feeds = _inputs_by_shard(planned, request, scale)
+    shards = _shards(feeds, found.outputs[scale.index])
+    for shard, chunks in zip(shards, _chunks(scale, shards), strict=True):
+        inputs = tuple(feeds.get(shard, ()))
+        sizes = [planned.sizes[key] for key in inputs]
+        guessed, certain = sum(size for size, _ in sizes), all(sure for _, sure in sizes)
+        work = _downsample_work(scale, chunks, guessed)
+        row = _row(scale, shard, request, found)
+        row = replace(row, inputs=inputs, bytes_in=guessed if certain else 0)
+        _add(planned, row, work, found, tiers, guess=round(guessed * _SHRINKS_TO), certain=certain)
+
+
+def _plan_existing(planned: _Rows, scale: ScaleSpec, found: Found) -> None:
+    """A scale that others are made from: what is there is there."""
+    for shard, entry in sorted(found.outputs[scale.index].items()):
+        row = _bare_row(scale, shard, "convert", "present", entry.crc32c)
+        planned.add(row, entry.size, certain=True)
+
+
+def _inputs_by_shard(planned: _Rows, request: Request, coarse: ScaleSpec) -> dict[int, list[str]]:
+    """Keys of the shards below that hold something, by the shard they feed."""
+    fine = request.volume.scales[coarse.index - 1]
+    below = [row for row in planned.rows if row.scale == fine.index and row.key in planned.sizes]
+    begins, ends = sharding.shard_boxes(fine, [row.shard for row in below])
+    steps, chunk = np.asarray(sharding.factors(fine, coarse)), np.asarray(fine.chunk_size)
+    far = -(-np.minimum(ends * chunk, fine.size) // steps)
+    feeds: dict[int, list[str]] = defaultdict(list)
+    pairs = sharding.boxes_meeting(coarse, begins * chunk // steps, far)
+    for box, shard in zip(*(side.tolist() for side in pairs), strict=True):
+        feeds[shard].append(below[box].key)
+    return feeds
+
+
+def _shards(fed: Mapping[int, object], outputs: Outputs) -> list[int]:
+    """Shards that something feeds, and those that exist without: old ones may have to go."""
+    return sorted({*fed, *outputs})
+
+
+def _row(scale: ScaleSpec, shard: int, request: Request, found: Found) -> PlanRow:
+    kind: Kind = "convert" if scale.index in request.scales else "downsample"
+    entry = found.outputs[scale.index].get(shard)
+    key = shard_key(scale.index, sharding.shard_hex(shard, scale.sharding))
+    state: PlanState = "make"
+    if not request.overwrite:
+        state = "present" if entry else "empty" if key in found.empty else "make"
+    crc32c = entry.crc32c if entry and state == "present" else None
+    return _bare_row(scale, shard, kind, state, crc32c)
+
+
+def _add(
+    planned: _Rows,
+    row: PlanRow,
+    work: Work,
+    found: Found,
+    tiers: Sequence[Tier],
+    *,
+    guess: int,
+    certain: bool = True,
+) -> None:
+    """Choose the tier of a shard to be made; what it will weigh is a guess until it is there."""
+    if row.state != "make":
+        entry = found.outputs[row.scale].get(row.shard)
+        planned.add(row, entry.size if entry else 0, certain=True)
+        return
+    forecast = _forecast(row, work, tiers, guess)
+    if certain:  # else its tier follows from its inputs' receipts
+        tier = forecast.tier.name if forecast.tier else None
+        row = replace(row, tier=tier, estimated_bytes=forecast.needed_bytes)
+    planned.forecasts.append(forecast)
+    planned.add(row, guess)
+
+
+def _forecast(row: PlanRow, work: Work, tiers: Sequence[Tier], guess: int) -> Forecast:
+    needed, seconds = estimate(work), estimated_seconds(work)
+    forecast = Forecast(row, work, needed.total_bytes, seconds, guess)
+    try:
+        return replace(forecast, tier=choose(needed, tiers))
+    except DoesNotFit as error:
+        return replace(forecast, why_not=str(error))
+
+
+def _convert_work(
+    scale: ScaleSpec, chunks: int, bytes_in: int, slices: int, *, remote: bool
+) -> Work:
+    return Work(
+        "convert",
+        bytes_in,
+        chunks,
+        "voxel" if slices > 1 and scale.route == "palette" else scale.route,
+        remote=remote,
+        chunk_voxels=math.prod(scale.chunk_size),
+        slices=slices,
+    )
+
+
+def _downsample_work(scale: ScaleSpec, chunks: int, bytes_in: int) -> Work:
+    return Work(
+        "downsample",
+        bytes_in,
+        chunks,
+        scale.route,
+        chunk_voxels=math.prod(scale.chunk_size),
+    )
+
+
+def _chunks(scale: ScaleSpec, shards: Sequence[int]) -> list[int]:
+    """Chunks of the grid in each shard's box: the most it can hold."""
+    begins, ends = sharding.shard_boxes(scale, shards)
+    return [int(count) for count in (ends - begins).prod(axis=1)]
+
+
+def _bare_row(
+    scale: ScaleSpec, shard: int, kind: Kind, state: PlanState, crc32c: str | None
+) -> PlanRow:
+    name = sharding.shard_hex(shard, scale.sharding)
+    key = shard_key(scale.index, name)
+    return PlanRow(key, scale.index, name, shard, kind, state, crc32c=crc32c)

@@ -1,0 +1,194 @@
+"""Whole volumes for tests: specs of several scales, shards written and read back by others."""
+
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import deflate
+import numpy as np
+import tensorstore as ts
+
+from braid.io.byte_source import BytesSource
+from braid.io.crc32c import crc32c, crc32c_text
+from braid.precomputed import morton
+from braid.precomputed.chunk_codec import encode_chunk
+from braid.precomputed.shard_reader import ShardFile
+from braid.precomputed.sharding import all_shards, shard_numbers, shard_path
+from braid.precomputed.volume_spec import ScaleSpec, VolumeSpec
+from tests.support.shards import shard_of
+from tests.support.votes_reference import Triple, Voxels
+
+
+def made_info(
+    size: Triple,
+    factors: Sequence[Triple] = ((2, 2, 2),),
+    *,
+    chunks: Sequence[Triple] = ((64, 64, 64),),
+    bits: Sequence[tuple[int, int]] = ((9, 6),),
+    encoding: str = "compressed_segmentation",
+    block: Triple = (8, 8, 8),
+    data_type: str = "uint64",
+    data_encoding: str = "gzip",
+) -> dict[str, Any]:
+    """An info with a scale more than there are factors; the last of `chunks` and `bits` repeat.
+
+    `bits` are preshift and minishard; shard bits are what ids need beyond them.
+    """
+    scales, resolution = [], [8, 8, 8]
+    for i in range(len(factors) + 1):
+        chunk = chunks[min(i, len(chunks) - 1)]
+        preshift, minishard = bits[min(i, len(bits) - 1)]
+        grid = [-(-n // c) for n, c in zip(size, chunk, strict=True)]
+        needed = sum((n - 1).bit_length() for n in grid)
+        scale: dict[str, Any] = {
+            "key": f"s{i}",
+            "size": list(size),
+            "resolution": list(resolution),
+            "voxel_offset": [0, 0, 0],
+            "chunk_sizes": [list(chunk)],
+            "encoding": encoding,
+            "sharding": {
+                "@type": "neuroglancer_uint64_sharded_v1",
+                "hash": "identity",
+                "preshift_bits": preshift,
+                "minishard_bits": minishard,
+                "shard_bits": max(0, needed - preshift - minishard),
+                "data_encoding": data_encoding,
+                "minishard_index_encoding": "gzip",
+            },
+        }
+        if encoding == "compressed_segmentation":
+            scale["compressed_segmentation_block_size"] = list(block)
+        scales.append(scale)
+        if i < len(factors):
+            resolution = [r * f for r, f in zip(resolution, factors[i], strict=True)]
+            x, y, z = (-(-n // f) for n, f in zip(size, factors[i], strict=True))
+            size = (x, y, z)
+    return {
+        "@type": "neuroglancer_multiscale_volume",
+        "type": "segmentation",
+        "data_type": data_type,
+        "num_channels": 1,
+        "scales": scales,
+    }
+
+
+def shard_bytes(scale: ScaleSpec, voxels: Voxels) -> dict[int, bytes]:
+    """Every shard of a scale that holds anything."""
+    chunks = sorted(_payloads(scale, voxels))
+    shards: dict[int, bytes] = {}
+    for shard in all_shards(scale):
+        mine = [(i, p) for i, p in chunks if int(shard_numbers([i], scale.sharding)[0]) == shard]
+        if mine:
+            shards[shard] = shard_of(mine, scale.sharding, shard)
+    return shards
+
+
+def write_shards(dest: Path, scale: ScaleSpec, shards: Mapping[int, bytes]) -> None:
+    """Put shard files where a volume has them."""
+    for shard, data in shards.items():
+        path = dest / shard_path(scale, shard)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+
+def write_volume(dest: Path, info: Mapping[str, Any], voxels: Voxels) -> VolumeSpec:
+    """A volume with its info and the shards of scale 0."""
+    dest.mkdir(parents=True, exist_ok=True)
+    (dest / "info").write_text(json.dumps(info))
+    volume = VolumeSpec.parse(info)
+    write_shards(dest, volume.scales[0], shard_bytes(volume.scales[0], voxels))
+    return volume
+
+
+def crc_of(data: bytes) -> str:
+    """As the ledger keeps it."""
+    return crc32c_text(crc32c(data))
+
+
+def tensorstore_voxels(dest: Path, scale: int) -> Voxels:
+    """A scale as TensorStore reads it, (z, y, x)."""
+    spec = {
+        "driver": "neuroglancer_precomputed",
+        "kvstore": f"file://{dest.absolute()}/",
+        "scale_index": scale,
+    }
+    return np.asarray(ts.open(spec).result()[..., 0].read().result()).T
+
+
+def cloudvolume_voxels(dest: Path, scale: int) -> Voxels:
+    """A scale as cloud-volume reads it, (z, y, x)."""
+    from cloudvolume import CloudVolume  # noqa: PLC0415 - a second of imports
+
+    volume = CloudVolume(
+        f"precomputed://file://{dest.absolute()}", mip=scale, fill_missing=True, progress=False
+    )
+    return np.asarray(volume[:, :, :])[..., 0].T
+
+
+class DictInputs:
+    """Fine shards in memory; remembers what was opened and finished."""
+
+    def __init__(self, scale: ScaleSpec, shards: Mapping[int, bytes]) -> None:
+        self.scale = scale
+        self.shards = shards
+        self.opened: list[int] = []
+        self.finished_with: dict[int, str | None] = {}
+
+    def open(self, shard: int) -> ShardFile | None:
+        """See `braid.downsample.cells.Inputs`."""
+        self.opened.append(shard)
+        if shard not in self.shards:
+            return None
+        return ShardFile.open(BytesSource(self.shards[shard], f"{shard}.shard"), self.scale, shard)
+
+    def finished(self, shard: int, file: ShardFile) -> None:
+        """See `braid.downsample.cells.Inputs`."""
+        assert shard not in self.finished_with
+        self.finished_with[shard] = file.crc32c
+
+
+def _payloads(scale: ScaleSpec, voxels: Voxels) -> list[tuple[int, bytes]]:
+    payloads = []
+    for coord in itertools.product(*map(range, scale.grid)):
+        (x, y, z), (ex, ey, ez) = scale.chunk_box(coord)
+        part = np.ascontiguousarray(voxels[z:ez, y:ey, x:ex])
+        if part.any():
+            chunk = encode_chunk(scale, part)
+            if scale.sharding.data_encoding == "gzip":
+                chunk = bytes(deflate.gzip_compress(chunk, 6))
+            payloads.append((int(morton.encode([coord], scale.grid)[0]), chunk))
+    return payloads
+
+
+def write_tiled(dest: Path, info: Mapping[str, Any], pool: Sequence[bytes]) -> VolumeSpec:
+    """A volume of whole chunks whose scale 0 repeats these payloads in id order."""
+    dest.mkdir(parents=True, exist_ok=True)
+    (dest / "info").write_text(json.dumps(info))
+    volume = VolumeSpec.parse(info)
+    scale = volume.scales[0]
+    per_shard = 1 << (scale.sharding.preshift_bits + scale.sharding.minishard_bits)
+    for shard in all_shards(scale):
+        ids = range(shard * per_shard, min((shard + 1) * per_shard, 1 << scale.id_bits))
+        chunks = [(i, pool[i % len(pool)]) for i in ids]
+        write_shards(dest, scale, {shard: shard_of(chunks, scale.sharding, shard)})
+    return volume
+
+
+def made_payloads(scale: ScaleSpec, labels: int, count: int = 8) -> list[bytes]:
+    """Stored chunks in which about so many labels touch each other."""
+    rng = np.random.default_rng(labels)
+    x, y, z = scale.chunk_size
+    edge = max(1, round((x * y * z / labels) ** (1 / 3)))
+    payloads = []
+    for _ in range(count):
+        seeds = rng.integers(1, 2**63, [-(-n // edge) + 1 for n in (z, y, x)], np.uint64)
+        wobble = rng.integers(0, edge, 3)
+        cells = [(np.arange(n) + w) // edge for n, w in zip((z, y, x), wobble, strict=True)]
+        voxels = np.ascontiguousarray(seeds[np.ix_(*cells)])
+        rough = rng.random(voxels.shape) < 0.05
+        voxels[rough] = np.roll(voxels, 1, axis=2)[rough]
+        payloads.append(bytes(deflate.gzip_compress(encode_chunk(scale, voxels), 6)))
+    return payloads

@@ -1,0 +1,144 @@
+"""A worker on a real queue and ledger, whose work process plays a part that the test writes."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from consumer.signals import StopFlags
+from consumer.worker.disposition import Post
+from consumer.worker.executor_client import WorkProcess
+from consumer.worker.worker import Worker
+from delivery.broker import open_broker
+from delivery.broker.base import Broker, Delivery
+from delivery.ledger.run import Run
+from delivery.messages import ShardMessage, decode
+from memmodel.tiers import MIB, tier_of
+from tests.support.three_shard_run import SMALL, made_run
+
+LEASE_S = 30.0
+
+# Answers a task as the file beside the program says, by shard.
+PROGRAM = """
+import json, os, sys, time
+def say(line): print(json.dumps(line), flush=True)
+script = os.path.join(os.path.dirname(__file__), "script.json")
+say({"event": "started"})
+for line in sys.stdin:
+    task = json.loads(line)["task"]
+    with open(os.path.join(os.path.dirname(__file__), "tasks"), "a") as file:
+        file.write(json.dumps(task) + "\\n")
+    for step in json.load(open(script))[task["key"]]:
+        if step == "wait":
+            say({"event": "ready"})
+            order = json.loads(sys.stdin.readline())
+            if order["order"] == "stop":
+                say({"event": "failed", "kind": order["kind"], "reason": order["reason"]})
+                break
+        elif step == "die":
+            os.kill(os.getpid(), 9)
+        elif step == "hang":
+            say({"event": "progress", "chunks": 1})
+            time.sleep(600)
+        else:
+            say(step)
+"""
+
+
+def done(**outcome: object) -> dict[str, object]:
+    """The event of a shard that was made."""
+    made = {"chunks": 3, "crc32c": "AAAAAA==", "bytes_out": 100} | outcome
+    return {"event": "done", "outcome": made, "peak_bytes": 5, "seconds": 1.0, "cpu_s": 1.0}
+
+
+def failed(kind: str, reason: str = "so it went") -> dict[str, object]:
+    """The event of a shard that was not made."""
+    return {"event": "failed", "kind": kind, "reason": reason, "peak_bytes": 300 * MIB}
+
+
+class _Newer(ShardMessage):
+    """A message from the future."""
+
+    def encode(self) -> bytes:
+        """With the next schema."""
+        return super().encode().replace(b'"schema":1', b'"schema":2')
+
+
+@dataclass
+class Bench:
+    """A worker with everything around it."""
+
+    folder: Path
+    broker: Broker
+    run: Run
+    flags: StopFlags = field(default_factory=StopFlags)
+    machine_bytes: int | None = None
+    limit_bytes: int | None = 512 * MIB
+    tier: str = SMALL
+    _worker: Worker | None = None
+
+    def script(self, **steps: list[object]) -> None:
+        """What the work process does, by shard: `s0_1` for `s0/1`."""
+        by_key = {name.replace("_", "/"): told for name, told in steps.items()}
+        (self.folder / "script.json").write_text(json.dumps(by_key))
+
+    @property
+    def worker(self) -> Worker:
+        """The worker, made when first needed."""
+        if self._worker is None:
+            child = WorkProcess(self.limit_bytes, (sys.executable, str(self.folder / "child.py")))
+            post = Post(
+                tier_of(self.tier),
+                self.limit_bytes,
+                machine_bytes=self.machine_bytes,
+                worker="me",
+            )
+            self._worker = Worker(self.broker, post, self.flags, child=child)
+        return self._worker
+
+    def publish(self, key: str = "s0/0", **fields: object) -> None:
+        """Put a message in the queue."""
+        self._publish(ShardMessage, key, fields)
+
+    def publish_newer(self, key: str) -> None:
+        """The same with a schema that nobody knows yet."""
+        self._publish(_Newer, key, {})
+
+    def _publish(self, of: type[ShardMessage], key: str, fields: dict[str, object]) -> None:
+        kind = "convert" if key.startswith("s0") else "downsample"
+        message = of.model_validate({"run": self.run.uri, "key": key, "kind": kind} | fields)
+        self.broker.publish(self.tier, [message])
+
+    def deliver(self) -> Delivery:
+        """Have the worker handle the next message."""
+        delivery = self.broker.lease(self.tier)
+        assert delivery is not None
+        self.worker.handle(delivery)
+        return delivery
+
+    def waiting(self, tier: str) -> list[ShardMessage]:
+        """The messages that wait in a queue, which is empty afterwards."""
+        found = []
+        while (delivery := self.broker.lease(tier)) is not None:
+            found.append(decode(delivery.data))
+            self.broker.ack(delivery)
+        return found
+
+    def tasks(self) -> list[dict[str, Any]]:
+        """The tasks that the work process got."""
+        path = self.folder / "tasks"
+        return [json.loads(line) for line in path.open()] if path.exists() else []
+
+
+@contextmanager
+def made_bench(folder: Path) -> Iterator[Bench]:
+    """A run of two shards and their dependent, nothing published."""
+    (folder / "child.py").write_text(PROGRAM)
+    run = made_run(folder)
+    with open_broker(run.info.queue, run.info.tiers, LEASE_S) as broker:
+        bench = Bench(folder, broker, run)
+        yield bench
+        bench.worker.close()

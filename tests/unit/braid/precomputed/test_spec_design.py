@@ -1,0 +1,91 @@
+"""Designed specs are those that people publish, and open in TensorStore."""
+
+import json
+from pathlib import Path
+
+import pytest
+import tensorstore as ts
+from hypothesis import given
+from hypothesis import strategies as st
+
+from braid.exceptions import SpecError
+from braid.precomputed import sharding
+from braid.precomputed.spec_design import design_volume
+from braid.precomputed.volume_spec import VolumeSpec
+
+SIZES = st.tuples(*[st.integers(1, 200_000)] * 3)
+RESOLUTIONS = st.tuples(*[st.sampled_from([1, 4, 4.5, 8, 16, 30, 40, 100])] * 3)
+
+
+@pytest.mark.parametrize("name", ["mcns-export-specs", "fish2_seg_zdoubled_spec"])
+def test_published_specs_are_designed_again(shared: Path, name: str) -> None:
+    """From size, resolution and number of scales comes the published spec, key for key."""
+    published = VolumeSpec.parse((shared / "specs" / f"{name}.json").read_bytes())
+    first = published.scales[0]
+    assert design_volume(first.size, first.resolution, len(published.scales)) == published
+
+
+def test_an_axis_waits_for_the_others() -> None:
+    """Anisotropic voxels: z keeps its slices until x and y have caught up."""
+    volume = design_volume((4000, 4000, 500), (8, 8, 40))
+    assert [scale.resolution for scale in volume.scales] == [
+        (8, 8, 40),
+        (16, 16, 40),
+        (32, 32, 40),
+        (64, 64, 80),
+        (128, 128, 160),
+    ]
+    assert [scale.key for scale in volume.scales[:2]] == ["8x8x40", "16x16x40"]
+    assert volume.scales[-1].size == (250, 250, 125)
+
+
+@given(SIZES, RESOLUTIONS, st.none() | st.integers(1, 8))
+def test_any_design_is_sound(
+    size: tuple[int, int, int], resolution: tuple[float, float, float], scales: int | None
+) -> None:
+    """Ids fit with no bit to spare, shards are 32^3 chunks at most, each scale follows the last."""
+    volume = design_volume(size, resolution, scales)
+    if scales is not None:
+        assert len(volume.scales) == scales
+    else:
+        assert max(volume.scales[-1].size) <= 256
+    for scale in volume.scales:
+        spec = scale.sharding
+        assert spec.preshift_bits + spec.minishard_bits + spec.shard_bits == scale.id_bits
+        assert spec.preshift_bits <= 9
+        assert spec.minishard_bits <= 6
+        assert spec.shard_bits == max(0, scale.id_bits - 15)
+    for fine, coarse in zip(volume.scales, volume.scales[1:], strict=False):
+        by = sharding.factors(fine, coarse)
+        assert 2 in by
+
+
+def test_tensorstore_opens_a_design(tmp_path: Path) -> None:
+    """Every scale of a designed volume."""
+    volume = design_volume((1000, 700, 300), (8, 8, 33.5))
+    (tmp_path / "info").write_text(json.dumps(volume.to_info()))
+    for scale in volume.scales:
+        spec = {
+            "driver": "neuroglancer_precomputed",
+            "kvstore": {"driver": "file", "path": f"{tmp_path}/"},
+            "scale_index": scale.index,
+        }
+        assert ts.open(spec).result().shape == (*scale.size, 1)
+
+
+@pytest.mark.parametrize(
+    ("size", "resolution", "scales", "says"),
+    [
+        ((0, 1, 1), (8, 8, 8), None, "size"),
+        ((1, 1), (8, 8, 8), None, "size"),
+        ((1, 1, 1), (8, 0, 8), None, "resolution"),
+        ((1, 1, 1), (8, float("nan"), 8), None, "resolution"),
+        ((1, 1, 1), (8, float("inf"), 8), None, "resolution"),
+        ((1, 1, 1), (8, 8, 8), 0, "scales"),
+        ((2**60, 1, 1), (8, 8, 8), None, "size"),
+    ],
+)
+def test_what_cannot_be_designed(size: tuple, resolution: tuple, scales: int, says: str) -> None:
+    """What is no volume is refused, naming the option."""
+    with pytest.raises(SpecError, match=says):
+        design_volume(size, resolution, scales)

@@ -1,0 +1,141 @@
+"""The work process as a program: what it says, what it never says, and how it ends."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import psutil
+import pytest
+
+from braid.exceptions import DecompressionError, SourceNotFoundError
+from consumer.executor.__main__ import EXIT_STOPPED, Refused, kind_of, reason_of
+from consumer.protocol.events import Started, StopOrder, decode_event
+from runtime.errors import (
+    ObjectNotFound,
+    OutOfMemory,
+    PermanentError,
+    ShardliftError,
+    UnreachableError,
+    UsageError,
+)
+from tests.support.waiting import wait_for
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (MemoryError(), "memory"),
+        (OutOfMemory("too much"), "memory"),
+        (OSError(errno.ENOMEM, "no memory"), "memory"),
+        (UnreachableError("no network"), "retryable"),
+        (OSError(errno.EIO, "input/output error"), "retryable"),
+        (UsageError("no right to write"), "usage"),
+        (PermanentError("one chunk twice"), "permanent"),
+        (ObjectNotFound("s0/0_0_0.arrow is gone"), "permanent"),
+        (DecompressionError("bad zstd"), "permanent"),
+        (SourceNotFoundError("no such file"), "permanent"),
+        (ZeroDivisionError("a bug"), "permanent"),
+        (Refused(StopOrder(kind="cancelled", reason="enough")), "cancelled"),
+        (Refused(StopOrder(kind="lease", reason="lost")), "lease"),
+        (Refused(StopOrder(kind="stopped", reason="SIGTERM")), "stopped"),
+    ],
+)
+def test_every_error_has_a_consequence(error: Exception, kind: str) -> None:
+    """The kind tells the worker what to do with the message."""
+    assert kind_of(error) == kind
+
+
+def test_a_reason_is_one_line_with_its_hint() -> None:
+    """It travels in a message and stands in a table."""
+    assert reason_of(ShardliftError("two\nlines", hint="do this")) == "two lines (do this)"
+    assert reason_of(MemoryError()) == "MemoryError"
+
+
+def test_a_bug_says_where_it_is() -> None:
+    """A shard dies of it once, with a reason that somebody can work with."""
+    with pytest.raises(ZeroDivisionError) as raised:
+        1 / 0  # noqa: B018 - the bug
+    assert reason_of(raised.value).startswith("unexpected ZeroDivisionError at test_executor.py:")
+
+
+def start(*arguments: str, program: str | None = None) -> subprocess.Popen[bytes]:
+    """The real program, or a few lines that use its parts."""
+    code = ["-c", textwrap.dedent(program)] if program else ["-m", "consumer.executor"]
+    return subprocess.Popen(
+        [sys.executable, *code, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def test_it_ends_when_its_orders_end() -> None:
+    """A closed pipe is how a worker says goodbye."""
+    process = start(str(os.getpid()))
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert isinstance(decode_event(process.stdout.readline()), Started)
+    process.stdin.close()
+    assert process.wait(60) == EXIT_STOPPED
+
+
+def test_it_serves_nobody_but_its_worker() -> None:
+    """The worker may have died while the program was starting."""
+    process = start("1")
+    assert process.wait(60) == EXIT_STOPPED
+
+
+def test_nothing_but_events_reaches_stdout() -> None:
+    """What a library prints, in Python or in C, goes to stderr; it cannot read orders either."""
+    process = start(
+        program="""
+        import os, sys
+        from consumer.executor import __main__ as executor
+        from consumer.protocol.events import Started
+        channel = executor._take_stdio()
+        print("noise from Python", flush=True)
+        os.system("echo noise from C; cat")
+        channel.send(Started())
+        """
+    )
+    out, err = process.communicate(b'{"order":"publish"}\n', timeout=60)
+    assert [decode_event(line) for line in out.splitlines()] == [Started()]
+    assert b"noise from Python" in err
+    assert b"noise from C" in err
+    assert b"publish" not in err
+
+
+def test_it_stops_by_itself_when_its_worker_is_gone() -> None:
+    """A worker killed with SIGKILL closes nothing in order, and still nobody stays behind."""
+    worker = start(
+        program="""
+        import time
+        from consumer.worker.executor_client import WorkProcess
+        process = WorkProcess(None)
+        process.start()
+        print(process.pid, flush=True)
+        time.sleep(600)
+        """
+    )
+    assert worker.stdout is not None
+    child = psutil.Process(int(worker.stdout.readline()))
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.wait()
+    wait_for(
+        lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, "the child's end"
+    )
+
+
+def test_ctrl_c_is_for_the_worker_to_answer() -> None:
+    """SIGINT does not end it; SIGTERM does."""
+    process = start(str(os.getpid()))
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.5)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == EXIT_STOPPED

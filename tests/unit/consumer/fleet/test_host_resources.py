@@ -1,0 +1,48 @@
+"""What a machine can give to workers."""
+
+import pytest
+
+from consumer.fleet.host_resources import parse_size, served_tiers, work_limit_bytes
+from memmodel.tiers import GIB, MIB, Tier, parse_tiers
+from runtime.errors import UsageError
+
+TIERS = parse_tiers("2,4,8")
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("16GiB", 16 * GIB), ("512MiB", 512 * MIB), ("1.5", 3 * GIB // 2), ("2g", 2 * GIB)],
+)
+def test_a_size_is_read(text: str, size: int) -> None:
+    """With a unit, or in GiB."""
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "much", "-1GiB", "0", "12 parsecs"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    """With what to say instead."""
+    with pytest.raises(UsageError, match="no size of memory"):
+        parse_size(text)
+
+
+@pytest.mark.parametrize(
+    ("machine", "served"),
+    [
+        (16 * GIB, [("2gi", 2 * GIB), ("4gi", 4 * GIB), ("8gi", 8 * GIB)]),
+        (4 * GIB, [("2gi", 2 * GIB), ("4gi", 4 * GIB)]),
+        (3 * GIB, [("2gi", 2 * GIB), ("4gi", 3 * GIB)]),
+        (GIB, [("2gi", GIB)]),
+    ],
+)
+def test_the_first_tier_beyond_a_machine_gets_what_there_is(
+    machine: int, served: list[tuple[str, int]]
+) -> None:
+    """A shard of tier 4gi may need only 3 GiB; one of 8gi needs more than 4."""
+    assert [(tier.name, tier.limit_bytes) for tier in served_tiers(TIERS, machine)] == served
+
+
+def test_work_gets_no_more_than_the_machine_has() -> None:
+    """The tier's limit, or the machine's where that is less."""
+    tier = Tier("2gi", 2 * GIB)
+    assert work_limit_bytes(tier, GIB) == GIB
+    assert work_limit_bytes(tier, 8 * GIB) <= 2 * GIB

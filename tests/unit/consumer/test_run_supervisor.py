@@ -1,0 +1,216 @@
+"""Watching over runs: letters drained, cascades made good, patience that ends."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from consumer.exit_condition import Ending, RunsFailed
+from consumer.run_discovery import KnownRuns
+from consumer.run_supervisor import Vigil
+from delivery.broker import open_broker
+from delivery.broker.base import DEAD, Broker
+from delivery.ledger import failures
+from delivery.ledger.run import Run
+from delivery.messages import ShardMessage, decode
+from tests.support.three_shard_run import LARGE, SMALL, made_run, write_receipt
+
+LEASE_S = 10.0
+
+
+class Clock:
+    """Monotonic seconds that a test moves."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        """The present."""
+        return self.now_s
+
+
+@dataclass
+class Watch:
+    """A vigil with everything around it."""
+
+    folder: Path
+    broker: Broker
+    clock: Clock = field(default_factory=Clock)
+    asked: Run | None = None
+    _vigil: Vigil | None = None
+
+    @property
+    def vigil(self) -> Vigil:
+        """Over the runs below the state root, or the one asked for."""
+        if self._vigil is None:
+            known = KnownRuns(self.asked, str(self.folder / "dest.runs"), self.broker.url)
+            self._vigil = Vigil(self.broker, known, self.clock)
+        return self._vigil
+
+    @property
+    def ending(self) -> Ending:
+        """When a worker may end that is never busy."""
+        return Ending(self.broker, self.vigil, lambda: False, self.clock)
+
+    def look(self, after_s: float = 100.0) -> None:
+        """One look, some time later."""
+        self.clock.now_s += after_s
+        self.vigil.look()
+
+    def waiting(self, tier: str) -> list[str]:
+        """Keys of what waits in a queue, which is empty afterwards."""
+        found = []
+        while (delivery := self.broker.lease(tier)) is not None:
+            found.append(decode(delivery.data).key)
+            self.broker.ack(delivery)
+        return found
+
+
+@pytest.fixture
+def watch(tmp_path: Path) -> Iterator[Watch]:
+    """An empty queue."""
+    with open_broker(f"sqlite:{tmp_path}/queue.db", [SMALL, LARGE], LEASE_S) as broker:
+        yield Watch(tmp_path, broker)
+
+
+def finish(run: Run) -> None:
+    """As if every shard had been made."""
+    for key in ("s0/0", "s0/1"):
+        write_receipt(run, key)
+    write_receipt(run, "s1/0", inputs=dict.fromkeys(("s0/0", "s0/1"), "AAAAAA=="))
+
+
+def test_without_runs_it_is_not_over(watch: Watch) -> None:
+    """Knowing no run is no proof that all is done."""
+    watch.look()
+    assert watch.vigil.none_known
+    assert not watch.vigil.over
+
+
+def test_a_run_ends_when_its_ledger_says_so(watch: Watch) -> None:
+    """Every shard done: over, and nothing to complain about."""
+    run = made_run(watch.folder)
+    watch.look()
+    assert not watch.vigil.over
+    finish(run)
+    watch.look()
+    assert watch.vigil.over
+    watch.ending.check()
+
+
+def test_an_empty_queue_is_no_end(watch: Watch) -> None:
+    """The queue lost everything: the run goes on."""
+    made_run(watch.folder)
+    assert not watch.ending.look()
+    watch.clock.now_s += 5
+    assert not watch.ending.look()
+
+
+def test_a_run_with_dead_shards_ends_and_says_so(watch: Watch) -> None:
+    """Letters are drained into the ledger; a dead input blocks its dependent; that is the end."""
+    run = made_run(watch.folder)
+    write_receipt(run, "s0/0")
+    letter = ShardMessage(run=run.uri, key="s0/1", kind="convert", reason="bad zstd")
+    watch.broker.publish(DEAD, [letter])
+    watch.look()
+    assert watch.vigil.over
+    record = failures.read(run, "s0/1")
+    assert record is not None
+    assert record.reason == "bad zstd"
+    with pytest.raises(RunsFailed, match="without 2 of its shards: s0/1, s1/0") as raised:
+        watch.ending.check()
+    assert raised.value.exit_code == 1
+
+
+def test_a_cascade_that_nobody_ran_is_made_good(watch: Watch) -> None:
+    """Its worker died between the receipt and the cascade."""
+    run = made_run(watch.folder)
+    write_receipt(run, "s0/0")
+    write_receipt(run, "s0/1")
+    watch.look()
+    assert watch.waiting(SMALL) + watch.waiting(LARGE) == ["s1/0"]
+    watch.look(5)
+    assert watch.waiting(SMALL) + watch.waiting(LARGE) == []
+
+
+def test_what_is_lost_is_published_again_twice_then_given_up(watch: Watch) -> None:
+    """Quiet for two leases: again; after two rounds in vain the open shards are named."""
+    run = made_run(watch.folder)
+    watch.look(0)
+    for _ in range(2):
+        watch.look(2 * LEASE_S - 2)
+        assert watch.waiting(SMALL) == []
+        watch.look(3)
+        assert watch.waiting(SMALL) == ["s0/0", "s0/1"]
+        assert not watch.vigil.over
+    watch.look(2 * LEASE_S + 1)
+    assert watch.waiting(SMALL) == []
+    assert watch.vigil.over
+    with pytest.raises(RunsFailed, match=f"run {run.run_id}: nothing was heard.*s0/0, s0/1"):
+        watch.ending.check()
+
+
+def test_a_receipt_renews_patience(watch: Watch) -> None:
+    """Slow is not lost."""
+    run = made_run(watch.folder)
+    watch.look(0)
+    watch.look(2 * LEASE_S - 2)
+    write_receipt(run, "s0/0")
+    watch.look(3)
+    watch.look(2 * LEASE_S - 2)
+    assert watch.waiting(SMALL) == []
+
+
+def test_a_cancelled_run_is_over(watch: Watch) -> None:
+    """Nobody works for it, so nobody waits for it."""
+    run = made_run(watch.folder)
+    watch.look()
+    run.cancel("enough")
+    watch.look()
+    assert watch.vigil.over
+    assert watch.waiting(SMALL) == []
+
+
+def test_a_run_of_another_queue_is_none_of_ours(watch: Watch) -> None:
+    """One state root may hold the runs of many queues."""
+    made_run(watch.folder, queue="sqlite:/elsewhere/queue.db")
+    watch.look()
+    assert watch.vigil.none_known
+
+
+def test_old_failures_are_no_news(watch: Watch) -> None:
+    """A run that ended badly before the newest one began does not fail this fleet."""
+    old = made_run(watch.folder, "r1")
+    for key in ("s0/0", "s0/1"):
+        letter = ShardMessage(run=old.uri, key=key, kind="convert", reason="bad zstd")
+        watch.broker.publish(DEAD, [letter])
+    watch.look()
+    assert watch.vigil.failed
+    finish(made_run(watch.folder, "r2"))
+    watch._vigil = None
+    watch.look()
+    assert watch.vigil.over
+    watch.ending.check()
+
+
+def test_the_one_run_asked_for_counts(watch: Watch) -> None:
+    """With --run, other runs of the state root do not keep a worker."""
+    finish(made_run(watch.folder, "r1"))
+    watch.asked = Run(str(watch.folder / "dest.runs" / "r1"))
+    made_run(watch.folder, "r2")
+    watch.look()
+    assert watch.vigil.over
+
+
+def test_knowing_no_run_it_ends_after_a_lease_of_silence(watch: Watch) -> None:
+    """Every tier stayed empty for longer than a lease."""
+    ending = watch.ending
+    assert not ending.look()
+    watch.clock.now_s += LEASE_S - 1
+    watch.broker.publish(LARGE, [ShardMessage(run="/r", key="s0/0", kind="convert")])
+    assert not ending.look()
+    assert watch.waiting(LARGE) == ["s0/0"]
+    assert not ending.look()
+    watch.clock.now_s += LEASE_S + 1
+    assert ending.look()

@@ -1,0 +1,188 @@
+"""The disk in trouble, and what only a file system can do."""
+
+import errno
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from runtime.errors import EXIT_UNREACHABLE, ObjectNotFound, UnreachableError
+from runtime.storage import open_storage
+from runtime.storage.base import Pieces
+
+FULL = """
+import resource, sys
+from runtime.errors import UnreachableError
+from runtime.storage import open_storage
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+storage = open_storage(sys.argv[1])
+
+def pieces():
+    for _ in range(30):
+        yield bytes(100_000)
+    return b"HEAD"
+
+for write in (
+    lambda: storage.write_shard("s/1.shard", pieces(), 4, lambda: None),
+    lambda: storage.write("plan.arrow", bytes(2 << 20)),
+    lambda: storage.create("receipt", bytes(2 << 20)),
+):
+    try:
+        write()
+    except UnreachableError as error:
+        print(error)
+"""
+
+
+def shard() -> Pieces:
+    """A small one."""
+    yield b"body"
+    return b"HEAD"
+
+
+def names(root: Path) -> list[str]:
+    """All files, hidden ones too."""
+    return sorted(file.name for file in root.rglob("*") if file.is_file())
+
+
+def test_a_file_that_cannot_grow_leaves_nothing(tmp_path: Path) -> None:
+    """As on a full disk: one line, no temporary file (here a real limit of the kernel's)."""
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path)],
+        capture_output=True,
+        check=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+    )
+    assert done.stdout.splitlines() == [
+        f"File too large: {tmp_path}/s/1.shard",
+        f"File too large: {tmp_path}/plan.arrow",
+        f"File too large: {tmp_path}/receipt",
+    ]
+    assert done.stderr == ""
+    assert names(tmp_path) == []
+
+
+def test_a_full_disk_gets_a_hint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What to do, and that no work is lost."""
+
+    def full(_fd: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UnreachableError, match="No space left on device") as caught:
+        open_storage(str(tmp_path)).write("a", b"x")
+    assert "free some space" in (caught.value.hint or "")
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("root", ["file", "file/below", "/proc/nothing"])
+def test_an_unwritable_root_is_one_line(tmp_path: Path, root: str) -> None:
+    """Where a file stands in the way, or the system lets nobody write."""
+    (tmp_path / "file").write_bytes(b"")
+    storage = open_storage(str(tmp_path / root))
+    for write in (
+        storage.check_writable,
+        lambda: storage.write("a", b""),
+        lambda: storage.create("a", b""),
+        lambda: storage.write_shard("a", shard(), 4, lambda: None),
+    ):
+        with pytest.raises(UnreachableError, match=root) as caught:
+            write()
+        assert caught.value.exit_code == EXIT_UNREACHABLE
+        assert "\n" not in str(caught.value)
+
+
+def test_a_missing_source_is_said_to_be_missing(tmp_path: Path) -> None:
+    """Before anything is planned."""
+    (tmp_path / "file").write_bytes(b"")
+    for missing in ("nothing", "file"):
+        with pytest.raises(UnreachableError, match=f"no such directory: {tmp_path}/{missing}"):
+            open_storage(str(tmp_path / missing)).check_readable()
+
+
+def test_a_folder_in_the_way_is_one_line(tmp_path: Path) -> None:
+    """A file cannot take its place."""
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    with pytest.raises(UnreachableError, match="directory"):
+        open_storage(str(tmp_path)).write("a", b"")
+    assert names(tmp_path) == []
+
+
+def test_a_passing_fault_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network file system loses a handle now and then."""
+    storage, tries, real = open_storage(str(tmp_path)), [], Path.read_bytes
+    storage.write("a", b"x")
+
+    def stale(path: Path) -> bytes:
+        tries.append(path)
+        if len(tries) < 3:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return real(path)
+
+    monkeypatch.setattr(Path, "read_bytes", stale)
+    assert storage.read("a") == b"x"
+    assert len(tries) == 3
+
+
+def test_create_works_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some file systems have none: still one winner of many, and whole files."""
+
+    def no_links(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    storage, won = open_storage(str(tmp_path)), []
+    start = threading.Barrier(8)
+
+    def create(number: int) -> None:
+        start.wait()
+        if storage.create("one", b"%d" % number * 1000):
+            won.append(number)
+
+    threads = [threading.Thread(target=create, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(won) == 1
+    assert storage.read("one") == b"%d" % won[0] * 1000
+    assert [info.path for info in storage.list()] == ["one"]
+
+
+def test_a_replaced_file_is_read_to_its_end(tmp_path: Path) -> None:
+    """The source holds the old file, which the system keeps until it is closed."""
+    storage = open_storage(str(tmp_path))
+    storage.write("a", b"old bytes")
+    with storage.source("a") as source:  # type: ignore[attr-defined] # only files need closing
+        storage.delete("a")
+        assert source.read_at(0, 100) == b"old bytes"
+    with pytest.raises(ObjectNotFound):
+        storage.source("a")
+
+
+def test_linked_files_and_folders_are_listed(tmp_path: Path) -> None:
+    """An export may be put together of links; a broken one is no object."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "a.arrow").write_bytes(b"123")
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "s0").symlink_to(tmp_path / "real")
+    (tmp_path / "root" / "b.arrow").symlink_to(tmp_path / "real" / "a.arrow")
+    (tmp_path / "root" / "c.arrow").symlink_to(tmp_path / "gone")
+    found = [(info.path, info.size) for info in open_storage(str(tmp_path / "root")).list()]
+    assert found == [("b.arrow", 3), ("s0/a.arrow", 3)]
+
+
+def test_files_get_the_usual_rights(tmp_path: Path) -> None:
+    """As if they had been written plainly: others may read what the umask lets them."""
+    storage = open_storage(str(tmp_path))
+    (tmp_path / "plain").write_bytes(b"")
+    storage.write("a", b"")
+    storage.create("b", b"")
+    storage.write_shard("c", shard(), 4, lambda: None)
+    modes = {(tmp_path / name).stat().st_mode for name in ("plain", "a", "b", "c")}
+    assert len(modes) == 1
