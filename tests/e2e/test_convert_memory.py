@@ -25,10 +25,10 @@ from consumer.protocol.tasks import ConvertTask
 from memmodel import process_memory
 from runtime.storage import open_storage
 task = ConvertTask.model_validate_json(sys.stdin.read())
-probe.reset_peak()
+process_memory.reset_peak()
 dest, source = open_storage(task.dest), open_storage(task.source)
 outcome = convert_shard(task, dest, source, lambda: None, lambda _: None)
-print(probe.peak_bytes(), outcome.model_dump_json(), sep="\\n")
+print(process_memory.peak_bytes(), outcome.model_dump_json(), sep="\\n")
 """
 
 
