@@ -9,7 +9,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.child import Job, MeasurementFailed, Reading, measure
+from benchmarks.child import Measurement, MeasurementFailed, Reading, measure
 from benchmarks.exports import (
     DENSE_PITCH,
     HEAVY_PITCH,
@@ -122,45 +122,47 @@ class Bench:
             volume = self._converted(export)
             jobs = _one_and_two(partial(self._downsampled, export, volume))
             what = {"export": export.to_json(), "volume": volume}
-            jobs[TENSORSTORE] = Job("with_tensorstore:downsample", what)
+            jobs[TENSORSTORE] = Measurement("with_tensorstore:downsample", what)
             if export is self.usual:
                 igneous = {
                     "volume": self._one_scale(export),
                     "out": self._out("igneous"),
                     "chunks": export.chunks,
                 }
-                jobs[IGNEOUS] = Job("with_igneous:downsample", igneous)
+                jobs[IGNEOUS] = Measurement("with_igneous:downsample", igneous)
             self._in_turns("downsample", export, jobs)
         volume = self._converted(self.larger)
         larger = _one_and_two(partial(self._downsampled, self.larger, volume))
         self._in_turns("downsample", self.larger, larger)
 
     def _steps(self, table: str, export: Export, work: str) -> None:
-        readings = self._measure(Job(work, {"export": export.to_json()}), f"{table}, {export.name}")
+        readings = self._measure(
+            Measurement(work, {"export": export.to_json()}), f"{table}, {export.name}"
+        )
         for who, reading in readings.items():
             self._keep(Measured.of(table, export.name, who, reading, peak=False))
 
-    def _ours(self, export: Export, threads: int = 1) -> Job:
+    def _ours(self, export: Export, threads: int = 1) -> Measurement:
         out = self._out(f"ours-{threads}")
         what = {"export": export.to_json(), "out": out, "threads": threads}
-        return Job("ours:convert", what, cores=threads)
+        return Measurement("ours:convert", what, cores=threads)
 
-    def _downsampled(self, export: Export, volume: str, threads: int = 1) -> Job:
+    def _downsampled(self, export: Export, volume: str, threads: int = 1) -> Measurement:
         what = {"export": export.to_json(), "volume": volume, "threads": threads}
-        return Job("ours:downsample", what, cores=threads)
+        return Measurement("ours:downsample", what, cores=threads)
 
-    def _tensorstore(self, export: Export, transaction: int | None) -> Job:
+    def _tensorstore(self, export: Export, transaction: int | None) -> Measurement:
         what = {
             "export": export.to_json(),
             "out": self._out("tensorstore"),
             "transaction": transaction,
         }
-        return Job("with_tensorstore:convert", what)
+        return Measurement("with_tensorstore:convert", what)
 
     def _convert_igneous(self, export: Export, who: str, encoding: str) -> None:
         source = str(self.work / f"unsharded-{encoding}")
         copy = {"export": export.to_json(), "out": source, "encoding": encoding}
-        job = Job("with_tensorstore:copy_unsharded", copy, runs=1)
+        job = Measurement("with_tensorstore:copy_unsharded", copy, runs=1)
         if not self._measure(job, f"input of {who}"):
             return
         what = {
@@ -169,16 +171,16 @@ class Bench:
             "chunks": export.chunks,
             "encoding": "compressed_segmentation" if encoding == "raw" else None,
         }
-        self._take("conversion", export, who, Job("with_igneous:transfer", what))
+        self._take("conversion", export, who, Measurement("with_igneous:transfer", what))
         shutil.rmtree(source)
 
     def _converted(self, export: Export) -> str:
         """A volume that holds the export's shard."""
         out = str(self.work / f"volume-{export.name}")
-        start = Job("with_tensorstore:start", {"volume": export.volume, "out": out}, runs=1)
+        start = Measurement("with_tensorstore:start", {"volume": export.volume, "out": out}, runs=1)
         convert = {"export": export.to_json(), "out": out, "threads": 1}
         self._measure(start, "an info")
-        self._measure(Job("ours:convert", convert, runs=1), "a volume to downsample")
+        self._measure(Measurement("ours:convert", convert, runs=1), "a volume to downsample")
         return out
 
     def _one_scale(self, export: Export) -> str:
@@ -188,7 +190,7 @@ class Bench:
             Export(**{**export.to_json(), "volume": volume, "name": "one-scale"})
         )
 
-    def _in_turns(self, table: str, export: Export, jobs: dict[str, Job]) -> None:
+    def _in_turns(self, table: str, export: Export, jobs: dict[str, Measurement]) -> None:
         """All ways, one after another, `runs` times: a machine's slow minute meets each of them."""
         readings: dict[str, list[Reading]] = {who: [] for who in jobs}
         for _ in range(self.runs):
@@ -199,7 +201,7 @@ class Bench:
             if found:
                 self._keep_one(table, export, who, Reading.merged(found))
 
-    def _take(self, table: str, export: Export, who: str, job: Job) -> None:
+    def _take(self, table: str, export: Export, who: str, job: Measurement) -> None:
         job = replace(job, runs=min(job.runs, self.runs))
         for reading in self._measure(job, f"{table}, {export.name}: {who}").values():
             self._keep_one(table, export, who, reading)
@@ -213,7 +215,7 @@ class Bench:
         tell(f"{measured.table}, {measured.on}: {measured.who}: {measured.rate:,.0f}/s{peak}")
         self.results.measured.append(measured)
 
-    def _measure(self, job: Job, what: str) -> dict[str, Reading]:
+    def _measure(self, job: Measurement, what: str) -> dict[str, Reading]:
         try:
             return measure(job)
         except MeasurementFailed as error:
@@ -228,7 +230,7 @@ class Bench:
         return str(out)
 
 
-def _one_and_two(ours: Callable[..., Job]) -> dict[str, Job]:
+def _one_and_two(ours: Callable[..., Measurement]) -> dict[str, Measurement]:
     """Our own way in one thread and, where there are cores for it, in two."""
     jobs = {OURS: ours(threads=1)}
     if len(os.sched_getaffinity(0)) > 1:

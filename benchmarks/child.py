@@ -1,8 +1,8 @@
 """One measurement in a process of its own, so that peak memory is that measurement's alone.
 
-The parent sends a `Job` as JSON on stdin; the last line of stdout is the answer. The process is
-pinned to its cores before anything else is imported, so that libraries that count cores count
-those.
+The parent sends a `Measurement` as JSON on stdin; the last line of stdout is the answer. The
+process is pinned to its cores before anything else is imported, so that libraries that count cores
+count those.
 """
 
 import importlib
@@ -53,7 +53,7 @@ class Timed:
 
 
 @dataclass(frozen=True)
-class Job:
+class Measurement:
     """What a child shall measure.
 
     Attributes:
@@ -96,7 +96,7 @@ class Reading:
         )
 
 
-def measure(job: Job) -> dict[str, Reading]:
+def measure(job: Measurement) -> dict[str, Reading]:
     """Run a job in a new process.
 
     Raises:
@@ -121,7 +121,7 @@ def measure(job: Job) -> dict[str, Reading]:
 
 def main() -> None:
     """Read a job from stdin, do it, print the readings."""
-    job = Job(**json.load(sys.stdin))
+    job = Measurement(**json.load(sys.stdin))
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, cores[: job.cores])
     module, _, function = job.work.partition(":")

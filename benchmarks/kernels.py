@@ -13,12 +13,12 @@ import numpy.typing as npt
 import _braid
 from benchmarks.child import Timed
 from benchmarks.exports import Export
-from braid.dvid.block_batch import Blocks, unzip
-from braid.precomputed.chunk_batch import Chunks
+from braid.dvid.block_batch import BlockBatch, unzip
+from braid.precomputed.chunk_batch import ChunkBatch
 from braid.precomputed.data_encoding import gzip_all
 from braid.reader import Rows, ShardRangeReader
 from braid.transcode.palette_path import PaletteBatch
-from braid.transcode.row_window import Window
+from braid.transcode.row_window import RowWindow
 
 GZIP_LEVEL = 6
 _BATCH = 32  # chunks decoded to voxels at once: 64 MiB
@@ -102,12 +102,12 @@ def read_all(export: Export) -> Rows:
         return reader.read_rows(np.arange(len(reader.index)))
 
 
-def unzipped(rows: Rows) -> Blocks:
+def unzipped(rows: Rows) -> BlockBatch:
     """The rows' blocks."""
     return unzip(rows, np.arange(len(rows)), mapped=True, where=str)
 
 
-def transcode(blocks: Blocks) -> _braid.Transcoded:
+def transcode(blocks: BlockBatch) -> _braid.Transcoded:
     """The palette path."""
     return _braid.transcode_blocks(blocks.data, blocks.start, *(blocks.mapping or ()))
 
@@ -116,31 +116,31 @@ def _payloads(rows: Rows) -> int:
     """All steps by one kernel, as a conversion takes them."""
     count = len(rows)
     numbers = np.arange(count + 1)
-    window = Window(numbers[:count].astype(np.uint64), numbers, numbers[:count], rows, str)
+    window = RowWindow(numbers[:count].astype(np.uint64), numbers, numbers[:count], rows, str)
     batch = PaletteBatch(window, numbers[:count], "gzip", GZIP_LEVEL, mapped=True)
     batch.work()
     return batch.result()[0].size
 
 
-def slots_of(blocks: Blocks) -> Slots:
+def slots_of(blocks: BlockBatch) -> Slots:
     """Encoded chunks; None for one of zeros."""
     made = transcode(blocks)
     return [made.data.data[a:b] or None for a, b in pairwise(made.start.tolist())]
 
 
-def chunks_of(blocks: Blocks) -> Chunks:
+def chunks_of(blocks: BlockBatch) -> ChunkBatch:
     """Encoded chunks, those of zeros left out; their ids count from 0."""
     made = transcode(blocks)
     ids = np.arange(len(made.labels), dtype=np.uint64)
-    return Chunks(ids, made.start, made.data.data).without_empty()
+    return ChunkBatch(ids, made.start, made.data.data).without_empty()
 
 
-def _decode_all(blocks: Blocks, out: U64) -> None:
+def _decode_all(blocks: BlockBatch, out: U64) -> None:
     for first in range(0, len(blocks.rows), _BATCH):
         _decode(blocks, first, out[: min(_BATCH, len(blocks.rows) - first)])
 
 
-def _decode(blocks: Blocks, first: int, out: U64) -> None:
+def _decode(blocks: BlockBatch, first: int, out: U64) -> None:
     """Decode as many blocks as `out` holds."""
     end = first + len(out) + 1
     mapping: tuple[Any, ...] = ()
@@ -166,19 +166,19 @@ def _vote(fine: Slots) -> None:
     )
 
 
-def _gzip(chunks: Chunks, level: int = GZIP_LEVEL) -> int:
+def _gzip(chunks: ChunkBatch, level: int = GZIP_LEVEL) -> int:
     return len(gzip_all(chunks.data, chunks.start, level)[0])
 
 
-def _zlib(chunks: Chunks) -> int:
+def _zlib(chunks: ChunkBatch) -> int:
     return sum(len(zlib.compress(chunk, GZIP_LEVEL, _WRAPPED)) for _, chunk in chunks)
 
 
-def _sample(encoded: Chunks) -> Chunks:
-    return Chunks.of(list(encoded)[:: max(1, len(encoded) // _SAMPLE)])
+def _sample(encoded: ChunkBatch) -> ChunkBatch:
+    return ChunkBatch.of(list(encoded)[:: max(1, len(encoded) // _SAMPLE)])
 
 
-def _sizes(sample: Chunks) -> dict[str, float]:
+def _sizes(sample: ChunkBatch) -> dict[str, float]:
     """Mean bytes per chunk."""
     return {
         "plain_bytes": sample.size / len(sample),

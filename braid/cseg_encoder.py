@@ -76,7 +76,7 @@ class CSEGEncoder:
             EncodingError: a block size that is none.
         """
         most_bytes = block.largest_block_bytes()
-        raw = block.unzip_block(dvid_data, most_bytes) if zstd_input else dvid_data
+        raw = block.decompress_block(dvid_data, most_bytes) if zstd_input else dvid_data
         mapping = block.mapping(agglo_labels, supervoxels)
         shape = _block_shape(raw)
         chunk = b""

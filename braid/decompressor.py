@@ -64,7 +64,7 @@ class DVIDDecompressor:
         if len(compressed_data) == 0:
             return np.zeros(block_shape, np.uint64)
         most_bytes = block.largest_block_bytes(block_shape)
-        raw = block.unzip_block(compressed_data, most_bytes, self._unzip)
+        raw = block.decompress_block(compressed_data, most_bytes, self._unzip)
         return block.decode(raw, block_shape, block.mapping(agglo_labels, supervoxels))
 
     def get_block_info(self, compressed_data: bytes) -> dict[str, Any]:
@@ -77,7 +77,7 @@ class DVIDDecompressor:
             return {"type": "empty", "zstd_size": 0}
         try:
             most_bytes = block.largest_block_bytes()
-            raw = block.unzip_block(compressed_data, most_bytes, self._unzip)
+            raw = block.decompress_block(compressed_data, most_bytes, self._unzip)
         except DecompressionError as error:
             return {"type": "zstd_error", "error": str(error), "zstd_size": zstd_bytes}
         if len(raw) < block.HEADER_BYTES:

@@ -10,15 +10,15 @@ from typing import Annotated, Final
 
 import typer
 
-from consumer.exit_condition import Ending
-from consumer.fleet.fleet import Crew, Fleet
+from consumer.exit_condition import ExitCondition
+from consumer.fleet.fleet import Fleet, FleetConfig
 from consumer.fleet.host_resources import cpus, free_bytes, parse_size, work_limit_bytes
-from consumer.fleet.worker_process import Word
-from consumer.run_discovery import KnownRuns
-from consumer.run_supervisor import Vigil
-from consumer.signals import StopFlags
-from consumer.worker.disposition import Post, worker_id
-from consumer.worker.loop import Shift
+from consumer.fleet.worker_process import WorkerReport
+from consumer.run_discovery import RunDiscovery
+from consumer.run_supervisor import RunSupervisor
+from consumer.signals import ShutdownFlags
+from consumer.worker.disposition import WorkerConfig, worker_id
+from consumer.worker.loop import WorkerLoop
 from consumer.worker.worker import Worker
 from delivery.broker import absolute_queue_url, open_broker, queue_path
 from delivery.broker.base import Broker
@@ -83,13 +83,13 @@ def work(
     owner: OwnerOption = None,
 ) -> None:
     """Serve one tier; what a container runs. Ctrl-C or SIGTERM hands the present shard back."""
-    flags = StopFlags()
+    flags = ShutdownFlags()
     flags.listen()
     own = tier_of(tier)
     known = _known(queue, run, state, dest)
     with open_broker(queue, _names(tiers, known, own), lease) as broker:
         given_bytes = parse_size(memory) if memory else process_memory.memory_limit().limit_bytes
-        post = Post(
+        post = WorkerConfig(
             tier=own,
             limit_bytes=work_limit_bytes(own, given_bytes),
             threads=threads or cpus(),
@@ -104,10 +104,12 @@ def work(
             post,
             flags,
             learned=lambda met: _met(met, known, tell),
-            published=lambda name: tell(Word(tier=name)),
+            published=lambda name: tell(WorkerReport(tier=name)),
         )
-        ending = Ending(broker, Vigil(broker, known), busy=lambda: False)
-        shift = Shift(broker, tier, worker, flags, tell=lambda busy: tell(Word(busy=busy)))
+        ending = ExitCondition(broker, RunSupervisor(broker, known), busy=lambda: False)
+        shift = WorkerLoop(
+            broker, tier, worker, flags, tell=lambda busy: tell(WorkerReport(busy=busy))
+        )
         shift.run(ending.look if until_drained else lambda: False)
         _log.info(log.WORKER_STOPPED, worker=post.worker)
     if owner is None:
@@ -128,14 +130,14 @@ def fleet(
     until_drained: DrainedOption = False,
 ) -> None:
     """Run workers for every tier within one machine's budget."""
-    flags = StopFlags()
+    flags = ShutdownFlags()
     flags.listen()
     known = _known(queue, run, state, dest)
     names = _names(tiers, known)
     budget = Budget(parse_size(memory) if memory else free_bytes(), cpus_wanted or cpus())
     with open_broker(queue, names, lease) as broker, _present(broker):
         state_url = known.state.url if known.state else None
-        crew = Crew(
+        crew = FleetConfig(
             budget=budget,
             tiers=tuple(tier_of(name) for name in broker.tiers),
             options=_worker_options(broker, budget, state_url),
@@ -144,7 +146,7 @@ def fleet(
         )
         _log.info(log.FLEET_STARTED, queue=broker.url, cpus=budget.cpus)
         workers = Fleet(broker, crew, flags, lambda uri: known.learn(Run(uri)))
-        ending = Ending(broker, Vigil(broker, known), busy=lambda: workers.busy)
+        ending = ExitCondition(broker, RunSupervisor(broker, known), busy=lambda: workers.busy)
         workers.run(ending, until_drained=until_drained)
         _log.info(log.FLEET_STOPPED)
     _end(flags, ending if until_drained else None)
@@ -159,18 +161,18 @@ def _present(broker: Broker) -> AbstractContextManager[object]:
     return lock
 
 
-def _known(queue: str, run: str | None, state: str | None, dest: str | None) -> KnownRuns:
+def _known(queue: str, run: str | None, state: str | None, dest: str | None) -> RunDiscovery:
     """The runs to be there for, from what the command line says."""
     root = state or (settings.default_state_url(dest) if dest else None)
     root = absolute(root) if root else None
     if run is None:
-        return KnownRuns(None, root, queue)
+        return RunDiscovery(None, root, queue)
     if root is None and "/" not in run:
         raise UsageError(f"where is run {run}?", hint="give its URI, or --state or --dest")
-    return KnownRuns(find_run(root or "", run), root, queue)
+    return RunDiscovery(find_run(root or "", run), root, queue)
 
 
-def _names(tiers: str, known: KnownRuns, own: Tier | None = None) -> list[str]:
+def _names(tiers: str, known: RunDiscovery, own: Tier | None = None) -> list[str]:
     """Every tier that a known run uses, else those of the settings; ascending."""
     names = set(known.tiers()) or {tier.name for tier in parse_tiers(tiers)}
     if own is not None:
@@ -190,7 +192,7 @@ def _worker_options(broker: Broker, budget: Budget, state: str | None) -> tuple[
     return (*options, *(["--state", state] if state else []))
 
 
-def _teller(owner: int | None) -> Callable[[Word], None]:
+def _teller(owner: int | None) -> Callable[[WorkerReport], None]:
     """What tells the fleet how we are; a worker on its own keeps it to itself."""
     if owner is None:
         return lambda _: None
@@ -198,21 +200,21 @@ def _teller(owner: int | None) -> Callable[[Word], None]:
     if os.getppid() != owner:  # the fleet died while we started
         raise typer.Exit(EXIT_INTERRUPTED)
 
-    def tell(word: Word) -> None:
+    def tell(word: WorkerReport) -> None:
         sys.stdout.write(word.line())
         sys.stdout.flush()
 
     return tell
 
 
-def _met(run: Run, known: KnownRuns, tell: Callable[[Word], None]) -> None:
+def _met(run: Run, known: RunDiscovery, tell: Callable[[WorkerReport], None]) -> None:
     known.learn(run)
-    tell(Word(run=run.uri))
+    tell(WorkerReport(run=run.uri))
 
 
-def _end(flags: StopFlags, ending: Ending | None) -> None:
+def _end(flags: ShutdownFlags, ending: ExitCondition | None) -> None:
     """130 when told to stop; else what has to be said of the runs."""
-    if flags.at_once.is_set():
+    if flags.immediate.is_set():
         raise typer.Exit(EXIT_INTERRUPTED)
     if ending is not None:
         ending.check()

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from consumer.run_supervisor import Vigil
+from consumer.run_supervisor import RunSupervisor
 from delivery.broker.base import Broker
 from runtime.errors import ShardliftError
 
@@ -12,7 +12,7 @@ class RunsFailed(ShardliftError):  # noqa: N818 - what is said at the end
     """Runs ended, or had to be given up, with shards that are not done."""
 
 
-class Ending:
+class ExitCondition:
     """Over when every known run has ended; knowing none, when the queues stayed empty.
 
     Args:
@@ -25,7 +25,7 @@ class Ending:
     def __init__(
         self,
         broker: Broker,
-        vigil: Vigil,
+        vigil: RunSupervisor,
         busy: Callable[[], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

@@ -7,7 +7,7 @@ from delivery.ledger.run import Run, list_runs
 from runtime.storage import Storage, open_storage
 
 
-class KnownRuns:
+class RunDiscovery:
     """Runs from --run, else those of the state root in this queue, else those messages led to.
 
     Args:

@@ -10,14 +10,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from consumer.run_discovery import KnownRuns
+from consumer.run_discovery import RunDiscovery
 from delivery import replay
 from delivery.broker.base import Broker
 from delivery.cascade import cascade_all
 from delivery.dead_letters import drain
 from delivery.ledger.run import Run
 from delivery.ledger.shard_status import OPEN, RunStatus, State, read_status
-from delivery.stall_detector import QUIET_LEASES, ROUNDS, Advice, Patience, sign_of_life
+from delivery.stall_detector import (
+    QUIET_LEASES,
+    ROUNDS,
+    StallAction,
+    StallDetector,
+    activity_fingerprint,
+)
 from memmodel.tier_choice import chooser
 from runtime import log
 from runtime.errors import UnreachableError
@@ -31,14 +37,14 @@ _log = log.get()
 
 
 @dataclass
-class _Watched:
+class _SupervisedRun:
     """A run that has not ended."""
 
     run: Run
-    patience: Patience
+    patience: StallDetector
 
 
-class Vigil:
+class RunSupervisor:
     """Looks after the runs that a worker or fleet is there for.
 
     Args:
@@ -52,14 +58,14 @@ class Vigil:
     """
 
     def __init__(
-        self, broker: Broker, known: KnownRuns, clock: Callable[[], float] = time.monotonic
+        self, broker: Broker, known: RunDiscovery, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.failed: dict[str, str] = {}
         self.given_up: dict[str, str] = {}
         self._broker = broker
         self._known = known
         self._clock = clock
-        self._watched: dict[str, _Watched] = {}
+        self._watched: dict[str, _SupervisedRun] = {}
         self._seen: set[str] = set()
         self._survey_s = self._next_s = clock()
 
@@ -103,10 +109,10 @@ class Vigil:
             if run.uri not in self._seen:
                 self._seen.add(run.uri)
                 if run is runs[-1] or not read_status(run).ended:
-                    patience = Patience(self._broker.lease_s, now_s)
-                    self._watched[run.uri] = _Watched(run, patience)
+                    patience = StallDetector(self._broker.lease_s, now_s)
+                    self._watched[run.uri] = _SupervisedRun(run, patience)
 
-    def _watch(self, watched: _Watched) -> None:
+    def _watch(self, watched: _SupervisedRun) -> None:
         run, status = watched.run, read_status(watched.run)
         if run.cancelled():
             self._settle(run)
@@ -117,18 +123,18 @@ class Vigil:
         else:
             choose_tier = chooser(run)
             cascade_all(run, self._broker, choose_tier, status)
-            sign = sign_of_life(status, run.heartbeats())
+            sign = activity_fingerprint(status, run.heartbeats())
             advice = watched.patience.look(sign, self._clock())
             self._follow(run, status, advice)
 
-    def _follow(self, run: Run, status: RunStatus, advice: Advice) -> None:
-        if advice is Advice.GIVE_UP:
+    def _follow(self, run: Run, status: RunStatus, advice: StallAction) -> None:
+        if advice is StallAction.GIVE_UP:
             if run.uri not in self.given_up:
                 self.given_up[run.uri] = _hopeless(run, status, self._broker.lease_s)
                 _log.error(log.RUN_GIVEN_UP, run=run.run_id, reason=self.given_up[run.uri])
             return
         self.given_up.pop(run.uri, None)
-        if advice is Advice.PUBLISH_AGAIN:
+        if advice is StallAction.REPUBLISH:
             again = replay.missing(run, self._broker, chooser(run), status=status)
             _log.warning(log.PUBLISHED_AGAIN, run=run.run_id, shards=len(again))
 

@@ -35,16 +35,16 @@ class Flag:
         return self._set
 
 
-class StopFlags:
+class ShutdownFlags:
     """Whether to stop, and how soon.
 
     Attributes:
-        at_once: hand back what is in work, then end.
+        immediate: hand back what is in work, then end.
         idle: end once nothing is in work.
     """
 
     def __init__(self) -> None:
-        self.at_once = Flag()
+        self.immediate = Flag()
         self.idle = Flag()
 
     def listen(self) -> None:
@@ -56,10 +56,10 @@ class StopFlags:
     @property
     def wanted(self) -> bool:
         """Whether no further shard is to be begun."""
-        return self.at_once.is_set() or self.idle.is_set()
+        return self.immediate.is_set() or self.idle.is_set()
 
     def _stop(self, _signal: int, _frame: FrameType | None) -> None:
-        self.at_once.set()
+        self.immediate.set()
 
     def _retire(self, _signal: int, _frame: FrameType | None) -> None:
         self.idle.set()

@@ -2,7 +2,7 @@
 
 At least once: a shard is published, the broker has confirmed it, then its mark is written; a crash
 between costs a duplicate, never a shard. A mark saves duplicates and is no gate: it holds the
-occasion it was written for, `replay` and patience pass it over, and workers never look at it.
+inputs_digest it was written for, `replay` and patience pass it over, and workers never look at it.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -12,7 +12,13 @@ from delivery.broker.base import DEAD, Broker
 from delivery.ledger.plan import PlanRow
 from delivery.ledger.receipts import ReceiptSummary
 from delivery.ledger.run import Run
-from delivery.ledger.shard_status import RunStatus, Standing, State, examine, read_status
+from delivery.ledger.shard_status import (
+    RunStatus,
+    ShardStatus,
+    State,
+    read_shard_status,
+    read_status,
+)
 from delivery.messages import Hop, ShardMessage
 
 
@@ -34,12 +40,12 @@ class Publication:
     Attributes:
         tier: to which queue.
         message: what travels.
-        occasion: for the mark; None for a shard that is nobody's dependent and gets none.
+        inputs_digest: for the mark; None for a shard that is nobody's dependent and gets none.
     """
 
     tier: str
     message: ShardMessage
-    occasion: str | None = None
+    inputs_digest: str | None = None
 
 
 def cascade(run: Run, broker: Broker, key: str, choose_tier: ChooseTier) -> list[str]:
@@ -47,7 +53,7 @@ def cascade(run: Run, broker: Broker, key: str, choose_tier: ChooseTier) -> list
 
     Reads only what these dependents depend on, and at most up to the first missing input.
     """
-    standings = [examine(run, name) for name in run.plan.dependents(key)]
+    standings = [read_shard_status(run, name) for name in run.plan.dependents(key)]
     wanted = [
         _dependent(run, standing, choose_tier)
         for standing in standings
@@ -71,7 +77,7 @@ def cascade_all(
     wanted = [
         publication(run, row, status, choose_tier)
         for row in rows
-        if row.key not in marks or marks[row.key].occasion != status.occasion(row)
+        if row.key not in marks or marks[row.key].inputs_digest != status.inputs_digest(row)
     ]
     return publish(run, broker, wanted)
 
@@ -96,8 +102,8 @@ def publication(
         history: the tiers it went through so far.
     """
     choice = tier or row.tier or choose_tier(row, status.input_receipts(row))
-    redo, occasion = status.redo.get(row.key, 0), status.occasion(row)
-    return _publication(run, row, choice, redo=redo, occasion=occasion, history=history)
+    redo, inputs_digest = status.redo.get(row.key, 0), status.inputs_digest(row)
+    return _publication(run, row, choice, redo=redo, inputs_digest=inputs_digest, history=history)
 
 
 def publish(run: Run, broker: Broker, publications: Iterable[Publication]) -> list[str]:
@@ -108,20 +114,20 @@ def publish(run: Run, broker: Broker, publications: Iterable[Publication]) -> li
     for tier, group in by_tier.items():
         broker.publish(tier, [wanted.message for wanted in group])
         for wanted in group:
-            if wanted.occasion is not None:
-                run.mark_published(wanted.message.key, tier, wanted.occasion)
+            if wanted.inputs_digest is not None:
+                run.mark_published(wanted.message.key, tier, wanted.inputs_digest)
     return [wanted.message.key for group in by_tier.values() for wanted in group]
 
 
-def _dependent(run: Run, standing: Standing, choose_tier: ChooseTier) -> Publication:
+def _dependent(run: Run, standing: ShardStatus, choose_tier: ChooseTier) -> Publication:
     row = standing.row
     choice = row.tier or choose_tier(row, standing.input_receipts)
-    return _publication(run, row, choice, redo=standing.asked, occasion=standing.occasion)
+    return _publication(run, row, choice, redo=standing.asked, inputs_digest=standing.inputs_digest)
 
 
-def _marked(run: Run, standing: Standing) -> bool:
+def _marked(run: Run, standing: ShardStatus) -> bool:
     mark = run.mark(standing.row.key)
-    return mark is not None and mark.occasion == standing.occasion
+    return mark is not None and mark.inputs_digest == standing.inputs_digest
 
 
 def _publication(
@@ -130,7 +136,7 @@ def _publication(
     choice: str | Dead,
     *,
     redo: int,
-    occasion: str,
+    inputs_digest: str,
     history: tuple[Hop, ...] = (),
 ) -> Publication:
     message = ShardMessage(
@@ -143,4 +149,4 @@ def _publication(
         reason=choice.reason if isinstance(choice, Dead) else None,
     )
     tier = DEAD if isinstance(choice, Dead) else choice
-    return Publication(tier, message, occasion if row.inputs else None)
+    return Publication(tier, message, inputs_digest if row.inputs else None)

@@ -14,7 +14,7 @@ from runtime.storage import Storage
 
 
 @dataclass
-class Drained:
+class DrainResult:
     """What a drain did.
 
     Attributes:
@@ -28,7 +28,7 @@ class Drained:
     left: list[str] = field(default_factory=list)
 
 
-def drain(broker: Broker, state: Storage, wait_s: float = 0.0) -> Drained:
+def drain(broker: Broker, state: Storage, wait_s: float = 0.0) -> DrainResult:
     """Take every dead letter, write it to the ledger of its own run, ack it.
 
     Args:
@@ -36,7 +36,7 @@ def drain(broker: Broker, state: Storage, wait_s: float = 0.0) -> Drained:
         state: root of the state, for letters that lead to no run.
         wait_s: how long to wait for a first letter, and after each for the next.
     """
-    done = Drained()
+    done = DrainResult()
     later: list[Delivery] = []
     while (letter := broker.lease(DEAD, wait_s)) is not None:
         try:
@@ -51,7 +51,7 @@ def drain(broker: Broker, state: Storage, wait_s: float = 0.0) -> Drained:
     return done
 
 
-def _record(letter: Delivery, state: Storage, done: Drained) -> None:
+def _record(letter: Delivery, state: Storage, done: DrainResult) -> None:
     try:
         message = decode(letter.data)
     except UnreadableMessage as error:

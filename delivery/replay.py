@@ -21,7 +21,7 @@ CLOCK_MARGIN: Final = timedelta(minutes=1)  # between our clock and the broker's
 
 
 @dataclass
-class Replayed:
+class ReplayResult:
     """What a replay did.
 
     Attributes:
@@ -139,7 +139,7 @@ def shards(
     *,
     redo: bool = False,
     tier: str | None = None,
-) -> Replayed:
+) -> ReplayResult:
     """Publish these shards, where their inputs allow it.
 
     Args:
@@ -158,7 +158,7 @@ def shards(
     if redo:
         run.raise_redo(row.key for row in rows if row.state != "empty")
     status = read_status(run)
-    result = Replayed(left={row.key: why for row in rows if (why := _why_not(row, status))})
+    result = ReplayResult(left={row.key: why for row in rows if (why := _why_not(row, status))})
     dead = [row.key for row in rows if _is_dead(row, status)]
     result.published += failed(run, broker, choose_tier, keys=dead, tier=tier) if dead else []
     rest = [row for row in rows if row.key not in result.left and row.key not in dead]

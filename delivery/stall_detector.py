@@ -15,15 +15,15 @@ QUIET_LEASES: Final = 2
 ROUNDS: Final = 2
 
 
-class Advice(Enum):
+class StallAction(Enum):
     """What to do now."""
 
     WAIT = auto()
-    PUBLISH_AGAIN = auto()
+    REPUBLISH = auto()
     GIVE_UP = auto()
 
 
-class Patience:
+class StallDetector:
     """Fed with signs of life and a clock; knows neither run nor broker.
 
     Args:
@@ -40,20 +40,20 @@ class Patience:
         self._since = now_s
         self._sign: Hashable = None
 
-    def look(self, sign: Hashable, now_s: float) -> Advice:
+    def look(self, sign: Hashable, now_s: float) -> StallAction:
         """What to do, given a sign that differs whenever something was heard."""
         if sign != self._sign:
             self._sign, self._since, self.rounds = sign, now_s, 0
         if now_s - self._since < self.quiet_s:
-            return Advice.WAIT
+            return StallAction.WAIT
         if self.rounds >= ROUNDS:
-            return Advice.GIVE_UP
+            return StallAction.GIVE_UP
         self._since = now_s
         self.rounds += 1
-        return Advice.PUBLISH_AGAIN
+        return StallAction.REPUBLISH
 
 
-def sign_of_life(status: RunStatus, heartbeats: Iterable[Heartbeat]) -> Hashable:
+def activity_fingerprint(status: RunStatus, heartbeats: Iterable[Heartbeat]) -> Hashable:
     """Changes with every receipt, failure and heartbeat."""
     receipts, failures = status.receipts.values(), status.failures.values()
     return (

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from memmodel.coefficients import DEFAULTS, Coefficients
 from memmodel.estimate import estimate, sizes
-from memmodel.receipt_samples import Sample
+from memmodel.receipt_samples import ReceiptSample
 from runtime.errors import UsageError
 
 MARGIN: Final = 1.05  # above the worst sample: the next shard is another one
@@ -48,7 +48,7 @@ class Fit:
     """
 
     coefficients: Coefficients
-    samples: Sequence[Sample]
+    samples: Sequence[ReceiptSample]
     before: list[Residuals]
     after: list[Residuals]
 
@@ -57,7 +57,7 @@ class Fit:
         return {"runs": list(runs), "shards": len(self.samples), "margin": MARGIN}
 
 
-def fit(samples: Sequence[Sample], start: Coefficients | None = None) -> Fit:
+def fit(samples: Sequence[ReceiptSample], start: Coefficients | None = None) -> Fit:
     """Fit coefficients to measured peaks.
 
     Args:
@@ -84,7 +84,7 @@ def fit(samples: Sequence[Sample], start: Coefficients | None = None) -> Fit:
     return Fit(found, samples, residuals(samples, prior), residuals(samples, found))
 
 
-def residuals(samples: Sequence[Sample], coefficients: Coefficients) -> list[Residuals]:
+def residuals(samples: Sequence[ReceiptSample], coefficients: Coefficients) -> list[Residuals]:
     """How estimates compare with what was measured, tier by tier."""
     tiers: dict[str, list[tuple[float, int]]] = defaultdict(list)
     for sample in samples:

@@ -14,7 +14,7 @@ from memmodel.estimate import Route, Work
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class ReceiptSample:
     """One finished shard.
 
     Attributes:
@@ -28,14 +28,16 @@ class Sample:
     estimated_bytes: int | None
 
 
-def read_samples(run: Run) -> Iterator[Sample]:
+def read_samples(run: Run) -> Iterator[ReceiptSample]:
     """A sample of every receipt of a run that has a measured peak."""
     volume = VolumeSpec.parse(run.info.volume, run.info.dest)
     receipts = {key: found for key in run.receipts.list() if (found := run.receipts.read(key))}
     for key, receipt in receipts.items():
         if receipt.peak_bytes is not None and key in run.plan:
             work = work_of(run, volume, run.plan.row(key), receipts, receipt)
-            yield Sample(key, receipt.tier, work, receipt.peak_bytes, receipt.estimated_bytes)
+            yield ReceiptSample(
+                key, receipt.tier, work, receipt.peak_bytes, receipt.estimated_bytes
+            )
 
 
 def work_of(

@@ -16,8 +16,8 @@ from memmodel.tier_choice import chooser
 from memmodel.tiers import Tier
 from producer.export_listing import Scan, scan
 from producer.info import check_against_info, write_info
-from producer.planner import Found, Planned, files_by_shard, list_outputs, make_plan
-from producer.prior_runs import Earlier, History
+from producer.planner import Found, PlanResult, files_by_shard, list_outputs, make_plan
+from producer.prior_runs import PriorRun, PriorRuns
 from producer.run_request import Request
 from runtime import log
 from runtime.storage import open_storage
@@ -26,7 +26,7 @@ _log = log.get()
 
 
 @dataclass(frozen=True)
-class Prospect:
+class Preflight:
     """What a request comes to: a run to continue, or a plan for a new one.
 
     Attributes:
@@ -37,9 +37,9 @@ class Prospect:
     """
 
     request: Request
-    history: History
-    continues: Earlier | None = None
-    planned: Planned | None = None
+    history: PriorRuns
+    continues: PriorRun | None = None
+    planned: PlanResult | None = None
     notes: Sequence[str] = ()
 
     @property
@@ -71,7 +71,7 @@ class Published:
 
 def survey(
     request: Request, state_url: str, tiers: Sequence[Tier], *, fresh: bool = False
-) -> Prospect:
+) -> Preflight:
     """Look at export, destination and earlier runs; plan unless there is a run to continue.
 
     Args:
@@ -87,9 +87,9 @@ def survey(
     request.check()
     dest = open_storage(request.dest)
     check_against_info(dest, request.volume)
-    history = History(state_url, request.dest)
+    history = PriorRuns(state_url, request.dest)
     if not fresh and (earlier := history.unfinished(request)) is not None:
-        return Prospect(request, history, continues=earlier)
+        return Preflight(request, history, continues=earlier)
     scans = _scan(request)
     outputs = {i: list_outputs(dest, request.volume.scales[i]) for i in request.concerned}
     if not request.overwrite:
@@ -98,11 +98,11 @@ def survey(
     found = Found(scans, outputs, frozenset(history.empty(request)))
     planned = make_plan(request, found, tiers)
     notes = [*_notes(request, scans), *(_taken_as_zeros(*item) for item in unknown.items())]
-    return Prospect(request, history, planned=planned, notes=notes)
+    return Preflight(request, history, planned=planned, notes=notes)
 
 
 def create(
-    prospect: Prospect, state_url: str, queue: str, tiers: Sequence[Tier], run_id: str | None
+    prospect: Preflight, state_url: str, queue: str, tiers: Sequence[Tier], run_id: str | None
 ) -> Run:
     """Write plan, run.json and info of a new run; nothing is published yet.
 
@@ -117,7 +117,7 @@ def create(
     run_id = run_id or new_run_id()
     run = Run.create(state_url, _run_info(request, run_id, queue, tiers), planned.plan)
     if request.overwrite:
-        for earlier in prospect.history.in_the_way():
+        for earlier in prospect.history.conflicting():
             earlier.run.cancel(f"run {run_id} overwrites it")
             _log.info(log.RUN_CANCELLED, run=earlier.run.run_id, by=run_id)
     write_info(dest, request.volume)

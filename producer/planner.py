@@ -84,7 +84,7 @@ class _Rows:
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlanResult:
     """A plan and what to expect of it."""
 
     plan: Plan
@@ -111,7 +111,7 @@ def list_outputs(dest: Storage, scale: ScaleSpec) -> dict[int, ObjectInfo]:
     return found
 
 
-def make_plan(request: Request, found: Found, tiers: Sequence[Tier]) -> Planned:
+def make_plan(request: Request, found: Found, tiers: Sequence[Tier]) -> PlanResult:
     """Plan every scale concerned, the finest first; the same request and listings, the same plan.
 
     Args:
@@ -128,7 +128,7 @@ def make_plan(request: Request, found: Found, tiers: Sequence[Tier]) -> Planned:
             _plan_downsampled(planned, request, scale, found, tiers)
         else:
             _plan_existing(planned, scale, found)
-    return Planned(Plan.of(planned.rows, request.concerned), planned.forecasts)
+    return PlanResult(Plan.of(planned.rows, request.concerned), planned.forecasts)
 
 
 def files_by_shard(

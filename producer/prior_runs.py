@@ -14,7 +14,7 @@ from runtime.errors import UsageError
 
 
 @dataclass(frozen=True)
-class Earlier:
+class PriorRun:
     """A run that was enqueued before."""
 
     run: Run
@@ -52,7 +52,7 @@ class Earlier:
         )
 
 
-class History:
+class PriorRuns:
     """The runs of one destination, newest first.
 
     Args:
@@ -62,9 +62,9 @@ class History:
 
     def __init__(self, state_url: str, dest: str) -> None:
         runs = [run for run in reversed(list_runs(state_url)) if run.info.dest == dest]
-        self.runs = [Earlier(run, run.cancelled() is not None) for run in runs]
+        self.runs = [PriorRun(run, run.cancelled() is not None) for run in runs]
 
-    def unfinished(self, request: Request) -> Earlier | None:
+    def unfinished(self, request: Request) -> PriorRun | None:
         """The unfinished run that already does what is asked for, or None."""
         for earlier in self.runs:
             info = earlier.run.info
@@ -75,7 +75,7 @@ class History:
                 return earlier
         return None
 
-    def others(self, request: Request) -> list[Earlier]:
+    def others(self, request: Request) -> list[PriorRun]:
         """Unfinished runs that make other bytes."""
         return [
             earlier
@@ -83,15 +83,15 @@ class History:
             if earlier.run.info.fingerprint != request.fingerprint and earlier.unfinished
         ]
 
-    def in_the_way(self) -> list[Earlier]:
+    def conflicting(self) -> list[PriorRun]:
         """Unfinished runs, which a new run that overwrites has to take the place of."""
         return [earlier for earlier in self.runs if earlier.unfinished]
 
-    def maker(self, scale: int) -> Earlier | None:
+    def maker(self, scale: int) -> PriorRun | None:
         """The run that last finished a shard of this scale."""
         return next((earlier for earlier in self.runs if earlier.made(scale)), None)
 
-    def makers(self, request: Request) -> list[Earlier]:
+    def makers(self, request: Request) -> list[PriorRun]:
         """The runs that last finished shards of the scales asked for, each once."""
         found = {e.run.run_id: e for s in request.made if (e := self.maker(s)) is not None}
         return list(found.values())
@@ -157,7 +157,7 @@ def _empty(status: RunStatus, scale: int) -> Iterator[str]:
             yield key
 
 
-def _check_complete(earlier: Earlier, scale: int, outputs: Outputs) -> None:
+def _check_complete(earlier: PriorRun, scale: int, outputs: Outputs) -> None:
     missing = [
         row.key
         for row in earlier.run.plan.rows(scale)
@@ -179,13 +179,13 @@ def _is_empty(status: RunStatus, key: str) -> bool:
     return receipt.empty
 
 
-def _differences(earlier: Earlier, request: Request) -> dict[str, tuple[object, object]]:
+def _differences(earlier: PriorRun, request: Request) -> dict[str, tuple[object, object]]:
     """What two runs disagree on, by name: theirs and ours."""
     theirs, ours = _facts(earlier), request.facts()
     return {name: (theirs[name], ours[name]) for name in ours if theirs[name] != ours[name]}
 
 
-def _facts(earlier: Earlier) -> dict[str, object]:
+def _facts(earlier: PriorRun) -> dict[str, object]:
     """The facts of an earlier run, from what it says of itself."""
     info = earlier.run.info
     try:
@@ -207,7 +207,7 @@ def _facts(earlier: Earlier) -> dict[str, object]:
 
 
 def _conflict(
-    earlier: Earlier, request: Request, found: Mapping[str, tuple[object, object]], what: str
+    earlier: PriorRun, request: Request, found: Mapping[str, tuple[object, object]], what: str
 ) -> UsageError:
     named = [
         f"{name} {theirs} there, {ours} here" if name != "spec" else "another spec"

@@ -60,7 +60,7 @@ class Field(Protocol):
 
 
 @dataclass(frozen=True)
-class Sample:
+class SyntheticVolume:
     """The made-up segmentation.
 
     Attributes:
@@ -243,7 +243,7 @@ def write_large(
 
 def pool_rows(count: int, pitch: int = 28, seed: int = 0) -> list[Row]:
     """That many different blocks from the inside of a sample, without empty voxels."""
-    field = Sample((1 << 20, 1 << 20, 1 << 20), seed, pitch)
+    field = SyntheticVolume((1 << 20, 1 << 20, 1 << 20), seed, pitch)
     middle = (1 << 13) - count // 2  # blocks; the tissue's middle
     rows = []
     for i in range(count):

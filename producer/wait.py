@@ -17,7 +17,7 @@ from delivery.ledger.run import Run
 from delivery.ledger.shard_status import OPEN, RunStatus, read_status
 from delivery.messages import now
 from delivery.progress import Progress, read_progress
-from delivery.stall_detector import Advice, Patience, sign_of_life
+from delivery.stall_detector import StallAction, StallDetector, activity_fingerprint
 from memmodel.tier_choice import chooser
 from producer import render
 from producer.fleet_process import FleetProcess, fleet_command
@@ -122,7 +122,7 @@ class Watch:
         self._broker = broker
         self._say = say
         self._choose = chooser(run)
-        self._patience = Patience(broker.lease_s, time.monotonic())
+        self._patience = StallDetector(broker.lease_s, time.monotonic())
 
     def tend(self, status: RunStatus) -> None:
         """Make good what is left undone."""
@@ -137,10 +137,10 @@ class Watch:
         """
         self.tend(status)
         heartbeats = self._run.heartbeats()
-        advice = self._patience.look(sign_of_life(status, heartbeats), time.monotonic())
-        if advice is Advice.GIVE_UP:
+        advice = self._patience.look(activity_fingerprint(status, heartbeats), time.monotonic())
+        if advice is StallAction.GIVE_UP:
             raise self._give_up(status)
-        if advice is Advice.PUBLISH_AGAIN:
+        if advice is StallAction.REPUBLISH:
             again = replay.missing(self._run, self._broker, self._choose, status=status)
             who = "" if heartbeats else f"; no workers: start some with {fleet_command(self._run)}"
             self._say(f"nothing heard; {len(again)} shards were published again{who}")

@@ -19,15 +19,15 @@ import _braid
 from braid.downsample.cells import Cell, CellShape, Inputs, iter_cells
 from braid.downsample.voters import BlockVoter, Voter, VoxelVoter, takes_blocks
 from braid.exceptions import DecompressionError
-from braid.parallel.ordered_map import in_order
-from braid.parallel.stats import StepTally
+from braid.parallel.ordered_map import ordered_map
+from braid.parallel.stats import StepStats
 from braid.precomputed import morton
-from braid.precomputed.chunk_batch import Bytes, Chunks
+from braid.precomputed.chunk_batch import Bytes, ChunkBatch
 from braid.precomputed.data_encoding import payloads_of
 from braid.precomputed.shard_reader import decode_all
 from braid.precomputed.volume_spec import ScaleSpec
 
-__all__ = ["BATCH_BYTES", "BATCH_CELLS", "Downsampler", "Rule", "Tally"]
+__all__ = ["BATCH_BYTES", "BATCH_CELLS", "DownsampleStats", "Downsampler", "Rule"]
 
 BATCH_BYTES = 2 << 20  # decompressed fine chunks in one batch; a larger cell is a batch of its own
 BATCH_CELLS = 256
@@ -41,7 +41,7 @@ class Rule(StrEnum):
 
 
 @dataclass
-class Tally(StepTally):
+class DownsampleStats(StepStats):
     """What downsampling has done so far."""
 
     chunks_in: int = 0
@@ -71,7 +71,7 @@ class Downsampler:
     gzip_level: int = 6
     threads: int = 1
     by_voxels: bool = False
-    tally: Tally = field(default_factory=Tally)
+    tally: DownsampleStats = field(default_factory=DownsampleStats)
 
     def __post_init__(self) -> None:
         self._shape = CellShape.of(self.fine, self.coarse)
@@ -84,7 +84,7 @@ class Downsampler:
         """Whether the block kernel does the work."""
         return isinstance(self._voter, BlockVoter)
 
-    def payloads(self, shard: int, source: Inputs) -> Generator[Chunks]:
+    def payloads(self, shard: int, source: Inputs) -> Generator[ChunkBatch]:
         """Stored chunks of a coarse shard, batch by batch; chunks of zeros are left out.
 
         Args:
@@ -97,7 +97,7 @@ class Downsampler:
             SpecError: the one scale cannot be made from the other.
         """
         batches = self._batches(iter_cells(self._shape, shard, source))
-        made = in_order(self._work, batches, self.threads, self.threads, "vote")
+        made = ordered_map(self._work, batches, self.threads, self.threads, "vote")
         with closing(made):
             for payloads, tally in made:
                 self.tally.add(tally)
@@ -124,8 +124,8 @@ class Downsampler:
             began = time.perf_counter()
         self.tally.read_s += time.perf_counter() - began
 
-    def _work(self, batch: Sequence[Cell]) -> tuple[Chunks, Tally]:
-        tally = Tally(chunks_in=sum(len(cell.members) for cell in batch))
+    def _work(self, batch: Sequence[Cell]) -> tuple[ChunkBatch, DownsampleStats]:
+        tally = DownsampleStats(chunks_in=sum(len(cell.members) for cell in batch))
         tally.bytes_in = sum(len(m.payload) for cell in batch for m in cell.members)
         with tally.clock("gunzip_s"):
             chunks = self._chunks(batch)
@@ -133,7 +133,7 @@ class Downsampler:
         with tally.clock("vote_s"):
             voted = self._vote(batch, ids, chunks)
         chunks.clear()  # not held while the results are compressed
-        kept = Chunks(ids, voted.start, voted.data.data).without_empty()
+        kept = ChunkBatch(ids, voted.start, voted.data.data).without_empty()
         with tally.clock("gzip_s"):
             payloads = payloads_of(kept, self.coarse.sharding.data_encoding, self.gzip_level)
         tally.chunks, tally.labels = len(kept), int(voted.labels.sum())

@@ -31,7 +31,7 @@ def largest_block_bytes(block_shape: Sequence[int] = BLOCK_SHAPE) -> int:
     return HEADER_BYTES + voxels * label_and_index + cells * (count + nine_bits)
 
 
-def unzip_block(
+def decompress_block(
     compressed: bytes, most_bytes: int, unzip: zstandard.ZstdDecompressor | None = None
 ) -> bytes:
     """Decompress a zstd frame that may or may not tell its size.

@@ -17,7 +17,7 @@ from braid.dvid.rows import Rows
 from braid.exceptions import DecompressionError
 from braid.native_symbols import libzstd
 
-__all__ = ["Blocks", "Where", "check_sizes", "refusal", "unzip"]
+__all__ = ["BlockBatch", "Where", "check_sizes", "refusal", "unzip"]
 
 U64 = npt.NDArray[np.uint64]
 Numbers = npt.NDArray[np.int64]
@@ -32,7 +32,7 @@ _MOST_BYTES = largest_block_bytes()
 
 
 @dataclass(frozen=True)
-class Blocks:
+class BlockBatch:
     """Uncompressed blocks and what their supervoxels are mapped to.
 
     Attributes:
@@ -48,17 +48,17 @@ class Blocks:
     start: Numbers
     mapping: Mapping | None
 
-    def one(self, i: int) -> "Blocks":
+    def one(self, i: int) -> "BlockBatch":
         """Block i alone; nothing is copied."""
         span = slice(i, i + 2)
         mapping = self.mapping
         if mapping is not None:
             labels, label_start, supervoxels, supervoxel_start = mapping
             mapping = labels, label_start[span], supervoxels, supervoxel_start[span]
-        return Blocks(self.rows[i : i + 1], self.data, self.start[span], mapping)
+        return BlockBatch(self.rows[i : i + 1], self.data, self.start[span], mapping)
 
 
-def unzip(rows: Rows, chosen: Numbers, *, mapped: bool, where: Where) -> Blocks:
+def unzip(rows: Rows, chosen: Numbers, *, mapped: bool, where: Where) -> BlockBatch:
     """Decompress some rows.
 
     Args:
@@ -78,7 +78,7 @@ def unzip(rows: Rows, chosen: Numbers, *, mapped: bool, where: Where) -> Blocks:
         data = _decompress(rows, places, start)
     except _braid.KernelError as error:
         raise refusal(error, where(int(chosen[error.item]))) from None
-    return Blocks(chosen, data, start, _mapping(rows, places) if mapped else None)
+    return BlockBatch(chosen, data, start, _mapping(rows, places) if mapped else None)
 
 
 def check_sizes(rows: Rows, chosen: Numbers, where: Where) -> None:

@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache
 from typing import TypeVar
 
-__all__ = ["in_order"]
+__all__ = ["ordered_map"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -18,7 +18,7 @@ def _thread_pool(threads: int, name: str) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix=name)
 
 
-def in_order(
+def ordered_map(
     work: Callable[[T], R], items: Iterable[T], threads: int, ahead: int, name: str
 ) -> Generator[R]:
     """Yield `work(item)` for each item; closing this ends what has begun, and begins no more.

@@ -8,7 +8,7 @@ from typing import Self
 
 
 @dataclass
-class StepTally:
+class StepStats:
     """What has been done so far; times are summed over threads. Each pipeline adds its own."""
 
     chunks: int = 0
@@ -29,8 +29,8 @@ class StepTally:
 
 
 @dataclass
-class TranscodeTally(StepTally):
+class TranscodeStats(StepStats):
     """What transcoding has done so far."""
 
-    unzip_s: float = 0.0
+    decompress_s: float = 0.0
     transcode_s: float = 0.0

@@ -5,15 +5,15 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from typing import Protocol, TypeVar
 
-from braid.parallel.ordered_map import in_order
+from braid.parallel.ordered_map import ordered_map
 
-__all__ = ["Job", "together"]
+__all__ = ["SharedTask", "together"]
 
 R_co = TypeVar("R_co", covariant=True)
 _WAITING_JOBS = 1  # begun, so that no thread waits for the slowest part of the job before
 
 
-class Job(Protocol[R_co]):
+class SharedTask(Protocol[R_co]):
     """Work in parts, which are taken in order."""
 
     def work(self) -> None:
@@ -26,7 +26,7 @@ class Job(Protocol[R_co]):
         """What has been made, when all have come back; raises what the first bad part raised."""
 
 
-def together(jobs: Iterable[Job[R_co]], threads: int, name: str) -> Generator[R_co]:
+def together(jobs: Iterable[SharedTask[R_co]], threads: int, name: str) -> Generator[R_co]:
     """Yield each job's result, in order; closing this stops the jobs that have begun.
 
     Args:
@@ -34,15 +34,15 @@ def together(jobs: Iterable[Job[R_co]], threads: int, name: str) -> Generator[R_
         threads: that share each job; one is the caller itself, more are others.
         name: of the threads.
     """
-    begun: deque[Job[R_co]] = deque()
+    begun: deque[SharedTask[R_co]] = deque()
 
-    def for_each_thread() -> Iterator[Job[R_co]]:
+    def for_each_thread() -> Iterator[SharedTask[R_co]]:
         for job in jobs:
             begun.append(job)
             yield from [job] * threads
 
     ahead = (1 + _WAITING_JOBS) * threads - 1 if threads > 1 else 0
-    with closing(in_order(_worked, for_each_thread(), threads, ahead, name)) as worked:
+    with closing(ordered_map(_worked, for_each_thread(), threads, ahead, name)) as worked:
         try:
             for count, job in enumerate(worked, 1):
                 if count % threads == 0:
@@ -53,6 +53,6 @@ def together(jobs: Iterable[Job[R_co]], threads: int, name: str) -> Generator[R_
                 job.stop()
 
 
-def _worked(job: Job[R_co]) -> Job[R_co]:
+def _worked(job: SharedTask[R_co]) -> SharedTask[R_co]:
     job.work()
     return job

@@ -8,13 +8,13 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Bytes", "Chunks"]
+__all__ = ["Bytes", "ChunkBatch"]
 
 Bytes = bytes | memoryview
 
 
 @dataclass(frozen=True)
-class Chunks:
+class ChunkBatch:
     """Chunks of a shard by ascending id, one after another; encoded, or as they are stored.
 
     Attributes:
@@ -51,15 +51,17 @@ class Chunks:
         """Bytes of all chunks."""
         return int(self.start[-1])
 
-    def without_empty(self) -> "Chunks":
+    def without_empty(self) -> "ChunkBatch":
         """Those that have bytes: a chunk of zeros has none."""
         kept = self.start[1:] > self.start[:-1]
         if kept.all():
             return self
-        return Chunks(self.ids[kept], np.append(self.start[:-1][kept], self.start[-1:]), self.data)
+        return ChunkBatch(
+            self.ids[kept], np.append(self.start[:-1][kept], self.start[-1:]), self.data
+        )
 
     @classmethod
-    def joined(cls, parts: Iterable["Chunks"]) -> "Chunks":
+    def joined(cls, parts: Iterable["ChunkBatch"]) -> "ChunkBatch":
         """All chunks of several, by ascending id."""
         held = [part for part in parts if len(part)]
         if len(held) == 1:

@@ -9,14 +9,14 @@ import numpy.typing as npt
 
 import _braid
 from braid.native_symbols import libdeflate, libinflate
-from braid.precomputed.chunk_batch import Bytes, Chunks
+from braid.precomputed.chunk_batch import Bytes, ChunkBatch
 
 __all__ = ["gunzip_all", "gzip_all", "payloads_of"]
 
 Starts = npt.NDArray[np.int64]
 
 
-def payloads_of(chunks: Chunks, data_encoding: str, level: int) -> Chunks:
+def payloads_of(chunks: ChunkBatch, data_encoding: str, level: int) -> ChunkBatch:
     """Apply a shard's data encoding to each chunk.
 
     Args:
@@ -26,9 +26,9 @@ def payloads_of(chunks: Chunks, data_encoding: str, level: int) -> Chunks:
     """
     if data_encoding == "raw":
         # A copy: the chunks may lie in a far larger buffer, which nobody shall wait with.
-        return Chunks(chunks.ids, chunks.start, bytes(chunks.data[: chunks.size]))
+        return ChunkBatch(chunks.ids, chunks.start, bytes(chunks.data[: chunks.size]))
     data, start = gzip_all(chunks.data, chunks.start, level)
-    return Chunks(chunks.ids, start, data)
+    return ChunkBatch(chunks.ids, start, data)
 
 
 def gzip_all(data: Bytes, start: Starts, level: int) -> tuple[bytes, Starts]:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from braid.exceptions import InvalidShardFormatError
-from braid.precomputed.chunk_batch import Chunks
+from braid.precomputed.chunk_batch import ChunkBatch
 from braid.precomputed.sharding import minishard_numbers
 from braid.precomputed.volume_spec import ShardingSpec
 
@@ -30,7 +30,7 @@ def head_bytes(sharding: ShardingSpec) -> int:
 
 
 def shard_pieces(
-    chunks: Iterable[Chunks], sharding: ShardingSpec, shard: int
+    chunks: Iterable[ChunkBatch], sharding: ShardingSpec, shard: int
 ) -> Generator[bytes, None, bytes]:
     """Yield the body of a shard file in pieces, and return its head.
 
@@ -66,7 +66,7 @@ class _Index:
         self._ids: list[Ids] = []
         self._sizes: list[Ids] = []
 
-    def add(self, chunks: Chunks) -> None:
+    def add(self, chunks: ChunkBatch) -> None:
         sizes = (chunks.start[1:] - chunks.start[:-1]).astype(_ENTRY)
         self._check(chunks.ids, sizes)
         self._next = int(chunks.ids[-1]) + 1

@@ -21,7 +21,7 @@ Box = tuple[Triple, Triple]
 
 
 @dataclass(frozen=True, slots=True)
-class Routed:
+class BlockAssignment:
     """The blocks that one output shard needs, paired with the chunks that need them.
 
     Pairs are sorted by chunk id; a block stands in as many pairs as chunks need it.
@@ -70,7 +70,9 @@ def source_box(scale: ScaleSpec, shard: int, z_compress: int = 0) -> Box:
     return (first[0], first[1], first[2]), (last[0] + 1, last[1] + 1, last[2] + 1)
 
 
-def route(coords: npt.NDArray[np.int32], scale: ScaleSpec, shard: int, z_step: int = 1) -> Routed:
+def route(
+    coords: npt.NDArray[np.int32], scale: ScaleSpec, shard: int, z_step: int = 1
+) -> BlockAssignment:
     """Pair blocks with the chunks of one shard that need them.
 
     Args:
@@ -86,7 +88,7 @@ def route(coords: npt.NDArray[np.int32], scale: ScaleSpec, shard: int, z_step: i
     ids, blocks = ids[here], blocks[here]
     order = np.argsort(ids, kind="stable")
     found = np.count_nonzero(np.bincount(blocks))
-    return Routed(
+    return BlockAssignment(
         ids=ids[order],
         blocks=blocks[order],
         outside=int(len(coords) - inside.sum()),

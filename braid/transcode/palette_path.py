@@ -13,10 +13,10 @@ import numpy.typing as npt
 import _braid
 from braid.dvid.block_batch import check_sizes, refusal, unzip
 from braid.native_symbols import libdeflate, libzstd
-from braid.parallel.stats import TranscodeTally
-from braid.precomputed.chunk_batch import Chunks
+from braid.parallel.stats import TranscodeStats
+from braid.precomputed.chunk_batch import ChunkBatch
 from braid.precomputed.data_encoding import payloads_of
-from braid.transcode.row_window import Window
+from braid.transcode.row_window import RowWindow
 
 __all__ = ["PaletteBatch", "by_steps", "in_one_go"]
 
@@ -30,7 +30,7 @@ def in_one_go() -> bool:
 
 
 class PaletteBatch:
-    """Chunks of a window that threads make together; a `braid.parallel.work_sharing.Job`.
+    """Chunks of a window that threads make together; a `braid.parallel.work_sharing.SharedTask`.
 
     Args:
         window: holds them.
@@ -44,7 +44,7 @@ class PaletteBatch:
     """
 
     def __init__(
-        self, window: Window, chunks: Numbers, data_encoding: str, level: int, *, mapped: bool
+        self, window: RowWindow, chunks: Numbers, data_encoding: str, level: int, *, mapped: bool
     ) -> None:
         rows = window.rows
         self._where = window.where
@@ -71,7 +71,7 @@ class PaletteBatch:
         """Let nobody make another."""
         self._batch.stop()
 
-    def result(self) -> tuple[Chunks, TranscodeTally]:
+    def result(self) -> tuple[ChunkBatch, TranscodeStats]:
         """Payloads of all chunks that are not zeros.
 
         Raises:
@@ -81,24 +81,27 @@ class PaletteBatch:
             made = self._batch.result()
         except _braid.KernelError as error:
             raise refusal(error, self._where(int(self._rows[max(error.item, 0)]))) from error
-        unzip_s, transcode_s, gzip_s = made.seconds
-        tally = TranscodeTally(
-            labels=int(made.labels.sum()), unzip_s=unzip_s, transcode_s=transcode_s, gzip_s=gzip_s
+        decompress_s, transcode_s, gzip_s = made.seconds
+        tally = TranscodeStats(
+            labels=int(made.labels.sum()),
+            decompress_s=decompress_s,
+            transcode_s=transcode_s,
+            gzip_s=gzip_s,
         )
-        return Chunks(self._ids, made.start, made.data).without_empty(), tally
+        return ChunkBatch(self._ids, made.start, made.data).without_empty(), tally
 
 
 def by_steps(
-    window: Window,
+    window: RowWindow,
     chunks: Numbers,
     data_encoding: str,
     level: int,
-    tally: TranscodeTally,
+    tally: TranscodeStats,
     *,
     mapped: bool,
-) -> Chunks:
+) -> ChunkBatch:
     """The same payloads, by a kernel for each step; see `PaletteBatch`."""
-    with tally.clock("unzip_s"):
+    with tally.clock("decompress_s"):
         rows = window.parts[window.part_start[chunks]]
         blocks = unzip(window.rows, rows, mapped=mapped, where=window.where)
     with tally.clock("transcode_s"):
@@ -107,6 +110,6 @@ def by_steps(
         except _braid.KernelError as error:
             raise refusal(error, window.where(int(rows[max(error.item, 0)]))) from error
     tally.labels += int(made.labels.sum())
-    kept = Chunks(window.ids[chunks], made.start, made.data.data).without_empty()
+    kept = ChunkBatch(window.ids[chunks], made.start, made.data.data).without_empty()
     with tally.clock("gzip_s"):
         return payloads_of(kept, data_encoding, level)

@@ -9,13 +9,13 @@ import numpy.typing as npt
 from braid.dvid.block_batch import Where
 from braid.dvid.rows import Rows
 
-__all__ = ["Window"]
+__all__ = ["RowWindow"]
 
 Numbers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Window:
+class RowWindow:
     """Consecutive chunks of a shard and the rows that they are made of.
 
     Attributes:

@@ -6,21 +6,21 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from braid.parallel.stats import TranscodeTally
-from braid.parallel.work_sharing import Job
-from braid.precomputed.chunk_batch import Chunks
+from braid.parallel.stats import TranscodeStats
+from braid.parallel.work_sharing import SharedTask
+from braid.precomputed.chunk_batch import ChunkBatch
 
 __all__ = ["Batch", "Made", "Runs"]
 
 Numbers = npt.NDArray[np.int64]
-Made = tuple[Chunks, TranscodeTally]
+Made = tuple[ChunkBatch, TranscodeStats]
 
 
 class Runs:
-    """Runs of chunks, each made by one thread; a `braid.parallel.work_sharing.Job`."""
+    """Runs of chunks, each made by one thread; a `braid.parallel.work_sharing.SharedTask`."""
 
     def __init__(
-        self, runs: Sequence[Numbers], make: Callable[[Numbers, TranscodeTally], Chunks]
+        self, runs: Sequence[Numbers], make: Callable[[Numbers, TranscodeStats], ChunkBatch]
     ) -> None:
         self._left = deque(enumerate(runs))
         self._make = make
@@ -34,7 +34,7 @@ class Runs:
                 number, run = self._left.popleft()
             except IndexError:
                 return
-            tally = TranscodeTally()
+            tally = TranscodeStats()
             try:
                 self._made[number] = self._make(run, tally), tally
             except Exception as error:  # noqa: BLE001 - `result` raises the first, whichever thread met it
@@ -59,7 +59,7 @@ class Runs:
 class Batch:
     """Chunks that follow one another, whichever way each takes; a job of jobs."""
 
-    def __init__(self, parts: Sequence[Job[Made]]) -> None:
+    def __init__(self, parts: Sequence[SharedTask[Made]]) -> None:
         self._parts = parts
 
     def work(self) -> None:
@@ -80,7 +80,7 @@ class Batch:
 
 
 def _joined(made: Sequence[Made]) -> Made:
-    tally = TranscodeTally()
+    tally = TranscodeStats()
     for _, part in made:
         tally.add(part)
-    return Chunks.joined(chunks for chunks, _ in made), tally
+    return ChunkBatch.joined(chunks for chunks, _ in made), tally

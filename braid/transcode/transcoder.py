@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from braid.parallel.stats import TranscodeTally
-from braid.parallel.work_sharing import Job, together
+from braid.parallel.stats import TranscodeStats
+from braid.parallel.work_sharing import SharedTask, together
 from braid.precomputed import morton
-from braid.precomputed.chunk_batch import Chunks
+from braid.precomputed.chunk_batch import ChunkBatch
 from braid.precomputed.data_encoding import payloads_of
 from braid.precomputed.volume_spec import ScaleSpec
 from braid.transcode.block_assignment import BLOCK_VOXELS, check_z_step
 from braid.transcode.palette_path import PaletteBatch, by_steps, in_one_go
-from braid.transcode.row_window import Window
+from braid.transcode.row_window import RowWindow
 from braid.transcode.tasks import Batch, Made, Runs
 from braid.transcode.voxel_path import Encode, VoxelPath
 
@@ -56,7 +56,7 @@ class Transcoder:
     z_step: int = 1
     encode: Encode | None = None
     by_voxels: bool = False
-    tally: TranscodeTally = field(default_factory=TranscodeTally)
+    tally: TranscodeStats = field(default_factory=TranscodeStats)
 
     def __post_init__(self) -> None:
         check_z_step(self.z_step)
@@ -73,7 +73,7 @@ class Transcoder:
         """Chunks that one thread encodes from voxels before it looks for others."""
         return max(1, _RUN_BYTES // (math.prod(self.scale.chunk_size) * _VOXEL_BYTES))
 
-    def payloads(self, windows: Iterable[Window]) -> Generator[Chunks]:
+    def payloads(self, windows: Iterable[RowWindow]) -> Generator[ChunkBatch]:
         """Stored chunks, batch by batch in the windows' order; chunks of zeros are left out.
 
         Raises:
@@ -86,12 +86,12 @@ class Transcoder:
                 self.tally.add(tally)
                 yield payloads
 
-    def _batches(self, window: Window) -> Iterator[Batch]:
+    def _batches(self, window: RowWindow) -> Iterator[Batch]:
         whole = self._whole(window.ids)
         for first, end in window.cut(BATCH_CHUNKS, BATCH_BYTES):
             numbers = np.arange(first, end)
             mine = whole[first:end]
-            parts: list[Job[Made]] = []
+            parts: list[SharedTask[Made]] = []
             if not mine.all():  # first, for they take longer
                 parts.append(self._voxel_runs(window, numbers[~mine]))
             if mine.any():
@@ -105,18 +105,18 @@ class Transcoder:
         end = (morton.decode(ids, self.scale.grid) + 1) * BLOCK_VOXELS
         return np.asarray((end <= self.scale.size).all(axis=1))
 
-    def _palettes(self, window: Window, chunks: Numbers) -> Job[Made]:
+    def _palettes(self, window: RowWindow, chunks: Numbers) -> SharedTask[Made]:
         encoding = self.scale.sharding.data_encoding
         if in_one_go():
             return PaletteBatch(window, chunks, encoding, self.gzip_level, mapped=self.mapped)
 
-        def make(run: Numbers, tally: TranscodeTally) -> Chunks:
+        def make(run: Numbers, tally: TranscodeStats) -> ChunkBatch:
             return by_steps(window, run, encoding, self.gzip_level, tally, mapped=self.mapped)
 
         return Runs(self._split(chunks, BATCH_CHUNKS), make)
 
-    def _voxel_runs(self, window: Window, chunks: Numbers) -> Job[Made]:
-        def make(run: Numbers, tally: TranscodeTally) -> Chunks:
+    def _voxel_runs(self, window: RowWindow, chunks: Numbers) -> SharedTask[Made]:
+        def make(run: Numbers, tally: TranscodeStats) -> ChunkBatch:
             encoded = self._voxel_path.chunks(window, run, tally)
             with tally.clock("gzip_s"):
                 return payloads_of(encoded, self.scale.sharding.data_encoding, self.gzip_level)

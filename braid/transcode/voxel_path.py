@@ -8,14 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 import _braid
-from braid.dvid.block_batch import Blocks, refusal, unzip
+from braid.dvid.block_batch import BlockBatch, refusal, unzip
 from braid.exceptions import EncodingError
-from braid.parallel.stats import TranscodeTally
+from braid.parallel.stats import TranscodeStats
 from braid.precomputed import morton
-from braid.precomputed.chunk_batch import Chunks
+from braid.precomputed.chunk_batch import ChunkBatch
 from braid.precomputed.volume_spec import ScaleSpec
 from braid.transcode.block_assignment import BLOCK_VOXELS, Triple, block_extent
-from braid.transcode.row_window import Window
+from braid.transcode.row_window import RowWindow
 
 __all__ = ["Encode", "VoxelPath"]
 
@@ -43,7 +43,7 @@ class VoxelPath:
     z_step: int
     encode: Encode | None
 
-    def chunks(self, window: Window, chunks: Numbers, tally: TranscodeTally) -> Chunks:
+    def chunks(self, window: RowWindow, chunks: Numbers, tally: TranscodeStats) -> ChunkBatch:
         """Encode some of a window's chunks; those of zeros are left out.
 
         Raises:
@@ -55,7 +55,7 @@ class VoxelPath:
             for a, b in zip(window.part_start[chunks], window.part_start[chunks + 1], strict=True)
         ]
         rows = np.unique(np.concatenate([window.parts[span] for span in spans]))
-        with tally.clock("unzip_s"):
+        with tally.clock("decompress_s"):
             blocks = unzip(window.rows, rows, mapped=self.mapped, where=window.where)
         made: list[tuple[int, bytes]] = []
         with tally.clock("transcode_s"):
@@ -65,7 +65,7 @@ class VoxelPath:
                 if voxels.any():
                     made.append((chunk, self._encoded(chunk, voxels)))
                     tally.labels += self._labels(window, window.parts[span])
-        return Chunks.of(made)
+        return ChunkBatch.of(made)
 
     def _encoded(self, chunk_id: int, voxels: U64) -> bytes:
         try:
@@ -76,7 +76,7 @@ class VoxelPath:
             at = tuple(morton.decode([chunk_id], self.scale.grid)[0].tolist())
             raise EncodingError(f"scale {self.scale.key}: chunk {at}: {error}") from error
 
-    def _labels(self, window: Window, rows: Numbers) -> int:
+    def _labels(self, window: RowWindow, rows: Numbers) -> int:
         """Labels in the tables of a chunk's blocks; a few may lie beyond the volume's edge."""
         listed = window.rows.label_list if self.mapped else window.rows.supervoxel_list
         return len(np.unique(np.concatenate([listed(int(row)) for row in rows])))
@@ -85,7 +85,9 @@ class VoxelPath:
 class _Cutter:
     """Cuts chunks out of decoded blocks."""
 
-    def __init__(self, scale: ScaleSpec, z_step: int, blocks: Blocks, window: Window) -> None:
+    def __init__(
+        self, scale: ScaleSpec, z_step: int, blocks: BlockBatch, window: RowWindow
+    ) -> None:
         self._scale = scale
         self._z_step = z_step
         self._extent = block_extent(z_step)

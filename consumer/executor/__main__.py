@@ -29,12 +29,12 @@ from consumer.protocol.events import (
     Failed,
     FailureKind,
     Progress,
-    PublishOrder,
+    PublishCommand,
     Ready,
     Started,
-    StopOrder,
-    TaskOrder,
-    decode_order,
+    StopCommand,
+    TaskCommand,
+    decode_command,
 )
 from consumer.protocol.tasks import ConvertTask, DownsampleTask, Outcome
 from consumer.signals import Flag
@@ -59,7 +59,7 @@ PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 
 _told_to_stop = Flag()
 
-Order = TaskOrder | PublishOrder | StopOrder
+Order = TaskCommand | PublishCommand | StopCommand
 Event = Started | Progress | Ready | Done | Failed
 
 # The first that matches names what the worker does next.
@@ -78,7 +78,7 @@ _KINDS: Final[tuple[tuple[type[BaseException], FailureKind], ...]] = (
 class Refused(ShardliftError):  # noqa: N818 - an answer, not a fault
     """The worker does not let the output appear."""
 
-    def __init__(self, order: StopOrder) -> None:
+    def __init__(self, order: StopCommand) -> None:
         super().__init__(order.reason)
         self.kind = order.kind
 
@@ -111,7 +111,7 @@ class Channel:
 
     def _read(self) -> None:
         for line in self._orders:
-            self._queue.put(decode_order(line))
+            self._queue.put(decode_command(line))
         _stop_self()
 
 
@@ -157,7 +157,7 @@ class Work:
         _check_not_stopped()
         self._channel.send(Ready())
         order = self._channel.receive()
-        if isinstance(order, StopOrder):
+        if isinstance(order, StopCommand):
             raise Refused(order)
 
 
@@ -178,7 +178,7 @@ def serve(channel: Channel) -> NoReturn:
     channel.open()
     while True:
         order = channel.receive()
-        if isinstance(order, TaskOrder):
+        if isinstance(order, TaskCommand):
             result = Work(channel, order.task).do()
             _give_back_memory()  # before the answer, after which the worker looks at our size
             channel.send(result)

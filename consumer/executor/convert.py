@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from braid.precomputed.volume_spec import ScaleSpec
 from braid.transcode.block_assignment import check_z_step, route
-from braid.transcode.row_window import Window
+from braid.transcode.row_window import RowWindow
 from braid.transcode.transcoder import Transcoder
 from braid.transcode.voxel_path import Encode
-from consumer.executor.output import told, write_chunks
+from consumer.executor.output import with_progress, write_chunks
 from consumer.executor.source_files import SourceFiles
 from consumer.protocol.tasks import ConvertTask, Outcome, volume_of
 from memmodel.estimate import WATCHDOG_SHARE, Work, estimate
@@ -40,7 +40,7 @@ def convert_shard(
         dest: the volume.
         source: the export.
         confirm: called once, just before the output appears; if it raises, nothing does.
-        progress: told the chunks written so far.
+        progress: with_progress the chunks written so far.
 
     Raises:
         ObjectNotFound: a source file is missing.
@@ -68,7 +68,9 @@ def convert_shard(
             closing(waiting.over(files.windows(routed))) as windows,
             closing(coder.payloads(windows)) as chunks,
         ):
-            written = write_chunks(dest, scale, task.shard, told(chunks, progress), confirm)
+            written = write_chunks(
+                dest, scale, task.shard, with_progress(chunks, progress), confirm
+            )
         requests, bytes_in = files.requests, files.bytes_of(routed.blocks)
     tally = coder.tally
     return Outcome(
@@ -86,7 +88,7 @@ def convert_shard(
         seconds={
             "index": indexed - began,
             "read": waiting.seconds,
-            "unzip": tally.unzip_s,
+            "unzip": tally.decompress_s,
             "transcode": tally.transcode_s,
             "gzip": tally.gzip_s,
             "wall": time.perf_counter() - began,
@@ -142,7 +144,7 @@ class _Stopwatch:
     def __init__(self) -> None:
         self.seconds = 0.0
 
-    def over(self, items: Generator[Window]) -> Generator[Window]:
+    def over(self, items: Generator[RowWindow]) -> Generator[RowWindow]:
         """The same items, timed; closing this closes them."""
         with closing(items):
             while True:

@@ -16,7 +16,7 @@ from braid.exceptions import DecompressionError, InvalidShardFormatError
 from braid.precomputed.shard_reader import ShardFile
 from braid.precomputed.sharding import shard_hex, shard_path
 from braid.precomputed.volume_spec import ScaleSpec
-from consumer.executor.output import told, write_chunks
+from consumer.executor.output import with_progress, write_chunks
 from consumer.protocol.tasks import DownsampleTask, Outcome, volume_of
 from delivery.messages import shard_key
 from runtime import log
@@ -125,7 +125,7 @@ def downsample_shard(
         task: what to make.
         dest: the volume, inputs and output.
         confirm: called once, just before the output appears; if it raises, nothing does.
-        progress: told the chunks written so far.
+        progress: with_progress the chunks written so far.
 
     Raises:
         InputChanged: an input is not the one the ledger knows; later it may be.
@@ -138,7 +138,7 @@ def downsample_shard(
     maker = Downsampler(fine, coarse, Rule(task.rule), task.gzip_level, task.threads)
     inputs = StoredInputs(dest, fine, task.inputs)
     with _stable(inputs):
-        chunks = told(maker.payloads(task.shard, inputs), progress)
+        chunks = with_progress(maker.payloads(task.shard, inputs), progress)
         written = write_chunks(dest, coarse, task.shard, chunks, confirm)
     if inputs.absent:
         _log.warning(log.INPUTS_ABSENT, key=task.key, inputs=inputs.absent, taken_as="zeros")

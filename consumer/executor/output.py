@@ -3,7 +3,7 @@
 from collections.abc import Callable, Generator, Iterable
 from itertools import chain
 
-from braid.precomputed.chunk_batch import Chunks
+from braid.precomputed.chunk_batch import ChunkBatch
 from braid.precomputed.shard_writer import head_bytes, shard_pieces
 from braid.precomputed.sharding import shard_path
 from braid.precomputed.volume_spec import ScaleSpec
@@ -14,7 +14,7 @@ def write_chunks(
     dest: Storage,
     scale: ScaleSpec,
     shard: int,
-    chunks: Generator[Chunks],
+    chunks: Generator[ChunkBatch],
     confirm: Callable[[], None],
 ) -> tuple[int, str | None]:
     """Stream chunks into a shard that appears whole; without chunks no shard may be there.
@@ -43,7 +43,9 @@ def write_chunks(
     return written.size, written.crc32c
 
 
-def told(chunks: Iterable[Chunks], progress: Callable[[int], None]) -> Generator[Chunks]:
+def with_progress(
+    chunks: Iterable[ChunkBatch], progress: Callable[[int], None]
+) -> Generator[ChunkBatch]:
     """The same chunks, without empty batches; `progress` hears how many have been taken."""
     done = 0
     for batch in chunks:

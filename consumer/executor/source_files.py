@@ -17,12 +17,12 @@ import numpy.typing as npt
 from braid.dvid.row_reader import in_order_of_use
 from braid.exceptions import InvalidShardFormatError
 from braid.io.byte_source import ByteSource, BytesSource, read_exactly
-from braid.parallel.ordered_map import in_order
+from braid.parallel.ordered_map import ordered_map
 from braid.precomputed.volume_spec import ScaleSpec
 from braid.reader import Rows, ShardRangeReader
-from braid.transcode.block_assignment import Routed
+from braid.transcode.block_assignment import BlockAssignment
 from braid.transcode.file_extent import check_rows
-from braid.transcode.row_window import Window
+from braid.transcode.row_window import RowWindow
 from consumer.executor.range_prefetch import RangeCache
 from memmodel.estimate import LOCAL_WINDOW_BYTES, REMOTE_WINDOW_BYTES
 from memmodel.estimate import WHOLE_OBJECT_BYTES as WHOLE_BYTES
@@ -189,20 +189,20 @@ class SourceFiles:
         once[messages] = sizes
         return int(once.sum())
 
-    def windows(self, routed: Routed) -> Generator[Window]:
+    def windows(self, routed: BlockAssignment) -> Generator[RowWindow]:
         """Read the rows that a shard needs, window by window, one ahead of its use."""
 
-        def read(span: tuple[int, int]) -> Window:
+        def read(span: tuple[int, int]) -> RowWindow:
             return self._read(routed, *span)
 
         spans = list(self._spans(routed))
-        yield from in_order(read, spans, threads=1, ahead=int(len(spans) > 1), name="read")
+        yield from ordered_map(read, spans, threads=1, ahead=int(len(spans) > 1), name="read")
 
     def where(self, row: int) -> str:
         """Names a row in errors."""
         return self.files[int(self._place.file[row])].where(int(self._place.row[row]))
 
-    def _spans(self, routed: Routed) -> Iterator[tuple[int, int]]:
+    def _spans(self, routed: BlockAssignment) -> Iterator[tuple[int, int]]:
         """Runs of pairs, whole chunks each, that need about a window's bytes of messages."""
         messages = self._place.message[routed.blocks].tolist()
         sizes = self._place.message_bytes[routed.blocks].tolist()
@@ -226,7 +226,7 @@ class SourceFiles:
         if first < len(messages):
             yield first, len(messages)
 
-    def _read(self, routed: Routed, first: int, end: int) -> Window:
+    def _read(self, routed: BlockAssignment, first: int, end: int) -> RowWindow:
         """The chunks of a run of pairs, and their rows in the order of first use."""
         pairs, ids = routed.blocks[first:end], routed.ids[first:end]
         wanted, parts = in_order_of_use(pairs)
@@ -240,7 +240,7 @@ class SourceFiles:
         place[by_file] = np.arange(len(by_file))
         numbers = wanted[by_file]
         chunk_ids, part_start = np.unique(ids, return_index=True)
-        return Window(
+        return RowWindow(
             ids=chunk_ids,
             part_start=np.append(part_start, len(ids)),
             parts=place[parts],

@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from consumer.exit_condition import Ending
+from consumer.exit_condition import ExitCondition
 from consumer.fleet.host_resources import served_tiers
-from consumer.fleet.worker_process import COMMAND, Hand, Word
-from consumer.signals import StopFlags
-from consumer.worker.disposition import Post
+from consumer.fleet.worker_process import COMMAND, WorkerProcess, WorkerReport
+from consumer.signals import ShutdownFlags
+from consumer.worker.disposition import WorkerConfig
 from consumer.worker.loop import MOST_TROUBLES
 from consumer.worker.worker import Worker
 from delivery.broker.base import Broker
@@ -44,7 +44,7 @@ class WorkersFailed(ShardliftError):  # noqa: N818 - what is said at the end
 
 
 @dataclass(frozen=True, slots=True)
-class Crew:
+class FleetConfig:
     """What every worker of a fleet is started with.
 
     Attributes:
@@ -100,13 +100,13 @@ class Fleet:
     """
 
     def __init__(
-        self, broker: Broker, crew: Crew, flags: StopFlags, met: Callable[[str], None]
+        self, broker: Broker, crew: FleetConfig, flags: ShutdownFlags, met: Callable[[str], None]
     ) -> None:
         self._broker = broker
         self._crew = crew
         self._flags = flags
         self._met = met
-        self._hands: list[Hand] = []
+        self._hands: list[WorkerProcess] = []
         self._probes = {t.name: _Probes(crew.planned.get(t.name, 0)) for t in crew.tiers}
         for probes in self._probes.values():
             if crew.planned and not probes.planned:
@@ -122,7 +122,7 @@ class Fleet:
         """Whether a worker has a shard, or was just started and may get one."""
         return any(hand.state != "idle" for hand in self._hands)
 
-    def run(self, ending: Ending, *, until_drained: bool) -> None:
+    def run(self, ending: ExitCondition, *, until_drained: bool) -> None:
         """Work until told to stop, or until all is drained.
 
         Raises:
@@ -132,11 +132,11 @@ class Fleet:
             while not self._flags.wanted:
                 if self._patiently(ending) and until_drained:
                     break
-                self._flags.at_once.wait(TICK_S)
+                self._flags.immediate.wait(TICK_S)
         finally:
             self._stop_all()
 
-    def _patiently(self, ending: Ending) -> bool:
+    def _patiently(self, ending: ExitCondition) -> bool:
         """One look at everything; whether all is over. A queue may be out of reach for a while."""
         try:
             self._tick()
@@ -146,7 +146,7 @@ class Fleet:
             if self._troubles >= MOST_TROUBLES:
                 raise
             _log.warning(log.WORKER_WAITS, reason=str(error))
-            self._flags.at_once.wait(2**self._troubles)
+            self._flags.immediate.wait(2**self._troubles)
             return False
         self._troubles = 0
         return over
@@ -169,7 +169,7 @@ class Fleet:
             if code not in {EXIT_DONE, EXIT_INTERRUPTED}:
                 self._replace(hand)
 
-    def _replace(self, hand: Hand) -> None:
+    def _replace(self, hand: WorkerProcess) -> None:
         """A worker died: another will start. Where all die at once, something else is wrong."""
         self._deaths = 0 if hand.state != "new" else self._deaths + 1
         _log.warning(log.WORKER_DIED, tier=hand.tier.name, pid=hand.pid, code=hand.exit_code)
@@ -186,7 +186,7 @@ class Fleet:
             missing = wanted[tier.name] - len(self._of(tier))
             while missing > 0 and self._room_for(tier):
                 crew = self._crew
-                self._hands.append(Hand(tier, crew.options, self._hear, crew.command))
+                self._hands.append(WorkerProcess(tier, crew.options, self._hear, crew.command))
                 missing -= 1
             if missing > 0:
                 self._retire_surplus(wanted)
@@ -198,7 +198,7 @@ class Fleet:
             for hand in hands[: max(0, len(hands) - wanted[tier.name])]:
                 hand.retire()
 
-    def _of(self, tier: Tier) -> list[Hand]:
+    def _of(self, tier: Tier) -> list[WorkerProcess]:
         return [hand for hand in self._hands if hand.tier == tier and not hand.retiring]
 
     def _room_for(self, tier: Tier) -> bool:
@@ -226,7 +226,7 @@ class Fleet:
             return len(found)
         return max(2 * len(hands), probes.planned) or None
 
-    def _hear(self, word: Word) -> None:
+    def _hear(self, word: WorkerReport) -> None:
         if word.run is not None:
             self._met(word.run)
         if word.tier in self._probes:
@@ -243,7 +243,7 @@ class Fleet:
 
     def _bury(self, tier: Tier) -> None:
         memory_bytes = self._crew.budget.memory_bytes
-        post = Post(tier, None, machine_bytes=memory_bytes, state=self._crew.state)
+        post = WorkerConfig(tier, None, machine_bytes=memory_bytes, state=self._crew.state)
         worker = Worker(self._broker, post, self._flags)
         while (delivery := self._broker.lease(tier.name)) is not None:
             worker.handle(delivery)

@@ -21,7 +21,7 @@ from memmodel.tiers import Tier
 COMMAND: Final = (sys.executable, "-m", "consumer", "work")
 
 
-class Word(BaseModel):
+class WorkerReport(BaseModel):
     """What a worker tells its fleet.
 
     Attributes:
@@ -41,7 +41,7 @@ class Word(BaseModel):
         return self.model_dump_json(exclude_none=True) + "\n"
 
 
-class Hand:
+class WorkerProcess:
     """One worker process.
 
     Args:
@@ -58,7 +58,7 @@ class Hand:
         self,
         tier: Tier,
         options: Sequence[str],
-        heard: Callable[[Word], None],
+        heard: Callable[[WorkerReport], None],
         command: Sequence[str] = COMMAND,
     ) -> None:
         self.tier = tier
@@ -116,9 +116,9 @@ class Hand:
         with pipe:
             for line in pipe:
                 with contextlib.suppress(ValidationError):
-                    self._hear(Word.model_validate_json(line))
+                    self._hear(WorkerReport.model_validate_json(line))
 
-    def _hear(self, word: Word) -> None:
+    def _hear(self, word: WorkerReport) -> None:
         if word.busy is not None:
             self.state = "busy" if word.busy else "idle"
         self._heard(word)

@@ -25,20 +25,20 @@ class _Line(BaseModel):
         return self.model_dump_json().encode() + b"\n"
 
 
-class TaskOrder(_Line):
+class TaskCommand(_Line):
     """Do this shard."""
 
     order: Literal["task"] = "task"
     task: Task
 
 
-class PublishOrder(_Line):
+class PublishCommand(_Line):
     """Let the output appear."""
 
     order: Literal["publish"] = "publish"
 
 
-class StopOrder(_Line):
+class StopCommand(_Line):
     """Leave no output; answer `failed` with this kind."""
 
     order: Literal["stop"] = "stop"
@@ -84,14 +84,14 @@ class Failed(_Line):
     peak_bytes: int | None = None
 
 
-Order = Annotated[TaskOrder | PublishOrder | StopOrder, Field(discriminator="order")]
+Order = Annotated[TaskCommand | PublishCommand | StopCommand, Field(discriminator="order")]
 Event = Annotated[Started | Progress | Ready | Done | Failed, Field(discriminator="event")]
 
-_ORDER: TypeAdapter[TaskOrder | PublishOrder | StopOrder] = TypeAdapter(Order)
+_ORDER: TypeAdapter[TaskCommand | PublishCommand | StopCommand] = TypeAdapter(Order)
 _EVENT: TypeAdapter[Started | Progress | Ready | Done | Failed] = TypeAdapter(Event)
 
 
-def decode_order(line: bytes) -> TaskOrder | PublishOrder | StopOrder:
+def decode_command(line: bytes) -> TaskCommand | PublishCommand | StopCommand:
     """The order in one line; raises `pydantic.ValidationError`."""
     return _ORDER.validate_json(line)
 

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from consumer.worker.leased_shard import Job
+from consumer.worker.leased_shard import LeasedShard
 from delivery.broker.base import DEAD, Broker, Delivery
 from delivery.ledger import quarantine
 from memmodel.tiers import GIB, Tier, tier_of
@@ -23,7 +23,7 @@ def worker_id() -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Post:
+class WorkerConfig:
     """What a worker is and has.
 
     Attributes:
@@ -43,7 +43,7 @@ class Post:
     worker: str = field(default_factory=worker_id)
 
 
-class Answers:
+class Disposition:
     """Every way a delivery can end, each with its line in the log.
 
     Args:
@@ -52,22 +52,24 @@ class Answers:
         published: told each other tier that a message went to.
     """
 
-    def __init__(self, broker: Broker, post: Post, published: Callable[[str], None]) -> None:
+    def __init__(
+        self, broker: Broker, post: WorkerConfig, published: Callable[[str], None]
+    ) -> None:
         self._broker = broker
         self._post = post
         self._published = published
 
-    def ack(self, job: Job, event: str, **fields: object) -> None:
+    def ack(self, job: LeasedShard, event: str, **fields: object) -> None:
         """The message is done with."""
         self._broker.ack(job.delivery)
         _log.info(event, shard=job.key, tier=job.delivery.tier, **fields)
 
-    def hand_back(self, job: Job, reason: str) -> None:
+    def release(self, job: LeasedShard, reason: str) -> None:
         """Publish it again to the same tier, then ack: that counts as no attempt."""
         self._broker.hand_over(job.delivery, job.delivery.tier, job.message)
         _log.info(log.SHARD_HANDED_BACK, shard=job.key, tier=job.delivery.tier, reason=reason)
 
-    def once_more(self, job: Job, reason: str) -> bool:
+    def retry_once(self, job: LeasedShard, reason: str) -> bool:
         """Back to the same tier with the reason in the history; False if it was there before."""
         if any(hop.reason == reason for hop in job.message.history):
             return False
@@ -76,11 +78,11 @@ class Answers:
         _log.info(log.SHARD_HANDED_BACK, shard=job.key, tier=job.delivery.tier, reason=reason)
         return True
 
-    def escalate(self, job: Job, reason: str) -> None:
+    def escalate(self, job: LeasedShard, reason: str) -> None:
         """To the next tier with the history; from the last one to the dead letters."""
         larger = self._larger(job)
         if larger is None:
-            self.bury(job, f"{reason}; {self._no_larger()}")
+            self.dead_letter(job, f"{reason}; {self._no_larger()}")
             return
         message = job.message.after(job.hop(reason, self._post.worker))
         self._broker.hand_over(job.delivery, larger.name, message)
@@ -93,7 +95,7 @@ class Answers:
             reason=reason,
         )
 
-    def bury(self, job: Job, reason: str) -> None:
+    def dead_letter(self, job: LeasedShard, reason: str) -> None:
         """To the dead letters, with the reason in the message."""
         message = job.message.after(job.hop(reason, self._post.worker), reason)
         self._broker.hand_over(job.delivery, DEAD, message)
@@ -111,7 +113,7 @@ class Answers:
         quarantine.keep(open_storage(state), delivery.data, why)
         self._broker.ack(delivery)
 
-    def _larger(self, job: Job) -> Tier | None:
+    def _larger(self, job: LeasedShard) -> Tier | None:
         own, machine_bytes = self._post.tier, self._post.machine_bytes
         if machine_bytes is not None and own.limit_bytes >= machine_bytes:
             return None

@@ -22,11 +22,11 @@ from consumer.protocol.events import (
     Done,
     Failed,
     Progress,
-    PublishOrder,
+    PublishCommand,
     Ready,
     Started,
-    StopOrder,
-    TaskOrder,
+    StopCommand,
+    TaskCommand,
     decode_event,
 )
 from consumer.protocol.tasks import ConvertTask, DownsampleTask
@@ -46,10 +46,10 @@ GROWN_BYTES: Final = 256 * MIB  # beyond its size when it was new: replaced
 COMMAND: Final = (sys.executable, "-m", "consumer.executor")
 
 Event = Started | Progress | Ready | Done | Failed
-Look = Callable[[], StopOrder | None]
+Look = Callable[[], StopCommand | None]
 
 
-class WorkProcessError(ShardliftError):
+class ExecutorError(ShardliftError):
     """The work process cannot be started, which is no shard's fault."""
 
 
@@ -68,7 +68,7 @@ class Watch:
     interrupt: Look
 
 
-class WorkProcess:
+class ExecutorClient:
     """One work process, started when first needed and kept between shards.
 
     Args:
@@ -96,7 +96,7 @@ class WorkProcess:
         """Have a process, new or kept.
 
         Raises:
-            WorkProcessError: it does not come up.
+            ExecutorError: it does not come up.
         """
         if self._live is not None and self._live.process.poll() is None:
             return
@@ -165,12 +165,12 @@ class _Live:
         if not isinstance(event, Started):
             code = self.process.poll()
             what = "says nothing" if code is None else f"ended with {_ending(code)}"
-            raise WorkProcessError(f"the work process {what} at its start; see the log above")
+            raise ExecutorError(f"the work process {what} at its start; see the log above")
         self._new_bytes = self._sample()
 
     def do(self, task: ConvertTask | DownsampleTask, watch: Watch) -> Done | Failed:
         self._peak_bytes = self._sample()
-        self._tell(TaskOrder(task=task))
+        self._tell(TaskCommand(task=task))
         result = self._follow(watch)
         if result.peak_bytes is None:
             result = result.model_copy(update={"peak_bytes": self._peak_bytes or None})
@@ -200,9 +200,9 @@ class _Live:
         if isinstance(event, Progress):
             watch.progress(event.chunks)
         elif isinstance(event, Ready):
-            self._tell(watch.may_publish() or PublishOrder())
+            self._tell(watch.may_publish() or PublishCommand())
 
-    def _interrupted(self, order: StopOrder) -> Failed:
+    def _interrupted(self, order: StopCommand) -> Failed:
         self.must_go = True
         self.stop()
         return Failed(kind=order.kind, reason=order.reason, peak_bytes=self._peak_bytes)
@@ -252,7 +252,7 @@ class _Live:
         except queue.Empty:
             return None
 
-    def _tell(self, order: TaskOrder | PublishOrder | StopOrder) -> None:
+    def _tell(self, order: TaskCommand | PublishCommand | StopCommand) -> None:
         with contextlib.suppress(BrokenPipeError):  # its end is noticed where events are awaited
             self._stdin.write(order.line())
             self._stdin.flush()

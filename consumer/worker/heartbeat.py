@@ -13,7 +13,7 @@ BEAT_S: Final = 60.0
 _log = log.get()
 
 
-class Heart:
+class HeartbeatThread:
     """Beats on a thread of its own within `with`, so that slow storage holds nothing up.
 
     Args:

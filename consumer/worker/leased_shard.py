@@ -9,13 +9,13 @@ from consumer.worker.lease import Lease
 from delivery.broker.base import Delivery
 from delivery.ledger.plan import PlanRow
 from delivery.ledger.run import Run
-from delivery.ledger.shard_status import Standing, State, examine
+from delivery.ledger.shard_status import ShardStatus, State, read_shard_status
 from delivery.messages import Hop, ShardMessage, now
 from runtime.errors import PermanentError
 
 
 @dataclass(frozen=True)
-class Job:
+class LeasedShard:
     """A shard to be made, as far as one delivery is concerned.
 
     Attributes:
@@ -34,9 +34,9 @@ class Job:
         return self.message.key
 
     @cached_property
-    def standing(self) -> Standing:
+    def standing(self) -> ShardStatus:
         """Where the shard stands in the ledger; read once, before the work."""
-        return examine(self.run, self.key)
+        return read_shard_status(self.run, self.key)
 
     @property
     def row(self) -> PlanRow:

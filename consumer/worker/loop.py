@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
-from consumer.signals import StopFlags
+from consumer.signals import ShutdownFlags
 from consumer.worker.worker import TROUBLE, Worker
 from delivery.broker.base import Broker
 from delivery.messages import NewerSchema
@@ -17,7 +17,7 @@ MOST_TROUBLES: Final = 5  # in a row: then the worker gives up, and whoever star
 _log = log.get()
 
 
-class Shift:
+class WorkerLoop:
     """Works at one tier until told to stop, or until nothing is left.
 
     Args:
@@ -34,7 +34,7 @@ class Shift:
         broker: Broker,
         tier: str,
         worker: Worker,
-        flags: StopFlags,
+        flags: ShutdownFlags,
         *,
         tell: Callable[[bool], None] = lambda _: None,
         pause_s: float = FIRST_PAUSE_S,
@@ -53,7 +53,7 @@ class Shift:
 
         Raises:
             NewerSchema: this program is older than a run.
-            UnreachableError, UsageError, WorkProcessError: trouble, several times in a row.
+            UnreachableError, UsageError, ExecutorError: trouble, several times in a row.
         """
         try:
             while not self._flags.wanted:
@@ -98,4 +98,4 @@ class Shift:
             raise error
         seconds = self._pause_s * 2 ** (self._troubles - 1)
         _log.warning(log.WORKER_WAITS, reason=str(error), seconds=seconds)
-        self._flags.at_once.wait(seconds)
+        self._flags.immediate.wait(seconds)

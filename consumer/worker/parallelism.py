@@ -1,13 +1,13 @@
 """How many threads a shard's work gets."""
 
-from consumer.worker.disposition import Post
-from consumer.worker.leased_shard import Job
+from consumer.worker.disposition import WorkerConfig
+from consumer.worker.leased_shard import LeasedShard
 from delivery.broker.base import Broker
 from memmodel.estimate import WATCHDOG_SHARE
 from memmodel.tier_choice import shard_estimate
 
 
-def threads_for(job: Job, post: Post, broker: Broker) -> int:
+def threads_for(job: LeasedShard, post: WorkerConfig, broker: Broker) -> int:
     """All that the post has, shared with other shards of this machine, as far as memory holds.
 
     Workers with one thread each are faster than one with many, so threads are for the last shards
@@ -21,7 +21,7 @@ def threads_for(job: Job, post: Post, broker: Broker) -> int:
     return threads
 
 
-def estimated_bytes(job: Job, threads: int) -> int | None:
+def estimated_bytes(job: LeasedShard, threads: int) -> int | None:
     """Memory that the shard should need with so many threads; the plan's word where it has one."""
     planned = job.row.estimated_bytes
     if threads == 1 and (planned is not None or job.row.kind == "convert"):
@@ -35,7 +35,7 @@ def _open_shards(broker: Broker) -> int:
     return sum((backlog.waiting or 0) + (backlog.leased or 0) for backlog in backlogs)
 
 
-def _fits(job: Job, post: Post, threads: int) -> bool:
+def _fits(job: LeasedShard, post: WorkerConfig, threads: int) -> bool:
     needed_bytes = estimated_bytes(job, threads)
     limit_bytes = post.limit_bytes
     if needed_bytes is None or limit_bytes is None:

@@ -3,13 +3,15 @@
 from importlib.metadata import version
 
 from consumer.protocol.events import Done
-from consumer.worker.leased_shard import Job
+from consumer.worker.leased_shard import LeasedShard
 from delivery.ledger.failures import tiers_tried
 from delivery.ledger.receipts import Receipt
 from delivery.messages import now
 
 
-def receipt_of(job: Job, done: Done, worker: str, estimated_bytes: int | None) -> Receipt:
+def build_receipt(
+    job: LeasedShard, done: Done, worker: str, estimated_bytes: int | None
+) -> Receipt:
     """Every field that CONTRACT asks of a receipt."""
     outcome, message, delivery = done.outcome, job.message, job.delivery
     return Receipt(

@@ -11,15 +11,15 @@ from functools import partial
 from typing import Final
 
 from braid.exceptions import BraidError
-from consumer.protocol.events import Done, Failed, StopOrder
-from consumer.signals import StopFlags
-from consumer.worker.disposition import Answers, Post
-from consumer.worker.executor_client import Watch, WorkProcess, WorkProcessError
-from consumer.worker.heartbeat import Heart
+from consumer.protocol.events import Done, Failed, StopCommand
+from consumer.signals import ShutdownFlags
+from consumer.worker.disposition import Disposition, WorkerConfig
+from consumer.worker.executor_client import ExecutorClient, ExecutorError, Watch
+from consumer.worker.heartbeat import HeartbeatThread
 from consumer.worker.lease import Lease
-from consumer.worker.leased_shard import Job
+from consumer.worker.leased_shard import LeasedShard
 from consumer.worker.parallelism import estimated_bytes, threads_for
-from consumer.worker.receipt import receipt_of
+from consumer.worker.receipt import build_receipt
 from delivery.broker.base import Broker, Delivery
 from delivery.cascade import cascade
 from delivery.ledger import receipts
@@ -35,7 +35,7 @@ SILENT_DELIVERIES: Final = 3  # on one tier: two workers died over it without a 
 
 INPUT_PAUSE_S: Final = 2.0  # for the receipt of an input that was just made again
 
-TROUBLE: Final = (UnreachableError, UsageError, WorkProcessError)
+TROUBLE: Final = (UnreachableError, UsageError, ExecutorError)
 """What no shard can help: its message goes back, and the worker waits before the next one."""
 
 _log = log.get()
@@ -56,20 +56,20 @@ class Worker:
     def __init__(
         self,
         broker: Broker,
-        post: Post,
-        flags: StopFlags,
+        post: WorkerConfig,
+        flags: ShutdownFlags,
         *,
         learned: Callable[[Run], None] = lambda _: None,
         published: Callable[[str], None] = lambda _: None,
-        child: WorkProcess | None = None,
+        child: ExecutorClient | None = None,
     ) -> None:
         self._broker = broker
         self._post = post
         self._flags = flags
         self._learned = learned
         self._published = published
-        self._answers = Answers(broker, post, published)
-        self._child = child or WorkProcess(post.limit_bytes)
+        self._answers = Disposition(broker, post, published)
+        self._child = child or ExecutorClient(post.limit_bytes)
         self._runs: dict[str, Run] = {}
         self._beating: dict[str, Run] = {}  # where our last heartbeat names a shard
         self._chunks = 0  # of the shard in work
@@ -84,7 +84,7 @@ class Worker:
 
         Raises:
             NewerSchema: this program is older than the run; the message went back.
-            UnreachableError, UsageError, WorkProcessError: trouble; the message went back, or
+            UnreachableError, UsageError, ExecutorError: trouble; the message went back, or
                 will, when its lease ends.
         """
         with Lease(self._broker, delivery, self._broker.lease_s) as lease:
@@ -96,7 +96,7 @@ class Worker:
                 self._broker.nack(delivery)
                 raise
             else:
-                self._try(Job(delivery, lease, message, self._run(message)))
+                self._try(LeasedShard(delivery, lease, message, self._run(message)))
 
     def rest(self) -> None:
         """Nothing to do: say so once. An idle worker is silent, or a lost run would seem alive."""
@@ -112,25 +112,25 @@ class Worker:
             with contextlib.suppress(ShardliftError):
                 run.remove_heartbeat(self._post.worker)
 
-    def _try(self, job: Job) -> None:
+    def _try(self, job: LeasedShard) -> None:
         delivery = job.delivery
         _log.info(log.LEASED, shard=job.key, tier=delivery.tier, attempt=delivery.attempt)
         try:
             self._decide(job)
         except TROUBLE as error:
-            self._answers.hand_back(job, str(error))
+            self._answers.release(job, str(error))
             raise
         except (ShardliftError, BraidError) as error:  # a damaged ledger: somebody has to look
-            self._answers.bury(job, str(error))
+            self._answers.dead_letter(job, str(error))
 
-    def _decide(self, job: Job) -> None:
+    def _decide(self, job: LeasedShard) -> None:
         """What can be answered without work; the first row that applies."""
         if not self._known(job.run):
             self._answers.keep(job.delivery, f"its run {job.run.uri} is gone")
         elif job.run.cancelled():
             self._answers.ack(job, log.SHARD_CANCELLED)
         elif job.key not in job.run.plan:
-            self._answers.bury(job, "the plan of its run has no such shard")
+            self._answers.dead_letter(job, "the plan of its run has no such shard")
         elif job.standing.answers(job.message.redo):
             self._already_done(job)
         elif not job.inputs_done:
@@ -138,11 +138,11 @@ class Worker:
         elif job.delivery.attempt >= SILENT_DELIVERIES:
             self._answers.escalate(job, self._silent(job))
         elif self._post.limit_bytes is None:
-            self._answers.bury(job, self._too_large(job))
+            self._answers.dead_letter(job, self._too_large(job))
         else:
             self._after(job, self._work(job))
 
-    def _after(self, job: Job, result: Done | Failed) -> None:
+    def _after(self, job: LeasedShard, result: Done | Failed) -> None:
         """What the work's end means for its message."""
         match result:
             case Done():
@@ -152,22 +152,22 @@ class Worker:
             case Failed(kind="memory"):
                 self._answers.escalate(job, self._too_big(result))
             case Failed(kind="permanent"):
-                self._answers.bury(job, result.reason)
+                self._answers.dead_letter(job, result.reason)
             case Failed(kind="changed"):
                 self._input_changed(job, result.reason)
             case Failed(kind="cancelled"):
                 self._answers.ack(job, log.SHARD_CANCELLED)
             case Failed(kind="stopped"):
-                self._answers.hand_back(job, result.reason)
+                self._answers.release(job, result.reason)
             case Failed(kind="usage"):
                 raise UsageError(f"{job.key}: {result.reason}")
             case Failed():
                 raise UnreachableError(f"{job.key}: {result.reason}")
 
-    def _finish(self, job: Job, done: Done) -> None:
+    def _finish(self, job: LeasedShard, done: Done) -> None:
         """The output is there: receipt, cascade, ack."""
         estimated = estimated_bytes(job, done.outcome.threads)
-        receipt = receipt_of(job, done, self._post.worker, estimated)
+        receipt = build_receipt(job, done, self._post.worker, estimated)
         receipts.write(job.run, receipt)
         published = self._cascade(job)
         self._answers.ack(
@@ -179,24 +179,24 @@ class Worker:
             published=len(published),
         )
 
-    def _input_changed(self, job: Job, reason: str) -> None:
+    def _input_changed(self, job: LeasedShard, reason: str) -> None:
         """Its receipt may be a moment behind an input that is remade; else the input is damaged."""
-        self._flags.at_once.wait(INPUT_PAUSE_S)
-        if not self._answers.once_more(job, "an input is not what its receipt says"):
-            self._answers.bury(job, reason)
+        self._flags.immediate.wait(INPUT_PAUSE_S)
+        if not self._answers.retry_once(job, "an input is not what its receipt says"):
+            self._answers.dead_letter(job, reason)
 
-    def _already_done(self, job: Job) -> None:
+    def _already_done(self, job: LeasedShard) -> None:
         """Somebody may have died between the receipt and the cascade: cascade again."""
         published = self._cascade(job)
         self._answers.ack(job, log.SHARD_ALREADY_DONE, published=len(published))
 
-    def _cascade(self, job: Job) -> list[str]:
+    def _cascade(self, job: LeasedShard) -> list[str]:
         published = cascade(job.run, self._broker, job.key, chooser(job.run))
         for mark in filter(None, map(job.run.mark, published)):
             self._published(mark.tier)
         return published
 
-    def _work(self, job: Job) -> Done | Failed:
+    def _work(self, job: LeasedShard) -> Done | Failed:
         """Have the shard made, with a heartbeat, for as long as the lease is ours."""
         self._chunks = 0
         self._beating[job.run.uri] = job.run
@@ -206,29 +206,29 @@ class Worker:
             interrupt=partial(self._interrupt, job),
         )
         task = job.task(threads_for(job, self._post, self._broker), self._post.limit_bytes)
-        with Heart(job.run, partial(self._heartbeat, job), self._broker.lease_s):
+        with HeartbeatThread(job.run, partial(self._heartbeat, job), self._broker.lease_s):
             return self._child.run(task, watch)
 
     def _progress(self, chunks: int) -> None:
         self._chunks = chunks
 
-    def _interrupt(self, job: Job) -> StopOrder | None:
+    def _interrupt(self, job: LeasedShard) -> StopCommand | None:
         if job.lease.lost():
-            return StopOrder(kind="lease", reason="the lease is lost")
-        if self._flags.at_once.is_set():
-            return StopOrder(kind="stopped", reason="the worker was told to stop")
+            return StopCommand(kind="lease", reason="the lease is lost")
+        if self._flags.immediate.is_set():
+            return StopCommand(kind="stopped", reason="the worker was told to stop")
         return None
 
-    def _may_publish(self, job: Job) -> StopOrder | None:
+    def _may_publish(self, job: LeasedShard) -> StopCommand | None:
         """Look again just before the output appears."""
         cancelled = job.run.cancelled()
         if cancelled is not None:
-            return StopOrder(kind="cancelled", reason=f"the run was cancelled: {cancelled.why}")
+            return StopCommand(kind="cancelled", reason=f"the run was cancelled: {cancelled.why}")
         if not is_current(job.run, job.standing):  # else old bytes would replace new ones
-            return StopOrder(kind="stopped", reason="the shard or an input was asked for again")
+            return StopCommand(kind="stopped", reason="the shard or an input was asked for again")
         return self._interrupt(job)
 
-    def _heartbeat(self, job: Job | None = None) -> Heartbeat:
+    def _heartbeat(self, job: LeasedShard | None = None) -> Heartbeat:
         return Heartbeat(
             worker=self._post.worker,
             tier=self._post.tier.name,
@@ -252,7 +252,7 @@ class Worker:
             self._learned(run)
         return True
 
-    def _silent(self, job: Job) -> str:
+    def _silent(self, job: LeasedShard) -> str:
         times = job.delivery.attempt - 1
         return f"{times} workers of tier {job.delivery.tier} died over it without a word"
 
@@ -263,7 +263,7 @@ class Worker:
         had = "no limit" if limit_bytes is None else f"{limit_bytes / MIB:.0f} MiB"
         return f"{failed.reason}: used {used} of {had}"
 
-    def _too_large(self, job: Job) -> str:
+    def _too_large(self, job: LeasedShard) -> str:
         needed_bytes = estimated_bytes(job, 1)
         needs = "" if needed_bytes is None else f", an estimate of {needed_bytes / GIB:.2f} GiB"
         has_bytes = self._post.machine_bytes or 0

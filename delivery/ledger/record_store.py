@@ -25,7 +25,7 @@ Full = TypeVar("Full", bound=BaseModel)
 Model = TypeVar("Model", bound=BaseModel)
 
 
-class Records(Generic[Full, Brief]):
+class RecordStore(Generic[Full, Brief]):
     """The records of one kind in one folder of a run.
 
     Args:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from delivery.ledger import failures, receipts
 from delivery.ledger.plan import Plan
-from delivery.ledger.record_store import Records
+from delivery.ledger.record_store import RecordStore
 from delivery.messages import now
 from runtime.errors import ObjectNotFound, ShardliftError, UsageError
 from runtime.storage import Storage, absolute, join, open_storage
@@ -90,18 +90,18 @@ class Heartbeat(BaseModel):
     since: datetime | None = None
 
 
-class Mark(BaseModel):
+class PublishMarker(BaseModel):
     """A dependent was published.
 
     Attributes:
-        occasion: digest of what it would be made from; after a remake of an input it is another.
+        inputs_digest: of what it was published to be made from; changes with any remade input.
     """
 
     model_config = ConfigDict(frozen=True)
 
     at: datetime
     tier: str = ""
-    occasion: str = ""
+    inputs_digest: str = ""
 
 
 class Run:
@@ -110,14 +110,14 @@ class Run:
     def __init__(self, uri: str) -> None:
         self.uri = absolute(uri)
         self.storage: Storage = open_storage(self.uri)
-        self.receipts = Records(
+        self.receipts = RecordStore(
             self.storage, receipts.FOLDER, receipts.Receipt, receipts.ReceiptSummary
         )
-        self.failures = Records(
+        self.failures = RecordStore(
             self.storage, failures.FOLDER, failures.Failure, failures.FailureSummary
         )
-        self._heartbeats = Records(self.storage, WORKERS, Heartbeat, Heartbeat)
-        self._marks = Records(self.storage, PUBLISHED, Mark, Mark, suffix="")
+        self._heartbeats = RecordStore(self.storage, WORKERS, Heartbeat, Heartbeat)
+        self._marks = RecordStore(self.storage, PUBLISHED, PublishMarker, PublishMarker, suffix="")
 
     @classmethod
     def create(cls, state_url: str, info: RunInfo, plan: Plan) -> "Run":
@@ -220,15 +220,15 @@ class Run:
         found = self._heartbeats.list().values()
         return sorted(found, key=lambda heartbeat: heartbeat.at, reverse=True)
 
-    def mark_published(self, key: str, tier: str = "", occasion: str = "") -> None:
+    def mark_published(self, key: str, tier: str = "", inputs_digest: str = "") -> None:
         """Note, after the fact, that a dependent was published."""
-        self._marks.write(key, Mark(at=now(), tier=tier, occasion=occasion))
+        self._marks.write(key, PublishMarker(at=now(), tier=tier, inputs_digest=inputs_digest))
 
-    def mark(self, key: str) -> Mark | None:
+    def mark(self, key: str) -> PublishMarker | None:
         """The dependent's mark, or None."""
         return self._marks.read(key)
 
-    def published(self) -> dict[str, Mark]:
+    def published(self) -> dict[str, PublishMarker]:
         """All marks by key."""
         return self._marks.list()
 

@@ -190,9 +190,9 @@ class RunStatus:
         """The present receipts of a shard's inputs; those empty or present may have none."""
         return [self.receipts[key] for key in row.inputs if key in self.receipts]
 
-    def occasion(self, row: PlanRow) -> str:
-        """What the shard would be made from now; see `occasion`."""
-        return occasion(self.redo.get(row.key, 0), self.input_receipts(row))
+    def inputs_digest(self, row: PlanRow) -> str:
+        """What the shard would be made from now; see `inputs_digest`."""
+        return inputs_digest(self.redo.get(row.key, 0), self.input_receipts(row))
 
 
 def read_status(run: Run) -> RunStatus:
@@ -207,7 +207,7 @@ def read_status(run: Run) -> RunStatus:
 
 
 @dataclass(frozen=True)
-class Standing:
+class ShardStatus:
     """Where one shard stands, read from its part of the ledger alone.
 
     Attributes:
@@ -234,12 +234,12 @@ class Standing:
         return self.receipt is not None and self.fits and self.receipt.redo >= redo
 
     @property
-    def occasion(self) -> str:
-        """What the shard would be made from now; see `occasion`."""
-        return occasion(self.asked, self.input_receipts)
+    def inputs_digest(self) -> str:
+        """What the shard would be made from now; see `inputs_digest`."""
+        return inputs_digest(self.asked, self.input_receipts)
 
 
-def occasion(asked: int, input_receipts: Iterable[ReceiptSummary]) -> str:
+def inputs_digest(asked: int, input_receipts: Iterable[ReceiptSummary]) -> str:
     """Digest of what a dependent would be made from: another after any remake of an input.
 
     A mark holds it, so that an old mark never keeps a shard from being published again.
@@ -249,7 +249,7 @@ def occasion(asked: int, input_receipts: Iterable[ReceiptSummary]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def examine(run: Run, key: str) -> Standing:
+def read_shard_status(run: Run, key: str) -> ShardStatus:
     """Where one shard stands, at the cost of reading its receipt, failure and inputs' receipts.
 
     Reading stops at the first input that is missing. Only where something was ever asked for
@@ -262,7 +262,7 @@ def examine(run: Run, key: str) -> Standing:
     states = derive(relations, receipts, {key: failure} if failure else {}, redo)
     contents = {r.key: _content(r, receipts.get(r.key)) for r in relations}
     receipt = receipts.get(key)
-    return Standing(
+    return ShardStatus(
         row=row,
         state=states[key].state,
         asked=redo.get(key, 0),
@@ -273,14 +273,14 @@ def examine(run: Run, key: str) -> Standing:
     )
 
 
-def is_current(run: Run, standing: Standing) -> bool:
+def is_current(run: Run, standing: ShardStatus) -> bool:
     """Whether a shard would still be made from what it was examined for.
 
     A worker asks just before its output appears. False: it was asked for again, or an input was
     remade, since; whoever goes on would put old bytes over new ones. The message goes back.
     """
-    now = examine(run, standing.row.key)
-    return (now.asked, now.occasion) == (standing.asked, standing.occasion)
+    now = read_shard_status(run, standing.row.key)
+    return (now.asked, now.inputs_digest) == (standing.asked, standing.inputs_digest)
 
 
 def _known(content: str) -> str | None:

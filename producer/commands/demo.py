@@ -27,7 +27,7 @@ from producer import render
 from producer.commands.enqueue import Place, begin, finish, look
 from producer.info import write_info
 from producer.run_request import Request
-from producer.synthetic_export import Sample, sample_spec, write_export
+from producer.synthetic_export import SyntheticVolume, sample_spec, write_export
 from producer.tensorstore_reader import Volume, Voxels, halved
 from runtime import settings
 from runtime.errors import EXIT_FINDINGS, ShardliftError, UsageError
@@ -95,7 +95,7 @@ def demo(
     Example: python -m producer demo --dir demo
     """
     began_s = time.monotonic()
-    folders, sample = Folders(folder.absolute()), Sample(SIZE)
+    folders, sample = Folders(folder.absolute()), SyntheticVolume(SIZE)
     spec = sample_spec(sample.size, SCALES)
     volume = VolumeSpec.parse(spec, "the demo's spec")
     _prepare(folders, {"demo": version("shardlift"), "size": SIZE, "spec": spec})
@@ -133,7 +133,7 @@ def _prepare(folders: Folders, about: dict[str, object]) -> None:
     mark.write_text(text, encoding="utf-8")
 
 
-def _export(folders: Folders, scale: ScaleSpec, sample: Sample) -> str:
+def _export(folders: Folders, scale: ScaleSpec, sample: SyntheticVolume) -> str:
     """Write the export, unless an earlier demo has; what it is."""
     done = folders.export / _DONE
     if not done.is_file():
@@ -174,7 +174,7 @@ def _convert(folders: Folders, volume: VolumeSpec) -> bool:
     return finish(begin(prospect, place), place, wait_for_end=True)
 
 
-def _verify(folders: Folders, volume: VolumeSpec, sample: Sample) -> int:
+def _verify(folders: Folders, volume: VolumeSpec, sample: SyntheticVolume) -> int:
     """Compare every scale with the truth, voxel for voxel; how many voxels.
 
     Scale 0 is the sample's own formula; each further one is TensorStore's vote on the truth of the

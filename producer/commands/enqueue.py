@@ -17,8 +17,8 @@ from memmodel.tiers import Tier, parse_tiers, tier_of
 from producer import render
 from producer.fleet_process import FleetProcess, fleet_command
 from producer.info import read_volume, write_info
-from producer.launch import Prospect, Published, create, publish, publish_again, survey
-from producer.planner import Planned
+from producer.launch import Preflight, Published, create, publish, publish_again, survey
+from producer.planner import PlanResult
 from producer.run_lookup import state_root
 from producer.run_request import LabelType, Request, Rule
 from producer.wait import display, wait
@@ -149,7 +149,7 @@ def enqueue(
         raise typer.Exit(EXIT_FINDINGS)
 
 
-def look(request: Request, place: Place, run_id: str | None, *, new_run: bool = False) -> Prospect:
+def look(request: Request, place: Place, run_id: str | None, *, new_run: bool = False) -> Preflight:
     """What the request comes to; what people should know beforehand goes to stderr."""
     prospect = survey(request, place.state, place.tiers, fresh=new_run)
     if run_id and prospect.continues and prospect.continues.run.run_id != run_id:
@@ -159,7 +159,7 @@ def look(request: Request, place: Place, run_id: str | None, *, new_run: bool = 
     return prospect
 
 
-def begin(prospect: Prospect, place: Place, run_id: str | None = None) -> Run:
+def begin(prospect: Preflight, place: Place, run_id: str | None = None) -> Run:
     """The run to work on, old or new; its tier table is printed."""
     if prospect.continues is not None:
         earlier = prospect.continues
@@ -243,14 +243,14 @@ def _say_published(run: Run, published: Published) -> None:
         _note(reason)
 
 
-def _say_plan(planned: Planned, tiers: tuple[Tier, ...]) -> None:
+def _say_plan(planned: PlanResult, tiers: tuple[Tier, ...]) -> None:
     if planned.forecasts:
         typer.echo(render.tier_table(planned.forecasts, tiers))
     if planned.present:
         typer.echo(f"{render.of_shards(planned.present, 'exists', 'exist')} already")
 
 
-def _say_idle(prospect: Prospect) -> None:
+def _say_idle(prospect: Preflight) -> None:
     """That all is there, and which runs made it."""
     if not prospect.shards:
         typer.echo("nothing to do: no file of the export meets the volume")
@@ -262,7 +262,7 @@ def _say_idle(prospect: Prospect) -> None:
     typer.echo(f"nothing to do: {said}; --overwrite makes them again")
 
 
-def _say_dry(prospect: Prospect, place: Place) -> None:
+def _say_dry(prospect: Preflight, place: Place) -> None:
     if prospect.continues is not None:
         earlier = prospect.continues
         typer.echo(f"would continue {earlier.run.run_id}, {earlier.to_go:,} to go")

@@ -8,7 +8,7 @@ import typer
 from delivery import replay as again
 from delivery.ledger.run import Run
 from delivery.messages import parse_key
-from delivery.replay import Replayed
+from delivery.replay import ReplayResult
 from memmodel.tier_choice import chooser
 from producer import render, run_lookup
 from producer.commands.dead_letters import TierOption, check_tier
@@ -56,12 +56,12 @@ def replay(
         run_lookup.drain_dead_letters(found, broker)
         choose = chooser(found)
         if failed:
-            done = Replayed(again.failed(found, broker, choose, tier=tier))
+            done = ReplayResult(again.failed(found, broker, choose, tier=tier))
         elif missing:
-            done = Replayed(again.missing(found, broker, choose, tier=tier))
+            done = ReplayResult(again.missing(found, broker, choose, tier=tier))
         elif since is not None:
             time = parse_time(since)
-            done = Replayed(again.since(found, broker, choose, time, redo=redo, tier=tier))
+            done = ReplayResult(again.since(found, broker, choose, time, redo=redo, tier=tier))
         else:
             keys = [key.strip() for key in (shards or "").split(",") if key.strip()]
             _check_made(found, keys if redo else [])
@@ -107,7 +107,7 @@ def _check_made(run: Run, keys: list[str]) -> None:
             )
 
 
-def _say(done: Replayed) -> None:
+def _say(done: ReplayResult) -> None:
     typer.echo(f"{render.shards(len(done.published))} published")
     for key in done.published[:20]:
         typer.echo(f"  {key}")

@@ -34,9 +34,15 @@ from delivery.cascade import cascade, cascade_all
 from delivery.dead_letters import drain
 from delivery.ledger import failures, receipts
 from delivery.ledger.receipts import EMPTY, Receipt
-from delivery.ledger.shard_status import Standing, State, examine, is_current, read_status
+from delivery.ledger.shard_status import (
+    ShardStatus,
+    State,
+    is_current,
+    read_shard_status,
+    read_status,
+)
 from delivery.messages import Hop, ShardMessage, decode
-from delivery.stall_detector import Advice, Patience, sign_of_life
+from delivery.stall_detector import StallAction, StallDetector, activity_fingerprint
 from runtime.storage import open_storage
 from tests.support.ledgers import TIERS, at, low_tier, made_run, row
 
@@ -116,7 +122,7 @@ class Worker:
             return
         yield "leased"
         message = decode(delivery.data)
-        standing = examine(run, message.key)
+        standing = read_shard_status(run, message.key)
         yield "examined"
         if standing.answers(message.redo):
             yield from self._finish(delivery, message.key)
@@ -129,7 +135,9 @@ class Worker:
         else:
             yield from self._work(delivery, message, standing)
 
-    def _work(self, delivery: Delivery, message: ShardMessage, standing: Standing) -> Iterator[str]:
+    def _work(
+        self, delivery: Delivery, message: ShardMessage, standing: ShardStatus
+    ) -> Iterator[str]:
         made = self._made(standing)
         yield "made"
         if self.lost():
@@ -149,7 +157,7 @@ class Worker:
         yield "cascaded"
         self.broker.ack(delivery)
 
-    def _made(self, standing: Standing) -> str | None:
+    def _made(self, standing: ShardStatus) -> str | None:
         """The shard's bytes; None when an input is not what the ledger says."""
         if not standing.row.inputs:
             return self.world.converted(standing.row.key)
@@ -158,7 +166,7 @@ class Worker:
             return None
         return made_of(found)
 
-    def _receipt(self, standing: Standing, made: str, redo: int) -> Receipt:
+    def _receipt(self, standing: ShardStatus, made: str, redo: int) -> Receipt:
         moment = datetime.fromtimestamp(self.world.tick(), UTC)
         return Receipt(
             key=standing.row.key,
@@ -377,7 +385,7 @@ class DeliveryMachine(RuleBasedStateMachine):
 
     def _until_ended(self) -> None:
         """Calm workers, and `--wait` beside them, until the run has ended."""
-        patience = Patience(LEASE_S, self.world.now)
+        patience = StallDetector(LEASE_S, self.world.now)
         for worker in list(self.workers):
             worker.broker.dies = None
             self._go(worker, 99)
@@ -388,9 +396,9 @@ class DeliveryMachine(RuleBasedStateMachine):
                 return
             cascade_all(self.world.run, self.world.broker, low_tier, status)
             self.world.now += LEASE_S
-            advice = patience.look(sign_of_life(status, []), self.world.now)
-            assert advice is not Advice.GIVE_UP, f"stuck: {self.world.states()}"
-            if advice is Advice.PUBLISH_AGAIN:
+            advice = patience.look(activity_fingerprint(status, []), self.world.now)
+            assert advice is not StallAction.GIVE_UP, f"stuck: {self.world.states()}"
+            if advice is StallAction.REPUBLISH:
                 assert self.world.lost, f"nobody published {self.world.states()}"
                 replay.missing(self.world.run, self.world.broker, low_tier)
         pytest.fail(f"no end: {self.world.states()}")

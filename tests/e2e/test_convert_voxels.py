@@ -17,7 +17,7 @@ from braid.reader import LabelType, ShardReader
 from consumer.executor.convert import convert_shard
 from consumer.protocol.tasks import ConvertTask, Outcome
 from producer.export_writer import Dialect, ExportFormat
-from producer.synthetic_export import Sample
+from producer.synthetic_export import SyntheticVolume
 from runtime.storage import open_storage
 from tests.support.volumes import cloudvolume_voxels, made_info, tensorstore_voxels
 from tests.support.voxel_exports import ArrayField, Conversion, blobs, source_spec
@@ -141,7 +141,7 @@ def test_random_volumes(
 def test_the_sample_equals_its_formula(tmp_path: Path) -> None:
     """The demo's export: what readers see is the formula that made it, empty corners included."""
     size = (200, 140, 100)
-    sample = Sample(size, seed=3)
+    sample = SyntheticVolume(size, seed=3)
     made = Conversion.of(tmp_path, sample, made_info(size, (), bits=((1, 1),)), keep_empty=False)
     outcomes = made.all(threads=2)
     truth = sample.labels((0, 0, 0), size)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from producer.commands.demo import SIZE
-from producer.synthetic_export import Sample
+from producer.synthetic_export import SyntheticVolume
 from producer.tensorstore_reader import Volume
 from tests.support.commands import run_here
 
@@ -36,7 +36,7 @@ def test_the_volume_is_right(home: Path) -> None:
     info = json.loads((home / "demo" / "volume" / "info").read_text())
     assert all(edge % 64 for edge in info["scales"][0]["size"])
     assert len(list((home / "demo" / "volume" / "8x8x8").glob("*.shard"))) > 4
-    sample = Sample(SIZE)
+    sample = SyntheticVolume(SIZE)
     box = ((100, 100, 100), SIZE)
     truth = sample.labels(*box)
     assert (Volume(str(home / "demo" / "volume")).read(0, *box) == truth).all()

@@ -17,7 +17,7 @@ import pytest
 import tensorstore as ts
 
 from braid.precomputed.volume_spec import VolumeSpec
-from producer.synthetic_export import Sample, sample_spec
+from producer.synthetic_export import SyntheticVolume, sample_spec
 from producer.viewer import choose_sight
 from runtime.storage import open_storage
 from tests.support.commands import run_here
@@ -37,7 +37,7 @@ def volume(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("view") / "volume"
     folder.mkdir()
     (folder / "info").write_text(json.dumps(sample_spec(SIZE, 3)))
-    voxels = Sample(SIZE).labels((0, 0, 0), SIZE)
+    voxels = SyntheticVolume(SIZE).labels((0, 0, 0), SIZE)
     for index in range(3):
         write_scale(folder, index, voxels[:: 1 << index, :: 1 << index, :: 1 << index])
     return folder

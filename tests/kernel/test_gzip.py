@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import _braid
 from braid.native_symbols import addresses, libdeflate, libinflate
 from braid.precomputed import data_encoding
-from braid.precomputed.chunk_batch import Chunks
+from braid.precomputed.chunk_batch import ChunkBatch
 from braid.precomputed.data_encoding import gunzip_all, gzip_all
 
 NOISE = random.Random(0).randbytes(3 << 20)
@@ -22,7 +22,7 @@ NOISE = random.Random(0).randbytes(3 << 20)
 
 def members_of(chunks: list[bytes], level: int) -> list[bytes]:
     """Each chunk's gzip member."""
-    made = Chunks.of(enumerate(chunks))
+    made = ChunkBatch.of(enumerate(chunks))
     data, start = gzip_all(made.data, made.start, level)
     assert start[0] == 0
     assert start[-1] == len(data)

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("lanes")
 
 
 @dataclass
-class Window:
+class RowWindow:
     """Rows as a reader hands them over, and what the steps make of them."""
 
     blocks: list[bytes]
@@ -29,7 +29,7 @@ class Window:
     mapping: tuple[np.ndarray, ...]
 
     @classmethod
-    def of(cls, seed: int, count: int) -> "Window":
+    def of(cls, seed: int, count: int) -> "RowWindow":
         """Random rows: dense ones, solid ones, and some that are mapped to zeros."""
         rng = np.random.default_rng(seed)
         made = [
@@ -107,7 +107,7 @@ def test_one_go_equals_the_steps(
     seed: int, rows: list[int], level: int | None, threads: int
 ) -> None:
     """Rows in any order, some twice, some of zeros; labels are counted, times are kept."""
-    window = Window.of(seed, 4)
+    window = RowWindow.of(seed, 4)
     made = finished(window.batch(rows, level), threads)
     assert members(made) == window.by_steps(rows, level)
     counted = _braid.transcode_blocks(
@@ -120,7 +120,7 @@ def test_one_go_equals_the_steps(
 
 def test_without_a_mapping_supervoxels_stay() -> None:
     """As by the steps."""
-    window = Window.of(5, 2)
+    window = RowWindow.of(5, 2)
     nothing = dict.fromkeys(("labels", "label_start", "supervoxels", "supervoxel_start"))
     made = finished(window.batch([0, 1], None, **nothing))
     data = b"".join(window.blocks)
@@ -132,7 +132,7 @@ def test_without_a_mapping_supervoxels_stay() -> None:
 @pytest.mark.parametrize("kind", ["frame", "size", "block"])
 def test_the_first_bad_row_is_named(kind: str, threads: int) -> None:
     """The same whatever the threads: chunks are taken in order."""
-    window = Window.of(6, 12)
+    window = RowWindow.of(6, 12)
     for row in (7, 4, 10):
         if kind == "frame":
             window.frames[row] = b"no frame"
@@ -157,7 +157,7 @@ def test_the_first_bad_row_is_named(kind: str, threads: int) -> None:
 def test_a_flipped_bit_is_an_error_or_another_chunk(seed: int) -> None:
     """In a frame or in a block, never a crash."""
     rng = random.Random(seed)
-    window = Window.of(7, 1)
+    window = RowWindow.of(7, 1)
     broken = bytearray(window.blocks[0] if seed % 2 else window.frames[0])
     broken[rng.randrange(len(broken))] ^= 1 << rng.randrange(8)
     window.frames[0] = compress(bytes(broken)) if seed % 2 else bytes(broken)
@@ -172,7 +172,7 @@ def test_a_flipped_bit_is_an_error_or_another_chunk(seed: int) -> None:
 
 def test_stopped_work_ends() -> None:
     """Nobody takes a chunk any more."""
-    window = Window.of(8, 2)
+    window = RowWindow.of(8, 2)
     batch = window.batch([0, 1], 6)
     batch.stop()
     batch.work()
@@ -195,12 +195,12 @@ def test_stopped_work_ends() -> None:
 def test_places_are_checked(changes: dict[str, Any], said: str) -> None:
     """Before anything is read."""
     with pytest.raises(_braid.KernelError, match=said):
-        Window.of(9, 2).batch([0, 1], 6, **changes)
+        RowWindow.of(9, 2).batch([0, 1], 6, **changes)
 
 
 def test_an_uneven_mapping_is_refused() -> None:
     """Of a row's labels and supervoxels one has more."""
-    window = Window.of(10, 2)
+    window = RowWindow.of(10, 2)
     uneven = window.mapping[1].copy()
     uneven[1] -= 1
     with pytest.raises(_braid.KernelError, match=r"label mapping is uneven") as error:
@@ -210,6 +210,6 @@ def test_an_uneven_mapping_is_refused() -> None:
 
 def test_no_compressor() -> None:
     """There is none of such a level, as there might be none for want of memory."""
-    batch = Window.of(11, 2).batch([0, 1], 13)
+    batch = RowWindow.of(11, 2).batch([0, 1], 13)
     with pytest.raises(MemoryError, match="no compressor"):
         finished(batch, 2)

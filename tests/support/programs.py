@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from braid.precomputed.volume_spec import VolumeSpec
-from producer.synthetic_export import Sample, write_export
+from producer.synthetic_export import SyntheticVolume, write_export
 from tests.support.commands import run_here
 from tests.support.small_runs import small_spec
 
@@ -25,7 +25,7 @@ class Bench:
     """A folder with an export, a spec and room for volumes; commands run in it."""
 
     folder: Path
-    sample: Sample
+    sample: SyntheticVolume
     spec: VolumeSpec
 
     @property
@@ -88,7 +88,7 @@ class Bench:
 
 def make_bench(folder: Path, size: Triple = SIZE, scales: int = SCALES) -> Bench:
     """A bench whose export has one file per block."""
-    spec, sample = small_spec(size, scales), Sample(size)
+    spec, sample = small_spec(size, scales), SyntheticVolume(size)
     write_export(folder / "export", small_spec(size, 1).scales[0], sample)
     (folder / "spec.json").write_text(json.dumps(spec.to_info()))
     return Bench(folder, sample, spec)

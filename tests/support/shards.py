@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterable
 import numpy as np
 from hypothesis import strategies as st
 
-from braid.precomputed.chunk_batch import Chunks
+from braid.precomputed.chunk_batch import ChunkBatch
 from braid.precomputed.shard_writer import shard_pieces
 from braid.precomputed.sharding import minishard_numbers
 from braid.precomputed.volume_spec import ShardingSpec
@@ -37,7 +37,7 @@ def shard_of(
 ) -> bytes:
     """The whole shard file of stored chunks, which come to the writer in batches."""
     held = list(chunks)
-    batches = (Chunks.of(held[i : i + batch]) for i in range(0, len(held), batch))
+    batches = (ChunkBatch.of(held[i : i + batch]) for i in range(0, len(held), batch))
     return finish(shard_pieces(batches, sharding, shard))
 
 

@@ -28,7 +28,7 @@ from delivery.ledger.receipts import Receipt
 from delivery.ledger.run import Heartbeat, Run, RunInfo
 from delivery.messages import ShardMessage, decode, shard_key
 from memmodel.tier_choice import chooser
-from producer.synthetic_export import Sample, write_export
+from producer.synthetic_export import SyntheticVolume, write_export
 from tests.support.emulator import make_topology, new_queue_url
 from tests.support.waiting import wait_for
 
@@ -240,7 +240,7 @@ class World:
 
 def make_export(folder: Path, size: Triple) -> list[Path]:
     """A DVID export of made-up labels with one block per file."""
-    return write_export(folder, small_spec(size, 1).scales[0], Sample(size))
+    return write_export(folder, small_spec(size, 1).scales[0], SyntheticVolume(size))
 
 
 def make_world(

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from consumer.signals import StopFlags
-from consumer.worker.disposition import Post
-from consumer.worker.executor_client import WorkProcess
+from consumer.signals import ShutdownFlags
+from consumer.worker.disposition import WorkerConfig
+from consumer.worker.executor_client import ExecutorClient
 from consumer.worker.worker import Worker
 from delivery.broker import open_broker
 from delivery.broker.base import Broker, Delivery
@@ -74,7 +74,7 @@ class Bench:
     folder: Path
     broker: Broker
     run: Run
-    flags: StopFlags = field(default_factory=StopFlags)
+    flags: ShutdownFlags = field(default_factory=ShutdownFlags)
     machine_bytes: int | None = None
     limit_bytes: int | None = 512 * MIB
     tier: str = SMALL
@@ -89,8 +89,10 @@ class Bench:
     def worker(self) -> Worker:
         """The worker, made when first needed."""
         if self._worker is None:
-            child = WorkProcess(self.limit_bytes, (sys.executable, str(self.folder / "child.py")))
-            post = Post(
+            child = ExecutorClient(
+                self.limit_bytes, (sys.executable, str(self.folder / "child.py"))
+            )
+            post = WorkerConfig(
                 tier_of(self.tier),
                 self.limit_bytes,
                 machine_bytes=self.machine_bytes,

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from consumer.exit_condition import Ending, RunsFailed
-from consumer.run_discovery import KnownRuns
-from consumer.run_supervisor import Vigil
+from consumer.exit_condition import ExitCondition, RunsFailed
+from consumer.run_discovery import RunDiscovery
+from consumer.run_supervisor import RunSupervisor
 from delivery.broker import open_broker
 from delivery.broker.base import DEAD, Broker
 from delivery.ledger import failures
@@ -38,20 +38,20 @@ class Watch:
     broker: Broker
     clock: Clock = field(default_factory=Clock)
     asked: Run | None = None
-    _vigil: Vigil | None = None
+    _vigil: RunSupervisor | None = None
 
     @property
-    def vigil(self) -> Vigil:
+    def vigil(self) -> RunSupervisor:
         """Over the runs below the state root, or the one asked for."""
         if self._vigil is None:
-            known = KnownRuns(self.asked, str(self.folder / "dest.runs"), self.broker.url)
-            self._vigil = Vigil(self.broker, known, self.clock)
+            known = RunDiscovery(self.asked, str(self.folder / "dest.runs"), self.broker.url)
+            self._vigil = RunSupervisor(self.broker, known, self.clock)
         return self._vigil
 
     @property
-    def ending(self) -> Ending:
+    def ending(self) -> ExitCondition:
         """When a worker may end that is never busy."""
-        return Ending(self.broker, self.vigil, lambda: False, self.clock)
+        return ExitCondition(self.broker, self.vigil, lambda: False, self.clock)
 
     def look(self, after_s: float = 100.0) -> None:
         """One look, some time later."""

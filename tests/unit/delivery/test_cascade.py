@@ -158,7 +158,7 @@ def test_a_remake_that_gives_the_same_bytes_in_between_is_not_lost(
 ) -> None:
     """A message acked because an input was being remade comes back when that is done.
 
-    The input's new receipt has the old checksum; only its time tells that it is another occasion.
+    The input's new receipt has the old checksum; only its time tells that it is another.
     """
     rows = [row("s0/00"), row("s1/00", "s0/00"), row("s2/00", "s1/00")]
     run = made_run(tmp_path / "runs", rows)

@@ -45,7 +45,7 @@ def test_missing_publishes_every_ready_shard(run: Run, broker: Broker) -> None:
     """Ready without a receipt, in spite of marks; nothing that waits or is done."""
     for key in ("s0/00", "s0/01", "s0/02"):
         finish(run, key)
-    run.mark_published("s1/00", LOW, read_status(run).occasion(run.plan.row("s1/00")))
+    run.mark_published("s1/00", LOW, read_status(run).inputs_digest(run.plan.row("s1/00")))
     assert sorted(replay.missing(run, broker, low_tier)) == ["s0/03", "s1/00"]
     assert sorted(one.key for one in taken(broker)) == ["s0/03", "s1/00"]
 
@@ -76,7 +76,7 @@ def test_missing_marks_dependents(run: Run, broker: Broker) -> None:
     replay.missing(run, broker, low_tier)
     mark = run.mark("s1/00")
     assert mark is not None
-    assert mark.occasion == read_status(run).occasion(run.plan.row("s1/00"))
+    assert mark.inputs_digest == read_status(run).inputs_digest(run.plan.row("s1/00"))
     assert run.mark("s0/02") is None
 
 

@@ -7,15 +7,15 @@ from hypothesis import strategies as st
 
 from delivery.ledger.run import Heartbeat
 from delivery.ledger.shard_status import read_status
-from delivery.stall_detector import Advice, Patience, sign_of_life
+from delivery.stall_detector import StallAction, StallDetector, activity_fingerprint
 from tests.support.ledgers import at, fail, finish, made_run
 
-WAIT, AGAIN, GIVE_UP = Advice.WAIT, Advice.PUBLISH_AGAIN, Advice.GIVE_UP
+WAIT, AGAIN, GIVE_UP = StallAction.WAIT, StallAction.REPUBLISH, StallAction.GIVE_UP
 
 
 def test_two_quiet_leases_then_two_rounds_then_the_end() -> None:
     """Nothing heard for two leases: published again; after two fruitless rounds: given up."""
-    patience = Patience(lease_s=60, now_s=1000)
+    patience = StallDetector(lease_s=60, now_s=1000)
     looks = [(1000, WAIT), (1119, WAIT), (1120, AGAIN), (1121, WAIT), (1239, WAIT), (1240, AGAIN)]
     for now_s, advice in [*looks, (1359, WAIT), (1360, GIVE_UP), (1361, GIVE_UP)]:
         assert patience.look("silence", now_s) is advice
@@ -23,7 +23,7 @@ def test_two_quiet_leases_then_two_rounds_then_the_end() -> None:
 
 def test_a_sign_of_life_begins_anew() -> None:
     """Whatever was heard, rounds count from the last sign."""
-    patience = Patience(lease_s=1, now_s=0)
+    patience = StallDetector(lease_s=1, now_s=0)
     assert patience.look("a", 0) is WAIT
     assert patience.look("a", 2) is AGAIN
     assert patience.rounds == 1
@@ -35,7 +35,7 @@ def test_a_sign_of_life_begins_anew() -> None:
 @given(st.lists(st.tuples(st.integers(0, 3), st.floats(0.1, 5)), max_size=60))
 def test_patience_never_ends_while_something_is_heard(steps: list[tuple[int, float]]) -> None:
     """Given up is only after three quiet stretches of two leases each since the last sign."""
-    patience = Patience(lease_s=1, now_s=0)
+    patience = StallDetector(lease_s=1, now_s=0)
     now_s, heard_s, sign = 0.0, 0.0, None
     for one, step in steps:
         now_s += step
@@ -51,15 +51,15 @@ def test_patience_never_ends_while_something_is_heard(steps: list[tuple[int, flo
 def test_receipts_failures_and_heartbeats_are_signs(tmp_path: Path) -> None:
     """Each of them changes the sign; reading again does not."""
     run = made_run(tmp_path)
-    signs = [sign_of_life(read_status(run), run.heartbeats())]
-    assert sign_of_life(read_status(run), run.heartbeats()) == signs[0]
+    signs = [activity_fingerprint(read_status(run), run.heartbeats())]
+    assert activity_fingerprint(read_status(run), run.heartbeats()) == signs[0]
     finish(run, "s0/00")
-    signs.append(sign_of_life(read_status(run), run.heartbeats()))
+    signs.append(activity_fingerprint(read_status(run), run.heartbeats()))
     finish(run, "s0/00", redo=1, finished=at(99))
-    signs.append(sign_of_life(read_status(run), run.heartbeats()))
+    signs.append(activity_fingerprint(read_status(run), run.heartbeats()))
     fail(run, "s0/01")
-    signs.append(sign_of_life(read_status(run), run.heartbeats()))
+    signs.append(activity_fingerprint(read_status(run), run.heartbeats()))
     for seconds in (1, 2):
         run.write_heartbeat(Heartbeat(worker="w", tier="2gi", at=at(seconds)))
-        signs.append(sign_of_life(read_status(run), run.heartbeats()))
+        signs.append(activity_fingerprint(read_status(run), run.heartbeats()))
     assert len(set(signs)) == len(signs)

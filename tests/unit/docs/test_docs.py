@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from braid.precomputed.volume_spec import VolumeSpec
-from producer.synthetic_export import Sample, sample_spec, write_export
+from producer.synthetic_export import SyntheticVolume, sample_spec, write_export
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -17,7 +17,9 @@ def test_library_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     """Every Python example of docs/library.md works, one after another, on a made-up export."""
     size = (150, 140, 130)
     spec = sample_spec(size)
-    write_export(tmp_path / "export", VolumeSpec.parse(spec, "spec").scales[0], Sample(size))
+    write_export(
+        tmp_path / "export", VolumeSpec.parse(spec, "spec").scales[0], SyntheticVolume(size)
+    )
     (tmp_path / "spec.json").write_text(json.dumps(spec))
     monkeypatch.chdir(tmp_path)
     page = (ROOT / "docs" / "library.md").read_text()

@@ -13,7 +13,7 @@ from memmodel.estimate import Work, estimate
 from memmodel.fit import MARGIN, fit, residuals
 from memmodel.labels import summarise
 from memmodel.prices import CLASS_A, CLASS_B, Cost, Usage, cost
-from memmodel.receipt_samples import Sample, read_samples
+from memmodel.receipt_samples import ReceiptSample, read_samples
 from memmodel.throughput import START_S, estimated_seconds
 from memmodel.tiers import GIB, MIB, parse_tiers
 from runtime.errors import UsageError
@@ -38,11 +38,11 @@ def works(count: int) -> list[Work]:
     ]
 
 
-def samples(truth: Coefficients, count: int = 60, noise: float = 0.0) -> list[Sample]:
+def samples(truth: Coefficients, count: int = 60, noise: float = 0.0) -> list[ReceiptSample]:
     """Shards whose peaks follow the truth, more or less."""
     rng = np.random.default_rng(5)
     return [
-        Sample(
+        ReceiptSample(
             key=f"s0/{i}",
             tier="2gi" if i % 3 else "4gi",
             work=work,
@@ -82,7 +82,7 @@ def test_one_sample_is_enough() -> None:
 def test_small_shards_say_nothing_about_large_ones() -> None:
     """A term that hardly shows keeps its coefficient, though zero would fit a little better."""
     work = Work("downsample", 100_000, 8)
-    small = [Sample("s0/0", "2gi", work, 90 * MIB, None)] * 50
+    small = [ReceiptSample("s0/0", "2gi", work, 90 * MIB, None)] * 50
     found = fit(small).coefficients
     assert found["cells"] == DEFAULTS["cells"]
     assert found["base"] < DEFAULTS["base"]

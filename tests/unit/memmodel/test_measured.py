@@ -14,7 +14,7 @@ from braid.precomputed.sharding import all_shards, inputs, shard_hex
 from braid.precomputed.volume_spec import VolumeSpec
 from consumer.protocol.events import Done
 from consumer.protocol.tasks import ConvertTask, DownsampleTask
-from consumer.worker.executor_client import Watch, WorkProcess
+from consumer.worker.executor_client import ExecutorClient, Watch
 from memmodel.coefficients import Coefficients
 from memmodel.estimate import Estimate, Route, convert_estimate, downsample_estimate
 from memmodel.tiers import MIB
@@ -28,14 +28,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture
-def child() -> Iterator[WorkProcess]:
+def child() -> Iterator[ExecutorClient]:
     """A new work process, without a limit."""
-    process = WorkProcess(None)
+    process = ExecutorClient(None)
     yield process
     process.stop()
 
 
-def measured(child: WorkProcess, task: ConvertTask | DownsampleTask) -> int:
+def measured(child: ExecutorClient, task: ConvertTask | DownsampleTask) -> int:
     """The peak of a task, in bytes."""
     done = child.run(task, Watch(lambda _: None, lambda: None, lambda: None))
     assert isinstance(done, Done), done
@@ -91,7 +91,7 @@ def write_export(folder: Path, edge: int, pool: list[Row], *, every: int = 1) ->
     ],
 )
 def test_converting(
-    tmp_path: Path, child: WorkProcess, *, edge: int, labels: int, every: int, threads: int
+    tmp_path: Path, child: ExecutorClient, *, edge: int, labels: int, every: int, threads: int
 ) -> None:
     """Shards of 64 to 32,768 chunks, dense and sparse."""
     arrow = write_export(tmp_path / "export", edge, made_rows(labels), every=every)
@@ -110,7 +110,7 @@ def test_converting(
     ids=str,
 )
 def test_converting_by_voxels(
-    tmp_path: Path, child: WorkProcess, *, spec: dict[str, Any], z_compress: int, route: Route
+    tmp_path: Path, child: ExecutorClient, *, spec: dict[str, Any], z_compress: int, route: Route
 ) -> None:
     """Off the fast path voxels are held besides, but no more of them for more chunks."""
     arrow = write_export(tmp_path / "export", 8, made_rows(50))
@@ -120,7 +120,7 @@ def test_converting_by_voxels(
 
 
 def check_convert(
-    child: WorkProcess,
+    child: ExecutorClient,
     folder: Path,
     info: dict[str, Any],
     arrow: Path,
@@ -171,7 +171,7 @@ def check_convert(
     ],
 )
 def test_downsampling(
-    tmp_path: Path, child: WorkProcess, edge: int, labels: int, threads: int
+    tmp_path: Path, child: ExecutorClient, edge: int, labels: int, threads: int
 ) -> None:
     """Shards made from 64 to 32,768 chunks of a few to tens of thousands of labels each."""
     info = made_info((64 * edge,) * 3, bits=[(9, 3), (9, 6)])
@@ -189,7 +189,9 @@ def test_downsampling(
 
 
 @pytest.mark.parametrize("spec", [{"encoding": "raw"}, {"chunks": [(60, 60, 60)]}], ids=str)
-def test_downsampling_by_voxels(tmp_path: Path, child: WorkProcess, spec: dict[str, Any]) -> None:
+def test_downsampling_by_voxels(
+    tmp_path: Path, child: ExecutorClient, spec: dict[str, Any]
+) -> None:
     """The voxel path holds a cell's voxels besides."""
     edge = spec.get("chunks", [(64, 64, 64)])[0][0]
     info = made_info((8 * edge,) * 3, bits=[(9, 3), (9, 6)], **spec)

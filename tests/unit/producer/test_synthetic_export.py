@@ -11,7 +11,13 @@ import zstandard
 from braid.precomputed.volume_spec import ScaleSpec, VolumeSpec
 from braid.reader import LabelType, ShardRangeReader, ShardReader
 from producer.export_writer import Dialect, ExportFormat, compress, file_edge, file_name, make_row
-from producer.synthetic_export import Sample, pool_rows, sample_spec, write_export, write_large
+from producer.synthetic_export import (
+    SyntheticVolume,
+    pool_rows,
+    sample_spec,
+    write_export,
+    write_large,
+)
 from tests.support.voxel_exports import ArrayField, blobs
 
 SIZE = (140, 130, 70)
@@ -23,21 +29,21 @@ def scale_of(size: tuple[int, int, int] = SIZE) -> ScaleSpec:
 
 
 @pytest.fixture(scope="module")
-def sample() -> Sample:
+def sample() -> SyntheticVolume:
     """A small one."""
-    return Sample(SIZE, seed=7)
+    return SyntheticVolume(SIZE, seed=7)
 
 
-def test_any_box_is_part_of_the_whole(sample: Sample) -> None:
+def test_any_box_is_part_of_the_whole(sample: SyntheticVolume) -> None:
     """Voxels depend on their coordinates and the seed alone, whatever box is asked for."""
     whole = sample.supervoxels((0, 0, 0), SIZE)
     part = sample.supervoxels((33, 20, 5), (135, 127, 61))
     assert np.array_equal(whole[5:61, 20:127, 33:135], part)
-    assert np.array_equal(whole, Sample(SIZE, seed=7).supervoxels((0, 0, 0), SIZE))
-    assert not np.array_equal(whole, Sample(SIZE, seed=8).supervoxels((0, 0, 0), SIZE))
+    assert np.array_equal(whole, SyntheticVolume(SIZE, seed=7).supervoxels((0, 0, 0), SIZE))
+    assert not np.array_equal(whole, SyntheticVolume(SIZE, seed=8).supervoxels((0, 0, 0), SIZE))
 
 
-def test_it_looks_like_a_segmentation(sample: Sample) -> None:
+def test_it_looks_like_a_segmentation(sample: SyntheticVolume) -> None:
     """Touching cells, supervoxels merged into labels, empty regions, tissue at the faces."""
     supervoxels = sample.supervoxels((0, 0, 0), SIZE)
     labels = sample.labels_of(supervoxels)
@@ -62,7 +68,7 @@ def test_density_is_the_pitch() -> None:
 @pytest.mark.parametrize("dialect", list(Dialect))
 @pytest.mark.parametrize("ipc", ["stream", "file"])
 def test_every_dialect_is_readable(
-    tmp_path: Path, sample: Sample, dialect: Dialect, ipc: str
+    tmp_path: Path, sample: SyntheticVolume, dialect: Dialect, ipc: str
 ) -> None:
     """Whatever the index and the Arrow format: the readers give the sample's voxels."""
     scale = scale_of()
@@ -93,7 +99,7 @@ def test_the_index_says_what_dvid_says(tmp_path: Path) -> None:
     assert zero[3:] == current[3:]
 
 
-def test_the_arrow_file_is_what_dvid_writes(tmp_path: Path, sample: Sample) -> None:
+def test_the_arrow_file_is_what_dvid_writes(tmp_path: Path, sample: SyntheticVolume) -> None:
     """One row per batch; columns and their types; frames with a checksum."""
     (path,) = write_export(tmp_path, scale_of(), sample)
     reader = pa.ipc.open_stream(path)
@@ -134,7 +140,7 @@ def test_rows_are_roughly_in_zyx_order(tmp_path: Path) -> None:
     ascends = [a < b for a, b in itertools.pairwise(keys)]
     assert 0 < ascends.count(False) < len(ascends) / 3
     assert len(set(chunks)) == len(chunks)
-    bare = Sample((450, 64, 64), seed=1)
+    bare = SyntheticVolume((450, 64, 64), seed=1)
     few = write_export(tmp_path / "b", scale_of(bare.size), bare)
     all_of_it = write_export(tmp_path / "c", scale_of(bare.size), bare, keep_empty=True)
     counts = [sum(len(ShardReader(p)) for p in paths) for paths in (few, all_of_it)]

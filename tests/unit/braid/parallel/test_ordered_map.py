@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from braid.parallel.ordered_map import in_order
+from braid.parallel.ordered_map import ordered_map
 
 SOON_S = 0.01
 
@@ -21,12 +21,12 @@ def slowly(number: int) -> int:
 @pytest.mark.parametrize(("threads", "ahead"), [(1, 0), (1, 1), (2, 2), (3, 9)])
 def test_results_come_in_order(threads: int, ahead: int) -> None:
     """Whichever ends first."""
-    assert list(in_order(slowly, range(9), threads, ahead, "test")) == list(range(9))
+    assert list(ordered_map(slowly, range(9), threads, ahead, "test")) == list(range(9))
 
 
 def test_without_any_ahead_the_caller_works() -> None:
     """No thread is needed, and nothing is done before it is asked for."""
-    by = in_order(lambda _: threading.current_thread(), range(3), 4, 0, "test")
+    by = ordered_map(lambda _: threading.current_thread(), range(3), 4, 0, "test")
     assert set(by) == {threading.current_thread()}
 
 
@@ -39,7 +39,7 @@ def test_no_more_is_begun_than_may_be_ahead() -> None:
             taken.append(number)
             yield number
 
-    with closing(in_order(slowly, items(), 2, 3, "test")) as results:
+    with closing(ordered_map(slowly, items(), 2, 3, "test")) as results:
         for number in results:
             assert len(taken) <= number + 1 + 3
 
@@ -54,7 +54,7 @@ def test_closing_waits_for_what_has_begun_and_begins_no_more() -> None:
         ended.append(number)
         return number
 
-    results = in_order(work, range(100), 2, 8, "test")
+    results = ordered_map(work, range(100), 2, 8, "test")
     assert next(results) == 0
     results.close()
     assert sorted(began) == sorted(ended)
@@ -72,8 +72,8 @@ def test_an_error_ends_it_and_the_threads_go_on() -> None:
             raise ValueError(number)
         return number
 
-    results = in_order(work, range(50), 2, 4, "test")
+    results = ordered_map(work, range(50), 2, 4, "test")
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ValueError, match="3"):
         next(results)
-    assert list(in_order(work, range(3), 2, 4, "test")) == [0, 1, 2]
+    assert list(ordered_map(work, range(3), 2, 4, "test")) == [0, 1, 2]

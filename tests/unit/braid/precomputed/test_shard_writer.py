@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from braid.exceptions import InvalidShardFormatError
 from braid.precomputed import sharding as shards
-from braid.precomputed.chunk_batch import Chunks
+from braid.precomputed.chunk_batch import ChunkBatch
 from braid.precomputed.shard_writer import head_bytes, shard_pieces
 from braid.precomputed.volume_spec import ShardingSpec
 from tests.support.shards import shard_chunks, shard_of, stored
@@ -90,8 +90,8 @@ def test_bytes_do_not_vary(made: Made) -> None:
 def test_each_batch_is_a_piece() -> None:
     """Nothing waits in the writer, so that chunks reach the disk while others are made."""
     sharding = ShardingSpec(9, 6, 0)
-    batches = [Chunks.of([(i, b"x" * (i + 1)), (i + 1, b"y")]) for i in range(0, 40, 2)]
-    empty = Chunks.of([])
+    batches = [ChunkBatch.of([(i, b"x" * (i + 1)), (i + 1, b"y")]) for i in range(0, 40, 2)]
+    empty = ChunkBatch.of([])
     pieces = list(shard_pieces([empty, *batches, empty], sharding, 0))
     assert pieces[:-1] == [batch.data for batch in batches]
     assert len(pieces[-1]) == 24 * 40

@@ -127,9 +127,9 @@ def test_gzip_level_is_passed_on(made: Conversion) -> None:
 def test_progress_counts_up(made: Conversion, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is told after each batch, at the end of all chunks."""
     monkeypatch.setattr(transcoder, "BATCH_CHUNKS", 3)
-    told: list[int] = []
-    outcome = convert(made.task(0), progress=told.append)
-    assert told == [*range(3, outcome.chunks, 3), outcome.chunks]
+    with_progress: list[int] = []
+    outcome = convert(made.task(0), progress=with_progress.append)
+    assert with_progress == [*range(3, outcome.chunks, 3), outcome.chunks]
 
 
 # -- windows

@@ -81,14 +81,14 @@ def test_all_shards_make_the_scale(place: Place) -> None:
 
 def test_the_outcome_is_what_a_receipt_needs(place: Place) -> None:
     """Counts, bytes, checksums of output and inputs, requests, time by phase."""
-    told: list[int] = []
-    outcome = place.run(place.task(), progress=told.append)
+    with_progress: list[int] = []
+    outcome = place.run(place.task(), progress=with_progress.append)
     data = place.output().read_bytes()
     used = {f"s0/{i:02x}": place.files[f"s0/{i:02x}"] for i in range(8)}
     assert outcome.inputs == used
     assert outcome.bytes_in == sum((place.dest / f"{key}.shard").stat().st_size for key in used)
     assert (outcome.bytes_out, outcome.crc32c) == (len(data), crc_of(data))
-    assert outcome.chunks == 64 == told[-1]
+    assert outcome.chunks == 64 == with_progress[-1]
     assert outcome.labels >= 64
     assert outcome.reads >= 8
     assert outcome.route == "palette"

@@ -12,7 +12,7 @@ import pytest
 
 from braid.exceptions import DecompressionError, SourceNotFoundError
 from consumer.executor.__main__ import EXIT_STOPPED, Refused, kind_of, reason_of
-from consumer.protocol.events import Started, StopOrder, decode_event
+from consumer.protocol.events import Started, StopCommand, decode_event
 from runtime.errors import (
     ObjectNotFound,
     OutOfMemory,
@@ -38,9 +38,9 @@ from tests.support.waiting import wait_for
         (DecompressionError("bad zstd"), "permanent"),
         (SourceNotFoundError("no such file"), "permanent"),
         (ZeroDivisionError("a bug"), "permanent"),
-        (Refused(StopOrder(kind="cancelled", reason="enough")), "cancelled"),
-        (Refused(StopOrder(kind="lease", reason="lost")), "lease"),
-        (Refused(StopOrder(kind="stopped", reason="SIGTERM")), "stopped"),
+        (Refused(StopCommand(kind="cancelled", reason="enough")), "cancelled"),
+        (Refused(StopCommand(kind="lease", reason="lost")), "lease"),
+        (Refused(StopCommand(kind="stopped", reason="SIGTERM")), "stopped"),
     ],
 )
 def test_every_error_has_a_consequence(error: Exception, kind: str) -> None:
@@ -113,8 +113,8 @@ def test_it_stops_by_itself_when_its_worker_is_gone() -> None:
     worker = start(
         program="""
         import time
-        from consumer.worker.executor_client import WorkProcess
-        process = WorkProcess(None)
+        from consumer.worker.executor_client import ExecutorClient
+        process = ExecutorClient(None)
         process.start()
         print(process.pid, flush=True)
         time.sleep(600)

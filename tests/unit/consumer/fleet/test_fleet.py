@@ -13,11 +13,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from consumer.exit_condition import Ending
-from consumer.fleet.fleet import Crew, Fleet, WorkersFailed
-from consumer.run_discovery import KnownRuns
-from consumer.run_supervisor import Vigil
-from consumer.signals import StopFlags
+from consumer.exit_condition import ExitCondition
+from consumer.fleet.fleet import Fleet, FleetConfig, WorkersFailed
+from consumer.run_discovery import RunDiscovery
+from consumer.run_supervisor import RunSupervisor
+from consumer.signals import ShutdownFlags
 from delivery.broker.base import DEAD, Backlog
 from delivery.broker.embedded import EmbeddedBroker
 from delivery.messages import ShardMessage, decode
@@ -59,7 +59,7 @@ class Yard:
     folder: Path
     broker: EmbeddedBroker
     met: list[str] = field(default_factory=list)
-    flags: StopFlags = field(default_factory=StopFlags)
+    flags: ShutdownFlags = field(default_factory=ShutdownFlags)
     thread: threading.Thread | None = None
     error: Exception | None = None
 
@@ -69,13 +69,13 @@ class Yard:
         script.write_text(PROGRAM + textwrap.dedent(body))
         budget = Budget(memory_bytes, cpus)
         command = (sys.executable, str(script))
-        crew = Crew(budget, TIERS, (), str(self.folder / "dest.runs"), command)
+        crew = FleetConfig(budget, TIERS, (), str(self.folder / "dest.runs"), command)
         return Fleet(self.broker, crew, self.flags, self.met.append)
 
     def run(self, fleet: Fleet) -> None:
         """Let it run until the test ends, or until it ends by itself."""
-        known = KnownRuns(None, None, self.broker.url)
-        ending = Ending(self.broker, Vigil(self.broker, known), lambda: fleet.busy)
+        known = RunDiscovery(None, None, self.broker.url)
+        ending = ExitCondition(self.broker, RunSupervisor(self.broker, known), lambda: fleet.busy)
 
         def go() -> None:
             try:
@@ -103,7 +103,7 @@ class Yard:
 
     def stop(self) -> None:
         """End the fleet."""
-        self.flags.at_once.set()
+        self.flags.immediate.set()
         if self.thread is not None:
             self.thread.join(20)
 

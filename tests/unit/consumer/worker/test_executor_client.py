@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from consumer.protocol.events import Done, Failed, StopOrder
+from consumer.protocol.events import Done, Failed, StopCommand
 from consumer.protocol.tasks import ConvertTask
-from consumer.worker.executor_client import Watch, WorkProcess, WorkProcessError
+from consumer.worker.executor_client import ExecutorClient, ExecutorError, Watch
 
 MIB = 1 << 20
 TASK = ConvertTask(
@@ -28,22 +28,22 @@ def nothing() -> None:
 
 def watch(
     progress: Callable[[int], None] = lambda _: None,
-    may_publish: Callable[[], StopOrder | None] = nothing,
-    interrupt: Callable[[], StopOrder | None] = nothing,
+    may_publish: Callable[[], StopCommand | None] = nothing,
+    interrupt: Callable[[], StopCommand | None] = nothing,
 ) -> Watch:
     """A worker that wants nothing, but for what is given."""
     return Watch(progress, may_publish, interrupt)
 
 
-Program = Callable[..., WorkProcess]
+Program = Callable[..., ExecutorClient]
 
 
 @pytest.fixture
 def program(tmp_path: Path) -> Iterator[Program]:
     """Makes work processes whose program says `started`, reads a task, then runs the given code."""
-    made: list[WorkProcess] = []
+    made: list[ExecutorClient] = []
 
-    def make(body: str, limit_bytes: int | None = None) -> WorkProcess:
+    def make(body: str, limit_bytes: int | None = None) -> ExecutorClient:
         script = tmp_path / f"program{len(made)}.py"
         start = f"""
             import os, subprocess, sys, time
@@ -55,7 +55,7 @@ def program(tmp_path: Path) -> Iterator[Program]:
         script.write_text(
             textwrap.dedent(start) + textwrap.indent(textwrap.dedent(body).strip(), "    ") + "\n"
         )
-        made.append(WorkProcess(limit_bytes, (sys.executable, str(script))))
+        made.append(ExecutorClient(limit_bytes, (sys.executable, str(script))))
         return made[-1]
 
     yield make
@@ -100,7 +100,7 @@ def test_a_refusal_reaches_the_work_process(program: Program) -> None:
         say('{"event":"failed","kind":"lease","reason":"told so"}')
         """
     )
-    refusal = StopOrder(kind="lease", reason="too late")
+    refusal = StopCommand(kind="lease", reason="too late")
     result = process.run(TASK, watch(may_publish=lambda: refusal))
     assert result == Failed(kind="lease", reason="told so", peak_bytes=result.peak_bytes)
 
@@ -175,7 +175,7 @@ def test_an_interrupt_stops_a_busy_process_at_once(program: Program) -> None:
         """
     )
     seen: list[int] = []
-    order = StopOrder(kind="stopped", reason="SIGTERM")
+    order = StopCommand(kind="stopped", reason="SIGTERM")
     result = process.run(TASK, watch(seen.append, interrupt=lambda: order if seen else None))
     assert isinstance(result, Failed)
     assert result.kind == "stopped"
@@ -193,7 +193,7 @@ def test_a_process_that_will_not_stop_is_killed(program: Program) -> None:
         """
     )
     seen: list[int] = []
-    order = StopOrder(kind="lease", reason="lost")
+    order = StopCommand(kind="lease", reason="lost")
     result = process.run(TASK, watch(seen.append, interrupt=lambda: order if seen else None))
     assert isinstance(result, Failed)
     assert result.kind == "lease"
@@ -217,8 +217,8 @@ def test_a_program_that_does_not_start_is_no_shards_fault(tmp_path: Path) -> Non
     """An import that fails is an error of the worker, not a dead shard."""
     script = tmp_path / "broken.py"
     script.write_text("raise SystemExit(3)")
-    with pytest.raises(WorkProcessError, match="exit code 3"):
-        WorkProcess(None, (sys.executable, str(script))).run(TASK, watch())
+    with pytest.raises(ExecutorError, match="exit code 3"):
+        ExecutorClient(None, (sys.executable, str(script))).run(TASK, watch())
 
 
 def test_a_stopped_idle_process_is_noticed(program: Program) -> None:

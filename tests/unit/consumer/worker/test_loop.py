@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from consumer.signals import RETIRE, StopFlags
-from consumer.worker.loop import MOST_TROUBLES, Shift
+from consumer.signals import RETIRE, ShutdownFlags
+from consumer.worker.loop import MOST_TROUBLES, WorkerLoop
 from delivery.ledger.run import Cancellation, Run
 from delivery.messages import NewerSchema
 from runtime.errors import UnreachableError
@@ -28,9 +28,9 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 def shift(
     bench: Bench, tell: Callable[[bool], object] = lambda _: None, pause_s: float = 0.01
-) -> Shift:
+) -> WorkerLoop:
     """The bench's worker at its tier."""
-    return Shift(bench.broker, SMALL, bench.worker, bench.flags, tell=tell, pause_s=pause_s)
+    return WorkerLoop(bench.broker, SMALL, bench.worker, bench.flags, tell=tell, pause_s=pause_s)
 
 
 def test_it_works_until_all_is_over(bench: Bench) -> None:
@@ -117,12 +117,12 @@ def test_retirement_finishes_the_shard_in_work(bench: Bench) -> None:
 def test_signals_set_flags(number: signal.Signals) -> None:
     """SIGTERM and Ctrl-C mean at once, a fleet's SIGUSR1 when idle."""
     before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT, RETIRE)}
-    flags = StopFlags()
+    flags = ShutdownFlags()
     try:
         flags.listen()
         os.kill(os.getpid(), number)
         assert flags.wanted
-        assert flags.at_once.is_set() == (number is not RETIRE)
+        assert flags.immediate.is_set() == (number is not RETIRE)
     finally:
         for known, handler in before.items():
             signal.signal(known, handler)
@@ -130,13 +130,13 @@ def test_signals_set_flags(number: signal.Signals) -> None:
 
 STORMY = """
 import time
-from consumer.signals import StopFlags
-flags = StopFlags()
+from consumer.signals import ShutdownFlags
+flags = ShutdownFlags()
 flags.listen()
 print("listening", flush=True)
 end = time.monotonic() + 2
 while time.monotonic() < end:
-    flags.at_once.wait(0.001)
+    flags.immediate.wait(0.001)
     flags.wanted
 print("still here", flush=True)
 """

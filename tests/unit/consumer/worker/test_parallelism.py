@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from consumer.worker.disposition import Post
+from consumer.worker.disposition import WorkerConfig
 from consumer.worker.lease import Lease
-from consumer.worker.leased_shard import Job
+from consumer.worker.leased_shard import LeasedShard
 from consumer.worker.parallelism import estimated_bytes, threads_for
 from delivery.broker import open_broker
 from delivery.broker.base import Broker
@@ -27,17 +27,17 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
         yield broker
 
 
-def leased(broker: Broker) -> Job:
+def leased(broker: Broker) -> LeasedShard:
     """The next shard."""
     delivery = broker.lease(SMALL)
     assert delivery is not None
     message = decode(delivery.data)
-    return Job(delivery, Lease(broker, delivery, 60.0), message, Run(message.run))
+    return LeasedShard(delivery, Lease(broker, delivery, 60.0), message, Run(message.run))
 
 
-def post(threads: int, limit_bytes: int = GIB) -> Post:
+def post(threads: int, limit_bytes: int = GIB) -> WorkerConfig:
     """A worker that may use so much."""
-    return Post(Tier(LARGE, GIB), limit_bytes, threads)
+    return WorkerConfig(Tier(LARGE, GIB), limit_bytes, threads)
 
 
 def test_with_other_shards_open_each_gets_its_share(broker: Broker) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from consumer.worker.executor_client import WorkProcessError
+from consumer.worker.executor_client import ExecutorError
 from delivery.broker import open_broker
 from delivery.broker.base import DEAD, Delivery
 from delivery.ledger import receipts
@@ -238,7 +238,7 @@ def test_a_work_process_that_does_not_start_is_trouble(bench: Bench) -> None:
     """It is no shard's fault, so no shard is dead."""
     (bench.folder / "child.py").write_text("raise SystemExit(1)")
     bench.publish()
-    with pytest.raises(WorkProcessError):
+    with pytest.raises(ExecutorError):
         bench.deliver()
     assert len(bench.waiting(SMALL)) == 1
 
@@ -247,7 +247,7 @@ def test_told_to_stop_it_hands_back_at_once(bench: Bench) -> None:
     """SIGTERM does not wait for the shard."""
     bench.script(s0_0=["hang"])
     bench.publish()
-    bench.flags.at_once.set()
+    bench.flags.immediate.set()
     bench.deliver()
     again = bench.broker.lease(SMALL)
     assert again is not None

@@ -133,8 +133,10 @@ def test_marks_hold_their_occasion(tmp_path: Path) -> None:
     assert (Path(run.uri) / "published/s1/00").exists()
     mark = run.mark("s1/00")
     assert mark is not None
-    assert (mark.tier, mark.occasion) == ("4gi", "second")
-    assert {key: found.occasion for key, found in run.published().items()} == {"s1/00": "second"}
+    assert (mark.tier, mark.inputs_digest) == ("4gi", "second")
+    assert {key: found.inputs_digest for key, found in run.published().items()} == {
+        "s1/00": "second"
+    }
 
 
 def test_damage_is_one_line(tmp_path: Path) -> None:

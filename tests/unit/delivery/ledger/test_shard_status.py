@@ -14,7 +14,14 @@ from delivery.ledger.failures import FailureSummary
 from delivery.ledger.plan import Plan, PlanRow
 from delivery.ledger.receipts import ReceiptSummary
 from delivery.ledger.run import Run
-from delivery.ledger.shard_status import RunStatus, State, derive, examine, occasion, read_status
+from delivery.ledger.shard_status import (
+    RunStatus,
+    State,
+    derive,
+    inputs_digest,
+    read_shard_status,
+    read_status,
+)
 from tests.support.gcs_server import GcsServer
 from tests.support.ledgers import at, fail, finish, made_run, pyramid, receipt, row
 
@@ -198,15 +205,15 @@ def test_success_is_everything_done(tmp_path: Path) -> None:
 def test_an_occasion_differs_after_every_remake() -> None:
     """What a dependent would be made from has a name; a remake, even to equal bytes, changes it."""
     first = [receipt("s0/00"), receipt("s0/01")]
-    assert occasion(0, first) == occasion(0, reversed(first))
+    assert inputs_digest(0, first) == inputs_digest(0, reversed(first))
     others = [
-        occasion(1, first),
-        occasion(0, first[:1]),
-        occasion(0, [first[0], receipt("s0/01", "crc-b=")]),
-        occasion(0, [first[0], receipt("s0/01", redo=1)]),
-        occasion(0, [first[0], receipt("s0/01", finished=at(6))]),
+        inputs_digest(1, first),
+        inputs_digest(0, first[:1]),
+        inputs_digest(0, [first[0], receipt("s0/01", "crc-b=")]),
+        inputs_digest(0, [first[0], receipt("s0/01", redo=1)]),
+        inputs_digest(0, [first[0], receipt("s0/01", finished=at(6))]),
     ]
-    assert len({occasion(0, first), *others}) == len(others) + 1
+    assert len({inputs_digest(0, first), *others}) == len(others) + 1
 
 
 def test_examining_stops_at_the_first_missing_input(gcs: GcsServer, bucket: str) -> None:
@@ -217,7 +224,7 @@ def test_examining_stops_at_the_first_missing_input(gcs: GcsServer, bucket: str)
     finish(run, "s0/00")
     _ = run.plan
     before = len(gcs.seen)
-    assert examine(run, "s1/00").state is WAITING
+    assert read_shard_status(run, "s1/00").state is WAITING
     assert len(gcs.seen) - before <= 5
 
 
@@ -228,7 +235,7 @@ def test_examining_tells_the_inputs(tmp_path: Path) -> None:
     run = made_run(tmp_path, [*rows, row("s1/00", *inputs)])
     finish(run, "s0/00")
     finish(run, "s0/01", None)
-    found = examine(run, "s1/00")
+    found = read_shard_status(run, "s1/00")
     assert found.state is READY
     assert found.inputs == {
         "s0/00": "crc-a=", "s0/01": "empty", "s0/02": None, "s0/03": "empty", "s0/77": "empty",
@@ -239,16 +246,16 @@ def test_examining_tells_the_inputs(tmp_path: Path) -> None:
 def test_what_answers_a_message(tmp_path: Path) -> None:
     """An old message for a shard that is asked for again is answered by the old receipt."""
     run = made_run(tmp_path)
-    assert not examine(run, "s0/00").answers(0)
+    assert not read_shard_status(run, "s0/00").answers(0)
     finish(run, "s0/00")
-    assert examine(run, "s0/00").answers(0)
+    assert read_shard_status(run, "s0/00").answers(0)
     run.raise_redo(["s0/00"])
-    found = examine(run, "s0/00")
+    found = read_shard_status(run, "s0/00")
     assert (found.state, found.asked) == (READY, 1)
     assert found.answers(0)
     assert not found.answers(1)
     finish(run, "s0/00", redo=1)
-    assert examine(run, "s0/00").answers(1)
+    assert read_shard_status(run, "s0/00").answers(1)
 
 
 def test_a_receipt_from_other_inputs_answers_nothing(tmp_path: Path) -> None:
@@ -256,10 +263,10 @@ def test_a_receipt_from_other_inputs_answers_nothing(tmp_path: Path) -> None:
     run = made_run(tmp_path)
     for key in ("s0/00", "s0/01", "s1/00"):
         finish(run, key)
-    assert examine(run, "s1/00").answers(0)
+    assert read_shard_status(run, "s1/00").answers(0)
     run.raise_redo(["s0/00"])
     finish(run, "s0/00", "crc-b=", redo=1)
-    assert not examine(run, "s1/00").answers(0)
+    assert not read_shard_status(run, "s1/00").answers(0)
 
 
 KEYS = [one.key for one in pyramid()]
@@ -307,11 +314,11 @@ def test_examining_one_shard_agrees_with_deriving_all(
     _play(run, [step for step in history if run.plan.row(step[1]).state != "empty"])
     status = read_status(run)
     for key, shard in status.states.items():
-        found = examine(run, key)
+        found = read_shard_status(run, key)
         expected = WAITING if shard.state is BLOCKED else shard.state
         assert found.state is expected
         if expected is READY:
-            assert found.occasion == status.occasion(run.plan.row(key))
+            assert found.inputs_digest == status.inputs_digest(run.plan.row(key))
             assert list(found.input_receipts) == status.input_receipts(run.plan.row(key))
 
 
