@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 import _braid
 from braid.dvid import block
-from braid.dvid.block import BLOCK_SHAPE, CELL_EDGE, LabelsLike, Shape
+from braid.dvid.block import BLOCK_SHAPE, CELL_EDGE, LabelsLike
 from braid.exceptions import DecompressionError, EncodingError
+from braid.typing import Vec3
 
 CELL = (CELL_EDGE, CELL_EDGE, CELL_EDGE)
 AXES = 3
@@ -27,14 +28,14 @@ class CSEGEncoder:
     """Encodes single-channel compressed_segmentation chunks. All shapes are (z, y, x)."""
 
     @staticmethod
-    def max_encoded_size(shape: Shape, block_size: Shape = CELL) -> int:
+    def max_encoded_size(shape: Vec3, block_size: Vec3 = CELL) -> int:
         """Bytes, before gzip, that no chunk of uint64 labels of this shape exceeds."""
         blocks = math.prod(-(-s // b) for s, b in zip(shape, block_size, strict=True))
         voxels = math.prod(block_size)
         value_bits = 16 if voxels <= 1 << 16 else 32
         return 4 + blocks * (8 + 4 * -(-voxels * value_bits // 32) + 8 * voxels)
 
-    def encode_chunk(self, data: npt.NDArray[Any], block_size: Shape = CELL) -> bytes:
+    def encode_chunk(self, data: npt.NDArray[Any], block_size: Vec3 = CELL) -> bytes:
         """Encode voxels.
 
         Args:
@@ -55,7 +56,7 @@ class CSEGEncoder:
     def dvid_to_cseg(  # noqa: PLR0917 - BRAID 1.0 takes them by position
         self,
         dvid_data: bytes,
-        block_size: Shape = CELL,
+        block_size: Vec3 = CELL,
         supervoxels: LabelsLike | None = None,
         agglo_labels: LabelsLike | None = None,
         zstd_input: bool = True,
@@ -97,7 +98,7 @@ def _as_voxels(data: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return data if data.dtype == np.uint32 else data.astype(np.uint64, copy=False)
 
 
-def _block_shape(raw: bytes) -> Shape:
+def _block_shape(raw: bytes) -> Vec3:
     """Voxels (z, y, x) that a block's header claims, before anything of that size is allocated."""
     gx, gy, gz, _ = block.header(raw)
     cells = gx * gy * gz

@@ -10,8 +10,9 @@ import numpy as np
 import zstandard
 
 from braid.dvid import block
-from braid.dvid.block import BLOCK_SHAPE, CELL_EDGE, Labels, LabelsLike, Shape
+from braid.dvid.block import BLOCK_SHAPE, CELL_EDGE, LabelsLike
 from braid.exceptions import DecompressionError
+from braid.typing import UInt64Array, Vec3
 
 __all__ = ["DVIDDecompressor", "DecompressionError", "bits_for", "get_packed_value"]
 
@@ -45,8 +46,8 @@ class DVIDDecompressor:
         compressed_data: bytes,
         agglo_labels: LabelsLike | None = None,
         supervoxels: LabelsLike | None = None,
-        block_shape: Shape = BLOCK_SHAPE,
-    ) -> Labels:
+        block_shape: Vec3 = BLOCK_SHAPE,
+    ) -> UInt64Array:
         """Decode a zstd-compressed DVID block.
 
         Args:

@@ -9,9 +9,6 @@ from functools import cached_property
 from operator import index as as_integer
 from typing import Any, Self
 
-import numpy as np
-import numpy.typing as npt
-
 from braid.decompressor import DVIDDecompressor
 from braid.dvid.csv_index import ShardIndex, write_index
 from braid.dvid.index_loader import Location, find_listings, load_index
@@ -27,6 +24,7 @@ from braid.io.byte_source import (
     read_exactly,
     source_name,
 )
+from braid.typing import UInt64Array, Vec3
 
 __all__ = [
     "LabelType",
@@ -37,8 +35,6 @@ __all__ = [
     "scan_offsets",
     "write_index",
 ]
-
-Triple = tuple[int, int, int]
 
 
 class LabelType(StrEnum):
@@ -77,7 +73,7 @@ class ShardRangeReader(RowReader):
         return len(self.index)
 
     @property
-    def available_chunks(self) -> list[Triple]:
+    def available_chunks(self) -> list[Vec3]:
         """Chunk coordinates (x, y, z) in stream order."""
         return list(self._rows_by_chunk)
 
@@ -144,8 +140,8 @@ class ShardRangeReader(RowReader):
         y: int,
         z: int,
         label_type: LabelType = LabelType.LABELS,
-        chunk_shape: Triple = (64, 64, 64),
-    ) -> npt.NDArray[np.uint64]:
+        chunk_shape: Vec3 = (64, 64, 64),
+    ) -> UInt64Array:
         """Decode a chunk.
 
         Args:
@@ -180,7 +176,7 @@ class ShardRangeReader(RowReader):
         return open_source(arrow)
 
     @cached_property
-    def _rows_by_chunk(self) -> dict[Triple, int]:
+    def _rows_by_chunk(self) -> dict[Vec3, int]:
         return {(x, y, z): row for row, (x, y, z) in enumerate(self.index.coords.tolist())}
 
     def _read_one(self, x: int, y: int, z: int) -> tuple[int, Rows]:
@@ -203,7 +199,7 @@ class ShardReader(ShardRangeReader):
         return BytesSource(data, source_name(source))
 
 
-def _checked(x: int, y: int, z: int) -> Triple:
+def _checked(x: int, y: int, z: int) -> Vec3:
     try:
         chunk = as_integer(x), as_integer(y), as_integer(z)
     except TypeError:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from braid.transcode import file_extent
-from braid.transcode.file_extent import Voxel
+from braid.typing import Vec3
 from runtime.errors import UsageError
 from runtime.storage import ObjectInfo, Storage
 
@@ -16,7 +16,7 @@ class SourceFile:
     """One Arrow shard of an export, with the index that lies beside it."""
 
     path: str  # relative to the source: "s1/30720_24576_28672.arrow"
-    origin: Voxel  # x, y, z of its cell in voxels of its scale
+    origin: Vec3  # x, y, z of its cell in voxels of its scale
     size_bytes: int
     index_bytes: int  # of all its CSV files; 0 when it has none
 
@@ -82,7 +82,7 @@ def _indexed_stem(path: str) -> str:
     return path.removesuffix(suffix)
 
 
-def origin_of(path: str) -> Voxel:
+def origin_of(path: str) -> Vec3:
     """Voxel origin (x, y, z) in a name such as `s1/30720_24576_28672.arrow`."""
     origin = file_extent.origin_of(path)
     if origin is None:

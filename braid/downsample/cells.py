@@ -12,7 +12,6 @@ from itertools import groupby
 from typing import NamedTuple, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from braid.exceptions import InvalidCoordinateError, InvalidShardFormatError
 from braid.io.byte_source import merge_ranges, read_exactly
@@ -20,12 +19,10 @@ from braid.precomputed import morton
 from braid.precomputed.shard_reader import ShardFile
 from braid.precomputed.sharding import cells_are_consecutive, factors, inputs, shard_id_range
 from braid.precomputed.volume_spec import ScaleSpec
+from braid.typing import Int64Array, UInt64Array, Vec3
 
 __all__ = ["Cell", "CellShape", "Inputs", "Member", "iter_cells"]
 
-Triple = tuple[int, int, int]
-Ids = npt.NDArray[np.uint64]
-Numbers = npt.NDArray[np.int64]
 
 WINDOW_BYTES = 8 << 20  # stored bytes read, and held, at a time
 _IDS_AT_ONCE = 4096  # coarse ids whose cells are looked up together
@@ -73,9 +70,9 @@ class CellShape:
 
     fine: ScaleSpec
     coarse: ScaleSpec
-    factor: Triple
-    span: Triple
-    slots: Triple
+    factor: Vec3
+    span: Vec3
+    slots: Vec3
 
     @classmethod
     def of(cls, fine: ScaleSpec, coarse: ScaleSpec) -> "CellShape":
@@ -87,7 +84,7 @@ class CellShape:
         slots = _slots(x, ex, nx), _slots(y, ey, ny), _slots(z, ez, nz)
         return cls(fine, coarse, factor, (x, y, z), slots)
 
-    def offsets(self) -> Numbers:
+    def offsets(self) -> Int64Array:
         """(slots, 3) chunk coordinates relative to the cell's first chunk, in slot order."""
         x, y, z = self.slots
         grid = np.mgrid[0:z, 0:y, 0:x].reshape(3, -1)
@@ -162,7 +159,9 @@ def _open_all(
             yield file
 
 
-def _places(shape: CellShape, coords: Numbers, known: Ids) -> tuple[Numbers, Numbers, Numbers]:
+def _places(
+    shape: CellShape, coords: Int64Array, known: UInt64Array
+) -> tuple[Int64Array, Int64Array, Int64Array]:
     """Which of the known fine chunks lie behind these coarse chunks.
 
     Returns:
@@ -186,7 +185,9 @@ class _Shelf:
         self.files = list(files)
         none = np.zeros(0, np.int64)
         counts = [len(file) for file in self.files]
-        self.ids: Ids = np.concatenate([none.astype(np.uint64), *(f.ids() for f in self.files)])
+        self.ids: UInt64Array = np.concatenate(
+            [none.astype(np.uint64), *(f.ids() for f in self.files)]
+        )
         self.file = np.repeat(np.arange(len(self.files)), counts)
         self.start = np.concatenate([none, *(f.entries.start for f in self.files)])
         self.size = np.concatenate([none, *(f.entries.size for f in self.files)])
@@ -195,7 +196,7 @@ class _Shelf:
         self.start, self.size = self.start[order], self.size[order]
 
     def cells(
-        self, coarse: Ids, slot: Numbers, place: Numbers, window_bytes: int
+        self, coarse: UInt64Array, slot: Int64Array, place: Int64Array, window_bytes: int
     ) -> Iterator[Cell]:
         """Cells from parallel arrays, sorted by coarse id; a window's chunks are read together."""
         cells = np.flatnonzero(np.diff(coarse, prepend=coarse[:1] + np.uint64(1)))
@@ -209,7 +210,9 @@ class _Shelf:
             yield from self._read_cells(coarse[rows], slot[rows], place[rows])
             at = stop
 
-    def _read_cells(self, coarse: Ids, slot: Numbers, place: Numbers) -> Iterator[Cell]:
+    def _read_cells(
+        self, coarse: UInt64Array, slot: Int64Array, place: Int64Array
+    ) -> Iterator[Cell]:
         payloads = self._read(np.unique(place))
         members = (
             (int(c), Member(int(s), int(self.ids[p]), self.files[self.file[p]], payloads[int(p)]))
@@ -218,7 +221,7 @@ class _Shelf:
         for coarse_id, found in groupby(members, key=lambda pair: pair[0]):
             yield Cell(coarse_id, tuple(member for _, member in found))
 
-    def _read(self, places: Numbers) -> dict[int, bytes]:
+    def _read(self, places: Int64Array) -> dict[int, bytes]:
         payloads = {}
         for number in np.unique(self.file[places]):
             mine = places[self.file[places] == number]

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
-import numpy.typing as npt
 
 import _braid
 from braid.downsample.cells import Cell, CellShape, Inputs, iter_cells
@@ -22,10 +21,11 @@ from braid.exceptions import DecompressionError
 from braid.parallel.ordered_map import ordered_map
 from braid.parallel.stats import StepStats
 from braid.precomputed import morton
-from braid.precomputed.chunk_batch import Bytes, ChunkBatch
+from braid.precomputed.chunk_batch import ChunkBatch
 from braid.precomputed.data_encoding import payloads_of
 from braid.precomputed.shard_reader import decode_all
 from braid.precomputed.volume_spec import ScaleSpec
+from braid.typing import BytesLike, UInt64Array
 
 __all__ = ["BATCH_BYTES", "BATCH_CELLS", "DownsampleStats", "Downsampler", "Rule"]
 
@@ -139,20 +139,20 @@ class Downsampler:
         tally.chunks, tally.labels = len(kept), int(voted.labels.sum())
         return payloads, tally
 
-    def _chunks(self, batch: Sequence[Cell]) -> list[Bytes | None]:
+    def _chunks(self, batch: Sequence[Cell]) -> list[BytesLike | None]:
         """The batch's fine chunks, data encoding undone: every slot of every cell."""
         slots = math.prod(self._shape.slots)
         members = {m.chunk_id: m for cell in batch for m in cell.members}
         decoded = decode_all([(m.file, m.chunk_id, m.payload) for m in members.values()])
         found = dict(zip(members, decoded, strict=True))
-        chunks: list[Bytes | None] = [None] * (slots * len(batch))
+        chunks: list[BytesLike | None] = [None] * (slots * len(batch))
         for at, cell in enumerate(batch):
             for member in cell.members:
                 chunks[at * slots + member.slot] = found[member.chunk_id]
         return chunks
 
     def _vote(
-        self, batch: Sequence[Cell], ids: npt.NDArray[np.uint64], chunks: list[Bytes | None]
+        self, batch: Sequence[Cell], ids: UInt64Array, chunks: list[BytesLike | None]
     ) -> _braid.Transcoded:
         try:
             return self._voter.vote(morton.decode(ids, self.coarse.grid), chunks)

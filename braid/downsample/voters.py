@@ -9,17 +9,15 @@ from itertools import accumulate
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 import _braid
 from braid.downsample.cells import CellShape
 from braid.exceptions import DecompressionError
-from braid.precomputed.chunk_batch import Bytes
 from braid.precomputed.chunk_codec import Voxels, decode_chunk, encode_chunk, voxel_dtype
+from braid.typing import BytesLike, Int64Array
 
 __all__ = ["BlockVoter", "Voter", "VoxelVoter", "takes_blocks"]
 
-Coords = npt.NDArray[np.int64]
 
 _CELL_BLOCK = (8, 8, 8)
 _LARGEST_SPAN = 8192  # voxels per axis that the block kernel looks at for one chunk
@@ -28,7 +26,7 @@ _LARGEST_SPAN = 8192  # voxels per axis that the block kernel looks at for one c
 class Voter(Protocol):
     """Makes coarse chunks."""
 
-    def vote(self, coords: Coords, chunks: Sequence[Bytes | None]) -> _braid.Transcoded:
+    def vote(self, coords: Int64Array, chunks: Sequence[BytesLike | None]) -> _braid.Transcoded:
         """Vote on cells.
 
         Args:
@@ -63,7 +61,7 @@ class BlockVoter:
         self._nonzero = nonzero
         self._label_bits = 32 if shape.fine.data_type == "uint32" else 64
 
-    def vote(self, coords: Coords, chunks: Sequence[Bytes | None]) -> _braid.Transcoded:
+    def vote(self, coords: Int64Array, chunks: Sequence[BytesLike | None]) -> _braid.Transcoded:
         """See `Voter`; one call of the kernel without the GIL."""
         return _braid.downsample_cells(
             chunks,
@@ -86,7 +84,7 @@ class VoxelVoter:
         self._nonzero = nonzero
         self._offsets = shape.offsets()
 
-    def vote(self, coords: Coords, chunks: Sequence[Bytes | None]) -> _braid.Transcoded:
+    def vote(self, coords: Int64Array, chunks: Sequence[BytesLike | None]) -> _braid.Transcoded:
         """See `Voter`."""
         slots = len(self._offsets)
         made = [
@@ -100,7 +98,9 @@ class VoxelVoter:
             np.array([labels for _, labels in made], np.uint32),
         )
 
-    def _vote(self, item: int, coord: Coords, chunks: Sequence[Bytes | None]) -> tuple[bytes, int]:
+    def _vote(
+        self, item: int, coord: Int64Array, chunks: Sequence[BytesLike | None]
+    ) -> tuple[bytes, int]:
         """A coarse chunk and its distinct labels, 0 included; nothing of zeros."""
         voxels = _braid.downsample_voxels(
             self._region(item, coord, chunks), self._shape.factor, self._nonzero
@@ -109,7 +109,7 @@ class VoxelVoter:
             return b"", 0
         return encode_chunk(self._shape.coarse, voxels), len(np.unique(voxels))
 
-    def _region(self, item: int, coord: Coords, chunks: Sequence[Bytes | None]) -> Voxels:
+    def _region(self, item: int, coord: Int64Array, chunks: Sequence[BytesLike | None]) -> Voxels:
         """The fine voxels behind a coarse chunk."""
         fine = self._shape.fine
         begin = coord * self._shape.span
@@ -130,6 +130,6 @@ class VoxelVoter:
         return region
 
 
-def _box(begin: Coords, end: Coords) -> tuple[slice, ...]:
+def _box(begin: Int64Array, end: Int64Array) -> tuple[slice, ...]:
     """Index of a (z, y, x) array."""
     return tuple(slice(int(b), int(e)) for b, e in zip(begin[::-1], end[::-1], strict=True))

@@ -11,16 +11,15 @@ import zstandard
 
 import _braid
 from braid.exceptions import DecompressionError
+from braid.typing import Int64Array, UInt64Array, Vec3
 
 CELL_EDGE = 8  # voxels along an edge of a sub-block
 BLOCK_SHAPE = (64, 64, 64)  # z, y, x
 HEADER_BYTES = 16
 
-Shape = tuple[int, int, int]
-Labels = npt.NDArray[np.uint64]
 LabelsLike = Sequence[int] | npt.NDArray[Any]
-Starts = npt.NDArray[np.int64]
-Mapping = tuple[Labels, Starts, Labels, Starts]
+LabelMapping = tuple[UInt64Array, Int64Array, UInt64Array, Int64Array]
+"""Labels, their starts, supervoxels, their starts: label i is that of supervoxel i."""
 
 
 def largest_block_bytes(block_shape: Sequence[int] = BLOCK_SHAPE) -> int:
@@ -70,7 +69,7 @@ def header(block: bytes) -> tuple[int, int, int, int]:
     return gx, gy, gz, n_labels
 
 
-def mapping(agglo_labels: LabelsLike | None, supervoxels: LabelsLike | None) -> Mapping | None:
+def mapping(agglo_labels: LabelsLike | None, supervoxels: LabelsLike | None) -> LabelMapping | None:
     """The label of each supervoxel of one block; None, which maps nothing, unless both are given.
 
     Raises:
@@ -82,7 +81,7 @@ def mapping(agglo_labels: LabelsLike | None, supervoxels: LabelsLike | None) -> 
     return labels, _starts(labels.size), ids, _starts(ids.size)
 
 
-def decode(block: bytes, shape: Shape, mapped: Mapping | None) -> Labels:
+def decode(block: bytes, shape: Vec3, mapped: LabelMapping | None) -> UInt64Array:
     """Voxels (z, y, x) of an uncompressed block.
 
     Raises:
@@ -93,11 +92,11 @@ def decode(block: bytes, shape: Shape, mapped: Mapping | None) -> Labels:
         _braid.decode_blocks(block, _starts(len(block)), out, *(mapped or ()))
     except _braid.KernelError as error:
         raise DecompressionError(str(error)) from error
-    voxels: Labels = out[0]
+    voxels: UInt64Array = out[0]
     return voxels
 
 
-def transcode(block: bytes, mapped: Mapping | None) -> bytes:
+def transcode(block: bytes, mapped: LabelMapping | None) -> bytes:
     """The chunk (8^3 blocks) of an uncompressed 64^3 block; no bytes if all its voxels are 0.
 
     Raises:
@@ -110,7 +109,7 @@ def transcode(block: bytes, mapped: Mapping | None) -> bytes:
     return chunks.data.tobytes()
 
 
-def _labels(labels: LabelsLike, name: str) -> Labels:
+def _labels(labels: LabelsLike, name: str) -> UInt64Array:
     if isinstance(labels, np.ndarray):
         if labels.size and not _unsigned(labels):
             raise DecompressionError(f"{name} are no uint64 labels: found {labels.dtype}")
@@ -125,5 +124,5 @@ def _unsigned(array: npt.NDArray[Any]) -> bool:
     return array.dtype.kind == "u" or (array.dtype.kind == "i" and bool(array.min() >= 0))
 
 
-def _starts(size: int) -> Starts:
+def _starts(size: int) -> Int64Array:
     return np.array([0, size], dtype=np.int64)

@@ -8,22 +8,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import zstandard
 
 import _braid
-from braid.dvid.block import HEADER_BYTES, largest_block_bytes
+from braid.dvid.block import HEADER_BYTES, LabelMapping, largest_block_bytes
 from braid.dvid.rows import Rows
 from braid.exceptions import DecompressionError
 from braid.native_symbols import libzstd
+from braid.typing import Int64Array, UInt8Array, UInt64Array
 
 __all__ = ["BlockBatch", "Where", "check_sizes", "refusal", "unzip"]
 
-U64 = npt.NDArray[np.uint64]
-Numbers = npt.NDArray[np.int64]
-Mapping = tuple[U64, Numbers, U64, Numbers]
-Places = Numbers | slice
-Bytes = bytes | npt.NDArray[np.uint8]
+Places = Int64Array | slice
 Where = Callable[[int], str]
 """Names a row in errors: file, row and chunk."""
 
@@ -43,10 +39,10 @@ class BlockBatch:
             leaves supervoxels as they are.
     """
 
-    rows: Numbers
-    data: Bytes
-    start: Numbers
-    mapping: Mapping | None
+    rows: Int64Array
+    data: bytes | UInt8Array
+    start: Int64Array
+    mapping: LabelMapping | None
 
     def one(self, i: int) -> "BlockBatch":
         """Block i alone; nothing is copied."""
@@ -58,7 +54,7 @@ class BlockBatch:
         return BlockBatch(self.rows[i : i + 1], self.data, self.start[span], mapping)
 
 
-def unzip(rows: Rows, chosen: Numbers, *, mapped: bool, where: Where) -> BlockBatch:
+def unzip(rows: Rows, chosen: Int64Array, *, mapped: bool, where: Where) -> BlockBatch:
     """Decompress some rows.
 
     Args:
@@ -81,7 +77,7 @@ def unzip(rows: Rows, chosen: Numbers, *, mapped: bool, where: Where) -> BlockBa
     return BlockBatch(chosen, data, start, _mapping(rows, places) if mapped else None)
 
 
-def check_sizes(rows: Rows, chosen: Numbers, where: Where) -> None:
+def check_sizes(rows: Rows, chosen: Int64Array, where: Where) -> None:
     """Refuse sizes that no block has, before as much memory is taken.
 
     Raises:
@@ -104,14 +100,14 @@ def refusal(error: _braid.KernelError, place: str) -> DecompressionError:
     return DecompressionError(f"{place}: {error}")
 
 
-def _places(chosen: Numbers) -> Places:
+def _places(chosen: Int64Array) -> Places:
     """The chosen rows as an index; of neighbours, as they mostly are, nothing is copied."""
     first, count = int(chosen[0]) if len(chosen) else 0, len(chosen)
     run = count == 0 or int(chosen[-1]) - first == count - 1
     return slice(first, first + count) if run and (chosen[1:] > chosen[:-1]).all() else chosen
 
 
-def _decompress(rows: Rows, places: Places, start: Numbers) -> Bytes:
+def _decompress(rows: Rows, places: Places, start: Int64Array) -> bytes | UInt8Array:
     begin, end = rows.block_start[:-1][places], rows.block_start[1:][places]
     functions = libzstd()
     if functions is None:
@@ -121,7 +117,7 @@ def _decompress(rows: Rows, places: Places, start: Numbers) -> Bytes:
     return data
 
 
-def _one_by_one(frames: memoryview, begin: Numbers, end: Numbers, start: Numbers) -> bytes:
+def _one_by_one(frames: memoryview, begin: Int64Array, end: Int64Array, start: Int64Array) -> bytes:
     """The same through the package's own function, a call for each frame."""
     unzip_one = zstandard.ZstdDecompressor().decompress
     sizes = np.diff(start).tolist()
@@ -140,14 +136,16 @@ def _one_by_one(frames: memoryview, begin: Numbers, end: Numbers, start: Numbers
     return b"".join(blocks)
 
 
-def _mapping(rows: Rows, places: Places) -> Mapping:
+def _mapping(rows: Rows, places: Places) -> LabelMapping:
     return (
         *_gather(rows.labels, rows.label_start, places),
         *_gather(rows.supervoxels, rows.supervoxel_start, places),
     )
 
 
-def _gather(values: U64, start: Numbers, places: Places) -> tuple[U64, Numbers]:
+def _gather(
+    values: UInt64Array, start: Int64Array, places: Places
+) -> tuple[UInt64Array, Int64Array]:
     """The chosen lists, one after another, and where each starts."""
     if isinstance(places, slice):
         return values, start[places.start : places.stop + 1]

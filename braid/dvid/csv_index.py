@@ -11,14 +11,12 @@ from functools import cached_property
 from io import StringIO
 
 import numpy as np
-import numpy.typing as npt
 
 from braid.exceptions import InvalidShardFormatError
+from braid.typing import BoolArray, Int32Array, Int64Array, UInt32Array, UInt64Array
 
 __all__ = ["Listing", "ShardIndex", "check_unique", "parse_listing", "write_index"]
 
-Coords = npt.NDArray[np.int32]
-Numbers = npt.NDArray[np.int64]
 
 # 32,768 rows take about 1.3 MB; this only stops a file that is no index from filling memory.
 _MAX_CSV_BYTES = 1 << 26
@@ -39,27 +37,27 @@ class ShardIndex:
         schema_size: bytes before the first batch.
     """
 
-    coords: Coords
-    offset: npt.NDArray[np.uint64]
-    size: npt.NDArray[np.uint64]
-    batch_row: npt.NDArray[np.uint32]
+    coords: Int32Array
+    offset: UInt64Array
+    size: UInt64Array
+    batch_row: UInt32Array
     schema_size: int
 
     def __len__(self) -> int:
         return len(self.coords)
 
     @cached_property
-    def batch(self) -> Numbers:
+    def batch(self) -> Int64Array:
         """(n,) int64: number of each row's batch, counted along the stream."""
         return np.cumsum(self.batch_row == 0) - 1
 
     @cached_property
-    def first_rows(self) -> Numbers:
+    def first_rows(self) -> Int64Array:
         """(batches,) int64: first row of each batch."""
         return np.flatnonzero(self.batch_row == 0)
 
     @cached_property
-    def batch_lengths(self) -> Numbers:
+    def batch_lengths(self) -> Int64Array:
         """(batches,) int64: rows of each batch."""
         return np.diff(self.first_rows, append=len(self))
 
@@ -74,10 +72,10 @@ class Listing:
     """The columns of one CSV file, rows sorted into stream order; absent columns are None."""
 
     name: str
-    coords: Coords
-    offset: Numbers | None
-    size: Numbers | None
-    batch_row: Numbers | None
+    coords: Int32Array
+    offset: Int64Array | None
+    size: Int64Array | None
+    batch_row: Int64Array | None
 
     @property
     def has_ranges(self) -> bool:
@@ -156,7 +154,7 @@ def write_index(index: ShardIndex) -> str:
     return out.getvalue()
 
 
-def _read_csv(data: bytes | memoryview, name: str) -> dict[str, Numbers]:
+def _read_csv(data: bytes | memoryview, name: str) -> dict[str, Int64Array]:
     """The columns that an index may have, by name; others are passed over."""
     if len(data) > _MAX_CSV_BYTES:
         raise _no_index(name, f"{len(data)} bytes is no shard index")
@@ -211,16 +209,16 @@ def _odd(text: str) -> bytes:
     return text.encode().translate(None, _OF_NUMBERS)
 
 
-def _coords(chunks: Numbers, name: str) -> Coords:
+def _coords(chunks: Int64Array, name: str) -> Int32Array:
     coords = chunks.astype(np.int32)
     _refuse(name, (coords != chunks).any(axis=1), "a chunk coordinate is no int32")
     return coords
 
 
-def _stream_order(numbers: dict[str, Numbers], count: int, name: str) -> Numbers:
+def _stream_order(numbers: dict[str, Int64Array], count: int, name: str) -> Int64Array:
     """Rows as they stand in the stream: by record number, else by byte offset."""
     if "rec" in numbers:
-        order: Numbers = np.argsort(numbers["rec"], kind="stable")
+        order: Int64Array = np.argsort(numbers["rec"], kind="stable")
         _refuse(name, numbers["rec"][order] != np.arange(count), "rec does not count up from 0")
         return order
     if "offset" in numbers:
@@ -229,7 +227,7 @@ def _stream_order(numbers: dict[str, Numbers], count: int, name: str) -> Numbers
     return np.arange(count)
 
 
-def _place_in_batch(offset: Numbers) -> Numbers:
+def _place_in_batch(offset: Int64Array) -> Int64Array:
     """0, 1, 2… within each run of equal offsets."""
     rows = np.arange(len(offset))
     fresh = np.ones(len(offset), bool)
@@ -237,7 +235,7 @@ def _place_in_batch(offset: Numbers) -> Numbers:
     return rows - np.maximum.accumulate(np.where(fresh, rows, 0)) if len(rows) else rows
 
 
-def _check_ranges(name: str, offset: Numbers, size: Numbers, place: Numbers) -> None:
+def _check_ranges(name: str, offset: Int64Array, size: Int64Array, place: Int64Array) -> None:
     _refuse(name, (offset < 0) | (size <= 0), "offset or size is no byte range")
     _refuse(name, size > np.iinfo(np.int64).max - offset, "offset + size is no byte range")
     fits = np.ones(len(offset), bool)
@@ -246,7 +244,7 @@ def _check_ranges(name: str, offset: Numbers, size: Numbers, place: Numbers) -> 
     _refuse(name, ~fits, "its range does not follow the one before")
 
 
-def check_unique(coords: Coords, name: str) -> None:
+def check_unique(coords: Int32Array, name: str) -> None:
     """A shard holds each chunk once.
 
     Raises:
@@ -263,7 +261,7 @@ def check_unique(coords: Coords, name: str) -> None:
         )
 
 
-def _refuse(name: str, bad: npt.NDArray[np.bool_], why: str) -> None:
+def _refuse(name: str, bad: BoolArray, why: str) -> None:
     if bad.any():
         raise InvalidShardFormatError(f"{name}: row {int(bad.argmax())}: {why}")
 

@@ -9,11 +9,11 @@ from braid.dvid.rows import Rows
 from braid.dvid.stream_scan import Preamble
 from braid.exceptions import InvalidShardFormatError
 from braid.io.byte_source import ByteSource, merge_ranges, read_exactly, source_name
+from braid.typing import Int64Array
 
 __all__ = ["RowReader", "in_order_of_use"]
 
-Numbers = npt.NDArray[np.int64]
-Messages = tuple[list[memoryview], Numbers, Numbers, Numbers]
+Messages = tuple[list[memoryview], Int64Array, Int64Array, Int64Array]
 """Buffers, and of each message which buffer holds it, from where to where."""
 
 
@@ -62,7 +62,7 @@ class RowReader:
         """A row in words, for errors."""
         return f"{self.name}: row {row}, chunk {tuple(self.index.coords[row].tolist())}"
 
-    def _read_batches(self, batches: Numbers) -> Messages:
+    def _read_batches(self, batches: Int64Array) -> Messages:
         """Whole messages; neighbours in the file share a request."""
         firsts = self.index.first_rows[batches]
         starts = self.index.offset[firsts].astype(np.int64)
@@ -75,7 +75,7 @@ class RowReader:
         return read, group, starts - begins[group], ends - begins[group]
 
     def _decode(
-        self, messages: Messages, batches: Numbers, batch: Numbers, wanted: Numbers
+        self, messages: Messages, batches: Int64Array, batch: Int64Array, wanted: Int64Array
     ) -> Rows:
         lengths = self.index.batch_lengths[batches]
         within = self.index.batch_row[wanted].astype(np.int64)
@@ -85,7 +85,7 @@ class RowReader:
             place = self.place(int(self.index.first_rows[batches[error.item]]))
             raise InvalidShardFormatError(f"{place}: {error}") from None
 
-    def _check_coords(self, decoded: Rows, wanted: Numbers) -> None:
+    def _check_coords(self, decoded: Rows, wanted: Int64Array) -> None:
         differ = (decoded.coords != self.index.coords[wanted]).any(axis=1)
         if differ.any():
             at = int(differ.argmax())
@@ -96,7 +96,7 @@ class RowReader:
             )
 
 
-def in_order_of_use(values: Numbers) -> tuple[Numbers, Numbers]:
+def in_order_of_use(values: Int64Array) -> tuple[Int64Array, Int64Array]:
     """Distinct values in the order in which they first appear, and each value's place in them.
 
     Args:

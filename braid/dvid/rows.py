@@ -8,11 +8,10 @@ or not. Format: DVID `datatype/labelmap/ExportShards.md`.
 from dataclasses import dataclass
 from functools import lru_cache
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from braid.exceptions import InvalidShardFormatError
+from braid.typing import Int32Array, Int64Array, UInt8Array, UInt32Array, UInt64Array
 
 __all__ = ["COLUMNS", "Rows", "read_schema"]
 
@@ -44,27 +43,27 @@ class Rows:
         supervoxel_start: (k + 1,) int64 into supervoxels.
     """
 
-    coords: npt.NDArray[np.int32]
-    blocks: npt.NDArray[np.uint8]
-    block_start: npt.NDArray[np.int64]
-    uncompressed_size: npt.NDArray[np.uint32]
-    labels: npt.NDArray[np.uint64]
-    label_start: npt.NDArray[np.int64]
-    supervoxels: npt.NDArray[np.uint64]
-    supervoxel_start: npt.NDArray[np.int64]
+    coords: Int32Array
+    blocks: UInt8Array
+    block_start: Int64Array
+    uncompressed_size: UInt32Array
+    labels: UInt64Array
+    label_start: Int64Array
+    supervoxels: UInt64Array
+    supervoxel_start: Int64Array
 
     def __len__(self) -> int:
         return len(self.coords)
 
-    def block(self, row: int) -> npt.NDArray[np.uint8]:
+    def block(self, row: int) -> UInt8Array:
         """One row's zstd frame."""
         return self.blocks[self.block_start[row] : self.block_start[row + 1]]
 
-    def label_list(self, row: int) -> npt.NDArray[np.uint64]:
+    def label_list(self, row: int) -> UInt64Array:
         """One row's agglomerated labels."""
         return self.labels[self.label_start[row] : self.label_start[row + 1]]
 
-    def supervoxel_list(self, row: int) -> npt.NDArray[np.uint64]:
+    def supervoxel_list(self, row: int) -> UInt64Array:
         """One row's supervoxels."""
         return self.supervoxels[self.supervoxel_start[row] : self.supervoxel_start[row + 1]]
 

@@ -7,12 +7,12 @@ library is usable alone.
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeAlias, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
-import numpy.typing as npt
 
 from braid.exceptions import InvalidShardFormatError, SourceNotFoundError
+from braid.typing import BytesLike, Int64Array
 
 __all__ = [
     "ByteSource",
@@ -26,7 +26,6 @@ __all__ = [
     "source_name",
 ]
 
-BytesLike: TypeAlias = bytes | bytearray | memoryview
 
 MERGE_GAP_BYTES = 64 << 10  # one request more costs longer than reading this much in vain
 
@@ -170,10 +169,10 @@ def read_exactly(source: ByteSource, offset: int, length: int) -> memoryview:
 
 
 def merge_ranges(
-    starts: npt.NDArray[np.int64],
-    ends: npt.NDArray[np.int64],
+    starts: Int64Array,
+    ends: Int64Array,
     gap_bytes: int = MERGE_GAP_BYTES,
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+) -> tuple[Int64Array, Int64Array, Int64Array]:
     """Join ranges that lie close together, so that each becomes one request.
 
     Args:

@@ -13,7 +13,7 @@ from typing import Self
 import google_crc32c
 import numpy as np
 
-from braid.io.byte_source import BytesLike
+from braid.typing import BytesLike
 
 __all__ = ["RangeChecksum", "crc32c", "crc32c_combine", "crc32c_text"]
 

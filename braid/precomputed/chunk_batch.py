@@ -6,11 +6,10 @@ from itertools import chain, pairwise
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 
-__all__ = ["Bytes", "ChunkBatch"]
+from braid.typing import BytesLike, Int64Array, UInt64Array
 
-Bytes = bytes | memoryview
+__all__ = ["BytesLike", "ChunkBatch"]
 
 
 @dataclass(frozen=True)
@@ -23,12 +22,12 @@ class ChunkBatch:
         data: the bytes, from start[0] = 0 to start[-1].
     """
 
-    ids: npt.NDArray[np.uint64]
-    start: npt.NDArray[np.int64]
-    data: Bytes
+    ids: UInt64Array
+    start: Int64Array
+    data: BytesLike
 
     @classmethod
-    def of(cls, pairs: Iterable[tuple[int, Bytes]]) -> Self:
+    def of(cls, pairs: Iterable[tuple[int, BytesLike]]) -> Self:
         """Chunks as (id, bytes), put one behind another."""
         held = list(pairs)
         start = np.zeros(len(held) + 1, np.int64)
@@ -39,7 +38,7 @@ class ChunkBatch:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __iter__(self) -> Iterator[tuple[int, Bytes]]:
+    def __iter__(self) -> Iterator[tuple[int, BytesLike]]:
         """Chunk by chunk, as (id, bytes)."""
         for chunk_id, (begin, end) in zip(
             self.ids.tolist(), pairwise(self.start.tolist()), strict=True

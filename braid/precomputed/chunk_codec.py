@@ -7,16 +7,15 @@ little-endian, x fastest (Neuroglancer `src/datasource/precomputed/volume.md`).
 from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 import _braid
 from braid.exceptions import DecompressionError, EncodingError
 from braid.precomputed.volume_spec import ScaleSpec
+from braid.typing import BytesLike, UInt32Array, UInt64Array, Vec3
 
 __all__ = ["Voxels", "decode_chunk", "encode_chunk", "voxel_dtype"]
 
-Shape: TypeAlias = tuple[int, int, int]
-Voxels: TypeAlias = npt.NDArray[np.uint64] | npt.NDArray[np.uint32]
+Voxels: TypeAlias = UInt64Array | UInt32Array
 
 
 def voxel_dtype(scale: ScaleSpec) -> np.dtype[np.uint64] | np.dtype[np.uint32]:
@@ -24,7 +23,7 @@ def voxel_dtype(scale: ScaleSpec) -> np.dtype[np.uint64] | np.dtype[np.uint32]:
     return np.dtype(np.uint32) if scale.data_type == "uint32" else np.dtype(np.uint64)
 
 
-def decode_chunk(scale: ScaleSpec, data: bytes | memoryview, shape: Shape) -> Voxels:
+def decode_chunk(scale: ScaleSpec, data: BytesLike, shape: Vec3) -> Voxels:
     """Voxels of a chunk whose (clipped) shape is known.
 
     Raises:

@@ -5,15 +5,13 @@ from itertools import pairwise
 
 import deflate
 import numpy as np
-import numpy.typing as npt
 
 import _braid
 from braid.native_symbols import libdeflate, libinflate
-from braid.precomputed.chunk_batch import Bytes, ChunkBatch
+from braid.precomputed.chunk_batch import ChunkBatch
+from braid.typing import BytesLike, Int64Array, UInt8Array
 
 __all__ = ["gunzip_all", "gzip_all", "payloads_of"]
-
-Starts = npt.NDArray[np.int64]
 
 
 def payloads_of(chunks: ChunkBatch, data_encoding: str, level: int) -> ChunkBatch:
@@ -31,7 +29,7 @@ def payloads_of(chunks: ChunkBatch, data_encoding: str, level: int) -> ChunkBatc
     return ChunkBatch(chunks.ids, start, data)
 
 
-def gzip_all(data: Bytes, start: Starts, level: int) -> tuple[bytes, Starts]:
+def gzip_all(data: BytesLike, start: Int64Array, level: int) -> tuple[bytes, Int64Array]:
     """Compress each chunk for itself.
 
     Args:
@@ -51,7 +49,7 @@ def gzip_all(data: Bytes, start: Starts, level: int) -> tuple[bytes, Starts]:
     return b"".join(members), np.cumsum([0, *map(len, members)], dtype=np.int64)
 
 
-def gunzip_all(members: Sequence[Bytes], sizes: Sequence[int]) -> list[memoryview]:
+def gunzip_all(members: Sequence[BytesLike], sizes: Sequence[int]) -> list[memoryview]:
     """Decompress gzip members to the sizes that they claim.
 
     Args:
@@ -75,7 +73,7 @@ def gunzip_all(members: Sequence[Bytes], sizes: Sequence[int]) -> list[memoryvie
     return [view[begin:end] for begin, end in pairwise(start.tolist())]
 
 
-def _gunzip_each(members: Sequence[Bytes], start: Starts, out: npt.NDArray[np.uint8]) -> None:
+def _gunzip_each(members: Sequence[BytesLike], start: Int64Array, out: UInt8Array) -> None:
     """The same through the package's own function, a call for each member."""
     for item, (member, (begin, end)) in enumerate(
         zip(members, pairwise(start.tolist()), strict=True)

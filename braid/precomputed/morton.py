@@ -12,18 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from braid.exceptions import InvalidCoordinateError
+from braid.typing import Int64Array, UInt64Array, Vec3
 
 __all__ = ["bit_axes", "decode", "encode", "grid_bits"]
 
-Triple = tuple[int, int, int]
-Ids = npt.NDArray[np.uint64]
-Coords = npt.NDArray[np.int64]
 
 _ID_BITS = 64
 _BYTE = 8
 
 
-def grid_bits(grid: Triple) -> Triple:
+def grid_bits(grid: Vec3) -> Vec3:
     """Bits per axis (x, y, z) of a grid of that many chunks.
 
     Raises:
@@ -38,12 +36,12 @@ def grid_bits(grid: Triple) -> Triple:
 
 
 @lru_cache(maxsize=64)
-def bit_axes(grid: Triple) -> tuple[int, ...]:
+def bit_axes(grid: Vec3) -> tuple[int, ...]:
     """The axis (0 x, 1 y, 2 z) of each id bit, lowest bit first."""
     return tuple(axis for axis, _ in _places(grid_bits(grid)))
 
 
-def encode(coords: npt.ArrayLike, grid: Triple) -> Ids:
+def encode(coords: npt.ArrayLike, grid: Vec3) -> UInt64Array:
     """Chunk ids of grid coordinates.
 
     Args:
@@ -63,7 +61,7 @@ def encode(coords: npt.ArrayLike, grid: Triple) -> Ids:
     return ids
 
 
-def decode(ids: npt.ArrayLike, grid: Triple) -> Coords:
+def decode(ids: npt.ArrayLike, grid: Vec3) -> Int64Array:
     """Grid coordinates of chunk ids; they may lie past the edge of a grid that is no power of two.
 
     Args:
@@ -86,7 +84,7 @@ def decode(ids: npt.ArrayLike, grid: Triple) -> Coords:
     return coords
 
 
-def _checked(coords: npt.ArrayLike, grid: Triple) -> Coords:
+def _checked(coords: npt.ArrayLike, grid: Vec3) -> Int64Array:
     points = np.asarray(coords, np.int64).reshape(-1, 3)
     outside = ((points < 0) | (points >= np.asarray(grid, np.int64))).any(axis=1)
     if outside.any():
@@ -95,7 +93,7 @@ def _checked(coords: npt.ArrayLike, grid: Triple) -> Coords:
     return points
 
 
-def _places(bits: Triple) -> Iterator[tuple[int, int]]:
+def _places(bits: Vec3) -> Iterator[tuple[int, int]]:
     """(axis, bit of that axis) of every id bit, lowest first."""
     for bit in range(max(bits)):
         for axis in range(3):
@@ -104,10 +102,10 @@ def _places(bits: Triple) -> Iterator[tuple[int, int]]:
 
 
 @lru_cache(maxsize=64)
-def _encode_tables(bits: Triple) -> tuple[tuple[int, int, Ids], ...]:
+def _encode_tables(bits: Vec3) -> tuple[tuple[int, int, UInt64Array], ...]:
     """Per axis and byte of a coordinate: the id bits of all 256 values of that byte."""
     values = np.arange(256, dtype=np.uint64)
-    tables: dict[tuple[int, int], Ids] = {}
+    tables: dict[tuple[int, int], UInt64Array] = {}
     for place, (axis, bit) in enumerate(_places(bits)):
         table = tables.setdefault((axis, bit // _BYTE), np.zeros(256, np.uint64))
         table |= ((values >> np.uint64(bit % _BYTE)) & np.uint64(1)) << np.uint64(place)
@@ -115,7 +113,7 @@ def _encode_tables(bits: Triple) -> tuple[tuple[int, int, Ids], ...]:
 
 
 @lru_cache(maxsize=64)
-def _decode_tables(bits: Triple) -> tuple[Coords, ...]:
+def _decode_tables(bits: Vec3) -> tuple[Int64Array, ...]:
     """Per byte of an id: the (x, y, z) that its bits stand for, (256, 3) int64."""
     values = np.arange(256, dtype=np.int64)
     tables = [np.zeros((256, 3), np.int64) for _ in range(-(-sum(bits) // _BYTE))]

@@ -13,21 +13,19 @@ from itertools import pairwise
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 
 import _braid
 from braid.exceptions import ChunkNotFoundError, InvalidShardFormatError
 from braid.io.byte_source import ByteSource, plan_windows, read_exactly, source_name
 from braid.io.crc32c import RangeChecksum, crc32c_text
-from braid.precomputed.chunk_batch import Bytes
 from braid.precomputed.data_encoding import gunzip_all
 from braid.precomputed.shard_writer import head_bytes
 from braid.precomputed.sharding import minishard_numbers, shard_box, shard_numbers
 from braid.precomputed.volume_spec import ScaleSpec, ShardingSpec
+from braid.typing import BytesLike, Int64Array, UInt64Array
 
 __all__ = ["Entries", "ShardFile", "Stored", "decode_all", "largest_chunk_bytes"]
 
-Ids = npt.NDArray[np.uint64]
 
 _WINDOW_BYTES = 8 << 20
 _ENTRY = np.dtype("<u8")
@@ -48,9 +46,9 @@ class Entries:
         size: (n,) int64, bytes of the payload as stored.
     """
 
-    ids: Ids
-    start: npt.NDArray[np.int64]
-    size: npt.NDArray[np.int64]
+    ids: UInt64Array
+    start: Int64Array
+    size: Int64Array
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -139,7 +137,7 @@ class ShardFile:
     def __len__(self) -> int:
         return len(self.entries)
 
-    def ids(self) -> Ids:
+    def ids(self) -> UInt64Array:
         """(n,) uint64 chunk ids, ascending."""
         return self.entries.ids
 
@@ -228,7 +226,7 @@ class ShardFile:
         self._check_disjoint(entries, ranges)
         return entries
 
-    def _index_ranges(self, pairs: npt.NDArray[np.uint64]) -> list[tuple[int, int, int]]:
+    def _index_ranges(self, pairs: UInt64Array) -> list[tuple[int, int, int]]:
         """(start, end, minishard) of every index with content, by start, relative to the body."""
         body = np.uint64(self._source.size - self._head)
         bad = np.flatnonzero((pairs[:, 0] > pairs[:, 1]) | (pairs[:, 1] > body))
@@ -245,7 +243,7 @@ class ShardFile:
             raise self._broken(f"minishard {long[0][1]}: an index of {long[0][0]} bytes")
         return ranges
 
-    def _minishards(self, ranges: list[tuple[int, int, int]]) -> Iterator[Ids]:
+    def _minishards(self, ranges: list[tuple[int, int, int]]) -> Iterator[UInt64Array]:
         """(3, n) ids, starts relative to the body, sizes, of each minishard."""
         starts = [start for start, _, _ in ranges]
         ends = [end for _, end, _ in ranges]
@@ -261,7 +259,7 @@ class ShardFile:
                     raise self._broken(f"over {self._max_chunks} chunks, more than it can hold")
                 yield table
 
-    def _minishard(self, index: memoryview, minishard: int) -> Ids:
+    def _minishard(self, index: memoryview, minishard: int) -> UInt64Array:
         limit = self._max_per_minishard * _ENTRY_BYTES
         try:
             raw = self._decode_index(index, limit)
@@ -290,7 +288,7 @@ class ShardFile:
             raise self._broken("its index is too long, cut short, or followed by something")
         return raw
 
-    def _check_minishard(self, table: Ids, minishard: int) -> None:
+    def _check_minishard(self, table: UInt64Array, minishard: int) -> None:
         ids, starts, sizes = table
         body = np.uint64(self._source.size - self._head)
         if not sizes.all():
@@ -333,7 +331,7 @@ class ShardFile:
 Stored = tuple[ShardFile, int, bytes]  # file, chunk id, payload
 
 
-def decode_all(stored: Sequence[Stored]) -> Sequence[Bytes]:
+def decode_all(stored: Sequence[Stored]) -> Sequence[BytesLike]:
     """Undo the data encoding of many payloads of one scale, in one call.
 
     Raises:

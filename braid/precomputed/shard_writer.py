@@ -9,16 +9,15 @@ from collections.abc import Generator, Iterable
 
 import deflate
 import numpy as np
-import numpy.typing as npt
 
 from braid.exceptions import InvalidShardFormatError
 from braid.precomputed.chunk_batch import ChunkBatch
 from braid.precomputed.sharding import minishard_numbers
 from braid.precomputed.volume_spec import ShardingSpec
+from braid.typing import UInt64Array
 
 __all__ = ["head_bytes", "shard_pieces"]
 
-Ids = npt.NDArray[np.uint64]
 
 _ENTRY = np.dtype("<u8")
 _INDEX_GZIP_LEVEL = 6  # part of every output's bytes, so no option
@@ -63,8 +62,8 @@ class _Index:
         self._sharding = sharding
         low = sharding.preshift_bits + sharding.minishard_bits
         self._next, self._end = shard << low, (shard + 1) << low
-        self._ids: list[Ids] = []
-        self._sizes: list[Ids] = []
+        self._ids: list[UInt64Array] = []
+        self._sizes: list[UInt64Array] = []
 
     def add(self, chunks: ChunkBatch) -> None:
         sizes = (chunks.start[1:] - chunks.start[:-1]).astype(_ENTRY)
@@ -73,7 +72,7 @@ class _Index:
         self._ids.append(chunks.ids)
         self._sizes.append(sizes)
 
-    def _check(self, ids: Ids, sizes: Ids) -> None:
+    def _check(self, ids: UInt64Array, sizes: UInt64Array) -> None:
         """Refuse ids that do not ascend from where the ones before ended, within the shard."""
         inside = self._next <= int(ids[0]) and int(ids[-1]) < self._end
         if inside and (ids[1:] > ids[:-1]).all() and sizes.all():
@@ -107,7 +106,7 @@ class _Index:
             at += len(parts[-1])
         return b"".join(parts), head.tobytes()
 
-    def _minishard(self, ids: Ids, ends: Ids, sizes: Ids) -> bytes:
+    def _minishard(self, ids: UInt64Array, ends: UInt64Array, sizes: UInt64Array) -> bytes:
         rows = np.zeros((3, len(ids)), _ENTRY)
         rows[0, 0], rows[0, 1:] = ids[0], np.diff(ids)
         # Each start counts from the end of the chunk before: all but the first follow at once.

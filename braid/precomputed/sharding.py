@@ -16,6 +16,7 @@ import numpy.typing as npt
 from braid.exceptions import InvalidCoordinateError, SpecError
 from braid.precomputed import morton
 from braid.precomputed.volume_spec import ScaleSpec, ShardingSpec
+from braid.typing import Box, Int64Array, UInt64Array, Vec3
 
 __all__ = [
     "all_shards",
@@ -36,22 +37,18 @@ __all__ = [
     "shards_meeting",
 ]
 
-Triple = tuple[int, int, int]
-Box = tuple[Triple, Triple]
-Ids = npt.NDArray[np.uint64]
-Coords = npt.NDArray[np.int64]
 
 _ID_BITS = 64
 _SHARDS_AT_ONCE = 65_536  # planning a scale of 2**19 shards must not hold them all
 _SHARD_NAME = re.compile(r"[0-9a-f]+")
 
 
-def shard_numbers(ids: npt.ArrayLike, sharding: ShardingSpec) -> Ids:
+def shard_numbers(ids: npt.ArrayLike, sharding: ShardingSpec) -> UInt64Array:
     """Shard of every chunk id, (n,) uint64."""
     return _bits_of(ids, sharding.preshift_bits + sharding.minishard_bits, sharding.shard_bits)
 
 
-def minishard_numbers(ids: npt.ArrayLike, sharding: ShardingSpec) -> Ids:
+def minishard_numbers(ids: npt.ArrayLike, sharding: ShardingSpec) -> UInt64Array:
     """Minishard of every chunk id within its shard, (n,) uint64."""
     return _bits_of(ids, sharding.preshift_bits, sharding.minishard_bits)
 
@@ -105,7 +102,7 @@ def shard_box(scale: ScaleSpec, shard: int) -> Box:
     return begin, end
 
 
-def shard_boxes(scale: ScaleSpec, shards: npt.ArrayLike) -> tuple[Coords, Coords]:
+def shard_boxes(scale: ScaleSpec, shards: npt.ArrayLike) -> tuple[Int64Array, Int64Array]:
     """Begins and ends in chunks, (n, 3) int64 each, of many shards that hold chunks of the grid."""
     begins = morton.decode(_shift_left(np.asarray(shards, np.uint64), _low_bits(scale)), scale.grid)
     return begins, np.minimum(begins + np.asarray(_shard_edges(scale)), scale.grid)
@@ -113,7 +110,7 @@ def shard_boxes(scale: ScaleSpec, shards: npt.ArrayLike) -> tuple[Coords, Coords
 
 def boxes_meeting(
     scale: ScaleSpec, begin_voxels: npt.ArrayLike, end_voxels: npt.ArrayLike
-) -> tuple[npt.NDArray[np.int64], Ids]:
+) -> tuple[Int64Array, UInt64Array]:
     """`shards_meeting` for many boxes at once.
 
     Args:
@@ -149,7 +146,7 @@ def all_shards(scale: ScaleSpec) -> Iterator[int]:
         yield from shards[(begins < np.asarray(scale.grid)).all(axis=1)].tolist()
 
 
-def shards_meeting(scale: ScaleSpec, begin_voxel: Triple, end_voxel: Triple) -> list[int]:
+def shards_meeting(scale: ScaleSpec, begin_voxel: Vec3, end_voxel: Vec3) -> list[int]:
     """Shards, ascending, with a voxel in [begin, end); what lies outside the volume meets none."""
     edges = [c * e for c, e in zip(scale.chunk_size, _shard_edges(scale), strict=True)]
     begin = [max(b, 0) for b in begin_voxel]
@@ -162,7 +159,7 @@ def shards_meeting(scale: ScaleSpec, begin_voxel: Triple, end_voxel: Triple) -> 
     return sorted(_bits_of(ids, _low_bits(scale), _ID_BITS).tolist())
 
 
-def factors(fine: ScaleSpec, coarse: ScaleSpec) -> Triple:
+def factors(fine: ScaleSpec, coarse: ScaleSpec) -> Vec3:
     """Downsampling factor per axis, 1 or 2, from the two resolutions.
 
     Raises:
@@ -233,7 +230,7 @@ def _voxel_box(scale: ScaleSpec, shard: int) -> Box:
     return _times(begin, scale.chunk_size), clipped
 
 
-def _shard_edges(scale: ScaleSpec) -> Triple:
+def _shard_edges(scale: ScaleSpec) -> Vec3:
     """Chunks per axis of a whole shard: the low bits of an id, counted per axis."""
     low = morton.bit_axes(scale.grid)[: _low_bits(scale)]
     return 1 << low.count(0), 1 << low.count(1), 1 << low.count(2)
@@ -244,7 +241,7 @@ def _low_bits(scale: ScaleSpec) -> int:
     return scale.sharding.preshift_bits + scale.sharding.minishard_bits
 
 
-def _bits_of(ids: npt.ArrayLike, shift: int, width: int) -> Ids:
+def _bits_of(ids: npt.ArrayLike, shift: int, width: int) -> UInt64Array:
     """`width` bits of every id from bit `shift` up (numpy leaves shifts by 64 undefined)."""
     codes = np.asarray(ids, np.uint64)
     if shift >= _ID_BITS or width == 0:
@@ -252,14 +249,14 @@ def _bits_of(ids: npt.ArrayLike, shift: int, width: int) -> Ids:
     return (codes >> np.uint64(shift)) & np.uint64((1 << min(width, _ID_BITS)) - 1)
 
 
-def _shift_left(values: Ids, shift: int) -> Ids:
+def _shift_left(values: UInt64Array, shift: int) -> UInt64Array:
     return np.zeros_like(values) if shift >= _ID_BITS else values << np.uint64(shift)
 
 
-def _times(a: Triple, b: Triple) -> Triple:
+def _times(a: Vec3, b: Vec3) -> Vec3:
     return a[0] * b[0], a[1] * b[1], a[2] * b[2]
 
 
-def _triple(values: Iterator[int] | list[int]) -> Triple:
+def _triple(values: Iterator[int] | list[int]) -> Vec3:
     x, y, z = values
     return x, y, z

@@ -10,12 +10,12 @@ from typing import Any
 
 from braid.exceptions import SpecError
 from braid.precomputed.volume_spec import VolumeSpec
+from braid.typing import Vec3
 
 __all__ = ["design_volume"]
 
-Triple = tuple[int, int, int]
 
-_CHUNK: Triple = (64, 64, 64)
+_CHUNK: Vec3 = (64, 64, 64)
 _PRESHIFT_BITS = 9  # 8**3 chunks in a minishard
 _MINISHARD_BITS = 6  # 4**3 minishards in a shard
 _SMALLEST_TOP = 256  # voxels on the longest axis of the last scale: a screenful

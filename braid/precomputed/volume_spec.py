@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from braid.exceptions import InvalidCoordinateError, SpecError
 from braid.precomputed.info_fields import RawInfo, RawScale, RawSharding
 from braid.precomputed.info_schema import first_fault, load_info
+from braid.typing import Vec3
 
 __all__ = [
     "Route",
@@ -26,12 +27,11 @@ __all__ = [
     "merge_info",
 ]
 
-Triple = tuple[int, int, int]
 Route = Literal["palette", "voxel", "tensorstore"]
 
 # Keys of DVID's export call, not of the volume.
 _CALL_KEYS = ("directory", "num_scales", "batch_size")
-_DEFAULT_BLOCK: Triple = (8, 8, 8)
+_DEFAULT_BLOCK: Vec3 = (8, 8, 8)
 # 512**3 voxels: 1 GiB as uint64. Nobody shows such chunks, and no tier would hold them.
 _MAX_CHUNK_VOXELS = 2**27
 _ID_BITS = 64
@@ -68,17 +68,17 @@ class ScaleSpec:
 
     index: int
     key: str
-    size: Triple
+    size: Vec3
     resolution: tuple[float, float, float]
-    chunk_size: Triple
-    block_size: Triple | None
+    chunk_size: Vec3
+    block_size: Vec3 | None
     encoding: Literal["compressed_segmentation", "raw"]
     sharding: ShardingSpec
     data_type: Literal["uint64", "uint32"]
     extra: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @cached_property
-    def grid(self) -> Triple:
+    def grid(self) -> Vec3:
         """Chunks per axis."""
         return _per_axis(lambda size, chunk: -(-size // chunk), self.size, self.chunk_size)
 
@@ -103,7 +103,7 @@ class ScaleSpec:
         chunk, block = ("x".join(map(str, e)) for e in (self.chunk_size, self.block_size or ()))
         return f"chunks of {chunk} with blocks of {block}"
 
-    def chunk_box(self, chunk: Triple) -> tuple[Triple, Triple]:
+    def chunk_box(self, chunk: Vec3) -> tuple[Vec3, Vec3]:
         """First voxel and end voxel of a chunk, clipped to the volume.
 
         Raises:
@@ -257,7 +257,7 @@ def _check_key(key: str, at: str) -> None:
         raise SpecError(f"{at}: key {key!r} cannot be a folder of the volume")
 
 
-def _chunk_size(raw: RawScale, at: str) -> Triple:
+def _chunk_size(raw: RawScale, at: str) -> Vec3:
     if len(raw.chunk_sizes) != 1:
         raise SpecError(
             f"{at}: chunk_sizes has {len(raw.chunk_sizes)} entries; sharded scales have one"
@@ -268,7 +268,7 @@ def _chunk_size(raw: RawScale, at: str) -> Triple:
     return chunk
 
 
-def _block_size(raw: RawScale) -> Triple | None:
+def _block_size(raw: RawScale) -> Vec3 | None:
     if raw.encoding != "compressed_segmentation":
         return None
     return raw.compressed_segmentation_block_size or _DEFAULT_BLOCK
@@ -328,5 +328,5 @@ def _check_keys_differ(scales: tuple[ScaleSpec, ...], where: str) -> None:
         first[scale.key] = scale.index
 
 
-def _per_axis(rule: Any, a: Triple, b: Triple) -> Triple:  # noqa: ANN401 (int, int → int)
+def _per_axis(rule: Any, a: Vec3, b: Vec3) -> Vec3:  # noqa: ANN401 (int, int → int)
     return rule(a[0], b[0]), rule(a[1], b[1]), rule(a[2], b[2])

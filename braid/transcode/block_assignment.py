@@ -8,16 +8,13 @@ divides 64, so block `bz` always keeps the 64 / z_step output slices from `bz * 
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from braid.exceptions import SpecError
 from braid.precomputed import morton, sharding
 from braid.precomputed.volume_spec import ScaleSpec
+from braid.typing import BoolArray, Box, Int32Array, Int64Array, UInt64Array, Vec3
 
 BLOCK_VOXELS = 64  # edge of a DVID block
-
-Triple = tuple[int, int, int]
-Box = tuple[Triple, Triple]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +30,8 @@ class BlockAssignment:
         elsewhere: blocks that only other shards need.
     """
 
-    ids: npt.NDArray[np.uint64]
-    blocks: npt.NDArray[np.int64]
+    ids: UInt64Array
+    blocks: Int64Array
     outside: int
     elsewhere: int
 
@@ -45,7 +42,7 @@ def check_z_step(z_step: int) -> None:
         raise SpecError(f"z-compress {z_step - 1}: {z_step} does not divide {BLOCK_VOXELS}")
 
 
-def block_extent(z_step: int = 1) -> Triple:
+def block_extent(z_step: int = 1) -> Vec3:
     """Output voxels (x, y, z) that one block covers."""
     return BLOCK_VOXELS, BLOCK_VOXELS, BLOCK_VOXELS // z_step
 
@@ -70,9 +67,7 @@ def source_box(scale: ScaleSpec, shard: int, z_compress: int = 0) -> Box:
     return (first[0], first[1], first[2]), (last[0] + 1, last[1] + 1, last[2] + 1)
 
 
-def route(
-    coords: npt.NDArray[np.int32], scale: ScaleSpec, shard: int, z_step: int = 1
-) -> BlockAssignment:
+def route(coords: Int32Array, scale: ScaleSpec, shard: int, z_step: int = 1) -> BlockAssignment:
     """Pair blocks with the chunks of one shard that need them.
 
     Args:
@@ -96,17 +91,17 @@ def route(
     )
 
 
-def _inside(coords: npt.NDArray[np.int32], scale: ScaleSpec, z_step: int) -> npt.NDArray[np.bool_]:
+def _inside(coords: Int32Array, scale: ScaleSpec, z_step: int) -> BoolArray:
     begin = coords.astype(np.int64) * block_extent(z_step)
     return np.asarray(((coords >= 0) & (begin < scale.size)).all(axis=1))
 
 
 def _pairs(
-    coords: npt.NDArray[np.int32],
-    blocks: npt.NDArray[np.int64],
+    coords: Int32Array,
+    blocks: Int64Array,
     scale: ScaleSpec,
     z_step: int,
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+) -> tuple[Int64Array, Int64Array]:
     """Every (block, chunk that overlaps it): positions (p,) and chunk coordinates (p, 3)."""
     extent, chunk = np.array(block_extent(z_step)), np.array(scale.chunk_size)
     begin = coords[blocks].astype(np.int64) * extent

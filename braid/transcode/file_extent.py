@@ -8,23 +8,20 @@ shard that opens the file, and missed by the one that needs it.
 import re
 
 import numpy as np
-import numpy.typing as npt
 
 from braid.exceptions import InvalidShardFormatError
 from braid.precomputed import morton, sharding
 from braid.precomputed.volume_spec import ScaleSpec
 from braid.transcode.block_assignment import BLOCK_VOXELS, block_extent
+from braid.typing import Box, Int32Array, Int64Array, Vec3
 
 _NAME = re.compile(r"(-?\d{1,10})_(-?\d{1,10})_(-?\d{1,10})\.arrow")
 _BLOCK_BITS = 18  # log2 of the voxels in a block
 
-Voxel = tuple[int, int, int]
-Box = tuple[Voxel, Voxel]
 Edges = tuple[int, int]
-Corner = npt.NDArray[np.int64]
 
 
-def origin_of(path: str) -> Voxel | None:
+def origin_of(path: str) -> Vec3 | None:
     """Voxel origin (x, y, z) in a name such as `s1/30720_24576_28672.arrow`; None in others."""
     match = _NAME.fullmatch(path.rpartition("/")[2])
     if match is None:
@@ -47,7 +44,7 @@ def cell_edges(scale: ScaleSpec, z_compress: int = 0) -> Edges:
     return BLOCK_VOXELS << longest, 1 << (_BLOCK_BITS + bits) // 3
 
 
-def cell_of(origin: Voxel, edges: Edges) -> Box:
+def cell_of(origin: Vec3, edges: Edges) -> Box:
     """The voxels that a file may hold: a cell of the larger edge that its name allows.
 
     Cells begin at multiples of their edge, so most names tell which it is. Where both are possible
@@ -59,7 +56,7 @@ def cell_of(origin: Voxel, edges: Edges) -> Box:
     return origin, (x + edge, y + edge, z + edge)
 
 
-def is_aligned(origin: Voxel, edge: int) -> bool:
+def is_aligned(origin: Vec3, edge: int) -> bool:
     """Whether a cell of this edge can begin there."""
     return not any(part % edge for part in origin)
 
@@ -71,9 +68,7 @@ def in_output(cell: Box, z_compress: int) -> Box:
     return (x, y, z * depth // BLOCK_VOXELS), (far_x, far_y, -(-far_z * depth // BLOCK_VOXELS))
 
 
-def check_rows(
-    coords: npt.NDArray[np.int32], name: str, scale: ScaleSpec, z_compress: int = 0
-) -> None:
+def check_rows(coords: Int32Array, name: str, scale: ScaleSpec, z_compress: int = 0) -> None:
     """Refuse a file with rows beyond the cell that it is named after.
 
     Rows outside the volume are none of those: DVID scans whole cells, and nobody needs them.
@@ -107,7 +102,7 @@ def check_rows(
         )
 
 
-def _allowed(cell: Box, scale: ScaleSpec, z_compress: int) -> tuple[Corner, Corner]:
+def _allowed(cell: Box, scale: ScaleSpec, z_compress: int) -> tuple[Int64Array, Int64Array]:
     """Output voxels that a file's rows may cover: its cell.
 
     A name that fits no cell of this spec tells only where the file is looked for: in every shard

@@ -7,9 +7,6 @@ each step gives the same bytes.
 
 from typing import Final
 
-import numpy as np
-import numpy.typing as npt
-
 import _braid
 from braid.dvid.block_batch import check_sizes, refusal, unzip
 from braid.native_symbols import libdeflate, libzstd
@@ -17,10 +14,10 @@ from braid.parallel.stats import TranscodeStats
 from braid.precomputed.chunk_batch import ChunkBatch
 from braid.precomputed.data_encoding import payloads_of
 from braid.transcode.row_window import RowWindow
+from braid.typing import Int64Array
 
 __all__ = ["PaletteBatch", "by_steps", "in_one_go"]
 
-Numbers = npt.NDArray[np.int64]
 _RAW: Final = "raw"
 
 
@@ -44,7 +41,7 @@ class PaletteBatch:
     """
 
     def __init__(
-        self, window: RowWindow, chunks: Numbers, data_encoding: str, level: int, *, mapped: bool
+        self, window: RowWindow, chunks: Int64Array, data_encoding: str, level: int, *, mapped: bool
     ) -> None:
         rows = window.rows
         self._where = window.where
@@ -93,7 +90,7 @@ class PaletteBatch:
 
 def by_steps(
     window: RowWindow,
-    chunks: Numbers,
+    chunks: Int64Array,
     data_encoding: str,
     level: int,
     tally: TranscodeStats,

@@ -4,14 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from braid.dvid.block_batch import Where
 from braid.dvid.rows import Rows
+from braid.typing import Int64Array, UInt64Array
 
 __all__ = ["RowWindow"]
-
-Numbers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -26,9 +24,9 @@ class RowWindow:
         where: names a row in errors.
     """
 
-    ids: npt.NDArray[np.uint64]
-    part_start: Numbers
-    parts: Numbers
+    ids: UInt64Array
+    part_start: Int64Array
+    parts: Int64Array
     rows: Rows
     where: Where
 

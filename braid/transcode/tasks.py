@@ -3,16 +3,13 @@
 from collections import deque
 from collections.abc import Callable, Sequence
 
-import numpy as np
-import numpy.typing as npt
-
 from braid.parallel.stats import TranscodeStats
 from braid.parallel.work_sharing import SharedTask
 from braid.precomputed.chunk_batch import ChunkBatch
+from braid.typing import Int64Array
 
 __all__ = ["Batch", "Made", "Runs"]
 
-Numbers = npt.NDArray[np.int64]
 Made = tuple[ChunkBatch, TranscodeStats]
 
 
@@ -20,7 +17,7 @@ class Runs:
     """Runs of chunks, each made by one thread; a `braid.parallel.work_sharing.SharedTask`."""
 
     def __init__(
-        self, runs: Sequence[Numbers], make: Callable[[Numbers, TranscodeStats], ChunkBatch]
+        self, runs: Sequence[Int64Array], make: Callable[[Int64Array, TranscodeStats], ChunkBatch]
     ) -> None:
         self._left = deque(enumerate(runs))
         self._make = make

@@ -10,7 +10,6 @@ from contextlib import closing
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from braid.parallel.stats import TranscodeStats
 from braid.parallel.work_sharing import SharedTask, together
@@ -23,6 +22,7 @@ from braid.transcode.palette_path import PaletteBatch, by_steps, in_one_go
 from braid.transcode.row_window import RowWindow
 from braid.transcode.tasks import Batch, Made, Runs
 from braid.transcode.voxel_path import Encode, VoxelPath
+from braid.typing import BoolArray, Int64Array, UInt64Array
 
 __all__ = ["BATCH_BYTES", "BATCH_CHUNKS", "Transcoder"]
 
@@ -30,8 +30,6 @@ BATCH_BYTES = 4 << 20  # uncompressed blocks in one batch; a larger chunk is a b
 BATCH_CHUNKS = 512  # a minishard of the usual specs
 _RUN_BYTES = 8 << 20  # of voxels that one thread encodes; neighbours share blocks
 _VOXEL_BYTES = 8
-
-Numbers = npt.NDArray[np.int64]
 
 
 @dataclass
@@ -98,32 +96,32 @@ class Transcoder:
                 parts.append(self._palettes(window, numbers[mine]))
             yield Batch(parts)
 
-    def _whole(self, ids: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
+    def _whole(self, ids: UInt64Array) -> BoolArray:
         """Which chunks the palette path serves: those that the volume does not clip."""
         if not self.uses_palettes:
             return np.zeros(len(ids), bool)
         end = (morton.decode(ids, self.scale.grid) + 1) * BLOCK_VOXELS
         return np.asarray((end <= self.scale.size).all(axis=1))
 
-    def _palettes(self, window: RowWindow, chunks: Numbers) -> SharedTask[Made]:
+    def _palettes(self, window: RowWindow, chunks: Int64Array) -> SharedTask[Made]:
         encoding = self.scale.sharding.data_encoding
         if in_one_go():
             return PaletteBatch(window, chunks, encoding, self.gzip_level, mapped=self.mapped)
 
-        def make(run: Numbers, tally: TranscodeStats) -> ChunkBatch:
+        def make(run: Int64Array, tally: TranscodeStats) -> ChunkBatch:
             return by_steps(window, run, encoding, self.gzip_level, tally, mapped=self.mapped)
 
         return Runs(self._split(chunks, BATCH_CHUNKS), make)
 
-    def _voxel_runs(self, window: RowWindow, chunks: Numbers) -> SharedTask[Made]:
-        def make(run: Numbers, tally: TranscodeStats) -> ChunkBatch:
+    def _voxel_runs(self, window: RowWindow, chunks: Int64Array) -> SharedTask[Made]:
+        def make(run: Int64Array, tally: TranscodeStats) -> ChunkBatch:
             encoded = self._voxel_path.chunks(window, run, tally)
             with tally.clock("gzip_s"):
                 return payloads_of(encoded, self.scale.sharding.data_encoding, self.gzip_level)
 
         return Runs(self._split(chunks, self.run_chunks), make)
 
-    def _split(self, chunks: Numbers, most: int) -> list[Numbers]:
+    def _split(self, chunks: Int64Array, most: int) -> list[Int64Array]:
         """Runs of neighbours, and some for each thread."""
         if self.threads > 1:
             most = min(most, max(1, len(chunks) // (2 * self.threads)))

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 import _braid
 from braid.dvid.block_batch import BlockBatch, refusal, unzip
@@ -14,16 +13,15 @@ from braid.parallel.stats import TranscodeStats
 from braid.precomputed import morton
 from braid.precomputed.chunk_batch import ChunkBatch
 from braid.precomputed.volume_spec import ScaleSpec
-from braid.transcode.block_assignment import BLOCK_VOXELS, Triple, block_extent
+from braid.transcode.block_assignment import BLOCK_VOXELS, block_extent
 from braid.transcode.row_window import RowWindow
+from braid.typing import Int64Array, UInt64Array, Vec3
 
 __all__ = ["Encode", "VoxelPath"]
 
 _DECODED_BLOCKS = 8  # kept decoded: small chunks come back to a block, 2 MiB each
 
-U64 = npt.NDArray[np.uint64]
-Numbers = npt.NDArray[np.int64]
-Encode = Callable[[U64], bytes]
+Encode = Callable[[UInt64Array], bytes]
 """Encodes a chunk's voxels, (z, y, x) uint64, clipped to the volume."""
 
 
@@ -43,7 +41,7 @@ class VoxelPath:
     z_step: int
     encode: Encode | None
 
-    def chunks(self, window: RowWindow, chunks: Numbers, tally: TranscodeStats) -> ChunkBatch:
+    def chunks(self, window: RowWindow, chunks: Int64Array, tally: TranscodeStats) -> ChunkBatch:
         """Encode some of a window's chunks; those of zeros are left out.
 
         Raises:
@@ -67,7 +65,7 @@ class VoxelPath:
                     tally.labels += self._labels(window, window.parts[span])
         return ChunkBatch.of(made)
 
-    def _encoded(self, chunk_id: int, voxels: U64) -> bytes:
+    def _encoded(self, chunk_id: int, voxels: UInt64Array) -> bytes:
         try:
             if self.encode is not None:
                 return self.encode(voxels)
@@ -76,7 +74,7 @@ class VoxelPath:
             at = tuple(morton.decode([chunk_id], self.scale.grid)[0].tolist())
             raise EncodingError(f"scale {self.scale.key}: chunk {at}: {error}") from error
 
-    def _labels(self, window: RowWindow, rows: Numbers) -> int:
+    def _labels(self, window: RowWindow, rows: Int64Array) -> int:
         """Labels in the tables of a chunk's blocks; a few may lie beyond the volume's edge."""
         listed = window.rows.label_list if self.mapped else window.rows.supervoxel_list
         return len(np.unique(np.concatenate([listed(int(row)) for row in rows])))
@@ -93,9 +91,9 @@ class _Cutter:
         self._extent = block_extent(z_step)
         self._blocks = blocks
         self._window = window
-        self._decoded: OrderedDict[int, U64] = OrderedDict()
+        self._decoded: OrderedDict[int, UInt64Array] = OrderedDict()
 
-    def voxels(self, chunk_id: int, rows: Numbers) -> U64:
+    def voxels(self, chunk_id: int, rows: Int64Array) -> UInt64Array:
         """A chunk's voxels (z, y, x), clipped to the volume; 0 where there is no block."""
         chunk = morton.decode([chunk_id], self._scale.grid)[0].tolist()
         begin, end = self._scale.chunk_box((chunk[0], chunk[1], chunk[2]))
@@ -107,7 +105,7 @@ class _Cutter:
             out[to] = self._block(row)[source]
         return out
 
-    def _block(self, row: int) -> U64:
+    def _block(self, row: int) -> UInt64Array:
         """A block's kept slices, (z / z_step, y, x)."""
         if row in self._decoded:
             self._decoded.move_to_end(row)
@@ -125,7 +123,7 @@ class _Cutter:
 
 
 def _overlap(
-    begin: Triple, end: Triple, block: list[int], extent: Triple
+    begin: Vec3, end: Vec3, block: list[int], extent: Vec3
 ) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
     """Where a block meets a chunk, as ZYX slices of the chunk and of the block."""
     low = [max(b, at) for b, at in zip(begin, block, strict=True)]
