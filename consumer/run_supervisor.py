@@ -87,7 +87,7 @@ class RunSupervisor:
         try:
             self._look(began_s)
         except UnreachableError as error:
-            _log.warning(log.WORKER_WAITS, reason=str(error))
+            _log.warning(log.SUPERVISION_FAILED, reason=str(error))
         ended_s = self._clock()
         self._next_s = ended_s + max(LOOK_S, COST_SHARE * (ended_s - began_s))
 
@@ -95,7 +95,7 @@ class RunSupervisor:
         state = self._known.state
         if state is not None:
             for _, key in drain(self._broker, state).keys:
-                _log.info(log.LETTER_DRAINED, shard=key)
+                _log.info(log.DEAD_LETTER_DRAINED, shard=key)
         if now_s >= self._survey_s or not self._watched:
             self._survey_s = now_s + SURVEY_S
             self._survey(now_s)
@@ -131,12 +131,12 @@ class RunSupervisor:
         if advice is StallAction.GIVE_UP:
             if run.uri not in self.given_up:
                 self.given_up[run.uri] = _hopeless(run, status, self._broker.lease_s)
-                _log.error(log.RUN_GIVEN_UP, run=run.run_id, reason=self.given_up[run.uri])
+                _log.error(log.RUN_STALLED, run=run.run_id, reason=self.given_up[run.uri])
             return
         self.given_up.pop(run.uri, None)
         if advice is StallAction.REPUBLISH:
             again = replay.missing(run, self._broker, chooser(run), status=status)
-            _log.warning(log.PUBLISHED_AGAIN, run=run.run_id, shards=len(again))
+            _log.warning(log.SHARDS_REPUBLISHED, run=run.run_id, shards=len(again))
 
     def _settle(self, run: Run) -> None:
         _log.info(log.RUN_ENDED, run=run.run_id)

@@ -1,64 +1,200 @@
 """Logs: structlog to stderr, for people on a terminal and as JSON lines elsewhere.
 
-An event's name is a constant here, so that whoever filters logs finds all of them in one place;
-everything else about it goes into fields.
+Every event has a constant here, with its level, its fields and what it means; everything variable
+goes into fields.
 """
 
 import logging
 import sys
+from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
 
 from runtime import settings
 
-COMMAND_FAILED: Final = "command_failed"
-STORAGE_RETRIED: Final = "storage_retried"
-TEMPORARIES_SWEPT: Final = "temporaries_swept"
 
-RUN_CREATED: Final = "run_created"
-RUN_CONTINUED: Final = "run_continued"
-RUN_CANCELLED: Final = "run_cancelled"
-RUN_ENDED: Final = "run_ended"
-RUN_GIVEN_UP: Final = "run_given_up"
-PUBLISHED: Final = "published"
-PUBLISHED_AGAIN: Final = "published_again"
+@dataclass(frozen=True, slots=True)
+class EventSpec:
+    """Level, fields and meaning of one event; `docs/events.md` is the table of all."""
 
-LEASED: Final = "leased"
-LEASE_EXTENDED: Final = "lease_extended"
-LEASE_NOT_EXTENDED: Final = "lease_not_extended"
-LEASE_LOST: Final = "lease_lost"
-SHARD_DONE: Final = "shard_done"
-SHARD_ALREADY_DONE: Final = "shard_already_done"
-SHARD_NOT_READY: Final = "shard_not_ready"
-SHARD_CANCELLED: Final = "shard_cancelled"
-SHARD_ESCALATED: Final = "shard_escalated"
-SHARD_HANDED_BACK: Final = "shard_handed_back"
-SHARD_DEAD: Final = "shard_dead"
-INPUTS_ABSENT: Final = "inputs_absent"
-LETTER_DRAINED: Final = "letter_drained"
-MESSAGE_UNREADABLE: Final = "message_unreadable"
-HEARTBEAT_MISSED: Final = "heartbeat_missed"
-BROKER_RETRIED: Final = "broker_retried"
-BACKLOG_UNKNOWN: Final = "backlog_unknown"
+    level: str
+    fields: tuple[str, ...]
+    meaning: str
 
-WORKER_STARTED: Final = "worker_started"
-WORKER_WAITS: Final = "worker_waits"
-WORKER_STOPPED: Final = "worker_stopped"
-WORK_PROCESS_STARTED: Final = "work_process_started"
-WORK_PROCESS_ENDED: Final = "work_process_ended"
-WORKER_DIED: Final = "worker_died"
-FLEET_STARTED: Final = "fleet_started"
-FLEET_STOPPED: Final = "fleet_stopped"
+
+EVENTS: Final[dict[str, EventSpec]] = {}
+
+
+def _event(name: str, level: str, fields: str, meaning: str) -> str:
+    EVENTS[name] = EventSpec(level, tuple(fields.split()), meaning)
+    return name
+
+
+COMMAND_FAILED: Final = _event(
+    "command_failed",
+    "debug",
+    "exc_info",
+    "A command ended with an error; the traceback behind its one line.",
+)
+STORAGE_RETRIED: Final = _event(
+    "storage_retried",
+    "warning",
+    "attempt error",
+    "A storage request failed and is retried in place, with backoff.",
+)
+TEMPORARIES_SWEPT: Final = _event(
+    "temporaries_swept",
+    "info",
+    "url objects",
+    "Temporary objects of interrupted writes, older than a day, were deleted.",
+)
+BROKER_RETRIED: Final = _event(
+    "broker_retried",
+    "warning",
+    "attempt error",
+    "A queue request failed and is retried in place, with backoff.",
+)
+BACKLOG_UNKNOWN: Final = _event(
+    "backlog_unknown",
+    "debug",
+    "reason",
+    "The monitoring service did not report the length of a queue; it counts as unknown.",
+)
+
+RUN_CREATED: Final = _event(
+    "run_created", "info", "run", "A run was planned and written to the ledger."
+)
+RUN_CANCELLED: Final = _event(
+    "run_cancelled",
+    "info",
+    "run by",
+    "An unfinished run of the same destination was cancelled by a new run.",
+)
+RUN_ENDED: Final = _event(
+    "run_ended", "info", "run", "A supervised run has ended or was cancelled."
+)
+RUN_STALLED: Final = _event(
+    "run_stalled",
+    "error",
+    "run reason",
+    "No activity although shards were republished; the run is given up until there is activity.",
+)
+SHARDS_REPUBLISHED: Final = _event(
+    "shards_republished",
+    "warning",
+    "run shards",
+    "No activity for two leases: all ready shards of the run were published again.",
+)
+SUPERVISION_FAILED: Final = _event(
+    "supervision_failed",
+    "warning",
+    "reason",
+    "Ledger or queue could not be reached while runs were supervised; retried at the next tick.",
+)
+DEAD_LETTER_DRAINED: Final = _event(
+    "dead_letter_drained",
+    "info",
+    "shard",
+    "A dead letter became a failure record in the ledger of its run.",
+)
+MESSAGE_QUARANTINED: Final = _event(
+    "message_quarantined",
+    "warning",
+    "object reason",
+    "A message that names no shard of a known run was stored under `unreadable/`.",
+)
+
+SHARD_LEASED: Final = _event(
+    "shard_leased", "info", "shard tier attempt", "A worker leased the message of a shard."
+)
+SHARD_DONE: Final = _event(
+    "shard_done",
+    "info",
+    "shard tier chunks seconds peak_mib published",
+    "Output and receipt are written, ready dependents published, the message acked.",
+)
+SHARD_ALREADY_DONE: Final = _event(
+    "shard_already_done",
+    "info",
+    "shard tier published",
+    "A receipt answers the message: dependents published where missing, the message acked.",
+)
+SHARD_NOT_READY: Final = _event(
+    "shard_not_ready",
+    "info",
+    "shard tier",
+    "An input is not done; the message was acked, the last input's cascade publishes another.",
+)
+SHARD_CANCELLED: Final = _event(
+    "shard_cancelled", "info", "shard tier", "The run is cancelled; the message was acked."
+)
+SHARD_RELEASED: Final = _event(
+    "shard_released",
+    "info",
+    "shard tier reason",
+    "The message went back to the same tier, without counting as a delivery.",
+)
+SHARD_ESCALATED: Final = _event(
+    "shard_escalated", "warning", "shard tier to reason", "The message went to the next tier."
+)
+SHARD_DEAD_LETTERED: Final = _event(
+    "shard_dead_lettered", "error", "shard tier reason", "The message went to the dead letters."
+)
+INPUTS_ABSENT: Final = _event(
+    "inputs_absent",
+    "warning",
+    "shard inputs taken_as",
+    "Inputs without receipt and without file, as in a volume made elsewhere, count as zeros.",
+)
+LEASE_EXTENSION_FAILED: Final = _event(
+    "lease_extension_failed",
+    "warning",
+    "reason",
+    "The queue did not confirm a lease extension; retried until the lease is lost.",
+)
+LEASE_LOST: Final = _event(
+    "lease_lost",
+    "warning",
+    "shard tier",
+    "The lease ran out by the worker's own clock; work was stopped, nothing published.",
+)
+HEARTBEAT_FAILED: Final = _event(
+    "heartbeat_failed",
+    "warning",
+    "run reason",
+    "A heartbeat could not be written; work goes on.",
+)
+
+WORKER_STARTED: Final = _event(
+    "worker_started", "info", "worker tier queue", "A worker begins to serve its tier."
+)
+WORKER_BACKOFF: Final = _event(
+    "worker_backoff",
+    "warning",
+    "reason seconds",
+    "A worker or fleet pauses after an error that no shard caused; longer each time in a row.",
+)
+WORKER_STOPPED: Final = _event("worker_stopped", "info", "worker", "A worker ended in order.")
+WORKER_DIED: Final = _event(
+    "worker_died",
+    "warning",
+    "tier pid code",
+    "A worker process of the fleet ended unexpectedly; another takes its place.",
+)
+FLEET_STARTED: Final = _event(
+    "fleet_started", "info", "queue cpus", "A fleet begins to start workers."
+)
+FLEET_STOPPED: Final = _event("fleet_stopped", "info", "", "A fleet and all its workers ended.")
 
 
 def configure(json: bool | None = None, level: str = "info") -> None:
     """Set up logging once per process.
 
     Args:
-        level: the least that is printed, unless LOG_LEVEL says otherwise.
-        json: one JSON object per line, or text for people; None asks LOG_FORMAT, then whether
-            stderr is a terminal.
+        json: one JSON object per line, or text for people; None: as LOG_FORMAT says, else by
+            whether stderr is a terminal.
+        level: the lowest level printed, unless LOG_LEVEL sets another.
     """
     least = getattr(logging, settings.log_level(level).upper())
     structlog.configure(
@@ -69,8 +205,8 @@ def configure(json: bool | None = None, level: str = "info") -> None:
             *(_json_processors() if _wants_json(json) else _human_processors()),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(least),
-        # Asked for at each event, since a progress bar takes its place while it is shown. One write
-        # per line: the workers of a fleet share one stderr.
+        # Looked up at each event: a progress bar replaces stderr while it is shown. One write per
+        # line: the workers of a fleet share one stderr.
         logger_factory=lambda *_: structlog.WriteLogger(sys.stderr),
         cache_logger_on_first_use=False,
     )
@@ -83,16 +219,16 @@ def get(**fields: Any) -> structlog.typing.FilteringBoundLogger:  # noqa: ANN401
 
 
 def trace(error: BaseException) -> None:
-    """Keep the traceback of an error that a command reports in one line: at level debug only."""
+    """Log, at level debug, the traceback of an error that a command reports in one line."""
     if structlog.is_configured():
         get().debug(COMMAND_FAILED, exc_info=error)
 
 
-def _wants_json(asked: bool | None) -> bool:
-    if asked is not None:
-        return asked
-    chosen = settings.log_format()
-    return chosen == "json" if chosen else not sys.stderr.isatty()
+def _wants_json(choice: bool | None) -> bool:
+    if choice is not None:
+        return choice
+    log_format = settings.log_format()
+    return log_format == "json" if log_format else not sys.stderr.isatty()
 
 
 def _json_processors() -> list[structlog.typing.Processor]:

@@ -141,7 +141,7 @@ def downsample_shard(
         chunks = with_progress(maker.payloads(task.shard, inputs), progress)
         written = write_chunks(dest, coarse, task.shard, chunks, confirm)
     if inputs.absent:
-        _log.warning(log.INPUTS_ABSENT, key=task.key, inputs=inputs.absent, taken_as="zeros")
+        _log.warning(log.INPUTS_ABSENT, shard=task.key, inputs=inputs.absent, taken_as="zeros")
     tally = maker.tally
     return Outcome(
         chunks=tally.chunks,

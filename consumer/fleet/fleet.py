@@ -145,7 +145,7 @@ class Fleet:
             self._troubles += 1
             if self._troubles >= MOST_TROUBLES:
                 raise
-            _log.warning(log.WORKER_WAITS, reason=str(error))
+            _log.warning(log.WORKER_BACKOFF, reason=str(error))
             self._flags.immediate.wait(2**self._troubles)
             return False
         self._troubles = 0

@@ -67,7 +67,7 @@ class Disposition:
     def release(self, job: LeasedShard, reason: str) -> None:
         """Publish it again to the same tier, then ack: that counts as no attempt."""
         self._broker.hand_over(job.delivery, job.delivery.tier, job.message)
-        _log.info(log.SHARD_HANDED_BACK, shard=job.key, tier=job.delivery.tier, reason=reason)
+        _log.info(log.SHARD_RELEASED, shard=job.key, tier=job.delivery.tier, reason=reason)
 
     def retry_once(self, job: LeasedShard, reason: str) -> bool:
         """Back to the same tier with the reason in the history; False if it was there before."""
@@ -75,7 +75,7 @@ class Disposition:
             return False
         message = job.message.after(job.hop(reason, self._post.worker))
         self._broker.hand_over(job.delivery, job.delivery.tier, message)
-        _log.info(log.SHARD_HANDED_BACK, shard=job.key, tier=job.delivery.tier, reason=reason)
+        _log.info(log.SHARD_RELEASED, shard=job.key, tier=job.delivery.tier, reason=reason)
         return True
 
     def escalate(self, job: LeasedShard, reason: str) -> None:
@@ -99,7 +99,7 @@ class Disposition:
         """To the dead letters, with the reason in the message."""
         message = job.message.after(job.hop(reason, self._post.worker), reason)
         self._broker.hand_over(job.delivery, DEAD, message)
-        _log.error(log.SHARD_DEAD, shard=job.key, tier=job.delivery.tier, reason=reason)
+        _log.error(log.SHARD_DEAD_LETTERED, shard=job.key, tier=job.delivery.tier, reason=reason)
 
     def keep(self, delivery: Delivery, why: str) -> None:
         """Put bytes that lead to no shard beside the runs, then ack.

@@ -45,4 +45,4 @@ class HeartbeatThread:
         try:
             self._run.write_heartbeat(self._look())
         except ShardliftError as error:  # nobody's work depends on a heartbeat
-            _log.warning(log.HEARTBEAT_MISSED, run=self._run.uri, reason=str(error))
+            _log.warning(log.HEARTBEAT_FAILED, run=self._run.uri, reason=str(error))

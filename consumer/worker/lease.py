@@ -67,7 +67,7 @@ class Lease:
             if not self._broker.extend(self._delivery):
                 self._lost = True
         except ShardliftError as error:
-            _log.warning(log.LEASE_NOT_EXTENDED, reason=str(error))
+            _log.warning(log.LEASE_EXTENSION_FAILED, reason=str(error))
             return False
         if self.lost():
             return False

@@ -97,5 +97,5 @@ class WorkerLoop:
         if self._troubles >= MOST_TROUBLES:
             raise error
         seconds = self._pause_s * 2 ** (self._troubles - 1)
-        _log.warning(log.WORKER_WAITS, reason=str(error), seconds=seconds)
+        _log.warning(log.WORKER_BACKOFF, reason=str(error), seconds=seconds)
         self._flags.immediate.wait(seconds)

@@ -114,7 +114,7 @@ class Worker:
 
     def _try(self, job: LeasedShard) -> None:
         delivery = job.delivery
-        _log.info(log.LEASED, shard=job.key, tier=delivery.tier, attempt=delivery.attempt)
+        _log.info(log.SHARD_LEASED, shard=job.key, tier=delivery.tier, attempt=delivery.attempt)
         try:
             self._decide(job)
         except TROUBLE as error:

@@ -16,5 +16,5 @@ def keep(state: Storage, data: bytes, why: str) -> str:
     path = f"{UNREADABLE}/{hashlib.sha256(data).hexdigest()}.json"
     ascii_why = why.encode("ascii", "replace").decode()  # metadata travel as headers
     state.create(path, data, {"why": shortened(ascii_why, _WHY_CHARS).replace("…", "")})
-    log.get().warning(log.MESSAGE_UNREADABLE, kept=f"{state.url}/{path}", why=why)
+    log.get().warning(log.MESSAGE_QUARANTINED, object=f"{state.url}/{path}", reason=why)
     return path

@@ -174,14 +174,16 @@ def tell(
     lines = {
         "shards": len(receipts),
         **counts,
-        "deliveries": len(world.events(fleet, "leased")),
-        "redeliveries": sum(1 for line in world.events(fleet, "leased") if line["attempt"] > 1),
+        "deliveries": len(world.events(fleet, "shard_leased")),
+        "redeliveries": sum(
+            1 for line in world.events(fleet, "shard_leased") if line["attempt"] > 1
+        ),
         "already done": len(world.events(fleet, "shard_already_done")),
         "leases lost": len(world.events(fleet, "lease_lost")),
         "escalations": len(world.events(fleet, "shard_escalated")),
         "escalations in receipts": len(hops),
         "workers replaced": len(world.events(fleet, "worker_died")),
-        "rounds of republishing": len(world.events(fleet, "published_again")),
+        "rounds of republishing": len(world.events(fleet, "shards_republished")),
     }
     with capsys.disabled():
         print(f"\nchaos on {world.queue.partition(':')[0]}")  # noqa: T201 - the result

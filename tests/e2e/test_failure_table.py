@@ -231,7 +231,7 @@ def test_an_input_that_never_fits_its_receipt_is_tried_twice(worlds: Worlds) -> 
     assert receipt is not None
     assert f"expected crc32c {receipt.crc32c}, found" in record.reason
     assert [hop.tier for hop in record.history] == ["512mi", "512mi"]
-    assert len(world.events(worker, "leased")) == 2
+    assert len(world.events(worker, "shard_leased")) == 2
     assert sum(world.leftovers().values()) == 0
 
 
@@ -245,7 +245,7 @@ def test_passing_storage_trouble_is_retried_in_place(
     worker = world.start("work", "--tier", "512mi")
     receipt = world.receipt(key)
     assert receipt.attempt == 1
-    assert len(world.events(worker, "leased")) == 1
+    assert len(world.events(worker, "shard_leased")) == 1
     assert gcs.names(bucket) == ["volume/8x8x8/04.shard"]
 
 
@@ -257,8 +257,8 @@ def test_lasting_storage_trouble_is_handed_back(
     gcs.fail("/upload/", times=1_000_000)
     key = one(world)
     worker = world.start("work", "--tier", "512mi", STORAGE_RETRY_S="1")
-    wait_for(lambda: len(world.events(worker, "worker_waits")) == 2, "trouble")
-    first, second = world.events(worker, "worker_waits")
+    wait_for(lambda: len(world.events(worker, "worker_backoff")) == 2, "trouble")
+    first, second = world.events(worker, "worker_backoff")
     assert second["seconds"] == 2 * first["seconds"]
     gcs.heal()
     receipt = world.receipt(key)
@@ -321,7 +321,7 @@ def test_a_long_shard_is_worked_on_once(world: World) -> None:
     workers = [world.start("work", "--tier", "512mi", WORK_PAUSE_S=pause) for _ in range(2)]
     receipt = world.receipt(key)
     assert receipt.attempt == 1
-    assert sum(len(world.events(worker, "leased")) for worker in workers) == 1
+    assert sum(len(world.events(worker, "shard_leased")) for worker in workers) == 1
 
 
 def test_a_cancelled_runs_messages_are_acked(world: World) -> None:

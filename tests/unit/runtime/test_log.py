@@ -49,8 +49,8 @@ def test_the_level_filters(capsys: Captured, monkeypatch: pytest.MonkeyPatch) ->
     log.configure(json=True)
     log.get().warning(log.LEASE_LOST)
     assert capsys.readouterr().err == ""
-    log.get().error(log.SHARD_DEAD)
-    assert "shard_dead" in capsys.readouterr().err
+    log.get().error(log.SHARD_DEAD_LETTERED)
+    assert "shard_dead_lettered" in capsys.readouterr().err
 
 
 def test_a_program_may_log_less(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +68,7 @@ def test_processes_that_share_a_log_do_not_mix_their_lines(tmp_path: Path) -> No
     """A fleet's workers write to one stderr: each line stays one event."""
     program = (
         "from runtime import log\nlog.configure(json=True)\n"
-        "for n in range(500): log.get().info('leased', n=n, text='x' * 200)"
+        "for n in range(500): log.get().info('shard_leased', n=n, text='x' * 200)"
     )
     command = [sys.executable, "-u", "-c", program]
     with (tmp_path / "log").open("wb") as shared:
