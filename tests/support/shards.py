@@ -29,7 +29,8 @@ def finish(pieces: Generator[bytes, None, bytes]) -> bytes:
         try:
             body.append(next(pieces))
         except StopIteration as stop:
-            return stop.value + b"".join(body)
+            head: bytes = stop.value
+            return head + b"".join(body)
 
 
 def shard_of(

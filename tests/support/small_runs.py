@@ -311,6 +311,6 @@ def work_process(worker: int) -> psutil.Process:
 def is_gone(process: psutil.Process) -> bool:
     """Whether a process has ended."""
     try:
-        return process.status() == psutil.STATUS_ZOMBIE
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return True

@@ -1,5 +1,7 @@
 """Specs for tests, with only the interesting part spelled out."""
 
+from typing import Literal
+
 from braid.precomputed.volume_spec import ScaleSpec, ShardingSpec
 
 Triple = tuple[int, int, int]
@@ -12,8 +14,8 @@ def made_scale(
     *,
     index: int = 0,
     resolution: tuple[float, float, float] = (8, 8, 8),
-    encoding: str = "raw",
-    data_type: str = "uint64",
+    encoding: Literal["compressed_segmentation", "raw"] = "raw",
+    data_type: Literal["uint64", "uint32"] = "uint64",
 ) -> ScaleSpec:
     """A scale whose sharding has these (preshift, minishard, shard) bits, gzip throughout."""
     return ScaleSpec(

@@ -152,7 +152,8 @@ class DictInputs:
 
 def _payloads(scale: ScaleSpec, voxels: Voxels) -> list[tuple[int, bytes]]:
     payloads = []
-    for coord in itertools.product(*map(range, scale.grid)):
+    nx, ny, nz = map(range, scale.grid)
+    for coord in itertools.product(nx, ny, nz):
         (x, y, z), (ex, ey, ez) = scale.chunk_box(coord)
         part = np.ascontiguousarray(voxels[z:ez, y:ey, x:ex])
         if part.any():

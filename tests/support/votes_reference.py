@@ -25,7 +25,8 @@ def numpy_votes(voxels: Voxels, factors: Sequence[int], *, nonzero: bool) -> Vox
     if nonzero:
         counts = counts * (windows != 0)
     best = counts == counts.max(axis=0)
-    return np.where(best & exist, windows, np.iinfo(windows.dtype).max).min(axis=0)
+    least: Voxels = np.where(best & exist, windows, np.iinfo(windows.dtype).max).min(axis=0)
+    return least
 
 
 def tensorstore_mode(voxels: Voxels, factors: Sequence[int]) -> Voxels:
@@ -54,7 +55,7 @@ def _windows(voxels: Voxels, factors: Sequence[int]) -> tuple[Voxels, npt.NDArra
 def made_volume(seed: int, shape: Sequence[int], dtype: type = np.uint64) -> Voxels:
     """Cells of all sizes, noise, empty and solid parts, labels from 1 to the largest."""
     rng = np.random.default_rng(seed)
-    volume = np.zeros(shape, dtype)
+    volume: Voxels = np.zeros(shape, dtype)
     for _ in range(12):
         begin = [int(rng.integers(0, n)) for n in shape]
         edge = int(rng.integers(1, 40))
