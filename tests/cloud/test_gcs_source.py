@@ -17,7 +17,7 @@ from tests.support.gcs_server import GcsServer
 @pytest.fixture
 def home(gcs: GcsServer, bucket: str) -> Any:  # noqa: ANN401 (Google publishes no types)
     """Google's handle of an empty bucket."""
-    client = storage.Client(project="local", credentials=AnonymousCredentials())
+    client = storage.Client(project="local", credentials=AnonymousCredentials())  # type: ignore[no-untyped-call]
     assert os.environ["STORAGE_EMULATOR_HOST"] == gcs.url
     return client.bucket(bucket)
 

@@ -3,9 +3,9 @@
 import sqlite3
 import subprocess
 import sys
-from collections import namedtuple
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -311,7 +311,12 @@ def test_a_held_file_is_unreachable_in_the_end(
     assert broker.backlog(LOW).waiting == 1
 
 
-Mounted = namedtuple("Mounted", "mountpoint fstype")  # noqa: PYI024 - the shape psutil has
+@dataclass
+class Mounted:
+    """A mounted file system, as psutil describes it."""
+
+    mountpoint: str
+    fstype: str
 
 
 @pytest.mark.parametrize(

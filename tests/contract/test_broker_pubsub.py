@@ -1,6 +1,6 @@
 """What only the Pub/Sub broker promises: names, metrics, and plain words for the service's."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent import futures
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -56,7 +56,7 @@ def test_bad_urls_are_wrong_use(url: str) -> None:
 def test_missing_topics_say_how_to_make_them() -> None:
     """Before `infra up` every call ends in one line with that hint."""
     with open_broker(new_queue_url(), TIERS, 10) as broker:
-        calls = [
+        calls: list[Callable[[], object]] = [
             lambda: broker.publish("2gi", [MESSAGE]),
             lambda: broker.lease("2gi"),
             lambda: broker.seek("2gi", datetime.now(UTC)),

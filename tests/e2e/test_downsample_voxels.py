@@ -4,7 +4,7 @@ import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import deflate
 import numpy as np
@@ -40,13 +40,15 @@ from tests.support.volumes import (
 )
 from tests.support.votes_reference import Triple, Voxels, made_volume, numpy_votes, tensorstore_mode
 
+Rule = Literal["mode", "nonzero-mode"]
+
 CONVERTED = 1  # the scale that the real shard belongs to
 
 
 class Pyramid:
     """A volume of which one scale exists; makes the others, shard by shard."""
 
-    def __init__(self, dest: Path, volume: VolumeSpec, rule: str = "mode") -> None:
+    def __init__(self, dest: Path, volume: VolumeSpec, rule: Rule = "mode") -> None:
         self.dest = dest
         self.volume = volume
         self.rule = rule
@@ -97,7 +99,7 @@ def test_every_voxel_of_every_scale(
     factors: list[Triple],
     chunks: list[Triple],
     bits: list[tuple[int, int]],
-    rule: str,
+    rule: Rule,
 ) -> None:
     """TensorStore and cloud-volume read what scale after scale of plain votes gives."""
     info = made_info(size, factors, chunks=chunks, bits=bits)
@@ -199,5 +201,5 @@ def _open(dest: Path, scale: int) -> ts.TensorStore:
 
 def _read(dest: Path, scale: int, begin: Sequence[int], end: Sequence[int]) -> Voxels:
     """Voxels of a box as (z, y, x)."""
-    box = [slice(b, e) for b, e in zip(begin, end, strict=True)]
-    return np.asarray(_open(dest, scale)[(*box, 0)].read().result()).T
+    x, y, z = (slice(b, e) for b, e in zip(begin, end, strict=True))
+    return np.asarray(_open(dest, scale)[x, y, z, 0].read().result()).T

@@ -1,5 +1,7 @@
 """Rows gathered out of record batches, held against pyarrow, sound and damaged."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -14,7 +16,9 @@ THREE = made_rows(3)
 SOUND = made_batch(THREE, SCHEMA).serialize().to_pybytes()
 
 
-def gathered(messages: list[bytes], lengths: list[int], places: list[tuple[int, int]]) -> list[Row]:
+def gathered(
+    messages: Sequence[bytes | memoryview], lengths: list[int], places: list[tuple[int, int]]
+) -> list[Row]:
     """Rows at (message, row)."""
     batch, row = np.array(places, np.int64).reshape(-1, 2).T.copy()
     # Odd messages in a buffer of their own, even ones one after another behind a byte.
@@ -25,8 +29,8 @@ def gathered(messages: list[bytes], lengths: list[int], places: list[tuple[int, 
         for i, message in enumerate(messages)
     ]
     buffer, begin, end = np.array(where, np.int64).reshape(-1, 3).T.copy()
-    sizes = np.array(lengths, np.int64)
-    found = _braid.arrow_rows([together, *messages[1::2]], buffer, begin, end, sizes, batch, row)
+    rows = np.array(lengths, np.int64)
+    found = _braid.arrow_rows([together, *messages[1::2]], buffer, begin, end, rows, batch, row)
     coords, blocks, block_start, sizes, labels, label_start, supervoxels, supervoxel_start = found
     return [
         Row(

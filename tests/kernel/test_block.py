@@ -10,18 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import _braid
-from tests.support.dvid_blocks import Parts, join, random_parts, starts
+from tests.support.dvid_blocks import Labels, Parts, join, random_parts, starts
 
 pytestmark = pytest.mark.usefixtures("lanes")
 
 MOST = 2**64 - 1
 
 
-def decode(block: bytes, shape: tuple[int, int, int] = (64, 64, 64)) -> np.ndarray:
+def decode(block: bytes, shape: tuple[int, int, int] = (64, 64, 64)) -> Labels:
     """Voxels of one block."""
-    out = np.full((1, *shape), 77, np.uint64)
-    _braid.decode_blocks(block, starts([len(block)]), out)
-    return out[0]
+    out = np.full(shape, 77, np.uint64)
+    _braid.decode_blocks(block, starts([len(block)]), out[None])
+    return out
 
 
 def test_real_block_equals_its_voxels(shared: Path) -> None:
