@@ -22,7 +22,7 @@ def some_results() -> Results:
         "2026-01-01", {"CPU": "x" * 70}, {"Python": "3.11"}, {"runs": 3, "quick": False}
     )
     facts = {"arrow_bytes": 1.3e9, "output_bytes": 2.5e9, "reads": 4096.0}
-    sizes = {"labels": 64, "plain_bytes": 54056, "gzip_bytes": 9592, "zlib_bytes": 9940}
+    sizes = {"labels": 64.0, "plain_bytes": 54056.0, "gzip_bytes": 9592.0, "zlib_bytes": 9940.0}
     for on in (bench.REAL, bench.USUAL, bench.DENSE):
         results.measured.append(Measured("kernels", on, "transcode", 258, [0.01], None, sizes))
         results.measured.append(Measured("votes", on, "blocks", 67.6, [0.01], None))

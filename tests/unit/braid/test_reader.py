@@ -3,6 +3,8 @@
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -76,7 +78,9 @@ def batch_rows(rows: list[Row], nullable: bool = False) -> tuple[pa.RecordBatch,
 
 
 @given(ROWS, EXPORTS, st.sampled_from(READERS), st.randoms())
-def test_every_dialect(rows: list[Row], how: dict, reader: type[ShardReader], rng) -> None:  # noqa: ANN001 (Random)
+def test_every_dialect(
+    rows: list[Row], how: dict[str, Any], reader: type[ShardReader], rng: Random
+) -> None:
     """Any dialect, batch size, IPC format and nullability gives the rows that went in."""
     with opened(made_export(rows, **how), reader) as shard:
         assert len(shard) == shard.chunk_count == len(rows)
@@ -88,7 +92,7 @@ def test_every_dialect(rows: list[Row], how: dict, reader: type[ShardReader], rn
 
 
 @given(ROWS, EXPORTS)
-def test_indices_of_all_dialects_agree(rows: list[Row], how: dict) -> None:
+def test_indices_of_all_dialects_agree(rows: list[Row], how: dict[str, Any]) -> None:
     """The index is the same whatever file it came from, and so is a scan; it reads back."""
     export = made_export(rows, **how)
     index = opened(export).index
@@ -313,6 +317,7 @@ def _add(row: int, column: int, value: int) -> Change:
 def test_an_index_that_disagrees(change: Change, says: str) -> None:
     """Each way in which a CSV can contradict its stream is refused, by file and row."""
     export = made_export(made_rows(5))
+    assert export.csv is not None
     first, header, *lines = export.csv.decode().split()[1:]
     assert first.startswith("schema_size")
     assert header == CURRENT
@@ -326,6 +331,7 @@ def test_an_index_that_disagrees(change: Change, says: str) -> None:
 def test_an_old_index_that_disagrees(dialect: str) -> None:
     """Old dialects are held to the stream when the shard is opened, with or without offsets."""
     export = made_export(made_rows(5), dialect)
+    assert export.csv is not None
     lines = export.csv.decode().split()
     swapped = [lines[0], lines[2], lines[1], *lines[3:]]
     for i in (1, 2):  # keep rec in file order
@@ -533,19 +539,20 @@ def test_flipped_bits_of_a_stream(ipc: str, data: st.DataObject) -> None:
             rows = read_whole(Export(bytes(flipped), csv, None))
         except BraidError:
             continue
-        for start, values in [
-            (rows.block_start, rows.blocks),
-            (rows.label_start, rows.labels),
-            (rows.supervoxel_start, rows.supervoxels),
+        for start, size in [
+            (rows.block_start, len(rows.blocks)),
+            (rows.label_start, len(rows.labels)),
+            (rows.supervoxel_start, len(rows.supervoxels)),
         ]:
             assert start[0] == 0
             assert (np.diff(start) >= 0).all()
-            assert start[-1] == len(values)
+            assert start[-1] == size
 
 
 @given(st.data())
 def test_flipped_bits_of_an_index(data: st.DataObject) -> None:
     """Any bit of the CSV flipped: an error of ours, or the true rows."""
+    assert FLIPPED["stream"].csv is not None
     flipped = bytearray(FLIPPED["stream"].csv)
     bit = data.draw(st.integers(0, 8 * len(flipped) - 1))
     flipped[bit >> 3] ^= 1 << (bit & 7)
@@ -600,7 +607,9 @@ def test_chunk_by_chunk(shared: Path, reader: type[ShardReader]) -> None:
     raw = shard.read_chunk_raw(509, 413, 469)
     assert info["coordinates"] == raw["coordinates"] == (509, 413, 469)
     assert info["record_index"] == 0
+    assert isinstance(raw["labels"], list)
     assert info["labels_count"] == len(raw["labels"]) == 2
+    assert isinstance(raw["compressed_data"], bytes)
     assert info["compressed_size"] == len(raw["compressed_data"])
     for kind in LabelType:
         voxels = shard.read_chunk(511, 413, 469, label_type=kind)
@@ -608,7 +617,7 @@ def test_chunk_by_chunk(shared: Path, reader: type[ShardReader]) -> None:
         assert voxels.dtype == np.uint64
         listed = shard.read_chunk_raw(511, 413, 469)[kind.value]
         assert set(np.unique(voxels).tolist()) <= set(listed)
-    same = shard.read_chunk(511, 413, 469, "supervoxels")
+    same = shard.read_chunk(511, 413, 469, "supervoxels")  # type: ignore[arg-type]  # a plain string
     np.testing.assert_array_equal(same, shard.read_chunk(511, 413, 469, LabelType.SUPERVOXELS))
 
 
@@ -623,7 +632,7 @@ def test_chunks_that_cannot_be_read() -> None:
         with pytest.raises(InvalidCoordinateError, match="coordinates are"):
             shard.read_chunk(*chunk)
     with pytest.raises(ValueError, match="colours"):
-        shard.read_chunk(*rows[0].coords, label_type="colours")
+        shard.read_chunk(*rows[0].coords, label_type="colours")  # type: ignore[arg-type]
     with pytest.raises(DecompressionError, match=r"made\.arrow: row 1, chunk"):
         shard.read_chunk(*rows[1].coords)
 

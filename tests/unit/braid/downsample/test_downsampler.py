@@ -22,7 +22,7 @@ from tests.support.shards import shard_of
 from tests.support.volumes import DictInputs, crc_of, made_info, shard_bytes
 from tests.support.votes_reference import Triple, Voxels, made_volume, numpy_votes
 
-FACTORS = [f for f in itertools.product((1, 2), repeat=3) if f != (1, 1, 1)]
+FACTORS = [f for f in itertools.product((1, 2), (1, 2), (1, 2)) if f != (1, 1, 1)]
 SEEDS = st.integers(0, 2**32 - 1)
 SIZES = st.tuples(*[st.integers(1, 90)] * 3)
 EDGES = st.sampled_from([8, 16, 24, 32])
@@ -30,9 +30,14 @@ CHUNKS = st.tuples(EDGES, EDGES, EDGES)
 BITS = st.tuples(st.integers(0, 3), st.integers(0, 2))
 
 
-def two_scales(size: Triple, factors: Triple = (2, 2, 2), **spec: object) -> tuple[ScaleSpec, ...]:
+def two_scales(
+    size: Triple,
+    factors: Triple = (2, 2, 2),
+    **spec: Any,  # noqa: ANN401 - of made_info
+) -> tuple[ScaleSpec, ScaleSpec]:
     """A fine scale and the coarse one made from it."""
-    return VolumeSpec.parse(made_info(size, [factors], **spec)).scales
+    fine, coarse = VolumeSpec.parse(made_info(size, [factors], **spec)).scales
+    return fine, coarse
 
 
 def pairs(maker: Downsampler, shard: int, source: Inputs) -> list[tuple[int, bytes]]:
@@ -41,7 +46,11 @@ def pairs(maker: Downsampler, shard: int, source: Inputs) -> list[tuple[int, byt
 
 
 def check(
-    fine: ScaleSpec, coarse: ScaleSpec, voxels: Voxels, rule: Rule = Rule.MODE, **options: object
+    fine: ScaleSpec,
+    coarse: ScaleSpec,
+    voxels: Voxels,
+    rule: Rule = Rule.MODE,
+    **options: Any,  # noqa: ANN401 - of Downsampler
 ) -> None:
     """Every coarse shard must be the file that the voted voxels make."""
     shards = shard_bytes(fine, voxels)
@@ -125,7 +134,8 @@ def test_voxel_path_gives_the_same_bytes(
 @pytest.mark.parametrize("rule", Rule)
 def test_scales_off_the_usual_path(spec: dict[str, Any], rule: Rule) -> None:
     """Raw chunks, 32-bit labels, other blocks and chunks that are no whole blocks."""
-    fine, coarse = two_scales((70, 61, 55), **({"chunks": [(32, 32, 32)], "bits": [(2, 1)]} | spec))
+    usual: dict[str, Any] = {"chunks": [(32, 32, 32)], "bits": [(2, 1)]}
+    fine, coarse = two_scales((70, 61, 55), **(usual | spec))
     dtype = np.uint32 if fine.data_type == "uint32" else np.uint64
     check(fine, coarse, made_volume(5, (55, 61, 70), dtype), rule)
 
@@ -210,11 +220,11 @@ class Damage:
         assert file is not None
         self.chunks = dict(file.iter_chunks())
 
-    def run(self, chunk_id: int, payload: bytes, **options: object) -> None:
+    def run(self, chunk_id: int, payload: bytes, *, by_voxels: bool = False) -> None:
         """Downsample with that payload."""
         chunks = sorted((self.chunks | {chunk_id: payload}).items())
         source = DictInputs(self.fine, {0: shard_of(chunks, self.fine.sharding, 0)})
-        pairs(Downsampler(self.fine, self.coarse, **options), 0, source)
+        pairs(Downsampler(self.fine, self.coarse, by_voxels=by_voxels), 0, source)
 
 
 @pytest.mark.parametrize("by_voxels", [False, True])

@@ -23,7 +23,7 @@ RANGES = st.lists(st.tuples(st.integers(0, 500), st.integers(1, 50)), max_size=3
 
 
 @pytest.fixture(params=["file", "bytes"])
-def source(request: pytest.FixtureRequest, tmp_path: Path) -> ByteSource:
+def source(request: pytest.FixtureRequest, tmp_path: Path) -> BytesSource | FileSource:
     """Sources of the same 256 bytes."""
     data = bytes(range(256))
     if request.param == "bytes":
@@ -32,7 +32,7 @@ def source(request: pytest.FixtureRequest, tmp_path: Path) -> ByteSource:
     return FileSource(tmp_path / "made")
 
 
-def test_ranges(source: ByteSource) -> None:
+def test_ranges(source: BytesSource | FileSource) -> None:
     """A source knows its size and name, gives any range, and counts what it was asked."""
     assert isinstance(source, ByteSource)
     assert source.size == 256
@@ -88,7 +88,7 @@ def test_windows(ranges: list[tuple[int, int]], limit: int, gap: int) -> None:
     """Windows take the ranges in order, each inside its window, none above the limit but alone."""
     starts = [start for start, _ in ranges]
     ends = [start + size for start, size in ranges]
-    seen = []
+    seen: list[int] = []
     for first, last, begin, stop in plan_windows(starts, ends, limit, gap):
         assert begin == min(starts[first:last])
         assert stop == max(ends[first:last])

@@ -6,6 +6,7 @@ import struct
 import tempfile
 import tracemalloc
 from pathlib import Path
+from typing import Literal
 
 import google_crc32c
 import numpy as np
@@ -116,7 +117,8 @@ def test_tensorstores_files_are_read() -> None:
 @pytest.mark.parametrize("grid", [(5, 1, 9), (3, 20, 2), (1, 1, 7), (17, 9, 4)])
 def test_ids_are_tensorstores(tmp_path: Path, grid: tuple[int, int, int]) -> None:
     """What TensorStore writes is found under our ids, in our shards, voxel for voxel."""
-    size = tuple(4 * n - 1 for n in grid)
+    x, y, z = grid
+    size = (4 * x - 1, 4 * y - 1, 4 * z - 1)
     scale = made_scale(size, (4, 4, 4), (1, 2, 8))
     store = ts.open(
         {
@@ -147,12 +149,12 @@ def test_ids_are_tensorstores(tmp_path: Path, grid: tuple[int, int, int]) -> Non
     assert sorted(p.name for p in (tmp_path / scale.key).iterdir()) == sorted(
         f"{shard_hex(int(n), scale.sharding)}.shard" for n in set(numbers.tolist())
     )
-    for chunk, chunk_id, number in zip(
+    for (x, y, z), chunk_id, number in zip(
         chunks.tolist(), ids.tolist(), numbers.tolist(), strict=True
     ):
         with FileSource(tmp_path / shard_path(scale, number)) as source:
             data = ShardFile.open(source, scale, number).chunk(chunk_id)
-        begin, end = scale.chunk_box(tuple(chunk))
+        begin, end = scale.chunk_box((x, y, z))
         part = voxels[tuple(slice(b, e) for b, e in zip(begin, end, strict=True))]
         assert data == part.transpose(2, 1, 0).tobytes()
 
@@ -328,7 +330,9 @@ def test_damage_is_refused_or_read(made: Made, data: st.DataObject) -> None:
 
 
 @given(st.binary(max_size=300), st.integers(0, 3), st.sampled_from(["raw", "gzip"]))
-def test_garbage_is_refused_or_read(body: bytes, minishard_bits: int, encoding: str) -> None:
+def test_garbage_is_refused_or_read(
+    body: bytes, minishard_bits: int, encoding: Literal["raw", "gzip"]
+) -> None:
     """Any bytes at all."""
     sharding = ShardingSpec(2, minishard_bits, 2, "gzip", encoding)
     try:

@@ -25,7 +25,8 @@ BITS = st.tuples(st.integers(0, 3), st.integers(0, 3), st.just(20))
 
 def all_chunks(scale: ScaleSpec) -> list[Triple]:
     """Every chunk of a small grid."""
-    return list(itertools.product(*map(range, scale.grid)))
+    nx, ny, nz = map(range, scale.grid)
+    return list(itertools.product(nx, ny, nz))
 
 
 def shard_of(scale: ScaleSpec, chunk: Triple) -> int:
@@ -46,9 +47,9 @@ def shards_of(scale: ScaleSpec, voxels: np.ndarray) -> np.ndarray:
 
 def coarser(fine: ScaleSpec, factors: Triple, chunk: Triple, bits: Triple) -> ScaleSpec:
     """The scale that downsampling by these factors gives."""
-    size = tuple(-(-n // f) for n, f in zip(fine.size, factors, strict=True))
-    resolution = tuple(r * f for r, f in zip(fine.resolution, factors, strict=True))
-    return made_scale(size, chunk, bits, index=1, resolution=resolution)
+    x, y, z = (-(-n // f) for n, f in zip(fine.size, factors, strict=True))
+    rx, ry, rz = (r * f for r, f in zip(fine.resolution, factors, strict=True))
+    return made_scale((x, y, z), chunk, bits, index=1, resolution=(rx, ry, rz))
 
 
 @given(SIZES, EDGES, BITS)
@@ -150,7 +151,7 @@ def test_real_shard_is_where_its_name_says(shared: Path) -> None:
     """The published shard 30720_24576_28672 of scale 1 is file 16x16x16/0fe9.shard."""
     scale = VolumeSpec.parse((shared / "specs/mcns-export-specs.json").read_bytes()).scales[1]
     origin = (30720, 24576, 28672)
-    corner = tuple(o + 2048 for o in origin)
+    corner = (30720 + 2048, 24576 + 2048, 28672 + 2048)
     assert sharding.shards_meeting(scale, origin, corner) == [0x0FE9]
     assert sharding.shard_path(scale, 0x0FE9) == "16x16x16/0fe9.shard"
     assert sharding.shard_box(scale, 0x0FE9) == ((480, 384, 448), (512, 416, 480))
@@ -228,7 +229,7 @@ def test_no_such_shard() -> None:
         ((16, 16, 16), (5, 5, 4), r"ceil\(size / \[2, 2, 2\]\) is \[5, 5, 5\]"),
     ],
 )
-def test_scales_that_do_not_follow(resolution: tuple, size: Triple, says: str) -> None:
+def test_scales_that_do_not_follow(resolution: Triple, size: Triple, says: str) -> None:
     """Scales that downsampling cannot make are refused with scale and reason."""
     fine = made_scale((10, 10, 10))
     coarse = made_scale(size, index=1, resolution=resolution)

@@ -13,6 +13,8 @@ from braid.precomputed import sharding
 from braid.precomputed.spec_design import design_volume
 from braid.precomputed.volume_spec import VolumeSpec
 
+Triple = tuple[int, int, int]
+
 SIZES = st.tuples(*[st.integers(1, 200_000)] * 3)
 RESOLUTIONS = st.tuples(*[st.sampled_from([1, 4, 4.5, 8, 16, 30, 40, 100])] * 3)
 
@@ -85,7 +87,7 @@ def test_tensorstore_opens_a_design(tmp_path: Path) -> None:
         ((2**60, 1, 1), (8, 8, 8), None, "size"),
     ],
 )
-def test_what_cannot_be_designed(size: tuple, resolution: tuple, scales: int, says: str) -> None:
+def test_what_cannot_be_designed(size: Triple, resolution: Triple, scales: int, says: str) -> None:
     """What is no volume is refused, naming the option."""
     with pytest.raises(SpecError, match=says):
         design_volume(size, resolution, scales)

@@ -83,7 +83,7 @@ def test_tensorstore_opens_every_scale(shared: Path, tmp_path: Path, name: str) 
             open=True,
         ).result()
         assert opened.shape == (*scale.size, 1)
-        assert opened.chunk_layout.read_chunk.shape[:3] == scale.chunk_size
+        assert (opened.chunk_layout.read_chunk.shape or ())[:3] == scale.chunk_size
 
 
 def test_cloudvolume_opens_a_spec_without_block_size(tmp_path: Path) -> None:

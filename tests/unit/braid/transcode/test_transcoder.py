@@ -289,8 +289,8 @@ def test_routing_by_looking_at_every_voxel_range(
     scale = scale_of(size, chunks=(chunk,), bits=(bits,))
     extent = (64, 64, 64 // z_step)
     grid = [-(-s // e) + 1 for s, e in zip(size, extent, strict=True)]
-    coords = np.stack(np.meshgrid(*map(np.arange, grid), indexing="ij"), -1).reshape(-1, 3)
-    coords = coords.astype(np.int32)
+    corners = np.stack(np.meshgrid(*map(np.arange, grid), indexing="ij"), -1).reshape(-1, 3)
+    coords = corners.astype(np.int32)
     inside = (coords * extent < size).all(axis=1)
     for shard in list(all_shards(scale))[:3]:
         found = route(coords, scale, shard, z_step)

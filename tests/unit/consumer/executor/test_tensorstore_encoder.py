@@ -67,8 +67,8 @@ def test_labels_beyond_32_bits_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("encoding", ["raw", "compressed_segmentation"])
 def test_chunks_equal_tensorstores_own_shards(tmp_path: Path, encoding: str) -> None:
     """TensorStore's sharded writer stores the same chunks (their gzip differs)."""
-    options = {"encoding": encoding, "data_type": "uint32"} if encoding == "raw" else {}
-    info = made_info(SIZE, (), bits=((3, 0),), **options)
+    data_type = "uint32" if encoding == "raw" else "uint64"
+    info = made_info(SIZE, (), bits=((3, 0),), encoding=encoding, data_type=data_type)
     field = blobs(SIZE, 4)
     small = {int(v): n for n, v in enumerate(np.unique(field.voxels))}
     field = type(field)(field.voxels, small)

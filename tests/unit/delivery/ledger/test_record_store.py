@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,7 +63,7 @@ def test_an_empty_shard_has_a_receipt(run: Run) -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"empty": True}, {"crc32c": None, "empty": False}])
-def test_a_receipt_without_a_checksum_is_none(wrong: dict[str, object]) -> None:
+def test_a_receipt_without_a_checksum_is_none(wrong: dict[str, Any]) -> None:
     """A receipt claims a file with a checksum, or no file; nothing between."""
     with pytest.raises(ValueError, match="crc32c must be given"):
         receipt("s0/0a", **wrong)
