@@ -4,6 +4,7 @@ Whatever is wrong ends in a `BraidError` of one line; what is read must be whole
 """
 
 import struct
+from typing import Literal
 
 from braid.dvid.csv_index import parse_listing
 from braid.exceptions import BraidError
@@ -12,7 +13,7 @@ from braid.precomputed.shard_reader import ShardFile
 from braid.precomputed.volume_spec import ShardingSpec
 from braid.reader import ShardRangeReader, scan_offsets
 
-_ENCODINGS = ("raw", "gzip")
+_ENCODINGS: tuple[Literal["raw", "gzip"], ...] = ("raw", "gzip")
 
 
 def arrow_shard(data: bytes) -> None:
