@@ -17,6 +17,7 @@ from typing import Any, Final
 from runtime import settings
 from runtime.errors import ObjectNotFound, UsageError
 from runtime.storage import open_storage
+from runtime.urls import is_remote
 
 DEFAULTS: Final[Mapping[str, float]] = MappingProxyType(
     {
@@ -85,7 +86,7 @@ def load(url: str) -> Coefficients:
         UsageError: there is none, or it holds something else.
     """
     folder, name = str(PurePosixPath(url).parent), PurePosixPath(url).name
-    if url.startswith("gs://"):
+    if is_remote(url):
         folder = url[: -len(name) - 1]
     try:
         return parse(open_storage(folder).read(name), url)

@@ -3,14 +3,14 @@
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import cast
 
 from braid.precomputed.sharding import shard_box
-from braid.precomputed.volume_spec import VolumeSpec
+from braid.precomputed.volume_spec import CodePath, VolumeSpec
 from delivery.ledger.plan import PlanRow
 from delivery.ledger.receipts import Receipt, ReceiptSummary
 from delivery.ledger.run import Run
-from memmodel.estimate import Route, Work
+from memmodel.estimate import Work
+from runtime.urls import is_remote
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,8 @@ def work_of(
         kind=row.kind,
         bytes_in=known_in or (receipt.bytes_in if receipt else 0),
         chunks=math.prod(e - b for b, e in zip(begin, end, strict=True)),
-        route=cast("Route", receipt.route) if receipt and receipt.route else scale.route,
-        remote=(run.info.source or "").startswith("gs://"),
+        code_path=CodePath(receipt.route) if receipt and receipt.route else scale.code_path(),
+        remote=is_remote(run.info.source or ""),
         threads=receipt.threads if receipt else 1,
         chunk_voxels=math.prod(scale.chunk_size),
         slices=decimated + 1,

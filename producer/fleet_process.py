@@ -24,7 +24,7 @@ class FleetEnded(ShardliftError):  # noqa: N818 - what is said when it did
 
     def __init__(self, message: str, hint: str, exit_code: int) -> None:
         super().__init__(message, hint)
-        self.exit_code = exit_code  # type: ignore[misc]  # here it is the fleet's
+        self.exit_code = exit_code
 
 
 class FleetProcess:

@@ -1,1 +1,1 @@
-"""How the programs meet the world: settings, errors, logs, the command line and storage."""
+"""Process environment: settings, errors, logs, command line and storage."""

@@ -1,7 +1,8 @@
-"""What every command line shares: common options, and errors as one line, a hint and an exit code.
+"""Command line support: common options, error reports and exit codes.
 
-A program's `__main__` ends in `run(app)`. A command returns nothing when all went well and raises
-`typer.Exit(code)` for another exit code; it never prints an error itself.
+A program's `__main__` ends in `run(app)`. A command returns nothing on success, raises
+`typer.Exit(code)` for another exit code, and leaves errors to `run`, which prints each as one line
+and a hint.
 """
 
 import os
@@ -25,42 +26,38 @@ from runtime.errors import (
     ShardliftError,
 )
 
-_PLACE: Final = "DIR|gs://BUCKET/PREFIX"
+_LOCATION: Final = "DIR|gs://BUCKET/PREFIX"
 
-SourceOption = Annotated[
-    str,
-    typer.Option(
-        "--source",
-        envvar=settings.SOURCE_PATH,
-        metavar=_PLACE,
-        help="The DVID export: the folder that holds s0/, s1/, ... with .arrow files in them.",
-    ),
-]
-DestOption = Annotated[
-    str,
-    typer.Option(
-        "--dest",
-        envvar=settings.DEST_PATH,
-        metavar=_PLACE,
-        help="The Neuroglancer volume: info and shard files appear here.",
-    ),
-]
-OptionalDestOption = Annotated[str | None, DestOption.__metadata__[0]]
-SpecOption = Annotated[
-    str,
-    typer.Option(
-        "--spec",
-        envvar=settings.NG_SPEC_PATH,
-        metavar="FILE",
-        help="The volume's spec (JSON), as given to DVID or made by `producer spec`.",
-    ),
-]
+_SOURCE = typer.Option(
+    "--source",
+    envvar=settings.SOURCE_PATH,
+    metavar=_LOCATION,
+    help="The DVID export: the folder that holds s0/, s1/, ... with .arrow files in them.",
+)
+SourceOption = Annotated[str, _SOURCE]
+OptionalSourceOption = Annotated[str | None, _SOURCE]
+_DEST = typer.Option(
+    "--dest",
+    envvar=settings.DEST_PATH,
+    metavar=_LOCATION,
+    help="The Neuroglancer volume: info and shard files appear here.",
+)
+DestOption = Annotated[str, _DEST]
+OptionalDestOption = Annotated[str | None, _DEST]
+_SPEC = typer.Option(
+    "--spec",
+    envvar=settings.NG_SPEC_PATH,
+    metavar="FILE",
+    help="The volume's spec (JSON), as given to DVID or made by `producer spec`.",
+)
+SpecOption = Annotated[str, _SPEC]
+OptionalSpecOption = Annotated[str | None, _SPEC]
 StateOption = Annotated[
     str | None,
     typer.Option(
         "--state",
         envvar=settings.STATE_PATH,
-        metavar=_PLACE,
+        metavar=_LOCATION,
         help="Where runs keep their plans and receipts. Default: the destination + '.runs'.",
     ),
 ]
@@ -90,15 +87,14 @@ TiersOption = Annotated[
         help="Worker sizes in GiB, one queue each. A shard starts on the smallest that holds it.",
     ),
 ]
-ScalesOption = Annotated[
-    str,
-    typer.Option(
-        "--scales",
-        envvar=settings.SCALES,
-        metavar="N,N,...",
-        help="Scales to convert from the export, such as 0 or 0,1 or 0-2.",
-    ),
-]
+_SCALES = typer.Option(
+    "--scales",
+    envvar=settings.SCALES,
+    metavar="N,N,...",
+    help="Scales to convert from the export, such as 0 or 0,1 or 0-2.",
+)
+ScalesOption = Annotated[str, _SCALES]
+OptionalScalesOption = Annotated[str | None, _SCALES]
 DownresOption = Annotated[
     str,
     typer.Option(
@@ -147,15 +143,6 @@ ProjectOption = Annotated[
         help="The Google Cloud project. Not needed on one machine.",
     ),
 ]
-RegionOption = Annotated[
-    str | None,
-    typer.Option(
-        "--region",
-        envvar=settings.REGION,
-        metavar="REGION",
-        help="One region for source, destination and workers, such as us-central1.",
-    ),
-]
 BaseNameOption = Annotated[
     str,
     typer.Option(
@@ -174,14 +161,14 @@ def new_app(text: str) -> typer.Typer:
     """A program or a group of commands that `run` can run.
 
     Args:
-        text: what it is for; the first lines of its `--help`.
+        text: its purpose, the first lines of `--help`.
     """
     return typer.Typer(
         help=text,
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,  # `run` reports errors
-        rich_markup_mode=None,  # brackets in a help text are brackets
+        rich_markup_mode=None,  # brackets in a help text stay as they are
     )
 
 
@@ -191,13 +178,13 @@ def run(
     *,
     log_level: str = "info",
 ) -> NoReturn:
-    """Run a program and exit as documented: no known error ends in a traceback.
+    """Run a program and exit as documented; no known error ends in a traceback.
 
     Args:
         app: the program.
-        exit_codes: exit codes of other rooms' errors, which this room does not know; each is
-            shown as its own text.
-        log_level: where LOG_LEVEL is not set; a program that tells people how it goes logs less.
+        exit_codes: exit codes of errors that this package does not import; the error's own text
+            is printed.
+        log_level: used where LOG_LEVEL is not set; programs that print progress log less.
     """
     signal.signal(signal.SIGTERM, _interrupt)
     code = EXIT_FINDINGS
@@ -206,54 +193,54 @@ def run(
         log.configure(level=log_level)
         code = _exit_code(app(standalone_mode=False))
     except Exception as error:  # noqa: BLE001 - the one place where errors become exit codes
-        code = _report(error, exit_codes or {})
+        code = _report_error(error, exit_codes or {})
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
     if code == EXIT_INTERRUPTED:
-        _say("interrupted")
+        print_stderr("interrupted")
     _flush_and_exit(code)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    """SIGTERM ends a command as Ctrl-C does, so that it cleans up; a worker has its own way."""
+    """Handle SIGTERM as Ctrl-C, so that a command cleans up; workers install their own handler."""
     raise KeyboardInterrupt
 
 
 def _exit_code(returned: object) -> int:
-    """Typer returns the code of a `typer.Exit`, else what the command itself returned."""
+    """Exit code of Typer's result: the code of a `typer.Exit`, else the command's return value."""
     return returned if isinstance(returned, int) else EXIT_DONE
 
 
-def _report(error: Exception, exit_codes: Mapping[type[Exception], int]) -> int:
-    """Say what went wrong in a line or two; the exit code it means."""
+def _report_error(error: Exception, exit_codes: Mapping[type[Exception], int]) -> int:
+    """Print an error in one or two lines; returns its exit code."""
     log.trace(error)
     if isinstance(error, typer.Abort):
         return EXIT_INTERRUPTED
     if isinstance(error, ShardliftError):
-        _say_error(str(error), error.hint)
+        _print_error(str(error), error.hint)
         return error.exit_code
-    if type(error).__name__ == "NoArgsIsHelpError":  # its text is the whole help
-        _say(error.format_message())  # type: ignore[attr-defined] # one of Typer's own
+    if type(error).__name__ == "NoArgsIsHelpError":  # its text is the help page
+        print_stderr(error.format_message())  # type: ignore[attr-defined] # one of Typer's own
         return EXIT_USAGE
-    if hasattr(error, "format_message"):  # Typer's own, whatever library its version keeps it in
-        _say_error(error.format_message(), _usage_hint(error))
+    if hasattr(error, "format_message"):  # Typer's own; its module depends on Typer's version
+        _print_error(error.format_message(), _usage_hint(error))
         return EXIT_USAGE
     for kind, code in exit_codes.items():
         if isinstance(error, kind):
-            _say_error(str(error))
+            _print_error(str(error))
             return code
     return _report_unknown(error)
 
 
 def _report_unknown(error: Exception) -> int:
-    if isinstance(error, BrokenPipeError):  # whoever read our output has seen enough
+    if isinstance(error, BrokenPipeError):  # the reader of our output is gone: `... | head`
         return EXIT_DONE
     if isinstance(error, OSError) and error.strerror:
-        _say_error(": ".join(filter(None, [error.strerror, _text(error.filename)])))
+        _print_error(": ".join(filter(None, [error.strerror, _text(error.filename)])))
         return EXIT_UNREACHABLE
     first = str(error).splitlines()[0] if str(error) else ""
-    place = _keep_traceback(error)
-    _say_error(f"{type(error).__name__}: {first}".rstrip(": "), f"a bug; its traceback: {place}")
+    place = _save_traceback(error)
+    _print_error(f"{type(error).__name__}: {first}".rstrip(": "), f"a bug; its traceback: {place}")
     return EXIT_FINDINGS
 
 
@@ -266,7 +253,7 @@ def _usage_hint(error: Exception) -> str | None:
     return f"{context.command_path} --help shows what it takes" if context else None
 
 
-def _keep_traceback(error: Exception) -> str:
+def _save_traceback(error: Exception) -> str:
     with tempfile.NamedTemporaryFile(
         "w", prefix="shardlift-", suffix=".traceback", delete=False, encoding="utf-8"
     ) as file:
@@ -274,18 +261,19 @@ def _keep_traceback(error: Exception) -> str:
     return file.name
 
 
-def _say_error(message: str, hint: str | None = None) -> None:
-    _say(f"error: {' '.join(message.split())}")
+def _print_error(message: str, hint: str | None = None) -> None:
+    print_stderr(f"error: {' '.join(message.split())}")
     if hint:
-        _say(f"hint: {' '.join(hint.split())}")
+        print_stderr(f"hint: {' '.join(hint.split())}")
 
 
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)  # noqa: T201 - the one place that talks of errors
+def print_stderr(line: str) -> None:
+    """Print a note or progress for people; stdout is for results."""
+    print(line, file=sys.stderr, flush=True)  # noqa: T201 - the one place that prints to stderr
 
 
 def _flush_and_exit(code: int) -> NoReturn:
-    """Exit without a complaint when nobody reads our output any more (`... | head`)."""
+    """Exit silently when the reader of our output is gone (`... | head`)."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -294,10 +282,10 @@ def _flush_and_exit(code: int) -> NoReturn:
 
 
 def parse_scales(text: str, option: str = "--scales") -> tuple[int, ...]:
-    """Scale numbers of `0`, `0,1` or `1-4`, ascending and without repeats.
+    """Parse scale numbers such as `0`, `0,1` or `1-4`; ascending and without repeats.
 
     Raises:
-        typer.BadParameter: the text is none of these.
+        typer.BadParameter: the text has another form.
     """
     scales: set[int] = set()
     for part in text.split(","):

@@ -1,4 +1,4 @@
-"""Every setting, its default and its check: the only reader of the environment.
+"""Settings with defaults and checks; the only reader of the environment.
 
 A flag wins over the environment, which wins over a `.env` in the working directory. Flags and
 environment meet in the options of `runtime.cli`; what has no flag is read here.
@@ -12,6 +12,7 @@ from typing import Final
 import dotenv
 
 from runtime.errors import UsageError
+from runtime.urls import GS, is_remote, split_bucket
 
 SOURCE_PATH: Final = "SOURCE_PATH"
 DEST_PATH: Final = "DEST_PATH"
@@ -48,25 +49,22 @@ LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 LOG_FORMATS: Final = ("human", "json")
 
 _RUNS_SUFFIX: Final = ".runs"
-_GS: Final = "gs://"
 
 
 def load_dotenv(directory: Path | None = None) -> None:
-    """Read `.env` of `directory` (the working directory); what the environment has, stays."""
+    """Read `.env` of `directory` (default: the working directory); set variables win over it."""
     dotenv.load_dotenv((directory or Path.cwd()) / ".env", override=False)
 
 
-def quieten_google_storage() -> None:
-    """Keep Google's client from asking for each bucket's properties in a thread of its own.
-
-    It does so for traces, even where none are kept: a request that nobody ordered, that needs a
-    right which workers lack, and one more after each object that is not found.
-    """
+def disable_bucket_metadata_requests() -> None:
+    """Disable the requests for bucket properties that Google's client sends for its traces."""
+    # They are sent even without tracing, need a right that workers lack, and one more follows each
+    # object that is not found.
     os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
 
 
 def get(name: str, default: str | None = None) -> str | None:
-    """The variable's text, or `default` where it is unset or empty."""
+    """Text of a variable, or `default` where it is unset or empty."""
     return os.environ.get(name) or default
 
 
@@ -81,14 +79,14 @@ def default_state_url(dest: str) -> str:
     Raises:
         UsageError: `dest` has no last name (a bare bucket, the root) and STATE_PATH is unset.
     """
-    return get(STATE_PATH) or _beside(dest)
+    return get(STATE_PATH) or _default_state(dest)
 
 
-def _beside(dest: str) -> str:
-    if dest.startswith(_GS):
-        bucket, _, prefix = dest.removeprefix(_GS).rstrip("/").partition("/")
+def _default_state(dest: str) -> str:
+    if is_remote(dest):
+        bucket, prefix = split_bucket(dest.rstrip("/"))
         if prefix:
-            return f"{_GS}{bucket}/{prefix}{_RUNS_SUFFIX}"
+            return f"{GS}{bucket}/{prefix}{_RUNS_SUFFIX}"
     elif (path := Path(dest).absolute()).name:
         return str(path) + _RUNS_SUFFIX
     raise UsageError(
@@ -108,27 +106,27 @@ def gzip_level() -> int:
 
 
 def tiers() -> str:
-    """TIERS as written, GiB separated by commas; `memmodel.tiers` reads it."""
+    """TIERS as written, GiB separated by commas; parsed by `memmodel.tiers`."""
     return os.environ.get(TIERS) or DEFAULT_TIERS
 
 
 def memory_coefficients() -> str | None:
-    """MEMORY_COEFFICIENTS: file or URL that `memmodel fit` wrote; None keeps the built-in ones."""
+    """MEMORY_COEFFICIENTS: file or URL written by `memmodel fit`; None for the built-in ones."""
     return get(MEMORY_COEFFICIENTS)
 
 
 def storage_retry_s() -> float:
-    """STORAGE_RETRY_S: how long storage trouble is retried in place before it is an error."""
+    """STORAGE_RETRY_S: seconds for which transient storage errors are retried in place."""
     return _seconds(STORAGE_RETRY_S, DEFAULT_STORAGE_RETRY_S)
 
 
 def work_ballast_bytes() -> int:
-    """WORK_BALLAST_BYTES, for tests only: memory that work holds, so that tiers matter."""
+    """WORK_BALLAST_BYTES, for tests only: extra memory held by the executor."""
     return _whole(WORK_BALLAST_BYTES, 0, 0, 1 << 40)
 
 
 def work_pause_s() -> float:
-    """WORK_PAUSE_S, for tests only: how long work waits before it asks to publish."""
+    """WORK_PAUSE_S, for tests only: delay before the executor requests to publish."""
     return _seconds(WORK_PAUSE_S, 0.0)
 
 
@@ -138,7 +136,7 @@ def log_level(default: str = "info") -> str:
 
 
 def log_format() -> str | None:
-    """LOG_FORMAT: human or json; None lets the terminal decide."""
+    """LOG_FORMAT: human or json; None if unset (then a terminal decides)."""
     return _one_of(LOG_FORMAT, "", LOG_FORMATS) or None
 
 

@@ -28,8 +28,8 @@ from memmodel.estimate import LOCAL_WINDOW_BYTES, REMOTE_WINDOW_BYTES
 from memmodel.estimate import WHOLE_OBJECT_BYTES as WHOLE_BYTES
 from runtime.errors import ObjectNotFound
 from runtime.storage import Storage
+from runtime.urls import is_remote
 
-REMOTE: Final = "gs://"
 
 I64 = npt.NDArray[np.int64]
 
@@ -52,7 +52,7 @@ class SourceFile:
         if self._source.size <= whole_bytes:
             self.whole_bytes = self._source.size
             arrow = BytesSource(read_exactly(self._source, 0, self._source.size), self._source.name)
-        elif storage.url.startswith(REMOTE):
+        elif is_remote(storage.url):
             arrow = self._cache = RangeCache(self._source)
         stem = path.removesuffix(".arrow")
         indices = [self._index(storage, f"{stem}{end}") for end in (".csv", "-offsets.csv")]
@@ -139,7 +139,7 @@ class SourceFiles:
     """
 
     def __init__(self, storage: Storage, paths: Sequence[str]) -> None:
-        self._remote = storage.url.startswith(REMOTE)
+        self._remote = is_remote(storage.url)
         self.files: list[SourceFile] = []
         left = WHOLE_BYTES if self._remote else 0
         with ExitStack() as stack:
@@ -189,28 +189,28 @@ class SourceFiles:
         once[messages] = sizes
         return int(once.sum())
 
-    def windows(self, routed: BlockAssignment) -> Generator[RowWindow]:
+    def windows(self, assigned: BlockAssignment) -> Generator[RowWindow]:
         """Read the rows that a shard needs, window by window, one ahead of its use."""
 
         def read(span: tuple[int, int]) -> RowWindow:
-            return self._read(routed, *span)
+            return self._read(assigned, *span)
 
-        spans = list(self._spans(routed))
+        spans = list(self._spans(assigned))
         yield from ordered_map(read, spans, threads=1, ahead=int(len(spans) > 1), name="read")
 
     def where(self, row: int) -> str:
         """Names a row in errors."""
         return self.files[int(self._place.file[row])].where(int(self._place.row[row]))
 
-    def _spans(self, routed: BlockAssignment) -> Iterator[tuple[int, int]]:
+    def _spans(self, assigned: BlockAssignment) -> Iterator[tuple[int, int]]:
         """Runs of pairs, whole chunks each, that need about a window's bytes of messages."""
-        messages = self._place.message[routed.blocks].tolist()
-        sizes = self._place.message_bytes[routed.blocks].tolist()
+        messages = self._place.message[assigned.blocks].tolist()
+        sizes = self._place.message_bytes[assigned.blocks].tolist()
         limit = self._window_bytes
         if 0 < sum(sizes) <= limit:
             yield 0, len(messages)
             return
-        begins_chunk = np.diff(routed.ids, prepend=routed.ids[:1] ^ 1) != 0
+        begins_chunk = np.diff(assigned.ids, prepend=assigned.ids[:1] ^ 1) != 0
         seen: set[int] = set()
         first, held = 0, 0
         for pair, (message, size, begins) in enumerate(
@@ -226,9 +226,9 @@ class SourceFiles:
         if first < len(messages):
             yield first, len(messages)
 
-    def _read(self, routed: BlockAssignment, first: int, end: int) -> RowWindow:
+    def _read(self, assigned: BlockAssignment, first: int, end: int) -> RowWindow:
         """The chunks of a run of pairs, and their rows in the order of first use."""
-        pairs, ids = routed.blocks[first:end], routed.ids[first:end]
+        pairs, ids = assigned.blocks[first:end], assigned.ids[first:end]
         wanted, parts = in_order_of_use(pairs)
         file = self._place.file[wanted]
         by_file = np.argsort(file, kind="stable")

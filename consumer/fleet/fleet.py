@@ -40,7 +40,7 @@ class WorkersFailed(ShardliftError):  # noqa: N818 - what is said at the end
 
     def __init__(self, message: str, hint: str, exit_code: int) -> None:
         super().__init__(message, hint)
-        self.exit_code = exit_code  # type: ignore[misc]  # here it is the worker's
+        self.exit_code = exit_code
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,22 +1,20 @@
-"""Storage by URL: a local directory, or a prefix in a GCS bucket."""
+"""Storage opened by URL: a local directory or a prefix in a GCS bucket."""
 
 from pathlib import Path
-from typing import Final
 from urllib.parse import urlsplit
 
 from runtime.errors import UsageError
 from runtime.storage.base import DAY_S, ObjectInfo, Pieces, Source, Storage
 from runtime.storage.local import LocalStorage
+from runtime.urls import is_remote
 
 __all__ = ["DAY_S", "ObjectInfo", "Pieces", "Source", "Storage", "absolute", "join", "open_storage"]
-
-_GS: Final = "gs://"
 
 
 def open_storage(url: str) -> Storage:
     """The storage rooted at `url`: a local directory (which need not exist) or a `gs://` URL."""
-    if url.startswith(_GS):
-        # Importing Google's client takes about half a second: only who needs it pays.
+    if is_remote(url):
+        # Importing Google's client takes about half a second, which local programs need not spend.
         from runtime.storage.gcs import GcsStorage  # noqa: PLC0415
 
         return GcsStorage(url)
@@ -24,12 +22,12 @@ def open_storage(url: str) -> Storage:
 
 
 def absolute(url: str) -> str:
-    """The URL as it may be handed to another process: local paths made absolute."""
-    return url.rstrip("/") if url.startswith(_GS) else str(_local(url))
+    """The URL in the form that other processes may use: local paths made absolute."""
+    return url.rstrip("/") if is_remote(url) else str(_local(url))
 
 
 def join(url: str, path: str) -> str:
-    """`path` below the root `url`."""
+    """URL of `path` below the root `url`."""
     return f"{url.rstrip('/')}/{path}"
 
 

@@ -1,10 +1,10 @@
-"""The contract of storage: objects under one root, whole or not at all.
+"""Storage interface: objects below one root; every write is atomic.
 
-A path is relative to the root, with `/` between its parts (`16x16x16/0fe9.shard`). Whoever lists
-never sees a temporary object; whoever reads never sees half an object. Checksums are crc32c as
-GCS prints them: base64 of the big-endian value.
+A path is relative to the root, with `/` between its parts (`16x16x16/0fe9.shard`). A listing never
+contains a temporary object; a read never returns part of an object that is being written. Checksums
+are crc32c as GCS prints them: base64 of the big-endian value.
 
-Transient trouble is retried inside and ends as `UnreachableError`; a missing object is
+Transient errors are retried inside and end as `UnreachableError`; a missing object is
 `ObjectNotFound`; missing rights are `UsageError`.
 """
 
@@ -20,19 +20,19 @@ TEMPORARY_PREFIX: Final = ".tmp-"
 DAY_S: Final = 86_400
 
 Pieces = Generator[bytes, None, bytes]
-"""Yields the body of a file and returns its head, which stands before the body."""
+"""Generator of the body of a file; returns the head, which stands before the body."""
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """What a listing says of one object.
+    """Entry of a listing.
 
     Attributes:
         path: relative to the storage's root.
         size: bytes.
         crc32c: base64, or None where the storage keeps none (a local listing).
         updated: when it was last written, in UTC.
-        metadata: the writer's own, or None where the storage keeps none: then read the object.
+        metadata: set by the writer; None where the storage keeps none (then read the object).
     """
 
     path: str
@@ -43,29 +43,29 @@ class ObjectInfo:
 
 
 class Source(Protocol):
-    """One object to be read by byte ranges; the shape `braid` reads from."""
+    """One object read by byte ranges; the interface that `braid` reads from."""
 
     @property
     def size(self) -> int:
-        """Bytes in all."""
+        """Total number of bytes."""
 
     @property
     def name(self) -> str:
-        """Path or URL, for errors."""
+        """Path or URL, for error messages."""
 
     @property
     def requests(self) -> int:
-        """Ranges asked for so far; on GCS each is billed."""
+        """Number of ranges requested so far; on GCS each is billed."""
 
     def read_at(self, offset: int, length: int) -> bytes:
         """The bytes from `offset`; fewer than `length` only at the object's end."""
 
     def close(self) -> None:
-        """Let go of the object; reading afterwards is an error."""
+        """Release the object; reading afterwards is an error."""
 
 
 class Storage(ABC):
-    """Objects under one root, which may be a local directory or a prefix in a bucket."""
+    """Objects below one root: a local directory or a prefix in a bucket."""
 
     url: str
     """The root, absolute: a directory or `gs://bucket/prefix`, without a slash at the end."""
@@ -84,14 +84,14 @@ class Storage(ABC):
 
     @abstractmethod
     def source(self, path: str) -> Source:
-        """The object for reading by ranges, held to the state it has now.
+        """Open the present version of an object for reading by ranges.
 
-        If it is replaced meanwhile, reads give the old bytes or an error, never a mixture.
+        If the object is replaced, reads return the old bytes or raise, never a mixture.
         """
 
     @abstractmethod
     def stat(self, path: str) -> ObjectInfo:
-        """What a listing would say of it."""
+        """The listing entry of one object."""
 
     def exists(self, path: str) -> bool:
         """Whether there is an object."""
@@ -107,7 +107,7 @@ class Storage(ABC):
 
     @abstractmethod
     def folders(self) -> Sequence[str]:
-        """The first parts of all paths that have several, sorted; costs no look into them."""
+        """First parts of all paths that have several, sorted; does not list their contents."""
 
     @abstractmethod
     def write(self, path: str, data: bytes, metadata: Mapping[str, str] | None = None) -> None:
@@ -115,7 +115,7 @@ class Storage(ABC):
 
     @abstractmethod
     def create(self, path: str, data: bytes, metadata: Mapping[str, str] | None = None) -> bool:
-        """Write an object if there is none; False if there is. One of many writers gets True."""
+        """Write an object if there is none; exactly one of several writers gets True."""
 
     @abstractmethod
     def write_shard(
@@ -126,19 +126,19 @@ class Storage(ABC):
         confirm: Callable[[], None],
         metadata: Mapping[str, str] | None = None,
     ) -> ObjectInfo:
-        """Stream a file whose head is known only when its body is written.
+        """Write a file whose head is known only when its body is complete; atomic.
 
         Args:
-            path: where it appears, whole, replacing any other.
-            pieces: yields the body, returns the head.
+            path: of the file; replaces any other.
+            pieces: generator of the body that returns the head.
             head_bytes: length of the head.
-            confirm: called once, just before the file appears; if it raises, nothing does.
-            metadata: kept with the object, where the storage keeps any.
+            confirm: called once, just before the file appears; if it raises, it does not.
+            metadata: stored with the object, where the storage keeps metadata.
 
         Returns:
             The new object, always with its crc32c.
 
-        Raises whatever `pieces` or `confirm` raise; then nothing is published and no trace stays.
+        Errors of `pieces` and `confirm` are raised as they are; then no file is left behind.
         """
 
     @abstractmethod
@@ -147,31 +147,31 @@ class Storage(ABC):
 
     @abstractmethod
     def sweep_temporaries(self, older_than_s: float = DAY_S) -> int:
-        """Remove what killed writers left behind; how many objects that were."""
+        """Remove temporary objects left by killed writers; returns their number."""
 
     @abstractmethod
     def check_readable(self) -> None:
-        """Raise the one-line error a user needs if nothing can be read at this root."""
+        """Raise UsageError or UnreachableError if the root cannot be read."""
 
     @abstractmethod
     def check_writable(self) -> None:
-        """Raise the one-line error a user needs if nothing can be written at this root."""
+        """Raise UsageError or UnreachableError if the root cannot be written."""
 
 
 def checked(path: str) -> str:
-    """The path itself, if it is one.
+    """Validate a path and return it.
 
     Raises:
         UsageError: it is empty or absolute, would leave the root, or names a temporary object.
     """
     parts = path.split("/")
     if any(part in {"", ".", ".."} for part in parts) or "\0" in path:
-        raise UsageError(f"{path!r} is no path below a storage's root")
+        raise UsageError(f"{path!r} is not a path below a storage's root")
     if is_temporary(path):
         raise UsageError(f"{path!r} names a temporary object, which is swept away")
     return path
 
 
 def is_temporary(path: str) -> bool:
-    """Whether a part of the path has the name of something half-written."""
+    """Whether a part of the path is the name of a temporary object."""
     return path.startswith(TEMPORARY_PREFIX) or f"/{TEMPORARY_PREFIX}" in path

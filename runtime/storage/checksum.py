@@ -1,4 +1,4 @@
-"""crc32c as GCS keeps it, by the hardware's instruction."""
+"""crc32c checksums in the form of GCS; hardware accelerated."""
 
 import base64
 from typing import Final
@@ -10,17 +10,17 @@ _ZEROS: Final = bytes(1 << 20)
 
 
 def crc32c(data: bytes, crc: int = 0) -> int:
-    """The checksum of `data`, or of what `crc` stands for followed by `data`."""
+    """Checksum of `data`; with `crc`, of the data behind `crc` followed by `data`."""
     return int(google_crc32c.extend(crc, data))
 
 
 def encode(crc: int) -> str:
-    """As GCS prints it: base64 of the big-endian value."""
+    """Encode a checksum as GCS does: base64 of the big-endian value."""
     return base64.b64encode(crc.to_bytes(4, "big")).decode("ascii")
 
 
 def combine(first: int, second: int, second_bytes: int) -> int:
-    """The checksum of two pieces one after the other, from theirs.
+    """Checksum of two concatenated pieces, from their checksums.
 
     A crc is linear: the first piece's share in the whole is its own checksum pushed through as
     many zeros as the second has bytes, started so that the crc's own initial and final inversion

@@ -1,4 +1,4 @@
-"""One file at a time: written beside its place, flushed, then given its name."""
+"""Atomic file writes: a temporary file in the target directory, flushed, then renamed."""
 
 import contextlib
 import errno
@@ -15,28 +15,28 @@ from runtime.errors import ObjectNotFound, ShardliftError, UnreachableError
 from runtime.storage.base import TEMPORARY_PREFIX
 from runtime.storage.stream import ShardStream
 
-_PASSING: Final = {errno.EAGAIN, errno.EBUSY, errno.ESTALE, errno.ETIMEDOUT}
+_TRANSIENT: Final = {errno.EAGAIN, errno.EBUSY, errno.ESTALE, errno.ETIMEDOUT}
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT}
 _ABSENT: Final = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR}
 _NO_LINKS: Final = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}
 
 
-def _passes(error: BaseException) -> bool:
-    return isinstance(error, OSError) and error.errno in _PASSING
+def _is_transient(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno in _TRANSIENT
 
 
-patiently = tenacity.retry(  # a network file system has its moments; a full disk has not
-    retry=tenacity.retry_if_exception(_passes),
+with_retry = tenacity.retry(  # network file systems recover; a full disk does not
+    retry=tenacity.retry_if_exception(_is_transient),
     wait=tenacity.wait_random_exponential(multiplier=0.1, max=2),
     stop=tenacity.stop_after_attempt(5),
     reraise=True,
 )
-"""Makes a function try again on errors that pass by themselves."""
+"""Decorator that retries a function on transient errors."""
 
 
 @contextlib.contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turn the operating system's errors into ours, for reading: what is absent is not found."""
+def translate_read_errors(path: Path) -> Iterator[None]:
+    """Translate OSError to ShardliftError; an absent file is ObjectNotFound."""
     try:
         yield
     except OSError as error:
@@ -46,8 +46,8 @@ def reading(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """The same for writing, where an absent directory means that nothing can be written."""
+def translate_write_errors(path: Path) -> Iterator[None]:
+    """Translate OSError to UnreachableError; also for an absent directory."""
     try:
         yield
     except OSError as error:
@@ -62,25 +62,25 @@ def _unreachable(path: Path, error: OSError) -> ShardliftError:
 
 
 @contextlib.contextmanager
-def temporary_beside(target: Path) -> Generator[tuple[Path, BinaryIO]]:
-    """A new file in the directory of `target`; gone afterwards unless it was renamed."""
+def temporary_for(target: Path) -> Generator[tuple[Path, BinaryIO]]:
+    """Temporary file in the directory of `target`; removed on exit unless renamed."""
     path = target.with_name(f"{TEMPORARY_PREFIX}{target.name}-{uuid4().hex}")
-    with writing(target):
-        patiently(target.parent.mkdir)(parents=True, exist_ok=True)
+    with translate_write_errors(target):
+        with_retry(target.parent.mkdir)(parents=True, exist_ok=True)
         file = path.open("xb")
     try:
         yield path, file
     finally:
         with contextlib.suppress(OSError):
             path.unlink()
-        with contextlib.suppress(OSError):  # a full disk complains once more; all was flushed
+        with contextlib.suppress(OSError):  # a full disk raises again; everything was flushed
             file.close()
 
 
 def fill(file: BinaryIO, target: Path, pieces: Iterable[bytes]) -> None:
-    """Write all pieces, onto the disk; an error of `pieces` itself stays as it is."""
+    """Write all pieces and flush them to disk; errors of `pieces` are raised as they are."""
     _write(file, target, pieces)
-    with writing(target):
+    with translate_write_errors(target):
         flush(file)
 
 
@@ -88,7 +88,7 @@ def fill_shard(file: BinaryIO, target: Path, stream: ShardStream) -> None:
     """Write the body behind a gap, then the head into the gap."""
     file.seek(stream.head_bytes)
     _write(file, target, stream)
-    with writing(target):
+    with translate_write_errors(target):
         file.seek(0)
         file.write(stream.head)
         flush(file)
@@ -96,18 +96,18 @@ def fill_shard(file: BinaryIO, target: Path, stream: ShardStream) -> None:
 
 def _write(file: BinaryIO, target: Path, pieces: Iterable[bytes]) -> None:
     for piece in pieces:
-        with writing(target):
+        with translate_write_errors(target):
             file.write(piece)
 
 
 def flush(file: BinaryIO) -> None:
-    """Onto the disk, so that no rename shows a file whose bytes a power cut can take."""
+    """Flush a file to disk, so that a power cut cannot empty it after its rename."""
     file.flush()
     os.fsync(file.fileno())
 
 
 def flush_directory(directory: Path) -> None:
-    """Onto the disk, so that a name outlives what is written after it."""
+    """Flush a directory to disk, so that a new name survives a power cut."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)
@@ -116,7 +116,7 @@ def flush_directory(directory: Path) -> None:
 
 
 def publish_new(temporary: Path, target: Path) -> bool:
-    """Give a finished file its name unless another has it: a hard link never replaces."""
+    """Give a finished file its name; False if the name is taken (a hard link never replaces)."""
     try:
         os.link(temporary, target)
     except FileExistsError:
@@ -129,10 +129,8 @@ def publish_new(temporary: Path, target: Path) -> bool:
 
 
 def _publish_new_locked(temporary: Path, target: Path) -> bool:
-    """The same where the file system has no hard links: one at a time, under a lock.
-
-    The lock is the kernel's, so that it ends with its holder.
-    """
+    """`publish_new` for file systems without hard links, under a lock."""
+    # The kernel releases the lock when its holder dies.
     with target.with_name(f"{TEMPORARY_PREFIX}lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if target.exists():

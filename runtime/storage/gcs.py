@@ -1,8 +1,8 @@
 """Storage in a Google Cloud Storage bucket.
 
-A shard is written as two temporary objects, body and head, that a compose joins under the final
-name in one step. Every call here may safely be made twice, so one retry loop serves them all;
-only the chunks of an upload are retried by Google's client, which alone can resume one.
+A shard is written as two temporary objects, body and head, that one compose request joins under the
+final name. All requests are idempotent and share one retry loop; only the chunks of an upload are
+retried by Google's client, which alone can resume an upload.
 """
 
 import re
@@ -39,7 +39,7 @@ _URL: Final = re.compile(r"gs://(?P<bucket>[a-z0-9][a-z0-9._-]{1,220}[a-z0-9])(?
 _TIMEOUT_S: Final = (10, 60)  # to connect, to wait for bytes
 _UPLOAD_CHUNK_BYTES: Final = 8 << 20  # a multiple of 256 KiB; held in memory
 _LISTED_FIELDS: Final = "items(name,size,crc32c,updated,metadata),nextPageToken"
-# Public objects are cached for an hour by default: a viewer would mix an old index with new bytes.
+# Public objects are cached for an hour by default; a viewer would mix an old index with new bytes.
 _CACHE_CONTROL: Final = "no-cache"
 
 T = TypeVar("T")
@@ -48,7 +48,7 @@ Blob = Any
 
 
 def _client() -> Client:
-    """The process's client."""
+    """Client of this process."""
     return _client_of(
         settings.get(settings.PROJECT_ID), settings.get(settings.STORAGE_EMULATOR_HOST)
     )
@@ -56,8 +56,8 @@ def _client() -> Client:
 
 @cache
 def _client_of(project: str | None, emulator: str | None) -> Client:
-    """One client per account and place, kept with its connections."""
-    settings.quieten_google_storage()
+    """Client per project and endpoint, cached with its connections."""
+    settings.disable_bucket_metadata_requests()
     if emulator:
         credentials = AnonymousCredentials()  # type: ignore[no-untyped-call] # Google's
         return storage.Client(project=project or "local", credentials=credentials)
@@ -106,7 +106,7 @@ class GcsSource:
         )
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: no connection is held."""
 
     def __enter__(self) -> Self:
         return self
@@ -116,30 +116,30 @@ class GcsSource:
 
 
 class GcsStorage(Storage):
-    """Objects in a bucket whose names begin with one prefix."""
+    """Objects of a bucket below one prefix."""
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
         found = _URL.fullmatch(self.url)
         if not found:
-            raise UsageError(f"{url} is no gs://bucket/prefix")
+            raise UsageError(f"{url} is not a gs://bucket/prefix")
         prefix = found["prefix"]
         self._prefix = f"{checked(prefix)}/" if prefix else ""
         self._bucket = _client().bucket(found["bucket"])
 
     def blob(self, path: str, generation: int | None = None) -> Blob:
-        """Google's handle of an object, which may not exist."""
+        """Client handle of an object, which need not exist."""
         blob = self._bucket.blob(self._prefix + path, generation=generation)
         blob.cache_control = _CACHE_CONTROL
         return blob
 
     def call(self, blob: Blob, request: Callable[[], T]) -> T:
-        """Make a request until it is answered; errors become ours, naming the object."""
-        with gcs_errors.translated(_name(blob)):
-            return gcs_errors.patiently(request)
+        """Make a request with retries; errors are ShardliftError and name the object."""
+        with gcs_errors.translate_errors(_name(blob)):
+            return gcs_errors.call_with_retry(request)
 
     def read(self, path: str) -> bytes:
-        """The whole object, its checksum compared."""
+        """The whole object, verified by its checksum."""
         blob = self.blob(checked(path))
         return bytes(
             self.call(
@@ -149,12 +149,12 @@ class GcsStorage(Storage):
         )
 
     def source(self, path: str) -> GcsSource:
-        """The object's present generation for reading by ranges."""
+        """Open the present generation of an object for reading by ranges."""
         blob = self._loaded(path)
         return GcsSource(self, path, blob.size, blob.generation)
 
     def stat(self, path: str) -> ObjectInfo:
-        """What a listing would say of it."""
+        """The listing entry of one object."""
         return self._info(self._loaded(path))
 
     def _loaded(self, path: str) -> Blob:
@@ -163,11 +163,11 @@ class GcsStorage(Storage):
         return blob
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """All objects whose path begins with `prefix`, sorted by path; a request per thousand."""
+        """All objects whose path begins with `prefix`, sorted by path; one request per thousand."""
         return (info for info in self._list_all(prefix) if not is_temporary(info.path))
 
     def folders(self) -> Sequence[str]:
-        """The names up to the first slash; a request per thousand of them."""
+        """Names up to the first slash; one request per thousand."""
         names: set[str] = set()
         token: str | None = None
         while True:
@@ -214,11 +214,8 @@ class GcsStorage(Storage):
         self._upload(self.blob(checked(path)), data, metadata)
 
     def create(self, path: str, data: bytes, metadata: Mapping[str, str] | None = None) -> bool:
-        """Write an object if there is none.
-
-        A refusal after a try that was not answered may be of our own making: then what is there
-        decides, and equal bytes count as ours.
-        """
+        """Write an object if there is none; False if there is."""
+        # A lost response may hide our own success: after a retry, equal bytes count as ours.
         blob = self.blob(checked(path))
         tries = 0
 
@@ -266,7 +263,7 @@ class GcsStorage(Storage):
         confirm: Callable[[], None],
         metadata: Mapping[str, str] | None = None,
     ) -> ObjectInfo:
-        """Upload the body while it is made, then the head, then join them under the name."""
+        """Upload the body as it is produced, then the head, then compose both under the name."""
         stream = ShardStream(pieces, head_bytes)
         with self._temporaries(checked(path)) as (head, body):
             self._upload_stream(body, stream)
@@ -276,7 +273,7 @@ class GcsStorage(Storage):
 
     def _upload_stream(self, blob: Blob, stream: ShardStream) -> None:
         reader = BodyReader(stream)
-        blob.chunk_size = _UPLOAD_CHUNK_BYTES  # only here: it would cut downloads up, too
+        blob.chunk_size = _UPLOAD_CHUNK_BYTES  # set only here: it would also split downloads
         limit_s = settings.storage_retry_s()
         retry = DEFAULT_RETRY.with_timeout(limit_s).with_delay(initial=0.25, maximum=15)
         try:
@@ -288,9 +285,9 @@ class GcsStorage(Storage):
                 retry=retry if limit_s else None,
             )
         except Exception as error:
-            if reader.failed:  # not storage's trouble
+            if reader.failed:  # the pieces raised, not the storage
                 raise
-            raise gcs_errors.ours(error, _name(blob)) from error
+            raise gcs_errors.to_shardlift_error(error, _name(blob)) from error
 
     def _compose(
         self,
@@ -310,7 +307,7 @@ class GcsStorage(Storage):
 
     @contextmanager
     def _temporaries(self, path: str) -> Generator[tuple[Blob, Blob]]:
-        """Two objects beside `path`, gone afterwards; if that fails, a sweep finds them."""
+        """Two temporary objects for `path`, deleted on exit; a sweep removes what is left."""
         directory, _, name = path.rpartition("/")
         stem = f"{directory}/" * bool(directory) + f"{TEMPORARY_PREFIX}{name}-{uuid4().hex}"
         parts = self.blob(f"{stem}.head"), self.blob(f"{stem}.body")
@@ -333,7 +330,7 @@ class GcsStorage(Storage):
         return True
 
     def sweep_temporaries(self, older_than_s: float = DAY_S) -> int:
-        """Remove `.tmp-*` objects that are so old."""
+        """Remove `.tmp-*` objects older than `older_than_s`."""
         limit = datetime.now(UTC) - timedelta(seconds=older_than_s)
         old = [
             info.path
@@ -345,11 +342,11 @@ class GcsStorage(Storage):
         return swept
 
     def check_readable(self) -> None:
-        """The bucket is there and can be listed."""
+        """Raise an error unless the bucket exists and can be listed."""
         self.call(self._bucket, lambda: self._page("", None, size=1))
 
     def check_writable(self) -> None:
-        """The bucket takes an object and lets it be deleted, as replacing one needs."""
+        """Raise an error unless objects can be written and deleted, as replacing one needs."""
         blob = self.blob(f"{TEMPORARY_PREFIX}check-{uuid4().hex}")
         self._upload(blob, b"", None)
         self._delete(blob)

@@ -18,14 +18,14 @@ from runtime.storage.stream import ShardStream
 
 
 class LocalSource:
-    """One file read by ranges; when it is replaced, this one keeps giving the old bytes."""
+    """One file read by ranges; if it is replaced, reads keep returning the old bytes."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.name = str(path)
         self.requests = 0
         self._lock = threading.Lock()
-        with files.reading(path):
+        with files.translate_read_errors(path):
             self._file = path.open("rb", buffering=0)  # refuses a directory
         self.size = os.fstat(self._file.fileno()).st_size
 
@@ -34,7 +34,7 @@ class LocalSource:
         with self._lock:
             self.requests += 1
         fd = self._file.fileno()
-        with files.reading(self.path):
+        with files.translate_read_errors(self.path):
             data = os.pread(fd, length, offset)
             while 0 < len(data) < length and offset + len(data) < self.size:
                 data += os.pread(fd, length - len(data), offset + len(data))
@@ -52,7 +52,7 @@ class LocalSource:
 
 
 class LocalStorage(Storage):
-    """Files below one directory, which is made by the first write."""
+    """Files below one directory, which the first write creates."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -61,18 +61,18 @@ class LocalStorage(Storage):
     def read(self, path: str) -> bytes:
         """The whole file."""
         file = self._file(path)
-        with files.reading(file):
-            return files.patiently(file.read_bytes)()
+        with files.translate_read_errors(file):
+            return files.with_retry(file.read_bytes)()
 
     def source(self, path: str) -> LocalSource:
         """The file for reading by ranges."""
         return LocalSource(self._file(path))
 
     def stat(self, path: str) -> ObjectInfo:
-        """Size and time; no checksum, which would cost reading the file."""
+        """Size and time; without a checksum, which would need a read of the file."""
         file = self._file(path)
-        with files.reading(file):
-            found = files.patiently(file.stat)()
+        with files.translate_read_errors(file):
+            found = files.with_retry(file.stat)()
         if stat.S_ISDIR(found.st_mode):
             raise ObjectNotFound(f"not found: {file}")
         return _info(path, found)
@@ -102,10 +102,10 @@ class LocalStorage(Storage):
         """Write a file, replacing any other."""
         del metadata  # a plain file keeps none
         target = self._file(path)
-        with files.temporary_beside(target) as (temporary, file):
+        with files.temporary_for(target) as (temporary, file):
             files.fill(file, target, [data])
-            with files.writing(target):
-                files.patiently(temporary.replace)(target)
+            with files.translate_write_errors(target):
+                files.with_retry(temporary.replace)(target)
 
     def create(self, path: str, data: bytes, metadata: Mapping[str, str] | None = None) -> bool:
         """Write a file if there is none."""
@@ -113,10 +113,10 @@ class LocalStorage(Storage):
         target = self._file(path)
         if target.exists():
             return False
-        with files.temporary_beside(target) as (temporary, file):
+        with files.temporary_for(target) as (temporary, file):
             files.fill(file, target, [data])
-            with files.writing(target):
-                return files.patiently(files.publish_new)(temporary, target)
+            with files.translate_write_errors(target):
+                return files.with_retry(files.publish_new)(temporary, target)
 
     def write_shard(
         self,
@@ -126,32 +126,34 @@ class LocalStorage(Storage):
         confirm: Callable[[], None],
         metadata: Mapping[str, str] | None = None,
     ) -> ObjectInfo:
-        """Stream the body behind a gap, put the head into the gap, rename."""
+        """Write the body behind a gap, the head into the gap, then rename."""
         del metadata
         target = self._file(path)
         stream = ShardStream(pieces, head_bytes)
-        with files.temporary_beside(target) as (temporary, file):
+        with files.temporary_for(target) as (temporary, file):
             files.fill_shard(file, target, stream)
             crc = encode(stream.crc)
             confirm()
-            with files.writing(target):
-                files.patiently(temporary.replace)(target)
-                files.flush_directory(target.parent)  # the output must outlive its receipt
+            with files.translate_write_errors(target):
+                files.with_retry(temporary.replace)(target)
+                files.flush_directory(
+                    target.parent
+                )  # the output must be durable before its receipt
             found = os.fstat(file.fileno())
-        return ObjectInfo(path, found.st_size, crc, _when(found), None)
+        return ObjectInfo(path, found.st_size, crc, _modified_at(found), None)
 
     def delete(self, path: str) -> bool:
         """Remove a file; False if there was none."""
         file = self._file(path)
         try:
-            with files.reading(file):
-                files.patiently(file.unlink)()
+            with files.translate_read_errors(file):
+                files.with_retry(file.unlink)()
         except ObjectNotFound:
             return False
         return True
 
     def sweep_temporaries(self, older_than_s: float = DAY_S) -> int:
-        """Remove `.tmp-*` files that nobody has written to for so long."""
+        """Remove `.tmp-*` files whose last write is older than `older_than_s`."""
         limit = time.time() - older_than_s
         return sum(
             _removed_if_older(Path(directory, name), limit)
@@ -160,9 +162,9 @@ class LocalStorage(Storage):
         )
 
     def check_readable(self) -> None:
-        """The directory exists and can be listed."""
+        """Raise UnreachableError unless the directory exists and can be listed."""
         try:
-            with files.reading(self.root):
+            with files.translate_read_errors(self.root):
                 os.scandir(self.root).close()
         except ObjectNotFound as error:
             raise UnreachableError(
@@ -170,8 +172,8 @@ class LocalStorage(Storage):
             ) from error
 
     def check_writable(self) -> None:
-        """The directory is there, or can be made, and takes a file."""
-        with files.temporary_beside(self.root / "check"):
+        """Raise UnreachableError unless the directory can be created and written."""
+        with files.temporary_for(self.root / "check"):
             pass
 
     def _file(self, path: str) -> Path:
@@ -179,20 +181,24 @@ class LocalStorage(Storage):
 
 
 def _sorted_entries(directory: Path) -> list[tuple[str, os.stat_result | None]]:
-    """Names in the order of whole paths: a directory counts as its name with a slash, stat None."""
+    """Names in the order of whole paths; directories end with a slash and have stat None."""
     entries: list[tuple[str, os.stat_result | None]] = []
-    with contextlib.suppress(ObjectNotFound), files.reading(directory), os.scandir(directory) as it:
+    with (
+        contextlib.suppress(ObjectNotFound),
+        files.translate_read_errors(directory),
+        os.scandir(directory) as it,
+    ):
         for entry in it:
             if entry.is_dir():
                 entries.append((f"{entry.name}/", None))
             else:
-                with contextlib.suppress(FileNotFoundError):  # removed while we look
+                with contextlib.suppress(FileNotFoundError):  # removed during the listing
                     entries.append((entry.name, entry.stat()))
     return sorted(entries, key=lambda entry: entry[0])
 
 
 def _removed_if_older(file: Path, limit: float) -> bool:
-    with contextlib.suppress(ObjectNotFound), files.reading(file):
+    with contextlib.suppress(ObjectNotFound), files.translate_read_errors(file):
         if file.stat().st_mtime < limit:
             file.unlink()
             return True
@@ -200,8 +206,8 @@ def _removed_if_older(file: Path, limit: float) -> bool:
 
 
 def _info(path: str, found: os.stat_result) -> ObjectInfo:
-    return ObjectInfo(path, found.st_size, None, _when(found), None)
+    return ObjectInfo(path, found.st_size, None, _modified_at(found), None)
 
 
-def _when(found: os.stat_result) -> datetime:
+def _modified_at(found: os.stat_result) -> datetime:
     return datetime.fromtimestamp(found.st_mtime, UTC)

@@ -1,4 +1,4 @@
-"""A shard on its way to storage: body first, head last."""
+"""Shard stream: the body in pieces, then the head, with size and checksum."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ from runtime.storage.checksum import combine, crc32c
 
 
 class ShardStream:
-    """Iterates over the body and keeps count; afterwards knows the head and the checksum.
+    """Iterator over the body that computes size, head and checksum of the whole file.
 
     Attributes:
         size: bytes of head and body, complete once iteration has ended.
@@ -22,7 +22,7 @@ class ShardStream:
         self.head = b""
 
     def __iter__(self) -> Iterator[bytes]:
-        """The body's pieces; the writer may hold only one of them at a time."""
+        """Yield the pieces of the body; the writer may hold only one at a time."""
         head = yield from self._counted()
         if len(head) != self.head_bytes:
             raise ValueError(f"expected a head of {self.head_bytes} bytes, found {len(head)}")
@@ -52,16 +52,16 @@ class ShardStream:
 
 
 class BodyReader:
-    """A body as a file, for a client that wants to read one; it reads in order, once."""
+    """File object over a body, for clients that upload files; sequential, read once."""
 
     def __init__(self, stream: ShardStream) -> None:
         self._pieces = iter(stream)
         self._buffer = bytearray()
         self._position = 0
-        self.failed = False  # by the pieces, not by storage
+        self.failed = False  # the pieces raised, not the storage
 
     def read(self, size: int) -> bytes:
-        """The next `size` bytes; fewer only at the end, which is how the client knows it."""
+        """The next `size` bytes; fewer only at the end."""
         try:
             while len(self._buffer) < size and (piece := next(self._pieces, None)) is not None:
                 self._buffer += piece
@@ -74,5 +74,5 @@ class BodyReader:
         return data
 
     def tell(self) -> int:
-        """Bytes read so far."""
+        """Number of bytes read so far."""
         return self._position

@@ -221,7 +221,7 @@ class TestStorage:
     def test_a_path_stays_below_the_root(self, storage: Storage, path: str) -> None:
         """Whatever a message says, nothing outside the root is touched."""
         for ask in (storage.read, storage.stat, storage.source, storage.delete):
-            with pytest.raises(UsageError, match="no path below"):
+            with pytest.raises(UsageError, match="not a path below"):
                 ask(path)
         with pytest.raises(UsageError):
             storage.write(path, b"")

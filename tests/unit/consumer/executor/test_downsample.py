@@ -10,7 +10,7 @@ from braid.exceptions import InvalidShardFormatError
 from braid.precomputed.sharding import shard_path
 from consumer.executor.downsample import InputChanged, downsample_shard
 from consumer.protocol.tasks import DownsampleTask, Outcome
-from runtime.errors import Cancelled, PermanentError
+from runtime.errors import PermanentError, ShardliftError
 from runtime.storage import open_storage
 from runtime.storage.base import Source
 from tests.support.volumes import crc_of, made_info, shard_bytes, tensorstore_voxels, write_volume
@@ -91,7 +91,7 @@ def test_the_outcome_is_what_a_receipt_needs(place: Place) -> None:
     assert outcome.chunks == 64 == with_progress[-1]
     assert outcome.labels >= 64
     assert outcome.reads >= 8
-    assert outcome.route == "palette"
+    assert outcome.code_path == "palette"
     assert not outcome.empty
     assert outcome.absent_inputs == 0
     assert {"read", "vote", "gzip"} <= outcome.seconds.keys()
@@ -155,9 +155,9 @@ def test_a_shard_of_zeros_has_no_file(tmp_path: Path) -> None:
     place.output().write_bytes(b"older")
 
     def refuse() -> None:
-        raise Cancelled("no more")
+        raise ShardliftError("no more")
 
-    with pytest.raises(Cancelled):
+    with pytest.raises(ShardliftError, match="no more"):
         place.run(place.task(), confirm=refuse)
     assert place.output().exists()
     outcome = place.run(place.task())
@@ -170,9 +170,9 @@ def test_nothing_appears_unless_confirmed(place: Place) -> None:
     """A refusal at the last moment leaves no file and no trace."""
 
     def refuse() -> None:
-        raise Cancelled("no more")
+        raise ShardliftError("no more")
 
-    with pytest.raises(Cancelled):
+    with pytest.raises(ShardliftError, match="no more"):
         place.run(place.task(), confirm=refuse)
     assert not place.output().parent.exists() or not list(place.output().parent.iterdir())
 
