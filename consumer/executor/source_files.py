@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Final, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +29,6 @@ from memmodel.estimate import WHOLE_OBJECT_BYTES as WHOLE_BYTES
 from runtime.errors import ObjectNotFound
 from runtime.storage import Storage
 from runtime.urls import is_remote
-
 
 I64 = npt.NDArray[np.int64]
 
