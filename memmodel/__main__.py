@@ -173,7 +173,7 @@ def _work(files: Sequence[str], scale: ScaleSpec, threads: int, z_compress: int)
         kind="convert" if endings == {".arrow"} else "downsample",
         bytes_in=sum(map(_size, files)),
         chunks=min(full, math.prod(scale.grid)),
-        route="voxel" if z_compress and scale.route == "palette" else scale.route,
+        code_path=scale.code_path(z_compress + 1),
         threads=threads,
         chunk_voxels=math.prod(scale.chunk_size),
         slices=z_compress + 1,

@@ -8,17 +8,16 @@ at the size of a window: docs and code share the constants of the code that allo
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final
 
 from braid.downsample.cells import WINDOW_BYTES
 from braid.downsample.downsampler import BATCH_BYTES
+from braid.precomputed.volume_spec import CodePath
 from braid.transcode.transcoder import BATCH_BYTES as TRANSCODE_BYTES
+from delivery.messages import Kind
 from memmodel.coefficients import Coefficients, current
 from memmodel.tiers import GIB, MIB, Tier
 from runtime.errors import ShardliftError
-
-Route = Literal["palette", "voxel", "tensorstore"]
-Kind = Literal["convert", "downsample"]
 
 WATCHDOG_SHARE: Final = 0.9  # the worker stops work that passes this share of its tier's limit
 
@@ -28,7 +27,7 @@ WHOLE_OBJECT_BYTES: Final = 256 * MIB  # remote source files are fetched whole w
 REMOTE_WINDOW_BYTES: Final = 24 * MIB  # of larger ones, because each costs dozens of requests
 LOCAL_WINDOW_BYTES: Final = 8 * MIB  # of Arrow messages
 WINDOWS: Final = 3  # of source rows: read ahead, in work, and held by the batches
-ROW_BYTES: Final = 320  # a row of all indices and lists, while rows are routed
+ROW_BYTES: Final = 320  # a row of all indices and lists, while rows are assigned
 ENTRY_BYTES: Final = 160  # a chunk of an output or input index, as arrays and as numbers
 PIECE_BYTES: Final = 10 * MIB  # of output: joined payloads, and one part of an upload
 LABEL_BYTES: Final = 32  # a label in a half-empty hash table, twice while it grows
@@ -71,7 +70,7 @@ class Work:
     Attributes:
         bytes_in: of the source files or input shards together.
         chunks: of the grid in the output shard's box: the most it can hold.
-        route: what serves the output scale.
+        code_path: of the output scale.
         remote: whether source files come over the network (`gs://`), by whole files where they fit.
         threads: of the work process.
         chunk_voxels: of one output chunk.
@@ -82,7 +81,7 @@ class Work:
     kind: Kind
     bytes_in: int
     chunks: int
-    route: Route = "palette"
+    code_path: CodePath = CodePath.PALETTE
     remote: bool = True
     threads: int = 1
     chunk_voxels: int = CHUNK_VOXELS
@@ -112,54 +111,6 @@ def estimate(work: Work, coefficients: Coefficients | None = None) -> Estimate:
     factors = current() if coefficients is None else coefficients
     terms = sizes(work)
     return Estimate({name: math.ceil(factors[name] * size) for name, size in terms.items()})
-
-
-def convert_estimate(
-    *,
-    source_bytes: Sequence[int],
-    chunks: int,
-    threads: int = 1,
-    route: Route = "palette",
-    remote: bool = True,
-    chunk_voxels: int = CHUNK_VOXELS,
-    slices_per_slice: int = 1,
-    coefficients: Coefficients | None = None,
-) -> Estimate:
-    """Memory to make one output shard from DVID export files of these sizes; see `Work`."""
-    work = Work(
-        "convert",
-        sum(source_bytes),
-        chunks,
-        route,
-        remote=remote,
-        threads=threads,
-        chunk_voxels=chunk_voxels,
-        slices=slices_per_slice,
-    )
-    return estimate(work, coefficients)
-
-
-def downsample_estimate(
-    *,
-    input_bytes: Sequence[int],
-    chunks: int,
-    threads: int = 1,
-    route: Route = "palette",
-    chunk_voxels: int = CHUNK_VOXELS,
-    labels_per_chunk: float = 0.0,
-    coefficients: Coefficients | None = None,
-) -> Estimate:
-    """Memory to make one shard from the shards of the scale before, of these sizes; see `Work`."""
-    work = Work(
-        "downsample",
-        sum(input_bytes),
-        chunks,
-        route,
-        threads=threads,
-        chunk_voxels=chunk_voxels,
-        labels_per_chunk=labels_per_chunk,
-    )
-    return estimate(work, coefficients)
 
 
 def choose(needed: Estimate, tiers: Sequence[Tier]) -> Tier:
@@ -196,10 +147,10 @@ def _convert_sizes(work: Work) -> dict[str, float]:
         "index": float(ENTRY_BYTES * work.chunks),
     }
     voxels = work.chunk_voxels * VOXEL_BYTES
-    if work.route != "palette":
+    if work.code_path is not CodePath.PALETTE:
         blocks = DECODED_BLOCKS * CHUNK_VOXELS * VOXEL_BYTES
         terms["voxels"] = work.threads * (2.0 * voxels + blocks)
-    if work.route == "tensorstore":
+    if work.code_path is CodePath.TENSORSTORE:
         # It encodes chunk by chunk: a copy in the volume's type, one in its cache, the bytes.
         terms["tensorstore"] = float(TENSORSTORE_BYTES + 3 * work.threads * voxels)
     return terms
@@ -221,6 +172,6 @@ def _downsample_sizes(work: Work) -> dict[str, float]:
         "labels": LABEL_BYTES * work.threads * labels,
         "index": ENTRY_BYTES * (work.chunks + chunks_in / CELL_CHUNKS),
     }
-    if work.route != "palette":
+    if work.code_path is not CodePath.PALETTE:
         terms["voxels"] = work.threads * (CELL_CHUNKS + 2.0) * work.chunk_voxels * VOXEL_BYTES
     return terms

@@ -21,7 +21,7 @@ def document(value: Mapping[str, Any]) -> None:
 
 def terms(work: Work, needed: Estimate, factors: Coefficients) -> None:
     """Every term as size, coefficient and product."""
-    table = _table(f"{work.kind}, {work.route} path", "size", "coefficient", "MiB")
+    table = _table(f"{work.kind}, {work.code_path} path", "size", "coefficient", "MiB")
     for name, size in sizes(work).items():
         product = needed.terms[name] / MIB
         table.add_row(name, f"{size / MIB:.1f}", f"{factors[name]:.2f}", f"{product:.1f}")

@@ -31,7 +31,7 @@ class ReceiptSample:
 def read_samples(run: Run) -> Iterator[ReceiptSample]:
     """A sample of every receipt of a run that has a measured peak."""
     volume = VolumeSpec.parse(run.info.volume, run.info.dest)
-    receipts = {key: found for key in run.receipts.list() if (found := run.receipts.read(key))}
+    receipts = {key: found for key in run.receipts.list() if (found := run.receipts.get(key))}
     for key, receipt in receipts.items():
         if receipt.peak_bytes is not None and key in run.plan:
             work = work_of(run, volume, run.plan.row(key), receipts, receipt)
@@ -61,11 +61,12 @@ def work_of(
     begin, end = shard_box(scale, row.shard)
     known_in = row.bytes_in or sum(one.bytes_out for one in inputs)
     decimated = run.info.z_compress if row.scale == 0 and row.kind == "convert" else 0
+    recorded = receipt.code_path if receipt else ""
     return Work(
         kind=row.kind,
         bytes_in=known_in or (receipt.bytes_in if receipt else 0),
         chunks=math.prod(e - b for b, e in zip(begin, end, strict=True)),
-        code_path=CodePath(receipt.route) if receipt and receipt.route else scale.code_path(),
+        code_path=CodePath(recorded) if recorded else scale.code_path(),
         remote=is_remote(run.info.source or ""),
         threads=receipt.threads if receipt else 1,
         chunk_voxels=math.prod(scale.chunk_size),

@@ -63,13 +63,6 @@ def tier_named(name: str, tiers: Sequence[Tier]) -> Tier:
     raise UsageError(f"no tier is named {name!r}; the tiers are {known}")
 
 
-def next_tier(name: str, tiers: Sequence[Tier]) -> Tier | None:
-    """The smallest tier larger than the named one; None when it is the last."""
-    limit = tier_named(name, tiers).limit_bytes
-    larger = [tier for tier in tiers if tier.limit_bytes > limit]
-    return min(larger, key=lambda tier: tier.limit_bytes, default=None)
-
-
 def _limit_bytes(part: str, text: str) -> int:
     try:
         mib = float(part) * (GIB // MIB)

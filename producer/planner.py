@@ -19,7 +19,7 @@ from delivery.messages import Kind, shard_key
 from memmodel.estimate import DoesNotFit, Work, choose, estimate
 from memmodel.throughput import estimated_seconds
 from memmodel.tiers import Tier
-from producer.export_listing import Scan, SourceFile
+from producer.export_listing import Scan, ExportFile
 from producer.run_request import Request
 from runtime.storage import ObjectInfo, Storage
 
@@ -133,12 +133,12 @@ def make_plan(request: Request, found: Found, tiers: Sequence[Tier]) -> PlanResu
 
 def files_by_shard(
     scale: ScaleSpec, scan: Scan, z_compress: int = 0
-) -> dict[int, list[SourceFile]]:
+) -> dict[int, list[ExportFile]]:
     """The files whose cells meet each shard, in name order."""
     edges = cell_edges(scale, z_compress)
     cells = [in_output(cell_of(file.origin, edges), z_compress) for file in scan.files]
     boxes, shards = sharding.boxes_meeting(scale, [c[0] for c in cells], [c[1] for c in cells])
-    found: dict[int, list[SourceFile]] = defaultdict(list)
+    found: dict[int, list[ExportFile]] = defaultdict(list)
     for box, shard in zip(boxes.tolist(), shards.tolist(), strict=True):
         found[shard].append(scan.files[box])
     return found
@@ -250,7 +250,7 @@ def _convert_work(
         "convert",
         bytes_in,
         chunks,
-        "voxel" if slices > 1 and scale.route == "palette" else scale.route,
+        scale.code_path(slices),
         remote=remote,
         chunk_voxels=math.prod(scale.chunk_size),
         slices=slices,
@@ -262,7 +262,7 @@ def _downsample_work(scale: ScaleSpec, chunks: int, bytes_in: int) -> Work:
         "downsample",
         bytes_in,
         chunks,
-        scale.route,
+        scale.code_path(),
         chunk_voxels=math.prod(scale.chunk_size),
     )
 

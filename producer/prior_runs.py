@@ -1,44 +1,47 @@
-"""Earlier runs of a destination: which one to continue, which ones stand in the way."""
+"""Prior runs of a destination: the one to continue and those that conflict."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from braid.downsample.downsampler import Rule
 from braid.exceptions import SpecError
 from braid.precomputed.volume_spec import VolumeSpec
+from braid.reader import LabelType
 from delivery.ledger.run import Run, list_runs
 from delivery.ledger.shard_status import RunStatus, State, read_status
 from producer.planner import Outputs
-from producer.run_request import Request, facts_that_matter
+from producer.run_request import Request, facts_that_matter, output_revision
 from runtime.errors import UsageError
+from runtime.text import join_first
 
 
 @dataclass(frozen=True)
 class PriorRun:
-    """A run that was enqueued before."""
+    """A run enqueued earlier, with its status."""
 
     run: Run
     cancelled: bool
 
     @cached_property
     def status(self) -> RunStatus:
-        """Where it stands; read once."""
+        """Status of its shards; read once."""
         return read_status(self.run)
 
     @property
     def unfinished(self) -> bool:
-        """Whether it may still make something."""
+        """Whether it can still make shards."""
         return not self.cancelled and not self.status.ended
 
     @property
     def to_go(self) -> int:
-        """Shards that may still get done."""
+        """Number of shards that can still get done."""
         states = self.status.states.values()
         return sum(shard.state in {State.READY, State.WAITING} for shard in states)
 
     @property
     def overwrites(self) -> bool:
-        """Whether it was asked to make shards that existed."""
+        """Whether it also makes shards that existed."""
         return bool((self.run.info.model_extra or {}).get("overwrite", False))
 
     def makes(self, scale: int) -> bool:
@@ -46,14 +49,14 @@ class PriorRun:
         return scale in (*self.run.info.scales, *self.run.info.downres)
 
     def made(self, scale: int) -> bool:
-        """Whether it finished a shard of this scale."""
+        """Whether it has finished a shard of this scale."""
         return self.makes(scale) and any(
             key.startswith(f"s{scale}/") for key in self.status.receipts
         )
 
 
 class PriorRuns:
-    """The runs of one destination, newest first.
+    """Prior runs of one destination, newest first.
 
     Args:
         state_url: root of the runs.
@@ -65,12 +68,12 @@ class PriorRuns:
         self.runs = [PriorRun(run, run.cancelled() is not None) for run in runs]
 
     def unfinished(self, request: Request) -> PriorRun | None:
-        """The unfinished run that already does what is asked for, or None."""
+        """The unfinished run that serves the request, or None."""
         for earlier in self.runs:
             info = earlier.run.info
             covers = {*request.scales} <= {*info.scales} and {*request.downres} <= {*info.downres}
             overwrites = earlier.overwrites or not request.overwrite
-            same = info.fingerprint == request.fingerprint
+            same = request.makes_same_bytes(info.fingerprint)
             if same and covers and overwrites and earlier.unfinished:
                 return earlier
         return None
@@ -80,65 +83,65 @@ class PriorRuns:
         return [
             earlier
             for earlier in self.runs
-            if earlier.run.info.fingerprint != request.fingerprint and earlier.unfinished
+            if not request.makes_same_bytes(earlier.run.info.fingerprint) and earlier.unfinished
         ]
 
     def conflicting(self) -> list[PriorRun]:
-        """Unfinished runs, which a new run that overwrites has to take the place of."""
+        """Unfinished runs, which a run that overwrites has to cancel."""
         return [earlier for earlier in self.runs if earlier.unfinished]
 
-    def maker(self, scale: int) -> PriorRun | None:
-        """The run that last finished a shard of this scale."""
+    def producer_of(self, scale: int) -> PriorRun | None:
+        """The newest run that finished a shard of this scale."""
         return next((earlier for earlier in self.runs if earlier.made(scale)), None)
 
-    def makers(self, request: Request) -> list[PriorRun]:
-        """The runs that last finished shards of the scales asked for, each once."""
-        found = {e.run.run_id: e for s in request.made if (e := self.maker(s)) is not None}
+    def producers(self, request: Request) -> list[PriorRun]:
+        """The newest runs that finished shards of the requested scales, each once."""
+        found = {e.run.run_id: e for s in request.made if (e := self.producer_of(s)) is not None}
         return list(found.values())
 
     def check(self, request: Request, outputs: Mapping[int, Outputs]) -> None:
-        """Refuse to mix the bytes of two runs in one volume.
+        """Raise an error if the volume would mix the bytes of two runs.
 
         Raises:
-            UsageError: an unfinished run, or shards that exist, were made by other rules.
+            UsageError: an unfinished run or existing shards have another fingerprint.
         """
         for earlier in self.others(request):
             raise _conflict(earlier, request, _differences(earlier, request), "is not finished")
         for scale in request.made:
-            earlier_maker = self.maker(scale)
-            if earlier_maker is None or not outputs.get(scale):
+            producer = self.producer_of(scale)
+            if producer is None or not outputs.get(scale):
                 continue
             matter = {"spec", *facts_that_matter(scale, downsampled=scale in request.downres)}
             found = {
                 name: values
-                for name, values in _differences(earlier_maker, request).items()
+                for name, values in _differences(producer, request).items()
                 if name in matter
             }
             if found:
-                raise _conflict(earlier_maker, request, found, f"made shards of scale {scale}")
+                raise _conflict(producer, request, found, f"made shards of scale {scale}")
 
     def empty(self, request: Request) -> Iterator[str]:
         """Keys of shards that are known to be all zeros.
 
-        Of scales that are made by a run of this fingerprint; of others by whoever made them.
+        For scales to be made, only runs with an equal fingerprint count; for others, any run.
         """
         for scale in request.concerned:
-            earlier = self.maker(scale)
+            earlier = self.producer_of(scale)
             if earlier is None:
                 continue
-            same = earlier.run.info.fingerprint == request.fingerprint
+            same = request.makes_same_bytes(earlier.run.info.fingerprint)
             if same or scale not in request.made:
                 yield from _empty(earlier.status, scale)
 
     def check_inputs(self, request: Request, outputs: Mapping[int, Outputs]) -> dict[int, int]:
-        """Look for holes in scales that are not made here but that others are made from.
+        """Check the scales that are not made here but that others are made from.
 
         Returns:
-            Scales that no run is known to have made, with how many shards exist: there, absent
-            can only mean empty.
+            Scales that no known run has made, with the number of their existing shards; there,
+            an absent shard is taken as empty.
 
         Raises:
-            UsageError: a run left shards of such a scale undone: a hole must not become zeros.
+            UsageError: a run left shards of such a scale undone; a hole must not become zeros.
         """
         unknown = {}
         for scale in set(request.concerned) - set(request.made):
@@ -164,9 +167,8 @@ def _check_complete(earlier: PriorRun, scale: int, outputs: Outputs) -> None:
         if row.shard not in outputs and not _is_empty(earlier.status, row.key)
     ]
     if missing:
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise UsageError(
-            f"scale {scale} has holes: run {earlier.run.run_id} planned {missing[0]}{more}, "
+            f"scale {scale} has holes: run {earlier.run.run_id} planned {join_first(missing, 1)}, "
             f"but {earlier.run.info.dest} does not have it",
             hint=f"complete scale {scale} first: the command that made it, again",
         )
@@ -180,17 +182,17 @@ def _is_empty(status: RunStatus, key: str) -> bool:
 
 
 def _differences(earlier: PriorRun, request: Request) -> dict[str, tuple[object, object]]:
-    """What two runs disagree on, by name: theirs and ours."""
+    """Facts in which a run and a request differ, by name: the run's and the request's."""
     theirs, ours = _facts(earlier), request.facts()
     return {name: (theirs[name], ours[name]) for name in ours if theirs[name] != ours[name]}
 
 
 def _facts(earlier: PriorRun) -> dict[str, object]:
-    """The facts of an earlier run, from what it says of itself."""
+    """The facts of an earlier run, from its run.json."""
     info = earlier.run.info
     try:
         volume = VolumeSpec.parse(info.volume, earlier.run.uri)
-    except SpecError:  # another version accepted what we refuse
+    except SpecError:  # another version accepted a spec that this one refuses
         volume = VolumeSpec(data_type="uint64", scales=())
     request = Request(
         volume,
@@ -198,12 +200,12 @@ def _facts(earlier: PriorRun) -> dict[str, object]:
         info.dest,
         info.scales,
         info.downres,
-        rule=info.rule,
-        label_type=info.label_type,
+        rule=Rule(info.rule),
+        label_type=LabelType(info.label_type),
         z_compress=info.z_compress,
         gzip_level=info.gzip_level,
     )
-    return {**request.facts(), "version": info.version}
+    return {**request.facts(), "output_revision": output_revision(info)}
 
 
 def _conflict(

@@ -1,36 +1,48 @@
-"""What `enqueue` is asked for, and the fingerprint of the bytes that will come of it."""
+"""Request of a run and the fingerprint of its output."""
 
 import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib.metadata import version
-from typing import Any, Literal
+from typing import Any, Final
 
+from braid.downsample.downsampler import Rule
 from braid.precomputed.sharding import factors
 from braid.precomputed.volume_spec import ScaleSpec, VolumeSpec
+from braid.reader import LabelType
 from braid.transcode.block_assignment import check_z_step
+from delivery.ledger.run import RunInfo
 from runtime.errors import UsageError
+from runtime.urls import is_remote
 
-Rule = Literal["mode", "nonzero-mode"]
-LabelType = Literal["labels", "supervoxels"]
+OUTPUT_REVISION: Final = 1
+"""Revision of the bytes that equal requests make.
 
-# What a scale's bytes depend on, by how it is made.
-_OF_CONVERTED = ("source", "label_type", "gzip_level", "version")
-_OF_DOWNSAMPLED = ("rule", "gzip_level", "version")
+Increase it with any change after which the same request makes other bytes: the compressed
+segmentation encoder, gzip, the order of chunks in a shard, the vote of downsampling. Requests of
+another revision have another fingerprint and do not continue a run; releases that leave the bytes
+alone keep it, so that they do.
+"""
+
+# Version 0.1.0 hashed its own version number instead; it made the bytes of revision 1.
+_VERSION_OF_REVISION_1: Final = "0.1.0"
+
+# Facts on which a scale's bytes depend, by the way the scale is made.
+_OF_CONVERTED: Final = ("source", "label_type", "gzip_level", "output_revision")
+_OF_DOWNSAMPLED: Final = ("rule", "gzip_level", "output_revision")
 
 
 @dataclass(frozen=True)
 class Request:
-    """Everything that decides what a run makes.
+    """Settings that decide what a run makes.
 
     Attributes:
         volume: the destination.
         source: absolute URL of the export; None when nothing is converted.
         dest: absolute URL.
-        scales: converted from the export.
-        downres: made from the scale before each.
-        overwrite: make shards that exist already, too.
+        scales: to convert from the export.
+        downres: to make from the scale before each.
+        overwrite: also make shards that exist already.
     """
 
     volume: VolumeSpec
@@ -38,8 +50,8 @@ class Request:
     dest: str
     scales: tuple[int, ...] = ()
     downres: tuple[int, ...] = ()
-    rule: Rule = "mode"
-    label_type: LabelType = "labels"
+    rule: Rule = Rule.MODE
+    label_type: LabelType = LabelType.LABELS
     z_compress: int = 0
     gzip_level: int = 6
     overwrite: bool = False
@@ -51,20 +63,20 @@ class Request:
 
     @property
     def concerned(self) -> tuple[int, ...]:
-        """The made ones and those they are made from, ascending."""
+        """The scales to be made and those they are made from, ascending."""
         return tuple(sorted({*self.made, *(scale - 1 for scale in self.downres)}))
 
     @property
     def remote(self) -> bool:
         """Whether source files come over the network."""
-        return (self.source or "").startswith("gs://")
+        return is_remote(self.source or "")
 
     def slices(self, scale: int) -> int:
-        """Slices of the source behind each one kept at a converted scale."""
+        """Slices of the source per slice of a converted scale."""
         return self.z_compress + 1 if scale == 0 else 1
 
     def facts(self) -> dict[str, Any]:
-        """What the bytes depend on, by name."""
+        """Facts on which the bytes depend, by name."""
         return {
             "source": self.source,
             "spec": _voxel_facts(self.volume),
@@ -72,21 +84,31 @@ class Request:
             "z_compress": self.z_compress,
             "rule": self.rule,
             "gzip_level": self.gzip_level,
-            "version": version("shardlift"),
+            "output_revision": OUTPUT_REVISION,
         }
 
     @property
     def fingerprint(self) -> str:
-        """Equal for requests that make the same bytes."""
-        text = json.dumps(self.facts(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        """Hash of the facts; equal for requests that make the same bytes."""
+        return _fingerprint(self.facts())
+
+    def makes_same_bytes(self, fingerprint: str) -> bool:
+        """Whether a run with this fingerprint makes the same bytes as this request."""
+        return fingerprint in {self.fingerprint, self._fingerprint_of_version()}
+
+    def _fingerprint_of_version(self) -> str | None:
+        """The fingerprint that version 0.1.0 gave this request; None if bytes changed since."""
+        facts = self.facts()
+        if facts.pop("output_revision") != 1:
+            return None
+        return _fingerprint({**facts, "version": _VERSION_OF_REVISION_1})
 
     def check(self) -> None:
-        """Refuse what cannot be made.
+        """Raise an error for a request that cannot be served.
 
         Raises:
-            UsageError: scales that do not exist, or are asked for in two ways.
-            SpecError: scales that do not follow from each other.
+            UsageError: a scale does not exist, or is to be made in two ways.
+            SpecError: a scale cannot be made from the one before.
         """
         if not self.made:
             raise UsageError("nothing to make", hint="name scales with --scales or --downres")
@@ -113,17 +135,27 @@ class Request:
             factors(self.volume.scales[scale - 1], self.volume.scales[scale])
 
 
+def output_revision(info: RunInfo) -> int:
+    """Revision of the bytes that a run makes; runs of version 0.1.0 do not name theirs."""
+    return int((info.model_extra or {}).get("output_revision", 1))
+
+
 def facts_that_matter(scale: int, *, downsampled: bool) -> Iterable[str]:
-    """Names of the facts on which one scale's own bytes depend, beside the spec."""
+    """Names of the facts, apart from the spec, on which the bytes of one scale depend."""
     if downsampled:
         return _OF_DOWNSAMPLED
     return (*_OF_CONVERTED, "z_compress") if scale == 0 else _OF_CONVERTED
 
 
 def _voxel_facts(volume: VolumeSpec) -> dict[str, Any]:
-    """The spec without keys that are foreign to us: they change no voxel."""
+    """The spec without foreign keys, which change no voxel."""
     scales = [_scale_facts(scale) for scale in volume.scales]
     return {"data_type": volume.data_type, "scales": scales}
+
+
+def _fingerprint(facts: dict[str, Any]) -> str:
+    text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _scale_facts(scale: ScaleSpec) -> dict[str, Any]:

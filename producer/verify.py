@@ -16,7 +16,7 @@ from braid.precomputed import sharding
 from braid.precomputed.shard_reader import ShardFile
 from braid.precomputed.volume_spec import ScaleSpec
 from braid.reader import LabelType
-from braid.transcode.block_assignment import block_extent, route
+from braid.transcode.block_assignment import assign_blocks, block_extent
 from delivery.ledger.plan import PlanRow
 from delivery.ledger.run import Run
 from delivery.ledger.shard_status import RunStatus, State, read_status
@@ -169,10 +169,10 @@ class ValueCheck:
         scale, z_step = self._of.volume.scales[row.scale], self._info.z_compress + 1
         path = self._random.choice(row.sources)
         with open_shard(self._source, path) as reader:
-            routed = route(reader.index.coords, scale, row.shard, z_step)
-            if not len(routed.ids):
+            assigned = assign_blocks(reader.index.coords, scale, row.shard, z_step)
+            if not len(assigned.ids):
                 return
-            block = self._random.choice(routed.blocks.tolist())
+            block = self._random.choice(assigned.blocks.tolist())
             x, y, z = reader.index.coords[block].tolist()
             kind = LabelType(self._info.label_type)
             voxels = reader.read_chunk(x, y, z, label_type=kind)[::z_step]

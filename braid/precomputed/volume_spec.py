@@ -7,6 +7,7 @@ sizes are (x, y, z); resolutions are nanometres.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import cached_property
 from typing import Any, Literal, Self
 
@@ -18,7 +19,7 @@ from braid.precomputed.info_schema import first_fault, load_info
 from braid.typing import Vec3
 
 __all__ = [
-    "Route",
+    "CodePath",
     "ScaleSpec",
     "ShardingSpec",
     "VolumeSpec",
@@ -27,7 +28,6 @@ __all__ = [
     "merge_info",
 ]
 
-Route = Literal["palette", "voxel", "tensorstore"]
 
 # Keys of DVID's export call, not of the volume.
 _CALL_KEYS = ("directory", "num_scales", "batch_size")
@@ -36,7 +36,16 @@ _DEFAULT_BLOCK: Vec3 = (8, 8, 8)
 _MAX_CHUNK_VOXELS = 2**27
 _ID_BITS = 64
 _MAX_GRID = 2**31  # DVID's chunk coordinates are int32
-_ROUTES = "compressed_segmentation takes the fast path for uint64, raw goes through TensorStore"
+_CODE_PATHS = "compressed_segmentation takes the fast path for uint64, raw goes through TensorStore"
+
+
+class CodePath(StrEnum):
+    """Code that makes a scale's chunks; all paths give the same voxels."""
+
+    # Values are in receipts and in what commands print, so they stay.
+    PALETTE = "palette"  # labels of DVID blocks are replaced and their values repacked
+    VOXELS = "voxel"  # blocks are decoded, chunks cut and encoded
+    TENSORSTORE = "tensorstore"  # likewise, but TensorStore encodes
 
 
 @dataclass(frozen=True)
@@ -87,21 +96,13 @@ class ScaleSpec:
         """Bits of the largest chunk id (compressed Morton code)."""
         return sum((n - 1).bit_length() for n in self.grid)
 
-    @property
-    def route(self) -> Route:
-        """Which path makes this scale's chunks; all give the same voxels."""
+    def code_path(self, z_step: int = 1) -> CodePath:
+        """Code that makes this scale's chunks, where every `z_step`-th source slice is kept."""
         if self.encoding == "raw" or self.data_type == "uint32":
-            return "tensorstore"
-        whole = self.chunk_size == (64, 64, 64) and self.block_size == _DEFAULT_BLOCK
-        return "palette" if whole else "voxel"
-
-    @property
-    def route_reason(self) -> str:
-        """Why the scale takes its route, in a few words for people."""
-        if self.encoding == "raw" or self.data_type == "uint32":
-            return f"{self.encoding} of {self.data_type}"
-        chunk, block = ("x".join(map(str, e)) for e in (self.chunk_size, self.block_size or ()))
-        return f"chunks of {chunk} with blocks of {block}"
+            return CodePath.TENSORSTORE
+        blocks_are_chunks = self.chunk_size == (64, 64, 64) and z_step == 1
+        palette = blocks_are_chunks and self.block_size == _DEFAULT_BLOCK
+        return CodePath.PALETTE if palette else CodePath.VOXELS
 
     def chunk_box(self, chunk: Vec3) -> tuple[Vec3, Vec3]:
         """First voxel and end voxel of a chunk, clipped to the volume.
@@ -279,7 +280,7 @@ def _encoding(raw: RawScale, at: str) -> Literal["compressed_segmentation", "raw
         return "compressed_segmentation"
     if raw.encoding == "raw":
         return "raw"
-    raise SpecError(f"{at}: encoding {raw.encoding!r} is not supported; {_ROUTES}")
+    raise SpecError(f"{at}: encoding {raw.encoding!r} is not supported; {_CODE_PATHS}")
 
 
 def _sharding(raw: RawSharding | None, at: str) -> ShardingSpec:

@@ -12,7 +12,7 @@ import numpy as np
 from braid.exceptions import SpecError
 from braid.precomputed import morton, sharding
 from braid.precomputed.volume_spec import ScaleSpec
-from braid.typing import BoolArray, Box, Int32Array, Int64Array, UInt64Array, Vec3
+from braid.typing import BoolArray, Int32Array, Int64Array, UInt64Array, Vec3
 
 BLOCK_VOXELS = 64  # edge of a DVID block
 
@@ -25,7 +25,7 @@ class BlockAssignment:
 
     Attributes:
         ids: uint64 (p,), chunk id of each pair, ascending.
-        blocks: int64 (p,), position of each pair's block in the coordinates that were routed.
+        blocks: int64 (p,), position of each pair's block in the coordinates given.
         outside: blocks that lie wholly outside the volume.
         elsewhere: blocks that only other shards need.
     """
@@ -47,27 +47,9 @@ def block_extent(z_step: int = 1) -> Vec3:
     return BLOCK_VOXELS, BLOCK_VOXELS, BLOCK_VOXELS // z_step
 
 
-def source_box(scale: ScaleSpec, shard: int, z_compress: int = 0) -> Box:
-    """The box of blocks (begin, end; x, y, z) whose voxels an output shard holds.
-
-    Args:
-        scale: the output scale.
-        shard: number of the output shard.
-        z_compress: slices left out after each one kept.
-
-    Raises:
-        SpecError: z_compress + 1 does not divide 64.
-    """
-    check_z_step(z_compress + 1)
-    begin, end = sharding.shard_box(scale, shard)
-    extent = block_extent(z_compress + 1)
-    first = [b * c // e for b, c, e in zip(begin, scale.chunk_size, extent, strict=True)]
-    voxel_end = [min(n * c, s) for n, c, s in zip(end, scale.chunk_size, scale.size, strict=True)]
-    last = [(v - 1) // e for v, e in zip(voxel_end, extent, strict=True)]
-    return (first[0], first[1], first[2]), (last[0] + 1, last[1] + 1, last[2] + 1)
-
-
-def route(coords: Int32Array, scale: ScaleSpec, shard: int, z_step: int = 1) -> BlockAssignment:
+def assign_blocks(
+    coords: Int32Array, scale: ScaleSpec, shard: int, z_step: int = 1
+) -> BlockAssignment:
     """Pair blocks with the chunks of one shard that need them.
 
     Args:

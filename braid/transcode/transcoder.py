@@ -16,7 +16,7 @@ from braid.parallel.work_sharing import SharedTask, together
 from braid.precomputed import morton
 from braid.precomputed.chunk_batch import ChunkBatch
 from braid.precomputed.data_encoding import payloads_of
-from braid.precomputed.volume_spec import ScaleSpec
+from braid.precomputed.volume_spec import CodePath, ScaleSpec
 from braid.transcode.block_assignment import BLOCK_VOXELS, check_z_step
 from braid.transcode.palette_path import PaletteBatch, by_steps, in_one_go
 from braid.transcode.row_window import RowWindow
@@ -63,8 +63,8 @@ class Transcoder:
     @property
     def uses_palettes(self) -> bool:
         """Whether chunks inside the volume take the palette path."""
-        other = self.by_voxels or self.z_step > 1 or self.encode is not None
-        return self.scale.route == "palette" and not other
+        other = self.by_voxels or self.encode is not None
+        return self.scale.code_path(self.z_step) is CodePath.PALETTE and not other
 
     @property
     def run_chunks(self) -> int:

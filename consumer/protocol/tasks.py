@@ -1,19 +1,20 @@
-"""What a work process is told to do, and what it tells back; both travel as JSON."""
+"""Tasks of an executor and their outcomes; both travel as JSON."""
 
-import json
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field
 
-from braid.precomputed.volume_spec import VolumeSpec
+from braid.downsample.downsampler import Rule
+from braid.precomputed.volume_spec import CodePath, VolumeSpec
+from braid.reader import LabelType
 
 Count = Annotated[int, Field(ge=0)]
 
 
 class _Task(BaseModel):
-    """What both kinds of work share: which output shard, of which volume, under which limits."""
+    """Fields of both kinds of task: the output shard, its volume, the limits."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -25,7 +26,7 @@ class _Task(BaseModel):
     dest: str  # URL
     gzip_level: Annotated[int, Field(ge=0, le=12)] = 6
     threads: Annotated[int, Field(ge=1)] = 1
-    tier_limit_bytes: int | None = None  # None: nobody set a limit
+    tier_limit_bytes: int | None = None  # None: no limit
 
 
 class ConvertTask(_Task):
@@ -34,20 +35,20 @@ class ConvertTask(_Task):
     kind: Literal["convert"] = "convert"
     source: str  # URL
     sources: tuple[str, ...]  # .arrow files, relative to `source`
-    label_type: Literal["labels", "supervoxels"] = "labels"
+    label_type: LabelType = LabelType.LABELS
     z_compress: Count = 0
 
 
 class DownsampleTask(_Task):
-    """Make one output shard from the shards of the scale below that it covers."""
+    """Make one output shard from the shards it covers at the scale before."""
 
     kind: Literal["downsample"] = "downsample"
     inputs: dict[str, str | None]  # key -> crc32c, "empty" (no file), None (ledger does not know)
-    rule: Literal["mode", "nonzero-mode"] = "mode"
+    rule: Rule = Rule.MODE
 
 
 class Outcome(BaseModel):
-    """What came of a task: the part of a receipt that only the work itself knows."""
+    """Result of a task: the part of a receipt that the executor measures."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -63,34 +64,28 @@ class Outcome(BaseModel):
     inputs: dict[str, str] = {}  # downsample: key -> crc32c or "empty", as read
     absent_inputs: Count = 0  # of these, unknown to the ledger and absent: taken as zeros
     threads: Annotated[int, Field(ge=1)] = 1  # that took part
-    route: Literal["palette", "voxel", "tensorstore", ""] = ""
-    seconds: dict[str, float] = {}  # by phase
+    code_path: CodePath | None = None
+    phases: dict[str, float] = {}  # seconds
 
 
 Task = Annotated[ConvertTask | DownsampleTask, Field(discriminator="kind")]
-_TASK: TypeAdapter[ConvertTask | DownsampleTask] = TypeAdapter(Task)
 
 
-def decode_task(data: str | bytes) -> ConvertTask | DownsampleTask:
-    """The task that `model_dump_json` wrote; raises `pydantic.ValidationError`."""
-    return _TASK.validate_json(data)
-
-
-def volume_of(task: ConvertTask | DownsampleTask) -> VolumeSpec:
-    """The checked volume of a task; one after another they are mostly of the same.
+def volume_of(task: Task) -> VolumeSpec:
+    """The checked volume of a task; cached, since consecutive tasks mostly share it.
 
     Raises:
         SpecError: it cannot be served; the text names the destination.
     """
-    return _checked(_Asked(task.volume, task.dest))
+    return _parsed(_CacheKey(task.volume, task.dest))
 
 
 @dataclass(frozen=True)
-class _Asked:
-    info: dict[str, Any] = field(hash=False)  # told apart by comparing, which is fast
+class _CacheKey:
+    info: dict[str, Any] = field(hash=False)  # compared, not hashed
     dest: str
 
 
 @lru_cache(maxsize=2)
-def _checked(asked: _Asked) -> VolumeSpec:
-    return VolumeSpec.parse(json.dumps(asked.info), asked.dest)
+def _parsed(key: _CacheKey) -> VolumeSpec:
+    return VolumeSpec.parse(key.info, key.dest)

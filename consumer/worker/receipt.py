@@ -40,8 +40,8 @@ def build_receipt(
         skipped_elsewhere=outcome.skipped_elsewhere,
         absent_inputs=outcome.absent_inputs,
         threads=outcome.threads,
-        route=outcome.route,
-        phases=outcome.seconds,
+        code_path=outcome.code_path or "",
+        phases=outcome.phases,
         worker=worker,
         version=version("shardlift"),
     )

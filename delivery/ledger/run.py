@@ -1,4 +1,4 @@
-"""One run: its folder in the storage, and the small objects in it that belong to all its shards."""
+"""One run: its folder on storage, its record stores, and the small objects of the run itself."""
 
 import json
 import re
@@ -8,10 +8,11 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
-from delivery.ledger import failures, receipts
+from delivery.ledger.failures import FailureStore
 from delivery.ledger.plan import Plan
+from delivery.ledger.receipts import ReceiptStore
 from delivery.ledger.record_store import RecordStore
 from delivery.messages import now
 from runtime.errors import ObjectNotFound, ShardliftError, UsageError
@@ -27,13 +28,14 @@ _RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class RunInfo(BaseModel):
-    """What a run is; written once, after its plan.
+    """Settings of a run; written once, after its plan.
 
     Attributes:
-        scales: converted from the export; `downres`: made from the scale before.
+        scales: converted from the export.
+        downres: scales made from the scale before.
         tiers: names of the tiers, smallest first.
         queue: URL of the broker.
-        version: of the program that planned it.
+        version: of the program that planned the run.
         fingerprint: equal for runs that make the same bytes.
         volume: the destination's info.
     """
@@ -46,6 +48,7 @@ class RunInfo(BaseModel):
     dest: str
     scales: tuple[int, ...] = ()
     downres: tuple[int, ...] = ()
+    # Values of braid's Rule and LabelType; delivery knows no formats, so it spells them itself.
     rule: Literal["mode", "nonzero-mode"] = "mode"
     label_type: Literal["labels", "supervoxels"] = "labels"
     z_compress: int = 0
@@ -67,13 +70,13 @@ class Cancellation(BaseModel):
 
 
 class Heartbeat(BaseModel):
-    """What a worker is at.
+    """Report of a worker: the shard in work, its progress and memory.
 
     Attributes:
         worker: its id.
-        key: the shard in work; None between two.
-        chunks: done so far, of the shard in work.
-        rss_bytes: memory of the work process.
+        key: the shard in work; None between two shards.
+        chunks: of that shard, done so far.
+        rss_bytes: memory of the executor.
         at: when it was written, by the worker's clock.
         since: when the shard was leased.
     """
@@ -91,40 +94,45 @@ class Heartbeat(BaseModel):
 
 
 class PublishMarker(BaseModel):
-    """A dependent was published.
+    """Note that a dependent was published.
 
     Attributes:
-        inputs_digest: of what it was published to be made from; changes with any remade input.
+        inputs_digest: of the inputs it was published for; stored as `occasion` up to 0.1.0.
     """
 
     model_config = ConfigDict(frozen=True)
 
     at: datetime
     tier: str = ""
-    inputs_digest: str = ""
+    inputs_digest: str = Field(
+        default="", validation_alias=AliasChoices("inputs_digest", "occasion")
+    )
 
 
 class Run:
-    """A run by its absolute URI; everything in it is read when it is asked for."""
+    """A run by its absolute URI; reads its objects lazily.
+
+    Attributes:
+        receipts: of its finished shards.
+        failures: records of its dead shards.
+    """
 
     def __init__(self, uri: str) -> None:
         self.uri = absolute(uri)
         self.storage: Storage = open_storage(self.uri)
-        self.receipts = RecordStore(
-            self.storage, receipts.FOLDER, receipts.Receipt, receipts.ReceiptSummary
-        )
-        self.failures = RecordStore(
-            self.storage, failures.FOLDER, failures.Failure, failures.FailureSummary
-        )
+        self.receipts = ReceiptStore(self.storage)
+        self.failures = FailureStore(self.storage)
         self._heartbeats = RecordStore(self.storage, WORKERS, Heartbeat, Heartbeat)
-        self._marks = RecordStore(self.storage, PUBLISHED, PublishMarker, PublishMarker, suffix="")
+        self._markers = RecordStore(
+            self.storage, PUBLISHED, PublishMarker, PublishMarker, suffix=""
+        )
 
     @classmethod
     def create(cls, state_url: str, info: RunInfo, plan: Plan) -> "Run":
-        """Write plan, then run.json, whose presence means planned.
+        """Write the plan, then run.json, whose presence means planned.
 
         Raises:
-            UsageError: the id is no name for a folder, or taken.
+            UsageError: the id cannot name a folder, or is taken.
         """
         if _RUN_ID.fullmatch(info.run_id) is None or info.run_id == UNREADABLE:
             raise UsageError(
@@ -157,8 +165,13 @@ class Run:
         return self.uri.rpartition("/")[0]
 
     @cached_property
+    def state(self) -> Storage:
+        """Storage of that root."""
+        return open_storage(self.state_url)
+
+    @cached_property
     def info(self) -> RunInfo:
-        """What the run is; it never changes."""
+        """The run's settings; immutable."""
         try:
             return RunInfo.model_validate_json(self.storage.read(RUN))
         except ValidationError as error:
@@ -168,7 +181,7 @@ class Run:
 
     @cached_property
     def plan(self) -> Plan:
-        """What there is to do; it never changes."""
+        """The run's plan; immutable."""
         return Plan.read(self.storage)
 
     def planned(self) -> bool:
@@ -176,7 +189,7 @@ class Run:
         return self.storage.exists(RUN)
 
     def cancel(self, why: str) -> bool:
-        """Cancel the run; False if it was."""
+        """Cancel the run; False if it was cancelled before."""
         note = Cancellation(at=now(), why=why)
         return self.storage.create(CANCELLED, note.model_dump_json().encode())
 
@@ -188,10 +201,8 @@ class Run:
             return None
 
     def raise_redo(self, keys: Iterable[str]) -> dict[str, int]:
-        """Ask for these shards once more; what is asked for now, by key.
-
-        Each call adds an object of its own, so that none can overwrite another's wish.
-        """
+        """Request that these shards be made again; their redo numbers now, by key."""
+        # Each call adds an object of its own, so that none can overwrite another's request.
         present = self.redo()
         raised = {key: present.get(key, 0) + 1 for key in keys}
         if raised:
@@ -200,37 +211,37 @@ class Run:
         return raised
 
     def redo(self) -> dict[str, int]:
-        """The highest redo asked for by key; those never asked for again are left out."""
-        asked: dict[str, int] = {}
+        """The highest redo requested, by key; a key without any request is left out."""
+        requested: dict[str, int] = {}
         for info in self.storage.list(f"{REDO}/"):
             for key, number in json.loads(self.storage.read(info.path)).items():
-                asked[key] = max(asked.get(key, 0), int(number))
-        return asked
+                requested[key] = max(requested.get(key, 0), int(number))
+        return requested
 
     def write_heartbeat(self, heartbeat: Heartbeat) -> None:
-        """Say what a worker is at."""
+        """Write a worker's heartbeat, replacing its last one."""
         self._heartbeats.write(heartbeat.worker, heartbeat)
 
     def remove_heartbeat(self, worker: str) -> bool:
-        """A worker that ends leaves no heartbeat."""
+        """Delete the heartbeat of a worker that ends; False if there was none."""
         return self._heartbeats.delete(worker)
 
     def heartbeats(self) -> list[Heartbeat]:
-        """The last word of every worker, newest first."""
+        """The last heartbeat of every worker, newest first."""
         found = self._heartbeats.list().values()
         return sorted(found, key=lambda heartbeat: heartbeat.at, reverse=True)
 
     def mark_published(self, key: str, tier: str = "", inputs_digest: str = "") -> None:
-        """Note, after the fact, that a dependent was published."""
-        self._marks.write(key, PublishMarker(at=now(), tier=tier, inputs_digest=inputs_digest))
+        """Write a dependent's publish marker, after the broker has confirmed its message."""
+        self._markers.write(key, PublishMarker(at=now(), tier=tier, inputs_digest=inputs_digest))
 
-    def mark(self, key: str) -> PublishMarker | None:
-        """The dependent's mark, or None."""
-        return self._marks.read(key)
+    def publish_marker(self, key: str) -> PublishMarker | None:
+        """The dependent's publish marker, or None."""
+        return self._markers.get(key)
 
-    def published(self) -> dict[str, PublishMarker]:
-        """All marks by key."""
-        return self._marks.list()
+    def publish_markers(self) -> dict[str, PublishMarker]:
+        """All publish markers by key."""
+        return self._markers.list()
 
     def _taken(self) -> UsageError:
         return UsageError(
@@ -239,7 +250,7 @@ class Run:
 
 
 def new_run_id() -> str:
-    """A name that sorts by time and is never given twice."""
+    """A unique name that sorts by time."""
     return f"{now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
 
 

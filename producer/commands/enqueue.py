@@ -2,12 +2,15 @@
 
 import contextlib
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, cast, get_args
+from typing import Annotated
 
 import typer
 
+from braid.downsample.downsampler import Rule
 from braid.precomputed.volume_spec import VolumeSpec
+from braid.reader import LabelType
 from delivery.broker import absolute_queue_url, open_broker
 from delivery.broker.base import Broker
 from delivery.ledger.run import Run
@@ -20,7 +23,7 @@ from producer.info import read_volume, write_info
 from producer.launch import Preflight, Published, create, publish, publish_again, survey
 from producer.planner import PlanResult
 from producer.run_lookup import state_root
-from producer.run_request import LabelType, Request, Rule
+from producer.run_request import Request
 from producer.wait import display, wait
 from runtime import cli, settings
 from runtime.errors import EXIT_FINDINGS, UsageError
@@ -121,8 +124,8 @@ def enqueue(
         dest=absolute(dest),
         scales=made[0],
         downres=made[1],
-        rule=cast("Rule", _one_of(downres_rule, get_args(Rule), "--downres-rule")),
-        label_type=cast("LabelType", _label_type(label_type, supervoxels=supervoxels)),
+        rule=Rule(_one_of(downres_rule, list(Rule), "--downres-rule")),
+        label_type=_label_type(label_type, supervoxels=supervoxels),
         z_compress=z_compress,
         gzip_level=gzip_level,
         overwrite=overwrite,
@@ -275,7 +278,7 @@ def _say_dry(prospect: Preflight, place: Place) -> None:
     typer.echo()
     typer.echo(render.cost_table(planned.forecasts, place.tiers))
     scales = prospect.request.volume.scales
-    paths = (f"s{index} {scales[index].route}" for index in prospect.request.made)
+    paths = (f"s{index} {scales[index].code_path()}" for index in prospect.request.made)
     typer.echo(f"paths: {', '.join(paths)}")
     for forecast in planned.beyond[:5]:
         _note(f"{forecast.row.key}: {forecast.why_not}")
@@ -310,13 +313,13 @@ def _volume(spec: str | None, dest: str) -> VolumeSpec:
     return read_spec(spec) if spec else read_volume(open_storage(dest))
 
 
-def _label_type(label_type: str, *, supervoxels: bool) -> str:
-    return (
-        "supervoxels" if supervoxels else _one_of(label_type, get_args(LabelType), "--label-type")
-    )
+def _label_type(label_type: str, *, supervoxels: bool) -> LabelType:
+    if supervoxels:
+        return LabelType.SUPERVOXELS
+    return LabelType(_one_of(label_type, list(LabelType), "--label-type"))
 
 
-def _one_of(text: str, allowed: tuple[str, ...], option: str) -> str:
+def _one_of(text: str, allowed: Sequence[str], option: str) -> str:
     if text not in allowed:
         raise UsageError(f"{option} {text!r} is none of {', '.join(allowed)}")
     return text

@@ -46,5 +46,5 @@ def _row(scale: ScaleSpec) -> list[str]:
         scale.key,
         "x".join(map(str, scale.size)),
         render.count(x * y * z),
-        scale.route,
+        scale.code_path(),
     ]

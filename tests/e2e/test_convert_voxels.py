@@ -83,7 +83,7 @@ def convert_real(shared: Path, dest: Path, export: str, **options: Any) -> Outco
 def test_every_voxel_of_the_real_shard(shared: Path, tmp_path: Path, kind: LabelType) -> None:
     """Both readers see what each block holds; the shard has no other chunks."""
     outcome = convert_real(shared, tmp_path / "v", "mcns-edge", label_type=kind.value)
-    assert (outcome.chunks, outcome.route, outcome.empty) == (258, "palette", False)
+    assert (outcome.chunks, outcome.code_path, outcome.empty) == (258, "palette", False)
     assert (outcome.skipped_outside, outcome.skipped_elsewhere) == (0, 0)
     readers = tensorstore_volume(tmp_path / "v", 1), cloudvolume_volume(tmp_path / "v", 1)
     scale = VolumeSpec.parse((tmp_path / "v" / "info").read_text()).scales[1]
@@ -169,7 +169,7 @@ def test_z_compress(tmp_path: Path, step: int, deep: bool) -> None:
         threads=2,
     )
     outcomes = made.all()
-    assert {o.route for o in outcomes.values()} == {"voxel"}
+    assert {o.code_path for o in outcomes.values()} == {"voxel"}
     assert max(len(made.files(shard)) for shard in outcomes) > 1
     assert np.array_equal(tensorstore_voxels(made.dest, 0), kept)
     assert np.array_equal(cloudvolume_voxels(made.dest, 0), kept)
@@ -190,7 +190,7 @@ def test_z_compress_on_the_real_specs(shared: Path, tmp_path: Path) -> None:
     (made.dest / "info").write_text(json.dumps(info))
     assert made.scale.chunk_size == (64, 64, 32)
     outcome = made.run(0)
-    assert (outcome.route, outcome.chunks) == ("voxel", 12)
+    assert (outcome.code_path, outcome.chunks) == ("voxel", 12)
     seen = tensorstore_volume(made.dest, 0)((slice(0, 128), slice(0, 128), slice(0, 96)))
     assert np.array_equal(seen, field.labels[::2])
 
@@ -215,7 +215,7 @@ def test_other_chunks_and_blocks(tmp_path: Path, chunk: Triple, block: Triple) -
         source=source_spec(size, (1, 2)),
         threads=2,
     )
-    assert {o.route for o in made.all().values()} == {"voxel"}
+    assert {o.code_path for o in made.all().values()} == {"voxel"}
     assert np.array_equal(tensorstore_voxels(made.dest, 0), field.labels)
     assert np.array_equal(cloudvolume_voxels(made.dest, 0), field.labels)
 
@@ -238,6 +238,6 @@ def test_the_fallback(tmp_path: Path, encoding: str, data_type: str) -> None:
         source=source_spec(size, (1, 2)),
         threads=2,
     )
-    assert {o.route for o in made.all().values()} == {"tensorstore"}
+    assert {o.code_path for o in made.all().values()} == {"tensorstore"}
     assert np.array_equal(tensorstore_voxels(made.dest, 0), field.labels)
     assert np.array_equal(cloudvolume_voxels(made.dest, 0), field.labels)

@@ -4,7 +4,7 @@ import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import deflate
 import numpy as np
@@ -15,6 +15,7 @@ import tensorstore as ts
 import zstandard
 
 import _braid
+from braid.downsample.downsampler import Rule
 from braid.io.byte_source import FileSource
 from braid.precomputed import morton
 from braid.precomputed.shard_reader import ShardFile
@@ -40,15 +41,13 @@ from tests.support.volumes import (
 )
 from tests.support.votes_reference import Triple, Voxels, made_volume, numpy_votes, tensorstore_mode
 
-Rule = Literal["mode", "nonzero-mode"]
-
 CONVERTED = 1  # the scale that the real shard belongs to
 
 
 class Pyramid:
     """A volume of which one scale exists; makes the others, shard by shard."""
 
-    def __init__(self, dest: Path, volume: VolumeSpec, rule: Rule = "mode") -> None:
+    def __init__(self, dest: Path, volume: VolumeSpec, rule: Rule = Rule.MODE) -> None:
         self.dest = dest
         self.volume = volume
         self.rule = rule
@@ -77,7 +76,7 @@ class Pyramid:
             self.make(scale, shard)
 
 
-@pytest.mark.parametrize("rule", ["mode", "nonzero-mode"])
+@pytest.mark.parametrize("rule", Rule)
 @pytest.mark.parametrize(
     ("size", "factors", "chunks", "bits"),
     [
@@ -108,10 +107,10 @@ def test_every_voxel_of_every_scale(
     pyramid = Pyramid(tmp_path, volume, rule)
     for scale, step in enumerate(factors, 1):
         pyramid.make_scale(scale)
-        if rule == "mode":
+        if rule is Rule.MODE:
             again = tensorstore_mode(expected, step)
             np.testing.assert_array_equal(numpy_votes(expected, step, nonzero=False), again)
-        expected = numpy_votes(expected, step, nonzero=rule != "mode")
+        expected = numpy_votes(expected, step, nonzero=rule is Rule.NONZERO_MODE)
         np.testing.assert_array_equal(tensorstore_voxels(tmp_path, scale), expected)
         np.testing.assert_array_equal(cloudvolume_voxels(tmp_path, scale), expected)
 

@@ -11,12 +11,12 @@ import numpy.typing as npt
 
 from braid.precomputed.sharding import all_shards, shard_hex
 from braid.precomputed.volume_spec import ScaleSpec, VolumeSpec
-from braid.transcode.block_assignment import source_box
 from consumer.executor.convert import convert_shard
 from consumer.protocol.tasks import ConvertTask, Outcome
 from producer.export_writer import ExportFormat, file_edge
 from producer.synthetic_export import write_export
 from runtime.storage import open_storage
+from tests.support.source_box import source_box
 
 Triple = tuple[int, int, int]
 Voxels = npt.NDArray[np.uint64]

@@ -1,10 +1,12 @@
 """Estimates: every term shows, the smallest tier that fits, coefficients from a file."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from braid.precomputed.volume_spec import CodePath
 from memmodel import coefficients as coefficients_module
 from memmodel import estimate as module
 from memmodel.coefficients import DEFAULTS, Coefficients, load
@@ -13,8 +15,6 @@ from memmodel.estimate import (
     Estimate,
     Work,
     choose,
-    convert_estimate,
-    downsample_estimate,
     estimate,
     sizes,
 )
@@ -28,16 +28,16 @@ PLAIN = Coefficients(dict.fromkeys(DEFAULTS, 1.0))
 def test_every_term_has_a_coefficient_and_every_coefficient_a_term() -> None:
     """What fit finds is what estimate uses."""
     works = [
-        Work(kind, 5 * GIB, 32768, route)
+        Work(kind, 5 * GIB, 32768, code_path)
         for kind in ("convert", "downsample")
-        for route in ("palette", "voxel", "tensorstore")
+        for code_path in CodePath
     ]
     assert {name for work in works for name in sizes(work)} == set(DEFAULTS)
 
 
 def test_the_total_is_the_sum_of_coefficients_times_sizes() -> None:
     """Primes, so that no two terms can be mistaken for each other."""
-    work = Work("convert", 7919 * 1009, 104_729, "voxel", threads=3, slices=2)
+    work = Work("convert", 7919 * 1009, 104_729, CodePath.VOXELS, threads=3, slices=2)
     primes = dict(zip(DEFAULTS, [2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31], strict=True))
     found = estimate(work, Coefficients({name: float(p) for name, p in primes.items()}))
     for name, size in sizes(work).items():
@@ -59,29 +59,21 @@ def test_a_converted_shard_stops_growing_at_its_windows() -> None:
 
 def test_a_downsampled_shard_is_flat() -> None:
     """However many chunks: 400 MiB hold it; labels and threads show."""
-    full = downsample_estimate(input_bytes=[GIB] * 8, chunks=32768, coefficients=Coefficients())
+    full = estimate(Work("downsample", 8 * GIB, 32768), Coefficients())
     assert full.total_bytes < 400 * MIB
-    dense = downsample_estimate(
-        input_bytes=[6 * GIB] * 8,
-        chunks=32768,
-        labels_per_chunk=40_000,
-        coefficients=Coefficients(),
-    )
+    work = Work("downsample", 48 * GIB, 32768, labels_per_chunk=40_000)
+    dense = estimate(work, Coefficients())
     assert full.total_bytes < dense.total_bytes < 400 * MIB
-    more = downsample_estimate(
-        input_bytes=[GIB] * 8, chunks=32768, threads=4, coefficients=Coefficients()
-    )
+    more = estimate(Work("downsample", 8 * GIB, 32768, threads=4), Coefficients())
     assert more.terms["cells"] == pytest.approx(4 * full.terms["cells"])
 
 
 def test_the_fallback_holds_chunks_not_shards() -> None:
     """TensorStore only encodes: its term grows with the chunk, not with their number."""
-    one = convert_estimate(source_bytes=[GIB], chunks=1024, route="tensorstore")
-    four = convert_estimate(source_bytes=[GIB], chunks=4096, route="tensorstore")
+    work = Work("convert", GIB, 1024, CodePath.TENSORSTORE)
+    one, four = estimate(work), estimate(replace(work, chunks=4096))
     assert four.terms["tensorstore"] == one.terms["tensorstore"]
-    large = convert_estimate(
-        source_bytes=[GIB], chunks=1024, route="tensorstore", chunk_voxels=512**3
-    )
+    large = estimate(replace(work, chunk_voxels=512**3))
     assert large.terms["tensorstore"] > 3 * 512**3 * 8
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from braid.precomputed.volume_spec import CodePath
 from delivery.ledger.run import Run
 from memmodel.coefficients import DEFAULTS, Coefficients, load
 from memmodel.estimate import Work, estimate
@@ -212,4 +213,4 @@ def test_seconds_follow_what_is_read() -> None:
     full = estimated_seconds(Work("convert", 135 * MIB, 32768))
     assert 5 < full < 60
     assert estimated_seconds(Work("convert", 10 * GIB, 1)) < START_S + 1
-    assert estimated_seconds(Work("convert", 135 * MIB, 32768, "tensorstore")) > 5 * full
+    assert estimated_seconds(Work("convert", 135 * MIB, 32768, CodePath.TENSORSTORE)) > 5 * full

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from braid.precomputed.sharding import all_shards, inputs, shard_hex
-from braid.precomputed.volume_spec import VolumeSpec
+from braid.precomputed.volume_spec import CodePath, VolumeSpec
 from consumer.protocol.events import Done
 from consumer.protocol.tasks import ConvertTask, DownsampleTask
 from consumer.worker.executor_client import ExecutorClient, Watch
 from memmodel.coefficients import Coefficients
-from memmodel.estimate import Estimate, Route, convert_estimate, downsample_estimate
+from memmodel.estimate import Estimate, Work, estimate
 from memmodel.tiers import MIB
 from producer.export_writer import ExportFormat, Row, make_row, write_file
 from tests.support.volumes import made_info, made_payloads, write_tiled
@@ -100,23 +100,28 @@ def test_converting(
 
 
 @pytest.mark.parametrize(
-    ("spec", "z_compress", "route"),
+    ("spec", "z_compress", "code_path"),
     [
-        ({"chunks": [(60, 64, 64)]}, 0, "voxel"),
-        ({"chunks": [(64, 64, 64)]}, 1, "voxel"),
-        ({"encoding": "raw"}, 0, "tensorstore"),
-        ({"chunks": [(128, 128, 128)]}, 0, "voxel"),
+        ({"chunks": [(60, 64, 64)]}, 0, CodePath.VOXELS),
+        ({"chunks": [(64, 64, 64)]}, 1, CodePath.VOXELS),
+        ({"encoding": "raw"}, 0, CodePath.TENSORSTORE),
+        ({"chunks": [(128, 128, 128)]}, 0, CodePath.VOXELS),
     ],
     ids=str,
 )
 def test_converting_by_voxels(
-    tmp_path: Path, child: ExecutorClient, *, spec: dict[str, Any], z_compress: int, route: Route
+    tmp_path: Path,
+    child: ExecutorClient,
+    *,
+    spec: dict[str, Any],
+    z_compress: int,
+    code_path: CodePath,
 ) -> None:
     """Off the fast path voxels are held besides, but no more of them for more chunks."""
     arrow = write_export(tmp_path / "export", 8, made_rows(50))
     size = (512, 512, 512 // (z_compress + 1))
     info = made_info(size, [], bits=[(9, 6)], **spec)
-    check_convert(child, tmp_path, info, arrow, z_compress=z_compress, route=route)
+    check_convert(child, tmp_path, info, arrow, z_compress=z_compress, code_path=code_path)
 
 
 def check_convert(
@@ -127,7 +132,7 @@ def check_convert(
     *,
     threads: int = 1,
     z_compress: int = 0,
-    route: Route = "palette",
+    code_path: CodePath = CodePath.PALETTE,
 ) -> None:
     """Convert the only shard of a volume from one file."""
     [scale] = VolumeSpec.parse(info).scales
@@ -144,17 +149,17 @@ def check_convert(
         threads=threads,
         z_compress=z_compress,
     )
-    estimate = convert_estimate(
-        source_bytes=[arrow.stat().st_size],
-        chunks=math.prod(scale.grid),
-        threads=threads,
-        route=route,
+    work = Work(
+        "convert",
+        arrow.stat().st_size,
+        math.prod(scale.grid),
+        code_path,
         remote=False,
+        threads=threads,
         chunk_voxels=math.prod(scale.chunk_size),
-        slices_per_slice=z_compress + 1,
-        coefficients=Coefficients(),
+        slices=z_compress + 1,
     )
-    check(estimate, measured(child, task))
+    check(estimate(work, Coefficients()), measured(child, task))
 
 
 @pytest.mark.parametrize(
@@ -178,14 +183,14 @@ def test_downsampling(
     scale = VolumeSpec.parse(info).scales[0]
     volume = write_tiled(tmp_path, info, made_payloads(scale, labels))
     task = downsample_task(tmp_path, volume, threads=threads)
-    estimate = downsample_estimate(
-        input_bytes=[path.stat().st_size for path in tmp_path.glob("s0/*.shard")],
-        chunks=(edge // 2) ** 3,
+    work = Work(
+        "downsample",
+        stored_bytes(tmp_path),
+        (edge // 2) ** 3,
         threads=threads,
         labels_per_chunk=labels,
-        coefficients=Coefficients(),
     )
-    check(estimate, measured(child, task))
+    check(estimate(work, Coefficients()), measured(child, task))
 
 
 @pytest.mark.parametrize("spec", [{"encoding": "raw"}, {"chunks": [(60, 60, 60)]}], ids=str)
@@ -197,14 +202,19 @@ def test_downsampling_by_voxels(
     info = made_info((8 * edge,) * 3, bits=[(9, 3), (9, 6)], **spec)
     volume = VolumeSpec.parse(info)
     write_tiled(tmp_path, info, made_payloads(volume.scales[0], 50))
-    estimate = downsample_estimate(
-        input_bytes=[path.stat().st_size for path in tmp_path.glob("s0/*.shard")],
-        chunks=64,
-        route=volume.scales[1].route,
+    work = Work(
+        "downsample",
+        stored_bytes(tmp_path),
+        64,
+        volume.scales[1].code_path(),
         labels_per_chunk=50,
-        coefficients=Coefficients(),
     )
-    check(estimate, measured(child, downsample_task(tmp_path, volume)))
+    check(estimate(work, Coefficients()), measured(child, downsample_task(tmp_path, volume)))
+
+
+def stored_bytes(dest: Path) -> int:
+    """Bytes of all shards of scale 0."""
+    return sum(path.stat().st_size for path in dest.glob("s0/*.shard"))
 
 
 def downsample_task(dest: Path, volume: VolumeSpec, threads: int = 1) -> DownsampleTask:

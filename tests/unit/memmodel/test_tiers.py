@@ -1,8 +1,8 @@
-"""Tiers: names, order, what comes next."""
+"""Tiers: names, order, CPUs."""
 
 import pytest
 
-from memmodel.tiers import GIB, MIB, Tier, next_tier, parse_tiers, tier_named, tier_of
+from memmodel.tiers import GIB, MIB, parse_tiers, tier_named, tier_of
 from runtime.errors import UsageError
 
 
@@ -35,11 +35,10 @@ def test_a_name_says_the_limit() -> None:
             tier_of(name)
 
 
-def test_the_next_tier_is_the_next_larger() -> None:
-    """Whatever the order of the list; none after the last."""
+def test_an_unknown_name_lists_the_tiers() -> None:
+    """In the order given."""
     tiers = parse_tiers("2,4,8")[::-1]
-    assert next_tier("2gi", tiers) == Tier("4gi", 4 * GIB)
-    assert next_tier("8gi", tiers) is None
+    assert tier_named("2gi", tiers) == tiers[-1]
     with pytest.raises(UsageError, match="8gi, 4gi, 2gi"):
         tier_named("16gi", tiers)
 

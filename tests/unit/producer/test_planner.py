@@ -10,15 +10,15 @@ import pytest
 from braid.exceptions import SpecError
 from braid.precomputed import sharding
 from braid.precomputed.volume_spec import ScaleSpec, VolumeSpec
-from braid.transcode.block_assignment import source_box
 from delivery.ledger.plan import PlanRow
 from memmodel.tiers import parse_tiers
-from producer.export_listing import Scan, SourceFile
+from producer.export_listing import Scan, ExportFile
 from producer.planner import Found, files_by_shard, make_plan
 from producer.run_request import Request
 from producer.synthetic_export import sample_spec
 from runtime.errors import UsageError
 from runtime.storage import ObjectInfo
+from tests.support.source_box import source_box
 
 TIERS = parse_tiers("0.5,2")
 SIZE = (700, 500, 300)  # 11 x 8 x 5 chunks in shards of 4 x 4 x 4: 3 x 2 x 2 of them
@@ -44,7 +44,7 @@ def files(scale: ScaleSpec, edge: int = 256, size: int = 1000) -> Scan:
     ]
     named = sorted(
         (
-            SourceFile(f"s{scale.index}/{i}_{j}_{k}.arrow", (i, j, k), size, 1)
+            ExportFile(f"s{scale.index}/{i}_{j}_{k}.arrow", (i, j, k), size, 1)
             for i, j, k in origins
         ),
         key=lambda file: file.path,
@@ -109,9 +109,9 @@ def test_a_file_is_listed_for_every_shard_that_its_cell_meets() -> None:
     """A cell twice as wide as a shard feeds eight of them, but none beyond the volume."""
     scale = volume().scales[0]
     wide = replace(scale, sharding=replace(scale.sharding, preshift_bits=2, minishard_bits=1))
-    named = Scan(0, (SourceFile("s0/0_0_0.arrow", (0, 0, 0), 1, 1),))
+    named = Scan(0, (ExportFile("s0/0_0_0.arrow", (0, 0, 0), 1, 1),))
     assert len(files_by_shard(wide, named)) == 1
-    outside = Scan(0, (SourceFile("s0/1024_0_0.arrow", (1024, 0, 0), 1, 1),))
+    outside = Scan(0, (ExportFile("s0/1024_0_0.arrow", (1024, 0, 0), 1, 1),))
     assert files_by_shard(scale, outside) == {}
 
 

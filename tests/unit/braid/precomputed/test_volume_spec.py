@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from braid.exceptions import InvalidCoordinateError, SpecError
-from braid.precomputed.volume_spec import VolumeSpec, compare_info, merge_info
+from braid.precomputed.volume_spec import CodePath, VolumeSpec, compare_info, merge_info
 
 SPECS = ("mcns-export-specs", "fish2_seg_native_z_spec", "fish2_seg_zdoubled_spec")
 
@@ -62,9 +62,9 @@ def test_real_specs_round_trip(shared: Path, name: str) -> None:
     """A published spec parses, and its info parses to the same volume."""
     spec = VolumeSpec.parse((shared / "specs" / f"{name}.json").read_bytes(), name)
     assert VolumeSpec.parse(json.dumps(spec.to_info()), "info") == spec
-    expected = "voxel" if "native" in name else "palette"
-    assert spec.scales[0].route == expected
-    assert {scale.route for scale in spec.scales[1:]} == {"palette"}
+    expected = CodePath.VOXELS if "native" in name else CodePath.PALETTE
+    assert spec.scales[0].code_path() == expected
+    assert {scale.code_path() for scale in spec.scales[1:]} == {CodePath.PALETTE}
 
 
 @pytest.mark.parametrize("name", SPECS)
@@ -195,21 +195,20 @@ def test_documents_that_are_no_info(document: str | bytes, says: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data_type", "change", "route", "reason"),
+    ("data_type", "change", "code_path", "decimated"),
     [
-        ("uint64", {}, "palette", "chunks of 64x64x64 with blocks of 8x8x8"),
-        ("uint64", {"chunk_sizes": [[64, 64, 32]]}, "voxel", "chunks of 64x64x32 with"),
-        ("uint64", {"compressed_segmentation_block_size": [16, 8, 8]}, "voxel", "blocks of 16x8x8"),
-        ("uint64", {"encoding": "raw"}, "tensorstore", "raw of uint64"),
-        ("uint32", {}, "tensorstore", "compressed_segmentation of uint32"),
+        ("uint64", {}, "palette", "voxel"),
+        ("uint64", {"chunk_sizes": [[64, 64, 32]]}, "voxel", "voxel"),
+        ("uint64", {"compressed_segmentation_block_size": [16, 8, 8]}, "voxel", "voxel"),
+        ("uint64", {"encoding": "raw"}, "tensorstore", "tensorstore"),
+        ("uint32", {}, "tensorstore", "tensorstore"),
     ],
 )
-def test_routes(data_type: str, change: dict[str, Any], route: str, reason: str) -> None:
-    """Each kind of scale says which path makes it, and why."""
+def test_code_paths(data_type: str, change: dict[str, Any], code_path: str, decimated: str) -> None:
+    """Encoding, chunk, block and decimation decide; the values are those of stored receipts."""
     wide = sharding_dict(shard_bits=8)
     spec = VolumeSpec.parse(info_dict(scale_dict(**change, sharding=wide), data_type=data_type))
-    assert spec.scales[0].route == route
-    assert reason in spec.scales[0].route_reason
+    assert (spec.scales[0].code_path(), spec.scales[0].code_path(2)) == (code_path, decimated)
     assert ("compressed_segmentation_block_size" in spec.to_info()["scales"][0]) == (
         "encoding" not in change
     )

@@ -17,10 +17,11 @@ from braid.precomputed.sharding import all_shards, shard_numbers
 from braid.precomputed.volume_spec import ScaleSpec, VolumeSpec
 from braid.reader import Rows
 from braid.transcode import palette_path, transcoder
-from braid.transcode.block_assignment import check_z_step, route, source_box
+from braid.transcode.block_assignment import assign_blocks, check_z_step
 from braid.transcode.row_window import RowWindow
 from braid.transcode.transcoder import Transcoder
 from producer.export_writer import Row, make_row
+from tests.support.source_box import source_box
 from tests.support.volumes import made_info
 from tests.support.voxel_exports import blobs
 
@@ -54,12 +55,12 @@ def rows_of(made: list[Row]) -> Rows:
 def window_of(made: list[Row], scale: ScaleSpec, z_step: int = 1) -> RowWindow:
     """All rows of a one-shard volume."""
     rows = rows_of(made)
-    routed = route(rows.coords, scale, 0, z_step)
-    ids, first = np.unique(routed.ids, return_index=True)
+    assigned = assign_blocks(rows.coords, scale, 0, z_step)
+    ids, first = np.unique(assigned.ids, return_index=True)
     return RowWindow(
         ids=ids,
-        part_start=np.append(first, len(routed.ids)),
-        parts=routed.blocks,
+        part_start=np.append(first, len(assigned.ids)),
+        parts=assigned.blocks,
         rows=rows,
         where=lambda row: f"made.arrow: row {row}, chunk {tuple(rows.coords[row].tolist())}",
     )
@@ -293,7 +294,7 @@ def test_routing_by_looking_at_every_voxel_range(
     coords = corners.astype(np.int32)
     inside = (coords * extent < size).all(axis=1)
     for shard in list(all_shards(scale))[:3]:
-        found = route(coords, scale, shard, z_step)
+        found = assign_blocks(coords, scale, shard, z_step)
         expected = brute_force(coords, scale, shard, extent)
         got = list(zip(found.ids.tolist(), found.blocks.tolist(), strict=True))
         assert found.ids.tolist() == sorted(found.ids.tolist())
@@ -328,7 +329,7 @@ def brute_force(
 def test_negative_blocks_lie_outside() -> None:
     """DVID has none, but a damaged index may."""
     coords = np.array([[-1, 0, 0], [0, 0, 0]], np.int32)
-    found = route(coords, SCALE, 0)
+    found = assign_blocks(coords, SCALE, 0)
     assert (found.outside, found.blocks.tolist()) == (1, [1])
 
 

@@ -1,4 +1,4 @@
-"""One output shard: rows routed and counted, windows, publishing, and bad input named."""
+"""One output shard: rows assigned and counted, windows, publishing, and bad input named."""
 
 import json
 import shutil
@@ -102,7 +102,7 @@ def test_what_an_outcome_counts(made: Conversion) -> None:
     assert exported - 2000 * files < bytes_in < exported  # less a schema and an end mark each
     assert sum(o.bytes_out for o in outcomes.values()) == sum(map(len, made.shards().values()))
     for outcome in outcomes.values():
-        assert outcome.route == "palette"
+        assert outcome.code_path == "palette"
         assert outcome.reads >= 3
         assert outcome.labels > outcome.chunks
         assert set(outcome.seconds) == {"index", "read", "unzip", "transcode", "gzip", "wall"}
@@ -158,16 +158,16 @@ def test_windows_are_bounded_and_complete(
     made: Conversion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each pair is in one window, chunks are whole, and no window holds more than it may."""
-    from braid.transcode.block_assignment import route  # noqa: PLC0415 - only here
+    from braid.transcode.block_assignment import assign_blocks  # noqa: PLC0415 - only here
 
     monkeypatch.setattr(source_files, "LOCAL_WINDOW_BYTES", 40_000)
     what = made.task(0)
     with SourceFiles(open_storage(what.source), what.sources) as files:
-        routed = route(files.coords, made.scale, 0)
-        windows = list(files.windows(routed))
+        assigned = assign_blocks(files.coords, made.scale, 0)
+        windows = list(files.windows(assigned))
         largest = int(files._place.message_bytes.max())
     assert len(windows) > 2
-    assert np.concatenate([w.ids for w in windows]).tolist() == routed.ids.tolist()
+    assert np.concatenate([w.ids for w in windows]).tolist() == assigned.ids.tolist()
     assert all(len(w.rows.blocks) <= max(40_000, largest) for w in windows)
 
 
