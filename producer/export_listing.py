@@ -12,7 +12,7 @@ _OFFSETS = "-offsets.csv"
 
 
 @dataclass(frozen=True, slots=True)
-class SourceFile:
+class ExportFile:
     """One Arrow shard of an export, with the index that lies beside it."""
 
     path: str  # relative to the source: "s1/30720_24576_28672.arrow"
@@ -22,11 +22,11 @@ class SourceFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Scan:
+class ScaleListing:
     """The Arrow shards of one scale, in name order."""
 
     scale: int
-    files: tuple[SourceFile, ...]
+    files: tuple[ExportFile, ...]
 
     @property
     def size_bytes(self) -> int:
@@ -39,7 +39,7 @@ class Scan:
         return tuple(file.path for file in self.files if not file.index_bytes)
 
 
-def scan(source: Storage, scale: int) -> Scan:
+def list_scale(source: Storage, scale: int) -> ScaleListing:
     """List one scale of an export.
 
     Raises:
@@ -56,7 +56,7 @@ def scan(source: Storage, scale: int) -> Scan:
     return found
 
 
-def read_listing(listing: Iterable[ObjectInfo], scale: int) -> Scan:
+def read_listing(listing: Iterable[ObjectInfo], scale: int) -> ScaleListing:
     """Sort a listing of `s<scale>/` into shards and indices; other files may lie beside."""
     arrows: dict[str, ObjectInfo] = {}
     index_bytes: dict[str, int] = {}
@@ -69,12 +69,14 @@ def read_listing(listing: Iterable[ObjectInfo], scale: int) -> Scan:
         elif name.endswith(".csv"):
             stem = _indexed_stem(entry.path)
             index_bytes[stem] = index_bytes.get(stem, 0) + entry.size
-    return Scan(scale, tuple(_source_file(arrows[path], index_bytes) for path in sorted(arrows)))
+    return ScaleListing(
+        scale, tuple(_export_file(arrows[path], index_bytes) for path in sorted(arrows))
+    )
 
 
-def _source_file(entry: ObjectInfo, index_bytes: dict[str, int]) -> SourceFile:
+def _export_file(entry: ObjectInfo, index_bytes: dict[str, int]) -> ExportFile:
     stem = entry.path.removesuffix(".arrow")
-    return SourceFile(entry.path, origin_of(entry.path), entry.size, index_bytes.get(stem, 0))
+    return ExportFile(entry.path, origin_of(entry.path), entry.size, index_bytes.get(stem, 0))
 
 
 def _indexed_stem(path: str) -> str:

@@ -1,39 +1,64 @@
-"""From a request to a run whose shards are in the queue: look, plan, write, publish."""
+"""Launching a run: preflight checks and plan, create or resume, publish, wait."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
 
 from braid.transcode.file_extent import cell_edges, is_aligned
 from delivery import replay
+from delivery.broker import open_broker
 from delivery.broker.base import Broker
 from delivery.dead_letters import drain
+from delivery.ledger.plan import Plan
 from delivery.ledger.run import Run, RunInfo, new_run_id
-from delivery.ledger.shard_status import RunStatus, State, read_status
+from delivery.ledger.shard_status import RunStatus, ShardState, read_status
 from delivery.messages import now
+from delivery.progress import Progress
 from memmodel.tier_choice import chooser
 from memmodel.tiers import Tier
-from producer.export_listing import Scan, scan
+from producer.export_listing import ScaleListing, list_scale
+from producer.fleet_process import FleetProcess
 from producer.info import check_against_info, write_info
-from producer.planner import Found, PlanResult, files_by_shard, list_outputs, make_plan
+from producer.planner import PlanInputs, PlanResult, files_by_shard, list_outputs, make_plan
 from producer.prior_runs import PriorRun, PriorRuns
-from producer.run_request import Request
+from producer.run_request import OUTPUT_REVISION, Request
+from producer.wait import display, wait
 from runtime import log
+from runtime.cli import print_stderr
 from runtime.storage import open_storage
 
 _log = log.get()
 
 
 @dataclass(frozen=True)
-class Preflight:
-    """What a request comes to: a run to continue, or a plan for a new one.
+class LaunchConfig:
+    """Where a run is kept and what works on it.
 
     Attributes:
-        continues: the unfinished run that does what is asked for already.
-        planned: what a new run would do.
-        notes: what people should know before it starts.
-        history: of the destination.
+        state: root of the runs, absolute.
+        queue: absolute URL of the queue of a new run.
+        tiers: of a new run.
+        fleet_options: of the fleet that a waiting launch starts.
+    """
+
+    state: str
+    queue: str
+    tiers: tuple[Tier, ...]
+    lease_s: int
+    fleet_options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """Result of the preflight checks: a run to continue, or a plan for a new one.
+
+    Attributes:
+        history: prior runs of the destination.
+        continues: the unfinished run that serves the request already.
+        planned: the plan of a new run.
+        notes: for people, to be printed before the launch.
     """
 
     request: Request
@@ -44,24 +69,24 @@ class Preflight:
 
     @property
     def idle(self) -> bool:
-        """Whether there is nothing to make: a run of it would be empty."""
+        """Whether there is nothing to make, so that a run would be empty."""
         return self.planned is not None and not self.planned.forecasts
 
     @property
     def shards(self) -> int:
-        """Shards of the scales asked for, in the plan."""
+        """Number of planned shards of the requested scales."""
         rows = self.planned.plan.rows() if self.planned else ()
         return sum(row.scale in self.request.made for row in rows)
 
 
 @dataclass(frozen=True)
-class Published:
-    """What went to the queue, and what did not.
+class PublishReport:
+    """Outcome of publishing the ready shards.
 
     Attributes:
         keys: shards published.
-        dead: shards that failed, with the reason; among them those that no tier holds.
-        status: of the run, now.
+        dead: failed shards with their reason, among them those that no tier holds.
+        status: of the run after publishing.
     """
 
     keys: Sequence[str]
@@ -69,55 +94,87 @@ class Published:
     status: RunStatus
 
 
-def survey(
-    request: Request, state_url: str, tiers: Sequence[Tier], *, fresh: bool = False
+@dataclass(frozen=True)
+class LaunchResult:
+    """Outcome of a launch.
+
+    Attributes:
+        published: outcome of publishing.
+        progress: of the ended run, where the launch waited for its end.
+    """
+
+    published: PublishReport
+    progress: Progress | None
+
+    @property
+    def lost(self) -> int:
+        """Number of shards that failed, were given up, or are blocked."""
+        scales = self.progress.scales if self.progress else ()
+        return sum(scale.failed + scale.given_up + scale.blocked for scale in scales)
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether no shard is lost so far."""
+        if self.progress is not None or self.published.status.succeeded:
+            return not self.lost
+        return not self.published.dead
+
+
+def preflight(
+    request: Request, config: LaunchConfig, run_id: str | None = None, *, new_run: bool = False
 ) -> Preflight:
-    """Look at export, destination and earlier runs; plan unless there is a run to continue.
+    """Check export, destination and prior runs; plan unless there is a run to continue.
 
     Args:
-        request: what is asked for.
-        state_url: root of the runs.
-        tiers: to choose from.
-        fresh: do not continue an unfinished run.
+        request: the request.
+        config: root of the runs and tiers to choose from.
+        run_id: of a new run; an unfinished run with another id is not continued.
+        new_run: do not continue an unfinished run.
 
     Raises:
         UsageError: the request cannot be served, or would mix bytes of two runs.
-        UnreachableError: the source or the destination.
+        UnreachableError: the source or the destination cannot be reached.
     """
     request.check()
     dest = open_storage(request.dest)
     check_against_info(dest, request.volume)
-    history = PriorRuns(state_url, request.dest)
-    if not fresh and (earlier := history.unfinished(request)) is not None:
+    history = PriorRuns(config.state, request.dest)
+    earlier = None if new_run else history.unfinished(request)
+    if earlier is not None and run_id in {None, "", earlier.run.run_id}:
         return Preflight(request, history, continues=earlier)
-    scans = _scan(request)
+    listings = _list_scales(request)
     outputs = {i: list_outputs(dest, request.volume.scales[i]) for i in request.concerned}
     if not request.overwrite:
         history.check(request, outputs)
     unknown = history.check_inputs(request, outputs)
-    found = Found(scans, outputs, frozenset(history.empty(request)))
-    planned = make_plan(request, found, tiers)
-    notes = [*_notes(request, scans), *(_taken_as_zeros(*item) for item in unknown.items())]
+    inputs = PlanInputs(listings, outputs, frozenset(history.empty(request)))
+    planned = make_plan(request, inputs, config.tiers)
+    notes = [*_notes(request, listings), *(_taken_as_zeros(*item) for item in unknown.items())]
     return Preflight(request, history, planned=planned, notes=notes)
 
 
-def create(
-    prospect: Preflight, state_url: str, queue: str, tiers: Sequence[Tier], run_id: str | None
-) -> Run:
-    """Write plan, run.json and info of a new run; nothing is published yet.
+def create_or_resume(found: Preflight, config: LaunchConfig, run_id: str | None = None) -> Run:
+    """Return the run to continue, or create one; writes `info`, publishes nothing.
 
-    With `overwrite` every other unfinished run of the destination is cancelled.
+    With `overwrite` a new run cancels every other unfinished run of the destination.
     """
-    request, planned = prospect.request, prospect.planned
-    if planned is None:
-        raise ValueError("there is a run to continue")
+    if found.continues is not None:
+        write_info(open_storage(found.request.dest), found.request.volume)
+        return found.continues.run
+    if found.planned is None:
+        raise ValueError("neither a run to continue nor a plan")
+    return _create(found, found.planned.plan, config, run_id)
+
+
+def _create(found: Preflight, plan: Plan, config: LaunchConfig, run_id: str | None) -> Run:
+    request = found.request
     dest = open_storage(request.dest)
     dest.check_writable()
     dest.sweep_temporaries()
     run_id = run_id or new_run_id()
-    run = Run.create(state_url, _run_info(request, run_id, queue, tiers), planned.plan)
+    run = Run.create(config.state, _run_info(request, run_id, config), plan)
     if request.overwrite:
-        for earlier in prospect.history.conflicting():
+        for earlier in found.history.conflicting():
             earlier.run.cancel(f"run {run_id} overwrites it")
             _log.info(log.RUN_CANCELLED, run=earlier.run.run_id, by=run_id)
     write_info(dest, request.volume)
@@ -125,45 +182,82 @@ def create(
     return run
 
 
-def publish(run: Run, broker: Broker) -> Published:
-    """Publish everything that is ready, largest first; what no tier holds goes to the dead."""
+def publish_and_wait(
+    run: Run,
+    config: LaunchConfig,
+    *,
+    again: bool = False,
+    wait_for_end: bool = False,
+    on_published: Callable[[PublishReport], None],
+) -> LaunchResult:
+    """Publish the ready shards of a run to its own queue; optionally wait for its end.
+
+    Args:
+        run: the run.
+        config: lease and options of the fleet.
+        again: the run was published before, so that its queue may hold all ready shards.
+        wait_for_end: wait until the run has ended; on one machine a fleet is started.
+        on_published: called before waiting.
+    """
+    with open_broker(run.info.queue, run.info.tiers, config.lease_s) as broker:
+        report = republish(run, broker) if again else publish(run, broker)
+        on_published(report)
+        progress = None
+        if wait_for_end and not report.status.succeeded:
+            progress = _wait(run, broker, config)
+    return LaunchResult(report, progress)
+
+
+def _wait(run: Run, broker: Broker, config: LaunchConfig) -> Progress:
+    """Wait until the run has ended; on one machine, start a fleet meanwhile."""
+    fleet = None
+    with ExitStack() as stack:
+        try:
+            if broker.one_machine:
+                options = ("--lease", str(config.lease_s), *config.fleet_options)
+                fleet = stack.enter_context(FleetProcess(run, run.info.queue, options))
+            return wait(run, broker, stack.enter_context(display()), fleet)
+        except KeyboardInterrupt:
+            print_stderr(f"note: stopping; the same command continues run {run.run_id}")
+            raise
+
+
+def publish(run: Run, broker: Broker) -> PublishReport:
+    """Publish all ready shards, largest first; those that no tier holds become dead letters."""
     keys = replay.missing(run, broker, chooser(run))
     drain(broker, open_storage(run.state_url))
-    return _published(run, keys)
+    return _report(run, keys)
 
 
-def publish_again(run: Run, broker: Broker) -> Published:
-    """Bring an unfinished run's queue up to date.
-
-    Messages may have been lost or never sent, so ready shards are published again, but for a queue
-    that says that it holds as many already.
-    """
+def republish(run: Run, broker: Broker) -> PublishReport:
+    """Publish the ready shards of an unfinished run, unless its queue holds as many already."""
+    # Messages may have been lost or never sent; duplicates are harmless.
     drain(broker, open_storage(run.state_url))
-    ready = read_status(run).keys(State.READY)
+    ready = read_status(run).keys(ShardState.READY)
     backlogs = [broker.backlog(tier) for tier in broker.tiers]
     queued = sum((b.waiting or 0) + (b.leased or 0) for b in backlogs)
     known = all(backlog.known for backlog in backlogs)
     if known and queued >= len(ready):
-        return _published(run, [])
+        return _report(run, [])
     return publish(run, broker)
 
 
-def _published(run: Run, keys: Sequence[str]) -> Published:
+def _report(run: Run, keys: Sequence[str]) -> PublishReport:
     status = read_status(run)
     dead = [(failure.key, failure.reason) for failure in status.failures.values()]
     gone = {key for key, _ in dead}
-    return Published([key for key in keys if key not in gone], dead, status)
+    return PublishReport([key for key in keys if key not in gone], dead, status)
 
 
-def _scan(request: Request) -> dict[int, Scan]:
+def _list_scales(request: Request) -> dict[int, ScaleListing]:
     if request.source is None:
         return {}
     source = open_storage(request.source)
     source.check_readable()
-    return {scale: scan(source, scale) for scale in request.scales}
+    return {scale: list_scale(source, scale) for scale in request.scales}
 
 
-def _run_info(request: Request, run_id: str, queue: str, tiers: Sequence[Tier]) -> RunInfo:
+def _run_info(request: Request, run_id: str, config: LaunchConfig) -> RunInfo:
     return RunInfo.model_validate(
         {
             "run_id": run_id,
@@ -176,19 +270,20 @@ def _run_info(request: Request, run_id: str, queue: str, tiers: Sequence[Tier]) 
             "label_type": request.label_type,
             "z_compress": request.z_compress,
             "gzip_level": request.gzip_level,
-            "tiers": tuple(tier.name for tier in tiers),
-            "queue": queue,
+            "tiers": tuple(tier.name for tier in config.tiers),
+            "queue": config.queue,
             "version": version("shardlift"),
             "fingerprint": request.fingerprint,
+            "output_revision": OUTPUT_REVISION,
             "volume": request.volume.to_info(),
             "overwrite": request.overwrite,
         }
     )
 
 
-def _notes(request: Request, scans: dict[int, Scan]) -> list[str]:
+def _notes(request: Request, listings: dict[int, ScaleListing]) -> list[str]:
     notes = []
-    for index, found in scans.items():
+    for index, found in listings.items():
         if without := found.without_index:
             notes.append(
                 f"scale {index}: files without an index, read whole to find their rows: "
@@ -201,9 +296,9 @@ def _notes(request: Request, scans: dict[int, Scan]) -> list[str]:
                 f"scale {index}: files named after no cell of this spec: {len(odd)}, such as "
                 f"{odd[0]}: is it the export's spec?"
             )
-        if (apart := _apart(found)) > max(edges):
+        if (pitch := _common_pitch(found)) > max(edges):
             notes.append(
-                f"scale {index}: all files are named after multiples of {apart} voxels, and the "
+                f"scale {index}: all files are named after multiples of {pitch} voxels, and the "
                 f"cells of this spec are {max(edges)} wide: is it the export's spec? Files with "
                 "rows beyond their cell are refused"
             )
@@ -215,14 +310,14 @@ def _notes(request: Request, scans: dict[int, Scan]) -> list[str]:
     return notes
 
 
-def _apart(found: Scan) -> int:
-    """The largest power of two that divides all origins; 0 for a file alone, which tells little."""
+def _common_pitch(found: ScaleListing) -> int:
+    """The largest power of two that divides all origins; 0 for one file."""
     common = math.gcd(*(part for file in found.files for part in file.origin))
     return common & -common if len(found.files) > 1 else 0
 
 
-def _outside(request: Request, index: int, found: Scan) -> list[str]:
-    """Files whose cells no shard meets."""
+def _outside(request: Request, index: int, found: ScaleListing) -> list[str]:
+    """Files whose extent meets no shard."""
     scale = request.volume.scales[index]
     listed = files_by_shard(scale, found, request.slices(index) - 1)
     read = {file.path for files in listed.values() for file in files}

@@ -19,7 +19,7 @@ from delivery.messages import Kind, shard_key
 from memmodel.estimate import DoesNotFit, Work, choose, estimate
 from memmodel.throughput import estimated_seconds
 from memmodel.tiers import Tier
-from producer.export_listing import Scan, ExportFile
+from producer.export_listing import ExportFile
 from producer.run_request import Request
 from runtime.storage import ObjectInfo, Storage
 
@@ -33,22 +33,22 @@ Outputs = Mapping[int, ObjectInfo]
 
 
 @dataclass(frozen=True)
-class Found:
+class PlanInputs:
     """What a plan is made from.
 
     Attributes:
-        scans: the export's files, by scale to be converted.
+        listings: the export's files, by scale to be converted.
         outputs: existing shard files, by scale concerned.
         empty: keys of shards that earlier runs found to be all zeros.
     """
 
-    scans: Mapping[int, Scan]
+    listings: Mapping[int, ScaleListing]
     outputs: Mapping[int, Outputs]
     empty: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
-class Forecast:
+class ShardForecast:
     """A shard to be made, as far as it can be foreseen.
 
     Attributes:
@@ -74,7 +74,7 @@ class _Rows:
     """Rows planned so far, and how large each shard will be or is."""
 
     rows: list[PlanRow] = field(default_factory=list)
-    forecasts: list[Forecast] = field(default_factory=list)
+    forecasts: list[ShardForecast] = field(default_factory=list)
     sizes: dict[str, tuple[int, bool]] = field(default_factory=dict)  # bytes, whether certain
 
     def add(self, row: PlanRow, size: int, *, certain: bool = False) -> None:
@@ -88,10 +88,10 @@ class PlanResult:
     """A plan and what to expect of it."""
 
     plan: Plan
-    forecasts: Sequence[Forecast]
+    forecasts: Sequence[ShardForecast]
 
     @property
-    def beyond(self) -> list[Forecast]:
+    def beyond(self) -> list[ShardForecast]:
         """Shards that no tier holds."""
         return [forecast for forecast in self.forecasts if forecast.tier is None]
 
@@ -111,7 +111,7 @@ def list_outputs(dest: Storage, scale: ScaleSpec) -> dict[int, ObjectInfo]:
     return found
 
 
-def make_plan(request: Request, found: Found, tiers: Sequence[Tier]) -> PlanResult:
+def make_plan(request: Request, found: PlanInputs, tiers: Sequence[Tier]) -> PlanResult:
     """Plan every scale concerned, the finest first; the same request and listings, the same plan.
 
     Args:
@@ -132,7 +132,7 @@ def make_plan(request: Request, found: Found, tiers: Sequence[Tier]) -> PlanResu
 
 
 def files_by_shard(
-    scale: ScaleSpec, scan: Scan, z_compress: int = 0
+    scale: ScaleSpec, scan: ScaleListing, z_compress: int = 0
 ) -> dict[int, list[ExportFile]]:
     """The files whose cells meet each shard, in name order."""
     edges = cell_edges(scale, z_compress)
@@ -145,10 +145,10 @@ def files_by_shard(
 
 
 def _plan_converted(
-    planned: _Rows, request: Request, scale: ScaleSpec, found: Found, tiers: Sequence[Tier]
+    planned: _Rows, request: Request, scale: ScaleSpec, found: PlanInputs, tiers: Sequence[Tier]
 ) -> None:
     slices = request.slices(scale.index)
-    files = files_by_shard(scale, found.scans[scale.index], slices - 1)
+    files = files_by_shard(scale, found.listings[scale.index], slices - 1)
     shards = _shards(files, found.outputs[scale.index])
     for shard, chunks in zip(shards, _chunks(scale, shards), strict=True):
         sources = files.get(shard, [])
@@ -160,7 +160,7 @@ def _plan_converted(
 
 
 def _plan_downsampled(
-    planned: _Rows, request: Request, scale: ScaleSpec, found: Found, tiers: Sequence[Tier]
+    planned: _Rows, request: Request, scale: ScaleSpec, found: PlanInputs, tiers: Sequence[Tier]
 ) -> None:
     feeds = _inputs_by_shard(planned, request, scale)
     shards = _shards(feeds, found.outputs[scale.index])
@@ -174,7 +174,7 @@ def _plan_downsampled(
         _add(planned, row, work, found, tiers, guess=round(guessed * _SHRINKS_TO), certain=certain)
 
 
-def _plan_existing(planned: _Rows, scale: ScaleSpec, found: Found) -> None:
+def _plan_existing(planned: _Rows, scale: ScaleSpec, found: PlanInputs) -> None:
     """A scale that others are made from: what is there is there."""
     for shard, entry in sorted(found.outputs[scale.index].items()):
         row = _bare_row(scale, shard, "convert", "present", entry.crc32c)
@@ -200,7 +200,7 @@ def _shards(fed: Mapping[int, object], outputs: Outputs) -> list[int]:
     return sorted({*fed, *outputs})
 
 
-def _row(scale: ScaleSpec, shard: int, request: Request, found: Found) -> PlanRow:
+def _row(scale: ScaleSpec, shard: int, request: Request, found: PlanInputs) -> PlanRow:
     kind: Kind = "convert" if scale.index in request.scales else "downsample"
     entry = found.outputs[scale.index].get(shard)
     key = shard_key(scale.index, sharding.shard_hex(shard, scale.sharding))
@@ -215,7 +215,7 @@ def _add(
     planned: _Rows,
     row: PlanRow,
     work: Work,
-    found: Found,
+    found: PlanInputs,
     tiers: Sequence[Tier],
     *,
     guess: int,
@@ -234,9 +234,9 @@ def _add(
     planned.add(row, guess)
 
 
-def _forecast(row: PlanRow, work: Work, tiers: Sequence[Tier], guess: int) -> Forecast:
+def _forecast(row: PlanRow, work: Work, tiers: Sequence[Tier], guess: int) -> ShardForecast:
     needed, seconds = estimate(work), estimated_seconds(work)
-    forecast = Forecast(row, work, needed.total_bytes, seconds, guess)
+    forecast = ShardForecast(row, work, needed.total_bytes, seconds, guess)
     try:
         return replace(forecast, tier=choose(needed, tiers))
     except DoesNotFit as error:

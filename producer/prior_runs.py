@@ -9,7 +9,7 @@ from braid.exceptions import SpecError
 from braid.precomputed.volume_spec import VolumeSpec
 from braid.reader import LabelType
 from delivery.ledger.run import Run, list_runs
-from delivery.ledger.shard_status import RunStatus, State, read_status
+from delivery.ledger.shard_status import OPEN, RunStatus, read_status
 from producer.planner import Outputs
 from producer.run_request import Request, facts_that_matter, output_revision
 from runtime.errors import UsageError
@@ -36,8 +36,7 @@ class PriorRun:
     @property
     def to_go(self) -> int:
         """Number of shards that can still get done."""
-        states = self.status.states.values()
-        return sum(shard.state in {State.READY, State.WAITING} for shard in states)
+        return sum(state in OPEN for state in self.status.states.values())
 
     @property
     def overwrites(self) -> bool:

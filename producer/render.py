@@ -13,7 +13,7 @@ from delivery.broker.base import DEAD, Backlog
 from delivery.progress import InFlight, Progress, ScaleProgress
 from memmodel.prices import PRICES_OF, Cost, Usage, cost
 from memmodel.tiers import Tier
-from producer.planner import Forecast
+from producer.planner import ShardForecast
 
 WIDTH = 80
 _UNKNOWN = "unknown"
@@ -99,7 +99,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
 
 
-def tier_table(forecasts: Sequence[Forecast], tiers: Sequence[Tier]) -> str:
+def tier_table(forecasts: Sequence[ShardForecast], tiers: Sequence[Tier]) -> str:
     """Shards by tier, with what they read and the largest estimate."""
     rows = []
     for tier in tiers:
@@ -112,13 +112,13 @@ def tier_table(forecasts: Sequence[Forecast], tiers: Sequence[Tier]) -> str:
     return table(["tier", "shards", "input", "largest estimate"], rows)
 
 
-def _sums(forecasts: Sequence[Forecast]) -> list[str]:
+def _sums(forecasts: Sequence[ShardForecast]) -> list[str]:
     bytes_in = sum(forecast.work.bytes_in for forecast in forecasts)
     largest = max(forecast.needed_bytes for forecast in forecasts)
     return [count(len(forecasts)), size(bytes_in), size(largest)]
 
 
-def cost_table(forecasts: Sequence[Forecast], tiers: Sequence[Tier]) -> str:
+def cost_table(forecasts: Sequence[ShardForecast], tiers: Sequence[Tier]) -> str:
     """What a run will take and cost by tier and in all; where an input is guessed, it says so."""
     rows, everything, money = [], Usage(), Cost()
     for tier in tiers:
@@ -136,7 +136,7 @@ def cost_table(forecasts: Sequence[Forecast], tiers: Sequence[Tier]) -> str:
     )
 
 
-def usage_of(forecast: Forecast) -> Usage:
+def usage_of(forecast: ShardForecast) -> Usage:
     """What a shard takes on Google Cloud."""
     inputs = len(forecast.row.sources) + len(forecast.row.inputs)
     whole = -(-forecast.work.bytes_in // _READ_AT_ONCE)

@@ -9,7 +9,7 @@ from datetime import datetime
 from delivery.ledger.failures import FailureSummary
 from delivery.ledger.receipts import Receipt
 from delivery.ledger.run import Run
-from delivery.ledger.shard_status import RunStatus, State
+from delivery.ledger.shard_status import RunStatus, ShardState
 from delivery.progress import ScaleProgress, measure
 from memmodel.tiers import tier_of
 from producer import svg
@@ -18,12 +18,12 @@ from producer.render import count, duration, size
 _MOST_FAILURES = 200
 _MIB = 1 << 20
 _COLOURS = {
-    State.DONE: "#2a9d5c",
-    State.FAILED: "#d1495b",
-    State.GIVEN_UP: "#8d3b72",
-    State.BLOCKED: "#e9a03b",
-    State.READY: "#4a8fd4",
-    State.WAITING: "#b9c2cc",
+    ShardState.DONE: "#2a9d5c",
+    ShardState.FAILED: "#d1495b",
+    ShardState.GIVEN_UP: "#8d3b72",
+    ShardState.BLOCKED: "#e9a03b",
+    ShardState.READY: "#4a8fd4",
+    ShardState.WAITING: "#b9c2cc",
 }
 _SCALE_COLOURS = ("#33658a", "#86bbd8", "#f6ae2d", "#f26419", "#758e4f", "#8d3b72")
 _STYLE = """
@@ -70,7 +70,7 @@ class Facts:
 
 def read_facts(run: Run, status: RunStatus, at: datetime) -> Facts:
     """Read every receipt of the run; one request each."""
-    read = (run.receipts.read(key) for key in status.receipts)
+    read = (run.receipts.get(key) for key in status.receipts)
     receipts = sorted((one for one in read if one is not None), key=lambda one: one.finished)
     return Facts(run, status, receipts, measure(run, status, (), {}, at).scales, at)
 

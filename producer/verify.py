@@ -19,7 +19,7 @@ from braid.reader import LabelType
 from braid.transcode.block_assignment import assign_blocks, block_extent
 from delivery.ledger.plan import PlanRow
 from delivery.ledger.run import Run
-from delivery.ledger.shard_status import RunStatus, State, read_status
+from delivery.ledger.shard_status import RunStatus, ShardState, read_status
 from producer import run_lookup
 from producer.export_reader import open_shard
 from producer.tensorstore_reader import Triple, Volume, vote
@@ -101,9 +101,9 @@ class Verifier:
         """What is wrong with one shard, going by the listing."""
         if row.state == "empty":
             return None if file is None else "a file, although the plan says it holds only zeros"
-        shard = self.status.states[row.key]
-        if shard.state is not State.DONE:
-            return self._not_done(row.key, shard.state)
+        state = self.status.states[row.key]
+        if state is not ShardState.DONE:
+            return self._not_done(row.key, state)
         if not self._has_file(row):
             return None if file is None else "a file, although its receipt says it is empty"
         if file is None:
@@ -118,11 +118,11 @@ class Verifier:
             return f"crc32c {file.crc32c}, its receipt says {receipt.crc32c}"
         return None
 
-    def _not_done(self, key: str, state: State) -> str:
+    def _not_done(self, key: str, state: ShardState) -> str:
         failure = self.status.failures.get(key)
-        if state is State.BLOCKED:
+        if state is ShardState.BLOCKED:
             return f"not made: blocked by {', '.join(self.status.causes(key))}"
-        if failure is not None and state in {State.FAILED, State.GIVEN_UP}:
+        if failure is not None and state in {ShardState.FAILED, ShardState.GIVEN_UP}:
             return f"not made: {state}: {failure.reason}"
         return f"not made yet ({state})"
 
@@ -150,7 +150,7 @@ class ValueCheck:
         done = [
             row
             for row in self._of.rows()
-            if row.state == "make" and states[row.key].state is State.DONE
+            if row.state == "make" and states[row.key] is ShardState.DONE
         ]
         return sorted(self._random.choices(done, k=count), key=lambda r: r.key) if done else []
 

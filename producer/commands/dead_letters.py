@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.table import Table
 
 from delivery import replay
-from delivery.ledger import failures
 from delivery.ledger.failures import Failure, FailureSummary
 from delivery.ledger.run import Run
 from memmodel.tier_choice import chooser
@@ -55,7 +54,7 @@ def list_letters(
     found = run_lookup.find_drained(run, state, dest, queue)
     letters = [
         letter
-        for letter in failures.list_all(found).values()
+        for letter in found.failures.list().values()
         if (tier is None or letter.tier == tier)
         and (scale is None or letter.key.startswith(f"s{scale}/"))
         and (reason is None or reason in letter.reason)
@@ -137,7 +136,7 @@ def drop(
     for key in keys:
         _letter(found, key)
     for key in keys:
-        failures.drop(found, key)
+        found.failures.drop(key)
     typer.echo(f"{len(keys)} shards given up: {', '.join(keys)}")
 
 
@@ -148,7 +147,7 @@ def check_tier(run: Run, tier: str | None) -> None:
 
 
 def _letter(run: Run, key: str) -> Failure:
-    letter = failures.read(run, key)
+    letter = run.failures.get(key)
     if letter is None:
         raise UsageError(
             f"{key} is no dead letter of run {run.run_id}",

@@ -1,4 +1,4 @@
-"""`producer demo`: the whole way on made-up data, from an export to a volume that is right."""
+"""`producer demo`: make an export, convert, downsample and verify it."""
 
 import contextlib
 import itertools
@@ -6,10 +6,10 @@ import json
 import math
 import shlex
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -23,21 +23,23 @@ from braid.precomputed.sharding import factors
 from braid.precomputed.volume_spec import ScaleSpec, VolumeSpec
 from delivery.broker import absolute_queue_url
 from memmodel.tiers import parse_tiers
+from producer import launch_output as output
 from producer import render
-from producer.commands.enqueue import Place, begin, finish, look
 from producer.info import write_info
+from producer.launch import LaunchConfig, create_or_resume, preflight, publish_and_wait
 from producer.run_request import Request
 from producer.synthetic_export import SyntheticVolume, sample_spec, write_export
 from producer.tensorstore_reader import Volume, Voxels, halved
 from runtime import settings
+from runtime.cli import print_stderr
 from runtime.errors import EXIT_FINDINGS, ShardliftError, UsageError
 from runtime.storage import absolute, open_storage
 
-SIZE = (390, 340, 260)  # no multiples of 64, so that every face is clipped
+SIZE = (390, 340, 260)  # not multiples of 64, so that every face is clipped
 SCALES = 3
-_TIERS = "0.5,1,2"  # GiB; small, so that any machine can
-_MARK = "demo.json"  # says that the folder is a demo's, and which
-_DONE = "made"  # the export's last file
+_TIERS = "0.5,1,2"  # GiB; fits any machine
+_MARKER = "demo.json"  # identifies the folder and the version of its demo
+_DONE = "made"  # written after the export is complete
 _SLAB = 128  # slices compared at a time; even, so that windows of two stay whole
 
 Triple = tuple[int, int, int]
@@ -45,13 +47,13 @@ Triple = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Folders:
-    """Where the demo keeps its things."""
+    """Files and folders of the demo."""
 
     root: Path
 
     @property
     def export(self) -> Path:
-        """The made-up DVID export."""
+        """The synthetic DVID export."""
         return self.root / "export"
 
     @property
@@ -71,12 +73,12 @@ class Folders:
 
     @property
     def queue(self) -> str:
-        """The queue, as `--queue` takes it."""
+        """The queue's URL."""
         return f"sqlite:{_shown(self.root / 'queue.db')}"
 
 
-class WrongVoxels(ShardliftError):  # noqa: N818 - what was found
-    """The volume differs from the truth, which is a bug."""
+class WrongVoxelsError(ShardliftError):
+    """Voxels of the volume differ from the synthetic segmentation: a bug."""
 
 
 def register(parent: typer.Typer) -> None:
@@ -87,10 +89,10 @@ def register(parent: typer.Typer) -> None:
 def demo(
     *,
     folder: Annotated[
-        Path, typer.Option("--dir", metavar="DIR", help="Where to put it all.")
+        Path, typer.Option("--dir", metavar="DIR", help="Folder of the demo.")
     ] = Path("demo"),
 ) -> None:
-    """Make a small export, convert it with all its scales, verify every voxel, say how to look.
+    """Make a small export, convert it with all its scales, verify every voxel, print what to try.
 
     Example: python -m producer demo --dir demo
     """
@@ -100,41 +102,41 @@ def demo(
     volume = VolumeSpec.parse(spec, "the demo's spec")
     _prepare(folders, {"demo": version("shardlift"), "size": SIZE, "spec": spec})
     exported = _export(folders, volume.scales[0], sample)
-    _step(f"an export as DVID writes it, {'x'.join(map(str, SIZE))} voxels: {exported}")
+    print_stderr(f"an export as DVID writes it, {'x'.join(map(str, SIZE))} voxels: {exported}")
     folders.spec.write_text(json.dumps(spec, indent=1), encoding="utf-8")
-    _command("init", "--spec", _shown(folders.spec), "--dest", _shown(folders.volume))
+    _print_command("init", "--spec", _shown(folders.spec), "--dest", _shown(folders.volume))
     write_info(open_storage(str(folders.volume)), volume)
     if not _convert(folders, volume):
         raise typer.Exit(EXIT_FINDINGS)
     voxels = _verify(folders, volume, sample)
-    _step(f"every voxel is right: {voxels:,} of {SCALES} scales, as TensorStore reads them")
-    _summary(folders, volume, time.monotonic() - began_s)
+    print_stderr(f"every voxel is right: {voxels:,} of {SCALES} scales, as TensorStore reads them")
+    _print_summary(folders, volume, time.monotonic() - began_s)
 
 
 def _prepare(folders: Folders, about: dict[str, object]) -> None:
-    """Keep what an equal demo left, clear away another one's, touch nothing that is no demo's.
+    """Keep the files of an equal demo, delete those of another version.
 
     Raises:
-        UsageError: the folder holds other things.
+        UsageError: the folder holds other files.
     """
-    mark, text = folders.root / _MARK, json.dumps(about)
-    if not mark.is_file() and folders.root.is_dir() and any(folders.root.iterdir()):
+    marker, text = folders.root / _MARKER, json.dumps(about)
+    if not marker.is_file() and folders.root.is_dir() and any(folders.root.iterdir()):
         raise UsageError(
-            f"{_shown(folders.root)} holds other things than a demo",
+            f"{_shown(folders.root)} holds files that are not of a demo",
             hint="name a new or empty folder with --dir",
         )
-    if mark.is_file() and mark.read_text(encoding="utf-8") != text:
-        _step(f"{_shown(folders.root)} holds the demo of another version: made anew")
+    if marker.is_file() and marker.read_text(encoding="utf-8") != text:
+        print_stderr(f"{_shown(folders.root)} holds the demo of another version: made anew")
         for old in (folders.export, folders.volume, folders.runs):
             shutil.rmtree(old, ignore_errors=True)
         for file in folders.root.glob("queue.db*"):
             file.unlink()
     folders.root.mkdir(parents=True, exist_ok=True)
-    mark.write_text(text, encoding="utf-8")
+    marker.write_text(text, encoding="utf-8")
 
 
 def _export(folders: Folders, scale: ScaleSpec, sample: SyntheticVolume) -> str:
-    """Write the export, unless an earlier demo has; what it is."""
+    """Write the export unless it is complete; returns its description."""
     done = folders.export / _DONE
     if not done.is_file():
         shutil.rmtree(folders.export, ignore_errors=True)
@@ -146,7 +148,7 @@ def _export(folders: Folders, scale: ScaleSpec, sample: SyntheticVolume) -> str:
 
 
 def _convert(folders: Folders, volume: VolumeSpec) -> bool:
-    """Everything that `enqueue --scales 0 --downres 1,2 --wait` does."""
+    """Launch a run as `enqueue --scales 0 --downres 1,2 --wait` does; False if it failed."""
     downres = tuple(range(1, len(volume.scales)))
     request = Request(
         volume=volume,
@@ -155,30 +157,36 @@ def _convert(folders: Folders, volume: VolumeSpec) -> bool:
         scales=(0,),
         downres=downres,
     )
-    _command(
+    _print_command(
         *("enqueue", "--source", _shown(folders.export), "--dest", _shown(folders.volume)),
         *("--spec", _shown(folders.spec), "--scales", "0"),
         *("--downres", ",".join(map(str, downres)), "--tiers", _TIERS),
         *("--queue", folders.queue, "--wait"),
     )
-    place = Place(
+    config = LaunchConfig(
         state=str(folders.runs),
         queue=absolute_queue_url(folders.queue),
         tiers=parse_tiers(_TIERS),
         lease_s=settings.lease_s(),
     )
-    prospect = look(request, place, None)
-    if prospect.idle:
-        _step("all shards are there, from an earlier demo")  # no second run that makes nothing
+    found = preflight(request, config)
+    output.print_notes(found.notes)
+    if found.idle:  # no second run that makes nothing
+        print_stderr("all shards are there, from an earlier demo")
         return True
-    return finish(begin(prospect, place), place, wait_for_end=True)
+    run = create_or_resume(found, config)
+    output.print_started(found, run, config.tiers)
+    report = partial(output.print_published, run)
+    result = publish_and_wait(run, config, wait_for_end=True, on_published=report)
+    output.print_result(run, result)
+    return result.succeeded
 
 
 def _verify(folders: Folders, volume: VolumeSpec, sample: SyntheticVolume) -> int:
-    """Compare every scale with the truth, voxel for voxel; how many voxels.
+    """Compare every voxel of every scale with the expected one; returns the number of voxels.
 
-    Scale 0 is the sample's own formula; each further one is TensorStore's vote on the truth of the
-    one before.
+    Scale 0 is expected to equal the sample's formula, each further scale TensorStore's vote over
+    the expected voxels of the one before.
     """
     found = Volume(str(folders.volume))
     halves = []
@@ -196,7 +204,7 @@ def _verify(folders: Folders, volume: VolumeSpec, sample: SyntheticVolume) -> in
 
 
 def _slabs(size: Triple) -> Iterator[tuple[Triple, Triple]]:
-    """Boxes of whole slices, with a bar on a terminal."""
+    """Boxes of whole slices, with a progress bar on a terminal."""
     x, y, z = size
     console = Console(stderr=True)
     starts = range(0, z, _SLAB)
@@ -209,23 +217,23 @@ def _slabs(size: Triple) -> Iterator[tuple[Triple, Triple]]:
 def _compare(found: Voxels, truth: Voxels, scale: int) -> None:
     wrong = int((found != truth).sum())
     if wrong:
-        raise WrongVoxels(f"scale {scale}: {wrong:,} voxels differ from the truth")
+        raise WrongVoxelsError(f"scale {scale}: {wrong:,} voxels differ from the truth")
 
 
 @contextlib.contextmanager
 def _spinner(text: str) -> Iterator[None]:
-    """Say what goes on while it does."""
+    """Show an activity while the block runs."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        _step(text)
+        print_stderr(text)
         yield
         return
     with console.status(text):
         yield
 
 
-def _summary(folders: Folders, volume: VolumeSpec, seconds: float) -> None:
-    """Sizes, the time, and what to do next."""
+def _print_summary(folders: Folders, volume: VolumeSpec, seconds: float) -> None:
+    """Print sizes, time and further commands."""
     rows = [("export", "", render.size(_bytes_below(folders.export)))]
     for scale in volume.scales:
         made = folders.volume / scale.key
@@ -234,16 +242,16 @@ def _summary(folders: Folders, volume: VolumeSpec, seconds: float) -> None:
     typer.echo(f"\n{render.table(('', 'voxels', 'on disk'), rows)}")
     typer.echo(f"done in {render.duration(seconds)}\n\nlook at it:")
     dest = ("--dest", _shown(folders.volume))
-    _command("view", *dest)
+    _print_command("view", *dest)
     typer.echo("and at how it was made:")
-    _command("status", *dest)
-    _command("verify", *dest, "--deep", "--values", "50")
-    _command("dead-letters", "list", *dest)
-    _command("report", *dest, "--out", _shown(folders.root / "report.html"))
+    _print_command("status", *dest)
+    _print_command("verify", *dest, "--deep", "--values", "50")
+    _print_command("dead-letters", "list", *dest)
+    _print_command("report", *dest, "--out", _shown(folders.root / "report.html"))
 
 
-def _command(*words: str) -> None:
-    """Print a command as somebody would type it."""
+def _print_command(*words: str) -> None:
+    """Print a command line."""
     typer.echo(f"  $ python -m producer {shlex.join(words)}")
 
 
@@ -252,10 +260,6 @@ def _bytes_below(folder: Path) -> int:
 
 
 def _shown(path: Path) -> str:
-    """The path as somebody in this directory would type it."""
+    """The path relative to the working directory, if it is below it."""
     here = Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
-
-
-def _step(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201 - progress

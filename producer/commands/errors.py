@@ -4,8 +4,7 @@ from typing import Annotated
 
 import typer
 
-from delivery.ledger import failures
-from delivery.ledger.shard_status import State, read_status
+from delivery.ledger.shard_status import ShardState, read_status
 from producer import render, run_lookup
 from runtime import cli
 from runtime.errors import EXIT_FINDINGS
@@ -33,9 +32,9 @@ def errors(
     """
     found = run_lookup.find_drained(run, state, dest, queue)
     status = read_status(found)
-    dead = [*status.keys(State.FAILED), *status.keys(State.GIVEN_UP)]
-    blocked = status.keys(State.BLOCKED)
-    records = [record for key in dead if (record := failures.read(found, key))]
+    dead = [*status.keys(ShardState.FAILED), *status.keys(ShardState.GIVEN_UP)]
+    blocked = status.keys(ShardState.BLOCKED)
+    records = [record for key in dead if (record := found.failures.get(key))]
     if as_json:
         shown = [record.model_dump(mode="json") for record in records]
         typer.echo(render.document({"run": found.uri, "failed": shown, "blocked": blocked}))

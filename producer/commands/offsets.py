@@ -9,7 +9,7 @@ from rich.progress import Progress
 
 from braid.exceptions import BraidError
 from braid.reader import write_index
-from producer.export_listing import SourceFile, scan
+from producer.export_listing import ExportFile, list_scale
 from producer.export_reader import has_offsets, open_shard
 from runtime import cli
 from runtime.errors import EXIT_FINDINGS
@@ -36,7 +36,9 @@ def offsets(
     store = open_storage(source)
     written, damaged = 0, 0
     for scale in cli.parse_scales(scales):
-        lacking = [file for file in scan(store, scale).files if not has_offsets(store, file.path)]
+        lacking = [
+            file for file in list_scale(store, scale).files if not has_offsets(store, file.path)
+        ]
         typer.echo(f"s{scale}: {len(lacking)} files lack byte offsets")
         for file in [] if dry_run else _tracked(lacking):
             try:
@@ -51,13 +53,13 @@ def offsets(
         raise typer.Exit(EXIT_FINDINGS)
 
 
-def _tracked(files: list[SourceFile]) -> Iterator[SourceFile]:
+def _tracked(files: list[ExportFile]) -> Iterator[ExportFile]:
     console = Console(stderr=True)
     with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
         yield from progress.track(files, description="scanning")
 
 
-def _write(store: Storage, file: SourceFile) -> str:
+def _write(store: Storage, file: ExportFile) -> str:
     """Scan one shard, check it against the CSV that there is, write its offsets."""
     with open_shard(store, file.path) as reader:
         text = write_index(reader.index)

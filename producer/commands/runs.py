@@ -5,7 +5,7 @@ from typing import Any
 import typer
 
 from delivery.ledger.run import Run, list_runs
-from delivery.ledger.shard_status import OPEN, State, read_status
+from delivery.ledger.shard_status import OPEN, ShardState, read_status
 from producer import render, run_lookup
 from runtime import cli
 
@@ -38,7 +38,7 @@ def runs(
 def _facts(run: Run) -> dict[str, Any]:
     status, info = read_status(run), run.info
     made = [key for key, planned, _ in run.plan.relations if planned == "make"]
-    states = [status.states[key].state for key in made]
+    states = [status.states[key] for key in made]
     return {
         "run": run.run_id,
         "uri": run.uri,
@@ -51,8 +51,8 @@ def _facts(run: Run) -> dict[str, Any]:
         "label_type": info.label_type,
         "fingerprint": info.fingerprint,
         "total": len(made),
-        "done": states.count(State.DONE),
-        "lost": sum(state not in {*OPEN, State.DONE} for state in states),
+        "done": states.count(ShardState.DONE),
+        "lost": sum(state not in {*OPEN, ShardState.DONE} for state in states),
     }
 
 

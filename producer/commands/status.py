@@ -11,7 +11,7 @@ from rich.text import Text
 from delivery.broker.base import Broker
 from delivery.cascade import cascade_all
 from delivery.ledger.run import Run
-from delivery.ledger.shard_status import RunStatus, State, read_status
+from delivery.ledger.shard_status import RunStatus, ShardState, read_status
 from delivery.messages import now
 from delivery.progress import Progress, read_progress
 from memmodel.tier_choice import chooser
@@ -79,13 +79,13 @@ def _watch(run: Run, broker: Broker) -> None:
 
 def _document(run: Run, ledger: RunStatus, progress: Progress) -> dict[str, object]:
     cancelled = run.cancelled()
-    blocked = {key: list(ledger.causes(key)) for key in ledger.keys(State.BLOCKED)}
+    blocked = {key: list(ledger.causes(key)) for key in ledger.keys(ShardState.BLOCKED)}
     return {
         "run": run.uri,
         "cancelled": cancelled.why if cancelled else None,
         "succeeded": ledger.succeeded,
         **render.progress_document(progress),
-        "shards": {key: shard.state.value for key, shard in ledger.states.items()},
+        "shards": {key: state.value for key, state in ledger.states.items()},
         "blocked_by": blocked,
     }
 
@@ -96,10 +96,10 @@ def _text(run: Run, ledger: RunStatus, progress: Progress) -> str:
         parts.append(render.flight_table(progress.in_flight))
     parts.append(render.backlog_table(progress.backlogs))
     dead = [(f.key, f.reason) for f in ledger.failures.values()]
-    dead = [(key, reason) for key, reason in dead if ledger.states[key].state is State.FAILED]
+    dead = [(key, reason) for key, reason in dead if ledger.states[key] is ShardState.FAILED]
     if dead:
         parts.append(f"dead:\n{render.reasons(dead)}")
-    if blocked := ledger.keys(State.BLOCKED):
+    if blocked := ledger.keys(ShardState.BLOCKED):
         causes = sorted({cause for key in blocked for cause in ledger.causes(key)})
         more = f" and {len(causes) - _BLOCKED_SHOWN} more" if len(causes) > _BLOCKED_SHOWN else ""
         by = ", ".join(causes[:_BLOCKED_SHOWN]) + more

@@ -19,7 +19,7 @@ from braid.reader import ShardRangeReader
 from braid.transcode.block_assignment import block_extent
 from braid.transcode.file_extent import check_rows
 from memmodel.spec_file import read_spec
-from producer.export_listing import SourceFile, scan
+from producer.export_listing import ExportFile, list_scale
 from producer.export_reader import open_shard
 from runtime import cli
 from runtime.errors import EXIT_FINDINGS, UsageError
@@ -83,7 +83,7 @@ def validate(
 
 
 def _look(store: Storage, scale: ScaleSpec, sample: int, chooser: random.Random) -> Soundness:
-    listed = scan(store, scale.index)
+    listed = list_scale(store, scale.index)
     found = Soundness(scale.index, len(listed.files), listed.size_bytes)
     found.without_index = len(listed.without_index)
     boxes = _Boxes()
@@ -133,7 +133,7 @@ def _decode(reader: ShardRangeReader, count: int, chooser: random.Random, found:
         found.sampled += 1
 
 
-def _tracked(files: tuple[SourceFile, ...]) -> Iterator[SourceFile]:
+def _tracked(files: tuple[ExportFile, ...]) -> Iterator[ExportFile]:
     console = Console(stderr=True)
     with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
         yield from progress.track(files, description="reading")

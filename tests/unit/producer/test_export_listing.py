@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from producer.export_listing import origin_of, read_listing, scan
+from producer.export_listing import list_scale, origin_of, read_listing
 from runtime.errors import UsageError
 from runtime.storage import ObjectInfo, open_storage
 
@@ -46,5 +46,5 @@ def test_a_scale_without_files_is_refused(tmp_path: Path) -> None:
     """The error names the folder and says what --source should be."""
     (tmp_path / "s1").mkdir()
     with pytest.raises(UsageError, match="no s0/") as error:
-        scan(open_storage(str(tmp_path)), 0)
+        list_scale(open_storage(str(tmp_path)), 0)
     assert "export-shards" in (error.value.hint or "")

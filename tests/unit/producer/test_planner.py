@@ -12,8 +12,8 @@ from braid.precomputed import sharding
 from braid.precomputed.volume_spec import ScaleSpec, VolumeSpec
 from delivery.ledger.plan import PlanRow
 from memmodel.tiers import parse_tiers
-from producer.export_listing import Scan, ExportFile
-from producer.planner import Found, files_by_shard, make_plan
+from producer.export_listing import ExportFile, ScaleListing
+from producer.planner import PlanInputs, files_by_shard, make_plan
 from producer.run_request import Request
 from producer.synthetic_export import sample_spec
 from runtime.errors import UsageError
@@ -36,7 +36,7 @@ def request(**fields: object) -> Request:
     return Request(volume(), **known | fields)  # type: ignore[arg-type]  # passed on
 
 
-def files(scale: ScaleSpec, edge: int = 256, size: int = 1000) -> Scan:
+def files(scale: ScaleSpec, edge: int = 256, size: int = 1000) -> ScaleListing:
     """A whole export: a file for each cell."""
     x, y, z = scale.size
     origins = [
@@ -49,7 +49,7 @@ def files(scale: ScaleSpec, edge: int = 256, size: int = 1000) -> Scan:
         ),
         key=lambda file: file.path,
     )
-    return Scan(scale.index, tuple(named))
+    return ScaleListing(scale.index, tuple(named))
 
 
 def output(scale: ScaleSpec, shard: int, size: int = 5000) -> ObjectInfo:
@@ -58,14 +58,14 @@ def output(scale: ScaleSpec, shard: int, size: int = 5000) -> ObjectInfo:
     return ObjectInfo(sharding.shard_path(scale, shard), size, "AAAAAA==", moment, None)
 
 
-def rows(asked: Request, found: Found) -> dict[str, PlanRow]:
+def rows(asked: Request, found: PlanInputs) -> dict[str, PlanRow]:
     """The plan's rows, by key."""
     return {row.key: row for row in make_plan(asked, found, TIERS).plan.rows()}
 
 
-def whole() -> Found:
+def whole() -> PlanInputs:
     """An export, and nothing made yet."""
-    return Found({0: files(volume().scales[0])}, NOTHING)
+    return PlanInputs({0: files(volume().scales[0])}, NOTHING)
 
 
 def test_every_shard_of_every_scale_has_a_row() -> None:
@@ -88,8 +88,8 @@ def test_every_shard_of_every_scale_has_a_row() -> None:
 def test_the_same_listings_make_the_same_plan() -> None:
     """Byte for byte, in whatever order the files came."""
     found = whole()
-    turned = Scan(0, tuple(reversed(found.scans[0].files)))
-    again = make_plan(request(), replace(found, scans={0: turned}), TIERS)
+    turned = ScaleListing(0, tuple(reversed(found.listings[0].files)))
+    again = make_plan(request(), replace(found, listings={0: turned}), TIERS)
     first = make_plan(request(), found, TIERS)
     assert [replace(r, sources=()) for r in again.plan.rows()] == [
         replace(r, sources=()) for r in first.plan.rows()
@@ -99,8 +99,8 @@ def test_the_same_listings_make_the_same_plan() -> None:
 
 def test_a_shard_without_files_has_no_row_and_feeds_nobody() -> None:
     """One file: one shard, and one of each scale above."""
-    only = Scan(0, files(volume().scales[0]).files[:1])
-    planned = rows(request(), Found({0: only}, NOTHING))
+    only = ScaleListing(0, files(volume().scales[0]).files[:1])
+    planned = rows(request(), PlanInputs({0: only}, NOTHING))
     assert [row.scale for row in planned.values()] == [0, 1, 2]
     assert [row.inputs for row in planned.values()] == [(), ("s0/0",), ("s1/0",)]
 
@@ -109,9 +109,9 @@ def test_a_file_is_listed_for_every_shard_that_its_cell_meets() -> None:
     """A cell twice as wide as a shard feeds eight of them, but none beyond the volume."""
     scale = volume().scales[0]
     wide = replace(scale, sharding=replace(scale.sharding, preshift_bits=2, minishard_bits=1))
-    named = Scan(0, (ExportFile("s0/0_0_0.arrow", (0, 0, 0), 1, 1),))
+    named = ScaleListing(0, (ExportFile("s0/0_0_0.arrow", (0, 0, 0), 1, 1),))
     assert len(files_by_shard(wide, named)) == 1
-    outside = Scan(0, (ExportFile("s0/1024_0_0.arrow", (1024, 0, 0), 1, 1),))
+    outside = ScaleListing(0, (ExportFile("s0/1024_0_0.arrow", (1024, 0, 0), 1, 1),))
     assert files_by_shard(scale, outside) == {}
 
 
@@ -149,8 +149,8 @@ def test_overwrite_makes_everything_and_empties_what_has_no_source() -> None:
     """A stale shard is made again from nothing, which removes its file."""
     scale = volume().scales[0]
     there = {shard: output(scale, shard) for shard in sharding.all_shards(scale)}
-    only = Scan(0, files(scale).files[:1])
-    found = Found({0: only}, NOTHING | {0: there})
+    only = ScaleListing(0, files(scale).files[:1])
+    found = PlanInputs({0: only}, NOTHING | {0: there})
     planned = rows(request(overwrite=True), found)
     own = [row for row in planned.values() if row.scale == 0]
     assert {row.state for row in own} == {"make"}
@@ -169,7 +169,7 @@ def test_known_zeros_are_not_made_again() -> None:
 def test_an_existing_scale_is_made_from_as_it_is() -> None:
     """Scale 2 alone: what exists of scale 1 is present, and no export is looked at."""
     scale = volume().scales[1]
-    found = Found({}, {1: {0: output(scale, 0)}, 2: {}})
+    found = PlanInputs({}, {1: {0: output(scale, 0)}, 2: {}})
     planned = rows(request(source=None, scales=(), downres=(2,)), found)
     assert [(row.key, row.state, row.inputs) for row in planned.values()] == [
         ("s1/0", "present", ()),
@@ -181,7 +181,7 @@ def test_what_fits_no_tier_has_none_and_says_why() -> None:
     """Both numbers are in the reason; the others have their tiers."""
     scale = volume().scales[0]
     huge = replace(files(scale).files[0], size_bytes=1 << 40)
-    found = replace(whole(), scans={0: Scan(0, (huge, *files(scale).files[1:]))})
+    found = replace(whole(), listings={0: ScaleListing(0, (huge, *files(scale).files[1:]))})
     planned = make_plan(request(downres=()), found, parse_tiers("0.15"))
     assert [forecast.row.key for forecast in planned.beyond] == ["s0/0"]
     why = planned.beyond[0].why_not or ""
@@ -243,10 +243,10 @@ def test_the_real_volume_is_planned_in_seconds(shared: Path) -> None:
     """4,000 files of scale 0 and nine scales above; a dependent has eight inputs at most."""
     spec = VolumeSpec.parse((shared / "specs/mcns-export-specs.json").read_bytes())
     scale = spec.scales[0]
-    some = Scan(0, files(scale, edge=2048).files[:4000])
+    some = ScaleListing(0, files(scale, edge=2048).files[:4000])
     asked = Request(spec, "/source", "/dest", (0,), tuple(range(1, len(spec.scales))))
     empty: dict[int, dict[int, ObjectInfo]] = {index: {} for index in asked.concerned}
-    planned = make_plan(asked, Found({0: some}, empty), parse_tiers("2,4"))
+    planned = make_plan(asked, PlanInputs({0: some}, empty), parse_tiers("2,4"))
     made = list(planned.plan.rows())
     assert sum(row.scale == 0 for row in made) == 4000
     assert all(row.sources == (f"s0/{_named(scale, row)}.arrow",) for row in made if not row.scale)

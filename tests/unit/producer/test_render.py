@@ -6,8 +6,8 @@ from braid.precomputed.volume_spec import VolumeSpec
 from delivery.broker.base import Backlog
 from memmodel.tiers import parse_tiers
 from producer import render
-from producer.export_listing import Scan, SourceFile
-from producer.planner import Found, make_plan
+from producer.export_listing import ExportFile, ScaleListing
+from producer.planner import PlanInputs, make_plan
 from producer.run_request import Request
 from producer.synthetic_export import sample_spec
 
@@ -52,12 +52,12 @@ def test_tables_fit_the_terminal() -> None:
     volume = VolumeSpec.parse(sample_spec((700, 500, 300), 3))
     cells = [(x, y, 0) for x in range(0, 700, 256) for y in range(0, 500, 256)]
     files = [
-        SourceFile(f"s0/{x}_{y}_{z}.arrow", (x, y, z), 1 << (40 - x // 32), 1) for x, y, z in cells
+        ExportFile(f"s0/{x}_{y}_{z}.arrow", (x, y, z), 1 << (40 - x // 32), 1) for x, y, z in cells
     ]
     asked = Request(volume, "/source", "/dest", (0,), (1, 2))
     tiers = parse_tiers("0.2,0.3,0.5,2")
     nothing: dict[int, dict[int, object]] = {0: {}, 1: {}, 2: {}}
-    planned = make_plan(asked, Found({0: Scan(0, tuple(files))}, nothing), tiers)  # type: ignore[arg-type]
+    planned = make_plan(asked, PlanInputs({0: ScaleListing(0, tuple(files))}, nothing), tiers)  # type: ignore[arg-type]
     tables = (
         render.tier_table(planned.forecasts, tiers),
         render.cost_table(planned.forecasts, tiers),

@@ -14,7 +14,7 @@ from braid.precomputed import morton
 from braid.precomputed.volume_spec import ScaleSpec, VolumeSpec
 from braid.transcode.block_assignment import assign_blocks, block_extent
 from braid.transcode.file_extent import cell_edges, cell_of, check_rows
-from producer.export_listing import Scan, ExportFile
+from producer.export_listing import ExportFile, ScaleListing
 from producer.export_writer import file_edge
 from producer.planner import files_by_shard
 from tests.support.specs import made_scale
@@ -170,7 +170,7 @@ def test_no_row_is_passed_over_in_silence(
     scale = data.draw(scales(z_compress))
     origin = tuple(step * n for n in data.draw(st.tuples(*[st.integers(-2, 60)] * 3)))
     path = f"s0/{'_'.join(map(str, origin))}.arrow"
-    listed = files_by_shard(scale, Scan(0, (ExportFile(path, origin, 1, 1),)), z_compress)
+    listed = files_by_shard(scale, ScaleListing(0, (ExportFile(path, origin, 1, 1),)), z_compress)
     for row in rows:
         at = coordinates(row)
         begin = at[0] * block_extent(z_compress + 1)
