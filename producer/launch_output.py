@@ -1,0 +1,106 @@
+"""Text output of a launch: plan, dry run, what was published, how the run ended."""
+
+from collections.abc import Sequence
+
+import typer
+
+from delivery.ledger.run import Run
+from delivery.ledger.shard_status import ShardState
+from memmodel.tiers import Tier
+from producer import render
+from producer.fleet_process import fleet_command
+from producer.launch import LaunchResult, Preflight, PublishReport
+from producer.planner import PlanResult
+from runtime.cli import print_stderr
+
+_NAMED = 5  # shards that no tier holds, in a dry run
+
+
+def print_notes(notes: Sequence[str]) -> None:
+    """Print notes to stderr."""
+    for note in notes:
+        print_stderr(f"note: {note}")
+
+
+def print_started(found: Preflight, run: Run, tiers: Sequence[Tier]) -> None:
+    """Print the run to continue, or the plan and id of a new one."""
+    if found.continues is not None:
+        typer.echo(f"continuing {run.run_id}, {found.continues.to_go:,} to go")
+        return
+    if found.planned is not None:
+        _print_plan(found.planned, tiers)
+    typer.echo(f"run {run.run_id}")
+
+
+def print_published(run: Run, report: PublishReport) -> None:
+    """Print how many shards were published, and notes on the dead ones."""
+    if report.status.succeeded:
+        text = "nothing to do: all shards are there; --overwrite makes them again"
+        typer.echo(f"{text} ({run.info.dest})")
+    else:
+        waiting = len(report.status.keys(ShardState.WAITING))
+        more = f"; {waiting:,} follow as their inputs get done" if waiting else ""
+        typer.echo(f"{render.shards(len(report.keys))} published to {run.info.queue}{more}")
+    print_notes(render.reasons(report.dead).splitlines())
+
+
+def print_result(run: Run, result: LaunchResult) -> None:
+    """Print how the run ended, or the command that starts workers for it."""
+    if result.progress is None:
+        if not result.published.status.ended:
+            typer.echo(f"next: {fleet_command(run)}")
+        return
+    typer.echo(render.time_table(result.progress.scales))
+    if result.lost:
+        _print_lost(run, result.lost)
+    else:
+        done = render.shards(result.progress.done)
+        typer.echo(f"run {run.run_id} is done: {done} in {run.info.dest}")
+
+
+def print_nothing_to_do(found: Preflight) -> None:
+    """Print that all shards exist, and the runs that made them."""
+    if not found.shards:
+        typer.echo("nothing to do: no file of the export meets the volume")
+        return
+    names = [earlier.run.run_id for earlier in found.history.producers(found.request)]
+    runs = f"done in run{'s' if len(names) > 1 else ''} {', '.join(names)}"
+    where = runs if names else "there, made by no run that is known"
+    shards = render.of_shards(found.shards, "is", "are all")
+    typer.echo(f"nothing to do: {shards} {where}; --overwrite makes them again")
+
+
+def print_dry_run(found: Preflight, tiers: Sequence[Tier]) -> None:
+    """Print what a launch would do and cost."""
+    if found.continues is not None:
+        earlier = found.continues
+        typer.echo(f"would continue {earlier.run.run_id}, {earlier.to_go:,} to go")
+        return
+    planned = found.planned
+    if planned is None or found.idle:
+        print_nothing_to_do(found)
+        return
+    _print_plan(planned, tiers)
+    typer.echo()
+    typer.echo(render.cost_table(planned.forecasts, tiers))
+    scales = found.request.volume.scales
+    paths = (f"s{index} {scales[index].code_path()}" for index in found.request.made)
+    typer.echo(f"paths: {', '.join(paths)}")
+    print_notes([f"{one.row.key}: {one.why_not}" for one in planned.beyond[:_NAMED]])
+    typer.echo("nothing was written or published")
+
+
+def _print_plan(planned: PlanResult, tiers: Sequence[Tier]) -> None:
+    if planned.forecasts:
+        typer.echo(render.tier_table(planned.forecasts, tiers))
+    if planned.present:
+        typer.echo(f"{render.of_shards(planned.present, 'exists', 'exist')} already")
+
+
+def _print_lost(run: Run, lost: int) -> None:
+    records = run.failures.list().values()
+    typer.echo(render.reasons((record.key, record.reason) for record in records))
+    typer.echo(
+        f"run {run.run_id} ended without {lost:,} of its shards; "
+        f"look: python -m producer errors --run {run.uri}"
+    )
