@@ -1,11 +1,11 @@
-"""What can go wrong with bytes, as one small tree of errors."""
+"""Errors of the formats, all below `BraidError`."""
 
 
 class BraidError(Exception):
     """Base of every error that braid raises on purpose.
 
     Attributes:
-        hint: what to do next, where a caller knows more of it than the text says.
+        hint: next step for the user, set by callers that know more than the text says.
     """
 
     hint: str | None = None
@@ -16,7 +16,7 @@ class InvalidShardFormatError(BraidError):
 
 
 class InvalidCoordinateError(BraidError):
-    """A chunk coordinate is no coordinate, or lies outside the grid."""
+    """A chunk coordinate is malformed or lies outside the grid."""
 
 
 class ChunkNotFoundError(BraidError):
@@ -36,4 +36,9 @@ class SpecError(BraidError):
 
 
 class SourceNotFoundError(BraidError, FileNotFoundError):
-    """There is no such file or object."""
+    """A file or object does not exist."""
+
+
+def one_line(error: BaseException) -> str:
+    """Text of another library's error, on one line and cut short."""
+    return " ".join(str(error).split())[:200] or type(error).__name__

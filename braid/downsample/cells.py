@@ -14,7 +14,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from braid.exceptions import InvalidCoordinateError, InvalidShardFormatError
-from braid.io.byte_source import merge_ranges, read_exactly
+from braid.io.byte_source import read_exactly
+from braid.io.ranges import merge_ranges
 from braid.precomputed import morton
 from braid.precomputed.shard_reader import ShardFile
 from braid.precomputed.sharding import cells_are_consecutive, factors, inputs, shard_id_range

@@ -12,7 +12,7 @@ from io import StringIO
 
 import numpy as np
 
-from braid.exceptions import InvalidShardFormatError
+from braid.exceptions import InvalidShardFormatError, one_line
 from braid.typing import BoolArray, Int32Array, Int64Array, UInt32Array, UInt64Array
 
 __all__ = ["Listing", "ShardIndex", "check_unique", "parse_listing", "write_index"]
@@ -169,7 +169,7 @@ def _read_csv(data: bytes | memoryview, name: str) -> dict[str, Int64Array]:
     try:
         table = np.loadtxt(rows, np.int64, comments=None, delimiter=",", usecols=places, ndmin=2)
     except ValueError as error:
-        raise _no_index(name, f"not a CSV index ({_one_line(error)})") from None
+        raise _no_index(name, f"not a CSV index ({one_line(error)})") from None
     return dict(zip(wanted, table.T, strict=True))
 
 
@@ -264,7 +264,3 @@ def check_unique(coords: Int32Array, name: str) -> None:
 def _refuse(name: str, bad: BoolArray, why: str) -> None:
     if bad.any():
         raise InvalidShardFormatError(f"{name}: row {int(bad.argmax())}: {why}")
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:160]

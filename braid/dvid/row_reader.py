@@ -8,7 +8,8 @@ from braid.dvid.csv_index import ShardIndex
 from braid.dvid.rows import Rows
 from braid.dvid.stream_scan import Preamble
 from braid.exceptions import InvalidShardFormatError
-from braid.io.byte_source import ByteSource, merge_ranges, read_exactly, source_name
+from braid.io.byte_source import ByteSource, read_exactly, source_name
+from braid.io.ranges import merge_ranges
 from braid.typing import Int64Array
 
 __all__ = ["RowReader", "in_order_of_use"]

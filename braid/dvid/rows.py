@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import pyarrow as pa
 
-from braid.exceptions import InvalidShardFormatError
+from braid.exceptions import InvalidShardFormatError, one_line
 from braid.typing import Int32Array, Int64Array, UInt8Array, UInt32Array, UInt64Array
 
 __all__ = ["COLUMNS", "Rows", "read_schema"]
@@ -81,7 +81,7 @@ def read_schema(message: bytes) -> pa.Schema:
         schema = pa.ipc.read_schema(pa.py_buffer(message))
         _check_columns(schema)
     except (pa.ArrowException, OSError, ValueError) as error:  # a name may be no UTF-8
-        raise InvalidShardFormatError(f"unreadable Arrow schema ({_one_line(error)})") from None
+        raise InvalidShardFormatError(f"unreadable Arrow schema ({one_line(error)})") from None
     return schema
 
 
@@ -101,7 +101,3 @@ def _check_field(number: int, found: pa.Field, wanted: pa.Field) -> None:
         raise InvalidShardFormatError(
             f"column {number} is {shown}, expected {wanted.name}: {wanted.type}"
         )
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:160]

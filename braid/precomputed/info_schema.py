@@ -1,14 +1,72 @@
-"""An `info` as a JSON document: read strictly, its faults told in one line."""
+"""Schema of a Neuroglancer `info`: strict JSON, single fields checked by pydantic, one-line faults.
+
+What fields mean together is in `volume_spec`.
+"""
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from braid.exceptions import SpecError
+from braid.exceptions import SpecError, one_line
 
-__all__ = ["first_fault", "load_info"]
+__all__ = ["RawInfo", "RawScale", "RawSharding", "first_fault", "load_info"]
+
+# DVID stores chunk coordinates as int32, and doubles hold every integer below 2**53.
+_Size = Annotated[int, Field(strict=True, gt=0, lt=2**53)]
+_Offset = Annotated[int, Field(strict=True)]
+_Spacing = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+_Edge = Annotated[int, Field(strict=True, gt=0, le=2**20)]
+# 2**24 minishards would need a shard index of 256 MiB.
+_MinishardBits = Annotated[int, Field(strict=True, ge=0, le=24)]
+_Bits = Annotated[int, Field(strict=True, ge=0, le=64)]
+_DataEncoding = Literal["raw", "gzip"]
+
+
+class _Raw(BaseModel):
+    """Unknown keys are kept: they belong to others and pass through."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+class RawSharding(BaseModel):
+    """`sharding` of one scale; readers refuse keys they do not know in here, and so do we."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    type_: Literal["neuroglancer_uint64_sharded_v1"] = Field(alias="@type")
+    hash: str
+    preshift_bits: _Bits
+    minishard_bits: _MinishardBits
+    shard_bits: _Bits
+    data_encoding: _DataEncoding = "raw"
+    minishard_index_encoding: _DataEncoding = "raw"
+
+
+class RawScale(_Raw):
+    """One entry of `scales`."""
+
+    key: str
+    size: tuple[_Size, _Size, _Size]
+    resolution: tuple[_Spacing, _Spacing, _Spacing]
+    voxel_offset: tuple[_Offset, _Offset, _Offset] = (0, 0, 0)
+    chunk_sizes: tuple[tuple[_Edge, _Edge, _Edge], ...] = Field(min_length=1)
+    encoding: str
+    compressed_segmentation_block_size: tuple[_Edge, _Edge, _Edge] | None = None
+    sharding: RawSharding | None = None
+
+
+class RawInfo(_Raw):
+    """The whole document."""
+
+    type_at: Literal["neuroglancer_multiscale_volume"] = Field(
+        default="neuroglancer_multiscale_volume", alias="@type"
+    )
+    type: Literal["segmentation"] = "segmentation"
+    data_type: Literal["uint64", "uint32"]
+    num_channels: Annotated[int, Field(strict=True, ge=1, le=1)] = 1
+    scales: tuple[RawScale, ...] = Field(min_length=1)
 
 
 def load_info(data: str | bytes | Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -22,7 +80,7 @@ def load_info(data: str | bytes | Mapping[str, Any], where: str) -> dict[str, An
     try:
         document = json.loads(data, object_pairs_hook=_no_key_twice, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        raise SpecError(f"{where}: not valid JSON ({_one_line(error)})") from None
+        raise SpecError(f"{where}: not valid JSON ({one_line(error)})") from None
     if not isinstance(document, dict):
         raise SpecError(f"{where}: expected a JSON object with `scales`")
     return document
@@ -55,10 +113,6 @@ def _key_of(index: int, document: Mapping[str, Any]) -> str:
 def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 (fits one line)
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

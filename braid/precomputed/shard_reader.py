@@ -16,8 +16,9 @@ import numpy as np
 
 import _braid
 from braid.exceptions import ChunkNotFoundError, InvalidShardFormatError
-from braid.io.byte_source import ByteSource, plan_windows, read_exactly, source_name
+from braid.io.byte_source import ByteSource, read_exactly, source_name
 from braid.io.crc32c import RangeChecksum, crc32c_text
+from braid.io.ranges import plan_windows
 from braid.precomputed.data_encoding import gunzip_all
 from braid.precomputed.shard_writer import head_bytes
 from braid.precomputed.sharding import minishard_numbers, shard_box, shard_numbers

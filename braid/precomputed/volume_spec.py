@@ -14,8 +14,7 @@ from typing import Any, Literal, Self
 from pydantic import ValidationError
 
 from braid.exceptions import InvalidCoordinateError, SpecError
-from braid.precomputed.info_fields import RawInfo, RawScale, RawSharding
-from braid.precomputed.info_schema import first_fault, load_info
+from braid.precomputed.info_schema import RawInfo, RawScale, RawSharding, first_fault, load_info
 from braid.typing import Vec3
 
 __all__ = [

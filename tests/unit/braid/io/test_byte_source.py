@@ -1,25 +1,18 @@
-"""Ranges come back exactly, and neighbours share a read."""
+"""Byte sources: exact ranges, errors that name the source."""
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from braid.exceptions import BraidError, InvalidShardFormatError, SourceNotFoundError
 from braid.io.byte_source import (
     ByteSource,
     BytesSource,
     FileSource,
-    merge_ranges,
     open_source,
-    plan_windows,
     read_exactly,
     source_name,
 )
-
-RANGES = st.lists(st.tuples(st.integers(0, 500), st.integers(1, 50)), max_size=30)
 
 
 @pytest.fixture(params=["file", "bytes"])
@@ -67,31 +60,3 @@ def test_no_such_file(tmp_path: Path) -> None:
         open_source(tmp_path / "absent")
     assert isinstance(caught.value, BraidError)
     assert isinstance(caught.value, FileNotFoundError)
-
-
-@given(RANGES, st.integers(0, 60))
-def test_merged_ranges(ranges: list[tuple[int, int]], gap: int) -> None:
-    """Merged ranges hold every range, lie further apart than the gap, and are ascending."""
-    starts = np.array([start for start, _ in ranges], np.int64)
-    ends = starts + np.array([size for _, size in ranges], np.int64)
-    begins, stops, group = merge_ranges(starts, ends, gap)
-    assert (begins[1:] > stops[:-1] + gap).all()
-    assert (begins[group] <= starts).all()
-    assert (ends <= stops[group]).all()
-    covered = {b for start, size in ranges for b in range(start, start + size)}
-    for begin, stop in zip(begins.tolist(), stops.tolist(), strict=True):
-        assert {begin, stop - 1} <= covered
-
-
-@given(RANGES, st.integers(1, 200), st.integers(0, 60))
-def test_windows(ranges: list[tuple[int, int]], limit: int, gap: int) -> None:
-    """Windows take the ranges in order, each inside its window, none above the limit but alone."""
-    starts = [start for start, _ in ranges]
-    ends = [start + size for start, size in ranges]
-    seen: list[int] = []
-    for first, last, begin, stop in plan_windows(starts, ends, limit, gap):
-        assert begin == min(starts[first:last])
-        assert stop == max(ends[first:last])
-        assert stop - begin <= limit or last == first + 1
-        seen += range(first, last)
-    assert seen == list(range(len(ranges)))

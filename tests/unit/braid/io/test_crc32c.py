@@ -9,19 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from braid.io.crc32c import RangeChecksum, crc32c, crc32c_combine, crc32c_text
+from runtime.storage.checksum import combine
 
 
 @given(st.binary(max_size=400), st.binary(max_size=400))
 def test_two_pieces(first: bytes, second: bytes) -> None:
-    """Two CRCs and a length give the CRC of both pieces together."""
+    """Two CRCs and a length give the CRC of both pieces; braid's and runtime's copies agree."""
     whole = google_crc32c.value(first + second)
     assert crc32c_combine(crc32c(first), crc32c(second), len(second)) == whole
+    assert combine(crc32c(first), crc32c(second), len(second)) == whole
     assert crc32c(second, crc32c(first)) == whole
 
 
 @given(st.binary(max_size=300), st.lists(st.integers(0, 300), max_size=6), st.randoms())
 def test_ranges_in_any_order(data: bytes, cuts: list[int], rng: Random) -> None:
-    """Ranges of one object, taken in any order, give its CRC; what is missing is told."""
+    """Ranges of one object, taken in any order, give its CRC; gaps are listed."""
     edges = sorted({0, len(data), *(min(c, len(data)) for c in cuts)})
     ranges = list(pairwise(edges))
     rng.shuffle(ranges)
