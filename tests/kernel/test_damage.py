@@ -20,29 +20,41 @@ CHUNK = _braid.cseg_encode(WHOLE.voxels())
 SMALL = random_parts(np.random.default_rng(1), [3, 1, 400, 2], (2, 1, 2), n_labels=9).to_bytes()
 
 
-def decode(block: bytes) -> None:
-    """Whatever the block is, as 64^3 voxels."""
-    _braid.decode_blocks(block, starts([len(block)]), np.empty((1, 64, 64, 64), np.uint64))
+UNWRITTEN = 0x5A17C3E90B64D2F8  # a label that neither BLOCK nor CHUNK holds
+
+
+def decode(block: bytes, shape: tuple[int, int, int] = (64, 64, 64)) -> None:
+    """Decode a block of any bytes; every voxel must be written."""
+    out = np.full((1, *shape), UNWRITTEN, np.uint64)
+    _braid.decode_blocks(block, starts([len(block)]), out)
+    assert (out != UNWRITTEN).all()
 
 
 def decode_small(block: bytes) -> None:
-    """Whatever the block is, as 16 x 8 x 16 voxels."""
-    _braid.decode_blocks(block, starts([len(block)]), np.empty((1, 16, 8, 16), np.uint64))
+    """Decode a block of any bytes as 16 x 8 x 16 voxels."""
+    decode(block, (16, 8, 16))
 
 
 def transcode(block: bytes) -> None:
-    """Whatever the block is."""
-    _braid.transcode_blocks(block, starts([len(block)]))
+    """Transcode a block of any bytes; the chunk must be readable, or empty."""
+    chunks = _braid.transcode_blocks(block, starts([len(block)]))
+    assert chunks.start.tolist() == [0, len(chunks.data)]
+    if len(chunks.data):
+        assert try_kernel(decode_chunk, chunks.data.tobytes()) == ""
 
 
 def decode_chunk(chunk: bytes) -> None:
-    """Whatever the chunk is, as 64^3 voxels in 8^3 blocks."""
-    _braid.cseg_decode(chunk, np.empty((64, 64, 64), np.uint64))
+    """Decode a chunk of any bytes as 64^3 voxels in 8^3 blocks; every voxel must be written."""
+    out = np.full((64, 64, 64), UNWRITTEN, np.uint64)
+    _braid.cseg_decode(chunk, out)
+    assert (out != UNWRITTEN).all()
 
 
 def decode_odd_chunk(chunk: bytes) -> None:
-    """Whatever the chunk is, as 32-bit labels of another shape in other blocks."""
-    _braid.cseg_decode(chunk, np.empty((9, 30, 17), np.uint32), (5, 8, 4))
+    """Decode a chunk of any bytes as 32-bit labels of another shape in other blocks."""
+    out = np.full((9, 30, 17), UNWRITTEN >> 32, np.uint32)
+    _braid.cseg_decode(chunk, out, (5, 8, 4))
+    assert (out != UNWRITTEN >> 32).all()
 
 
 KERNELS = [
@@ -60,11 +72,13 @@ Kernel = Callable[[bytes], None]
 
 
 def try_kernel(kernel: Kernel, data: bytes) -> str:
-    """What went wrong, or nothing."""
+    """The text of the KernelError, which is one line; "" where the kernel accepts the bytes."""
     try:
         kernel(data)
     except _braid.KernelError as error:
-        return str(error)
+        text = str(error)
+        assert len(text.splitlines()) == 1
+        return text
     return ""
 
 

@@ -1,6 +1,7 @@
 """Settings: defaults, what wins over what, and values that make no sense."""
 
 import ast
+import os
 from pathlib import Path
 
 import pytest
@@ -39,8 +40,10 @@ def test_the_environment_wins_over_dotenv(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_no_dotenv_is_no_matter(tmp_path: Path) -> None:
-    """Most users have none."""
+    """Without a `.env` the environment stays as it is."""
+    before = dict(os.environ)
     settings.load_dotenv(tmp_path)
+    assert dict(os.environ) == before
 
 
 @pytest.mark.parametrize(
