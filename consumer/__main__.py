@@ -1,12 +1,9 @@
-"""`python -m consumer work | fleet`: the programs that make shards."""
+"""`python -m consumer work | fleet`: the commands that make shards."""
 
-import ctypes
-import os
-import signal
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
@@ -16,8 +13,8 @@ from consumer.fleet.host_resources import cpus, free_bytes, parse_size, work_lim
 from consumer.fleet.worker_process import WorkerReport
 from consumer.run_discovery import RunDiscovery
 from consumer.run_supervisor import RunSupervisor
-from consumer.signals import ShutdownFlags
-from consumer.worker.disposition import WorkerConfig, worker_id
+from consumer.signals import ShutdownFlags, end_with_parent
+from consumer.worker.config import WorkerConfig, worker_id
 from consumer.worker.loop import WorkerLoop
 from consumer.worker.worker import Worker
 from delivery.broker import absolute_queue_url, open_broker, queue_path
@@ -31,14 +28,12 @@ from runtime import cli, log, settings
 from runtime.errors import EXIT_INTERRUPTED, UsageError
 from runtime.storage import absolute
 
-PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
-
-app = cli.new_app("Workers: take shards from the queue, make them, keep the ledger.")
+app = cli.new_app("Workers: lease shards from the queue, make them, record them in the ledger.")
 
 _log = log.get()
 
 TierOption = Annotated[
-    str, typer.Option("--tier", metavar="NAME", help="Whose queue to serve, such as 4gi or 512mi.")
+    str, typer.Option("--tier", metavar="NAME", help="The tier to serve, such as 4gi or 512mi.")
 ]
 DrainedOption = Annotated[
     bool, typer.Option("--until-drained", help="End when every known run has ended.")
@@ -49,7 +44,7 @@ MemoryOption = Annotated[
         "--memory",
         envvar=settings.WORKER_MEMORY,
         metavar="SIZE",
-        help="What this machine may spend on work, such as 16GiB. Default: what is free.",
+        help="Memory that workers may use, such as 16GiB. Default: what is free.",
     ),
 ]
 CpusOption = Annotated[
@@ -82,38 +77,38 @@ def work(
     until_drained: DrainedOption = False,
     owner: OwnerOption = None,
 ) -> None:
-    """Serve one tier; what a container runs. Ctrl-C or SIGTERM hands the present shard back."""
+    """Serve one tier; what a container runs. Ctrl-C or SIGTERM releases the shard in work."""
     flags = ShutdownFlags()
     flags.listen()
     own = tier_of(tier)
-    known = _known(queue, run, state, dest)
-    with open_broker(queue, _names(tiers, known, own), lease) as broker:
+    discovery = _discover_runs(queue, run, state, dest)
+    with open_broker(queue, _tier_names(tiers, discovery, own), lease) as broker:
         given_bytes = parse_size(memory) if memory else process_memory.memory_limit().limit_bytes
-        post = WorkerConfig(
+        config = WorkerConfig(
             tier=own,
             limit_bytes=work_limit_bytes(own, given_bytes),
             threads=threads or cpus(),
             machine_bytes=given_bytes if broker.one_machine else None,
-            state=known.state.url if known.state else None,
+            state=discovery.state.url if discovery.state else None,
             worker=worker_id(),
         )
-        _log.info(log.WORKER_STARTED, worker=post.worker, tier=tier, queue=broker.url)
-        tell = _teller(owner)
+        _log.info(log.WORKER_STARTED, worker=config.worker, tier=tier, queue=broker.url)
+        report = _reporter(owner)
         worker = Worker(
             broker,
-            post,
+            config,
             flags,
-            learned=lambda met: _met(met, known, tell),
-            published=lambda name: tell(WorkerReport(tier=name)),
+            on_run_discovered=lambda found: _add_run(found, discovery, report),
+            on_published=lambda name: report(WorkerReport(tier=name)),
         )
-        ending = ExitCondition(broker, RunSupervisor(broker, known), busy=lambda: False)
-        shift = WorkerLoop(
-            broker, tier, worker, flags, tell=lambda busy: tell(WorkerReport(busy=busy))
+        exit_condition = ExitCondition(broker, RunSupervisor(broker, discovery), busy=lambda: False)
+        loop = WorkerLoop(
+            broker, tier, worker, flags, on_busy=lambda busy: report(WorkerReport(busy=busy))
         )
-        shift.run(ending.look if until_drained else lambda: False)
-        _log.info(log.WORKER_STOPPED, worker=post.worker)
+        loop.run(exit_condition.should_exit if until_drained else lambda: False)
+        _log.info(log.WORKER_STOPPED, worker=config.worker)
     if owner is None:
-        _end(flags, ending if until_drained else None)
+        _end(flags, exit_condition if until_drained else None)
 
 
 @app.command()
@@ -132,37 +127,41 @@ def fleet(
     """Run workers for every tier within one machine's budget."""
     flags = ShutdownFlags()
     flags.listen()
-    known = _known(queue, run, state, dest)
-    names = _names(tiers, known)
+    discovery = _discover_runs(queue, run, state, dest)
+    names = _tier_names(tiers, discovery)
     budget = Budget(parse_size(memory) if memory else free_bytes(), cpus_wanted or cpus())
-    with open_broker(queue, names, lease) as broker, _present(broker):
-        state_url = known.state.url if known.state else None
-        crew = FleetConfig(
+    with open_broker(queue, names, lease) as broker, _fleet_lock(broker):
+        state_url = discovery.state.url if discovery.state else None
+        config = FleetConfig(
             budget=budget,
             tiers=tuple(tier_of(name) for name in broker.tiers),
             options=_worker_options(broker, budget, state_url),
             state=state_url,
-            planned=known.planned(),
+            planned=discovery.planned(),
         )
         _log.info(log.FLEET_STARTED, queue=broker.url, cpus=budget.cpus)
-        workers = Fleet(broker, crew, flags, lambda uri: known.learn(Run(uri)))
-        ending = ExitCondition(broker, RunSupervisor(broker, known), busy=lambda: workers.busy)
-        workers.run(ending, until_drained=until_drained)
+        workers = Fleet(broker, config, flags, lambda uri: discovery.add(Run(uri)))
+        exit_condition = ExitCondition(
+            broker, RunSupervisor(broker, discovery), busy=lambda: workers.busy
+        )
+        workers.run(exit_condition, until_drained=until_drained)
         _log.info(log.FLEET_STOPPED)
-    _end(flags, ending if until_drained else None)
+    _end(flags, exit_condition if until_drained else None)
 
 
-def _present(broker: Broker) -> AbstractContextManager[object]:
-    """Let others of this machine see that a fleet works on the queue."""
+def _fleet_lock(broker: Broker) -> AbstractContextManager[object]:
+    """Lock that shows other programs of this machine that a fleet serves the queue."""
     if not broker.one_machine:
         return nullcontext()
     lock = FleetLock(queue_path(broker.url))
-    lock.take_when_free()  # taken: by another fleet, or for us by who started us
+    lock.take_when_free()  # held by another fleet, or by the program that started this one
     return lock
 
 
-def _known(queue: str, run: str | None, state: str | None, dest: str | None) -> RunDiscovery:
-    """The runs to be there for, from what the command line says."""
+def _discover_runs(
+    queue: str, run: str | None, state: str | None, dest: str | None
+) -> RunDiscovery:
+    """Discovery of the runs that the options name."""
     root = state or (settings.default_state_url(dest) if dest else None)
     root = absolute(root) if root else None
     if run is None:
@@ -172,9 +171,9 @@ def _known(queue: str, run: str | None, state: str | None, dest: str | None) -> 
     return RunDiscovery(find_run(root or "", run), root, queue)
 
 
-def _names(tiers: str, known: RunDiscovery, own: Tier | None = None) -> list[str]:
+def _tier_names(tiers: str, discovery: RunDiscovery, own: Tier | None = None) -> list[str]:
     """Every tier that a known run uses, else those of the settings; ascending."""
-    names = set(known.tiers()) or {tier.name for tier in parse_tiers(tiers)}
+    names = set(discovery.tiers()) or {tier.name for tier in parse_tiers(tiers)}
     if own is not None:
         names.add(own.name)
     return sorted(names, key=lambda name: tier_of(name).limit_bytes)
@@ -184,7 +183,7 @@ def _worker_options(broker: Broker, budget: Budget, state: str | None) -> tuple[
     tiers = ",".join(str(tier_of(name).limit_bytes / (1 << 30)) for name in broker.tiers)
     options = ["--queue", absolute_queue_url(broker.url), "--tiers", tiers]
     options += ["--lease", str(round(broker.lease_s))]
-    if broker.one_machine:  # elsewhere nobody can tell whether a worker has the machine to itself
+    if broker.one_machine:  # elsewhere a worker may share its machine
         options += ["--memory", f"{budget.memory_bytes / (1 << 20):.3f}MiB"]
         options += ["--threads", str(budget.cpus)]
     else:
@@ -192,32 +191,31 @@ def _worker_options(broker: Broker, budget: Budget, state: str | None) -> tuple[
     return (*options, *(["--state", state] if state else []))
 
 
-def _teller(owner: int | None) -> Callable[[WorkerReport], None]:
-    """What tells the fleet how we are; a worker on its own keeps it to itself."""
+def _reporter(owner: int | None) -> Callable[[WorkerReport], None]:
+    """Print reports for the fleet, and end with it; without a fleet, print nothing."""
     if owner is None:
         return lambda _: None
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != owner:  # the fleet died while we started
+    if not end_with_parent(owner):  # the fleet died while this process started
         raise typer.Exit(EXIT_INTERRUPTED)
 
-    def tell(word: WorkerReport) -> None:
-        sys.stdout.write(word.line())
+    def report(status: WorkerReport) -> None:
+        sys.stdout.write(status.line())
         sys.stdout.flush()
 
-    return tell
+    return report
 
 
-def _met(run: Run, known: RunDiscovery, tell: Callable[[WorkerReport], None]) -> None:
-    known.learn(run)
-    tell(WorkerReport(run=run.uri))
+def _add_run(run: Run, discovery: RunDiscovery, report: Callable[[WorkerReport], None]) -> None:
+    discovery.add(run)
+    report(WorkerReport(run=run.uri))
 
 
-def _end(flags: ShutdownFlags, ending: ExitCondition | None) -> None:
-    """130 when told to stop; else what has to be said of the runs."""
+def _end(flags: ShutdownFlags, exit_condition: ExitCondition | None) -> None:
+    """Exit with 130 after an immediate shutdown; else raise for failed runs."""
     if flags.immediate.is_set():
         raise typer.Exit(EXIT_INTERRUPTED)
-    if ending is not None:
-        ending.check()
+    if exit_condition is not None:
+        exit_condition.raise_for_failures()
 
 
 if __name__ == "__main__":

@@ -1,19 +1,23 @@
-"""SIGTERM, Ctrl-C and retirement as flags, so that a worker puts its things away first."""
+"""Signals: SIGTERM and SIGINT request immediate shutdown, SIGUSR1 graceful shutdown."""
 
+import contextlib
+import ctypes
+import os
 import signal
 import time
 from types import FrameType
 from typing import Final
 
-RETIRE: Final = signal.SIGUSR1  # finish the shard in work, then end; sent by a fleet
-_LOOK_S: Final = 0.05
+RETIRE: Final = signal.SIGUSR1  # sent by a fleet: graceful shutdown
+PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
+_POLL_S: Final = 0.05
 
 
 class Flag:
     """A flag that a signal handler may set.
 
     Unlike `threading.Event` it has no lock: a handler that interrupted the lock's holder, or
-    another handler, would wait for ever.
+    another handler, would never return.
     """
 
     def __init__(self) -> None:
@@ -28,38 +32,45 @@ class Flag:
         return self._set
 
     def wait(self, timeout_s: float) -> bool:
-        """Sleep until it is raised, or for so long; whether it was raised."""
+        """Sleep until the flag is raised or the time is over; whether it was raised."""
         end = time.monotonic() + timeout_s
         while not self._set and (left_s := end - time.monotonic()) > 0:
-            time.sleep(min(left_s, _LOOK_S))
+            time.sleep(min(left_s, _POLL_S))
         return self._set
 
 
 class ShutdownFlags:
-    """Whether to stop, and how soon.
+    """Requests to shut down.
 
     Attributes:
-        immediate: hand back what is in work, then end.
-        idle: end once nothing is in work.
+        immediate: release the shard in work, then end.
+        graceful: finish the shard in work, then end.
     """
 
     def __init__(self) -> None:
         self.immediate = Flag()
-        self.idle = Flag()
+        self.graceful = Flag()
 
     def listen(self) -> None:
-        """Let signals set the flags, in the main thread."""
+        """Install the signal handlers; in the main thread only."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._stop)
-        signal.signal(RETIRE, self._retire)
+            signal.signal(number, self._on_stop)
+        signal.signal(RETIRE, self._on_retire)
 
     @property
     def wanted(self) -> bool:
-        """Whether no further shard is to be begun."""
-        return self.immediate.is_set() or self.idle.is_set()
+        """Whether no further shard may be begun."""
+        return self.immediate.is_set() or self.graceful.is_set()
 
-    def _stop(self, _signal: int, _frame: FrameType | None) -> None:
+    def _on_stop(self, _signal: int, _frame: FrameType | None) -> None:
         self.immediate.set()
 
-    def _retire(self, _signal: int, _frame: FrameType | None) -> None:
-        self.idle.set()
+    def _on_retire(self, _signal: int, _frame: FrameType | None) -> None:
+        self.graceful.set()
+
+
+def end_with_parent(parent: int) -> bool:
+    """Have the kernel send this process SIGTERM when its parent dies; False if it died already."""
+    with contextlib.suppress(AttributeError, OSError):  # only Linux has prctl
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    return os.getppid() == parent

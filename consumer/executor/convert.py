@@ -1,29 +1,26 @@
-"""One output shard from the export files whose cells meet it.
+"""Conversion of DVID export files to one output shard.
 
-Load indices, route rows, stream windows of rows through the transcoder into the shard file. Nothing
-grows with the number of chunks but the indices: about a hundred bytes per row.
+Load the files' indices, assign rows to chunks, stream windows of rows through the transcoder into
+the shard file. Only the indices grow with the number of chunks: about a hundred bytes per row.
 """
 
 import math
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing
-from typing import TYPE_CHECKING
 
-from braid.precomputed.volume_spec import ScaleSpec
-from braid.transcode.block_assignment import check_z_step, route
+from braid.precomputed.volume_spec import CodePath, ScaleSpec
+from braid.reader import LabelType
+from braid.transcode.block_assignment import assign_blocks
 from braid.transcode.row_window import RowWindow
 from braid.transcode.transcoder import Transcoder
 from braid.transcode.voxel_path import Encode
-from consumer.executor.output import with_progress, write_chunks
+from consumer.executor.output import InputStats, build_outcome, with_progress, write_chunks
 from consumer.executor.source_files import SourceFiles
 from consumer.protocol.tasks import ConvertTask, Outcome, volume_of
 from memmodel.estimate import WATCHDOG_SHARE, Work, estimate
 from runtime.errors import OutOfMemory
 from runtime.storage import Storage
-
-if TYPE_CHECKING:
-    from braid.precomputed.volume_spec import Route
 
 
 def convert_shard(
@@ -31,16 +28,16 @@ def convert_shard(
     dest: Storage,
     source: Storage,
     confirm: Callable[[], None],
-    progress: Callable[[int], None],
+    on_progress: Callable[[int], None],
 ) -> Outcome:
-    """Make one shard and let it appear at the destination, whole; a shard of zeros has no file.
+    """Make one output shard; it appears atomically, a shard of zeros has no file.
 
     Args:
         task: what to make.
         dest: the volume.
         source: the export.
-        confirm: called once, just before the output appears; if it raises, nothing does.
-        progress: with_progress the chunks written so far.
+        confirm: called once, just before the output appears; if it raises, nothing appears.
+        on_progress: called with the number of chunks written so far.
 
     Raises:
         ObjectNotFound: a source file is missing.
@@ -48,72 +45,68 @@ def convert_shard(
         OutOfMemory: a chunk of this spec cannot fit the tier.
     """
     began = time.perf_counter()
-    check_z_step(task.z_compress + 1)
     scale = volume_of(task).scales[task.scale]
-    coder = Transcoder(
+    coder = _transcoder(task, scale)
+    check_memory(task, scale)
+    with SourceFiles(source, task.sources) as files:
+        files.check_extents(scale, task.z_compress)
+        assigned = assign_blocks(files.coords, scale, task.shard, coder.z_step)
+        index_s = time.perf_counter() - began
+        reading = _Stopwatch()
+        with (
+            closing(reading.over(files.windows(assigned))) as windows,
+            closing(coder.payloads(windows)) as chunks,
+        ):
+            counted = with_progress(chunks, on_progress)
+            written = write_chunks(dest, scale, task.shard, counted, confirm)
+        inputs = InputStats(
+            bytes_in=files.bytes_of(assigned.blocks),
+            reads=files.requests,
+            skipped_outside=assigned.outside,
+            skipped_elsewhere=assigned.elsewhere,
+        )
+    phases = {
+        "index": index_s,
+        "read": reading.seconds,
+        "decompress": coder.tally.decompress_s,
+        "transcode": coder.tally.transcode_s,
+        "gzip": coder.tally.gzip_s,
+        "wall": time.perf_counter() - began,
+    }
+    return build_outcome(
+        inputs,
+        coder.tally,
+        written,
+        threads=task.threads,
+        code_path=scale.code_path(coder.z_step),
+        phases=phases,
+    )
+
+
+def _transcoder(task: ConvertTask, scale: ScaleSpec) -> Transcoder:
+    return Transcoder(
         scale,
-        mapped=task.label_type == "labels",
+        mapped=task.label_type is LabelType.LABELS,
         gzip_level=task.gzip_level,
         threads=task.threads,
         z_step=task.z_compress + 1,
         encode=_encoder(scale),
     )
-    check_memory(task, scale)
-    with SourceFiles(source, task.sources) as files:
-        files.check_cells(scale, task.z_compress)
-        routed = route(files.coords, scale, task.shard, coder.z_step)
-        indexed = time.perf_counter()
-        waiting = _Stopwatch()
-        with (
-            closing(waiting.over(files.windows(routed))) as windows,
-            closing(coder.payloads(windows)) as chunks,
-        ):
-            written = write_chunks(
-                dest, scale, task.shard, with_progress(chunks, progress), confirm
-            )
-        requests, bytes_in = files.requests, files.bytes_of(routed.blocks)
-    tally = coder.tally
-    return Outcome(
-        chunks=tally.chunks,
-        empty=tally.chunks == 0,
-        bytes_in=bytes_in,
-        bytes_out=written[0],
-        crc32c=written[1],
-        labels=tally.labels,
-        reads=requests,
-        skipped_outside=routed.outside,
-        skipped_elsewhere=routed.elsewhere,
-        threads=task.threads,
-        route=route_of(scale, task.z_compress),
-        seconds={
-            "index": indexed - began,
-            "read": waiting.seconds,
-            "unzip": tally.decompress_s,
-            "transcode": tally.transcode_s,
-            "gzip": tally.gzip_s,
-            "wall": time.perf_counter() - began,
-        },
-    )
-
-
-def route_of(scale: ScaleSpec, z_compress: int = 0) -> "Route":
-    """Which path serves a scale: decimated palettes become voxels."""
-    return "voxel" if scale.route == "palette" and z_compress else scale.route
 
 
 def check_memory(task: ConvertTask, scale: ScaleSpec) -> None:
-    """Refuse before it starts what a chunk's size alone makes too large for the tier.
+    """Refuse a task of which one chunk alone is too large for the tier.
 
     Raises:
         OutOfMemory: with both numbers.
     """
-    if task.tier_limit_bytes is None or scale.route == "palette":
+    if task.tier_limit_bytes is None or scale.code_path() is CodePath.PALETTE:
         return
     work = Work(
         "convert",
         bytes_in=0,
         chunks=1,
-        route=scale.route,
+        code_path=scale.code_path(),
         threads=task.threads,
         chunk_voxels=math.prod(scale.chunk_size),
         slices=task.z_compress + 1,
@@ -130,8 +123,8 @@ def check_memory(task: ConvertTask, scale: ScaleSpec) -> None:
 
 
 def _encoder(scale: ScaleSpec) -> Encode | None:
-    """TensorStore's where our own kernels do not serve; imported only then, for its memory."""
-    if scale.route != "tensorstore":
+    """TensorStore encoder, where the kernels do not serve; imported only then, for its memory."""
+    if scale.code_path() is not CodePath.TENSORSTORE:
         return None
     from consumer.executor.tensorstore_encoder import encoder  # noqa: PLC0415 (see above)
 
@@ -139,13 +132,13 @@ def _encoder(scale: ScaleSpec) -> Encode | None:
 
 
 class _Stopwatch:
-    """Seconds spent waiting for items."""
+    """Seconds spent waiting for the items of a generator."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
 
     def over(self, items: Generator[RowWindow]) -> Generator[RowWindow]:
-        """The same items, timed; closing this closes them."""
+        """Yield the items and time them; closing this closes the generator."""
         with closing(items):
             while True:
                 began = time.perf_counter()

@@ -1,7 +1,7 @@
-"""One shard of a scale from the shards of the scale before, as they are now at the destination.
+"""Downsampling of one output shard from the shards of the scale before.
 
-Each input is held to what the ledger says of it: a file whose checksum differs changed meanwhile,
-and a file that is gone is no shard of zeros. Nothing appears before all inputs have been checked.
+Each input is checked against the ledger: a file with another checksum has changed, and a missing
+file is not a shard of zeros. The output appears only after all inputs have been checked.
 """
 
 import time
@@ -9,42 +9,34 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import structlog
-
-from braid.downsample.downsampler import Downsampler, Rule
+from braid.downsample.downsampler import Downsampler
 from braid.exceptions import DecompressionError, InvalidShardFormatError
 from braid.precomputed.shard_reader import ShardFile
 from braid.precomputed.sharding import shard_hex, shard_path
-from braid.precomputed.volume_spec import ScaleSpec
-from consumer.executor.output import with_progress, write_chunks
+from braid.precomputed.volume_spec import CodePath, ScaleSpec
+from consumer.executor.output import InputStats, build_outcome, with_progress, write_chunks
+from consumer.protocol.events import InputChanged
 from consumer.protocol.tasks import DownsampleTask, Outcome, volume_of
+from delivery.ledger.receipts import EMPTY
 from delivery.messages import shard_key
 from runtime import log
-from runtime.errors import ObjectNotFound, PermanentError, UnreachableError
+from runtime.errors import ObjectNotFound, PermanentError
 from runtime.storage import Storage
 
 if TYPE_CHECKING:
     from runtime.storage.base import Source
 
-EMPTY = "empty"  # the ledger's word for a shard of zeros, which has no file
-
-_log = structlog.get_logger()
-
-
-class InputChanged(UnreachableError):  # noqa: N818 - a state of the input; trying again may help
-    """An input is not, or no longer, the file that the ledger knows."""
-
-    input_changed = True  # `workproc` tells this from trouble with the storage
+_log = log.get()
 
 
 class StoredInputs:
-    """The fine shards at the destination, checked against the ledger as they are read.
+    """Input shards at the destination, checked against the ledger as they are read.
 
     Args:
         dest: where they lie.
         fine: their scale.
-        expected: key → crc32c, "empty", or None where the ledger does not know. A key that is
-            missing has no row in the plan, which means zeros.
+        expected: key → crc32c, "empty", or None where the ledger does not know. A key without an
+            entry has no row in the plan, which means zeros.
     """
 
     def __init__(self, dest: Storage, fine: ScaleSpec, expected: Mapping[str, str | None]) -> None:
@@ -71,7 +63,7 @@ class StoredInputs:
         try:
             source = self._dest.source(shard_path(self.fine, shard))
         except ObjectNotFound:
-            self._miss(key, expected)
+            self._record_absent(key, expected)
             return None
         self._open[shard] = source
         return ShardFile.open(source, self.fine, shard)
@@ -87,20 +79,20 @@ class StoredInputs:
         if found is None or (expected is not None and found != expected):
             raise InputChanged(
                 f"{file.name}: expected crc32c {expected}, found {found}: it is not the file that "
-                f"{key}'s receipt tells of",
+                f"{key}'s receipt describes",
                 hint=f"producer replay --shards {key} --redo makes it and its dependents again",
             )
         self.found[key] = found
         self.bytes_in += file.source.size
 
     def close(self) -> None:
-        """Close all files and count their requests."""
+        """Close all files and add up their requests."""
         for source in self._open.values():
             self.requests += source.requests
             source.close()
         self._open.clear()
 
-    def _miss(self, key: str, expected: str | None) -> None:
+    def _record_absent(self, key: str, expected: str | None) -> None:
         if expected is not None:
             raise PermanentError(
                 f"{key} is missing at {self._dest.url}, but its receipt says that it holds chunks",
@@ -117,59 +109,56 @@ def downsample_shard(
     task: DownsampleTask,
     dest: Storage,
     confirm: Callable[[], None],
-    progress: Callable[[int], None],
+    on_progress: Callable[[int], None],
 ) -> Outcome:
-    """Make one shard and let it appear at the destination, whole; a shard of zeros has no file.
+    """Make one output shard; it appears atomically, a shard of zeros has no file.
 
     Args:
         task: what to make.
         dest: the volume, inputs and output.
-        confirm: called once, just before the output appears; if it raises, nothing does.
-        progress: with_progress the chunks written so far.
+        confirm: called once, just before the output appears; if it raises, nothing appears.
+        on_progress: called with the number of chunks written so far.
 
     Raises:
-        InputChanged: an input is not the one the ledger knows; later it may be.
+        InputChanged: an input is not the file that the ledger knows; a retry may help.
         PermanentError: an input is missing.
         BraidError: an input breaks its format, or the scales do not follow from each other.
     """
     began = time.perf_counter()
     scales = volume_of(task).scales
     fine, coarse = scales[task.scale - 1], scales[task.scale]
-    maker = Downsampler(fine, coarse, Rule(task.rule), task.gzip_level, task.threads)
+    downsampler = Downsampler(fine, coarse, task.rule, task.gzip_level, task.threads)
     inputs = StoredInputs(dest, fine, task.inputs)
-    with _stable(inputs):
-        chunks = with_progress(maker.payloads(task.shard, inputs), progress)
+    with _input_errors(inputs):
+        chunks = with_progress(downsampler.payloads(task.shard, inputs), on_progress)
         written = write_chunks(dest, coarse, task.shard, chunks, confirm)
     if inputs.absent:
         _log.warning(log.INPUTS_ABSENT, shard=task.key, inputs=inputs.absent, taken_as="zeros")
-    tally = maker.tally
-    return Outcome(
-        chunks=tally.chunks,
-        empty=tally.chunks == 0,
+    stats = downsampler.tally
+    read = InputStats(
         bytes_in=inputs.bytes_in,
-        bytes_out=written[0],
-        crc32c=written[1],
-        labels=tally.labels,
         reads=inputs.requests,
         inputs=inputs.found,
         absent_inputs=len(inputs.absent),
-        threads=task.threads,
-        route="palette" if maker.uses_blocks else "voxel",
-        seconds={
-            "read": tally.read_s,
-            "gunzip": tally.gunzip_s,
-            "vote": tally.vote_s,
-            "gzip": tally.gzip_s,
-            "wall": time.perf_counter() - began,
-        },
+    )
+    phases = {
+        "read": stats.read_s,
+        "gunzip": stats.gunzip_s,
+        "vote": stats.vote_s,
+        "gzip": stats.gzip_s,
+        "wall": time.perf_counter() - began,
+    }
+    code_path = CodePath.PALETTE if downsampler.uses_blocks else CodePath.VOXELS
+    return build_outcome(
+        read, stats, written, threads=task.threads, code_path=code_path, phases=phases
     )
 
 
 @contextmanager
-def _stable(inputs: StoredInputs) -> Iterator[None]:
-    """Say of an input that fails what it means.
+def _input_errors(inputs: StoredInputs) -> Iterator[None]:
+    """Close the inputs, and classify their errors.
 
-    One that goes away while it is read was replaced: that is a change, not a loss.
+    A file that disappears while it is read was replaced: the input changed, it is not lost.
     """
     try:
         yield

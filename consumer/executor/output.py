@@ -1,13 +1,64 @@
-"""An output shard on its way to the destination."""
+"""Output of a shard: chunks to the shard file, and the outcome that describes it."""
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
+from dataclasses import dataclass, field
 from itertools import chain
+from typing import NamedTuple
 
+from braid.parallel.stats import StepStats
 from braid.precomputed.chunk_batch import ChunkBatch
 from braid.precomputed.shard_writer import head_bytes, shard_pieces
 from braid.precomputed.sharding import shard_path
-from braid.precomputed.volume_spec import ScaleSpec
+from braid.precomputed.volume_spec import CodePath, ScaleSpec
+from consumer.protocol.tasks import Outcome
 from runtime.storage import Storage
+
+
+class WrittenShard(NamedTuple):
+    """Size and checksum of the file; (0, None) for a shard of zeros, which has no file."""
+
+    size: int = 0
+    crc32c: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InputStats:
+    """Counts of what was read; fields as in `Outcome`."""
+
+    bytes_in: int
+    reads: int
+    skipped_outside: int = 0
+    skipped_elsewhere: int = 0
+    inputs: dict[str, str] = field(default_factory=dict)
+    absent_inputs: int = 0
+
+
+def build_outcome(
+    inputs: InputStats,
+    stats: StepStats,
+    written: WrittenShard,
+    *,
+    threads: int,
+    code_path: CodePath,
+    phases: Mapping[str, float],
+) -> Outcome:
+    """The outcome of a task of either kind."""
+    return Outcome(
+        chunks=stats.chunks,
+        empty=stats.chunks == 0,
+        bytes_in=inputs.bytes_in,
+        bytes_out=written.size,
+        crc32c=written.crc32c,
+        labels=stats.labels,
+        reads=inputs.reads,
+        skipped_outside=inputs.skipped_outside,
+        skipped_elsewhere=inputs.skipped_elsewhere,
+        inputs=inputs.inputs,
+        absent_inputs=inputs.absent_inputs,
+        threads=threads,
+        code_path=code_path,
+        phases=dict(phases),
+    )
 
 
 def write_chunks(
@@ -16,18 +67,16 @@ def write_chunks(
     shard: int,
     chunks: Generator[ChunkBatch],
     confirm: Callable[[], None],
-) -> tuple[int, str | None]:
-    """Stream chunks into a shard that appears whole; without chunks no shard may be there.
+) -> WrittenShard:
+    """Stream chunks into a shard that appears atomically; without chunks, delete an older shard.
 
     Args:
         dest: the volume.
         scale: of the shard.
         shard: its number.
         chunks: by ascending id; closed in any case, which stops its threads.
-        confirm: called once, just before the shard appears or goes; if it raises, neither happens.
-
-    Returns:
-        Bytes and crc32c of the shard; (0, None) without chunks.
+        confirm: called once, just before the shard appears or is deleted; if it raises, neither
+            happens.
     """
     path = shard_path(scale, shard)
     try:
@@ -35,21 +84,21 @@ def write_chunks(
         if first is None:
             confirm()
             dest.delete(path)
-            return 0, None
+            return WrittenShard()
         pieces = shard_pieces(chain([first], chunks), scale.sharding, shard)
         written = dest.write_shard(path, pieces, head_bytes(scale.sharding), confirm)
     finally:
         chunks.close()
-    return written.size, written.crc32c
+    return WrittenShard(written.size, written.crc32c)
 
 
 def with_progress(
-    chunks: Iterable[ChunkBatch], progress: Callable[[int], None]
+    chunks: Iterable[ChunkBatch], on_progress: Callable[[int], None]
 ) -> Generator[ChunkBatch]:
-    """The same chunks, without empty batches; `progress` hears how many have been taken."""
+    """Yield the batches that have chunks; calls `on_progress` with the chunks taken so far."""
     done = 0
     for batch in chunks:
         if len(batch):
             yield batch
             done += len(batch)
-            progress(done)
+            on_progress(done)

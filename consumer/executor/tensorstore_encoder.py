@@ -1,4 +1,4 @@
-"""Chunks that our kernels do not encode (raw, uint32), encoded by TensorStore.
+"""TensorStore as encoder of chunks that the kernels do not encode (raw, uint32).
 
 TensorStore's own sharded writer holds a whole shard until its transaction commits. Here it only
 encodes: one chunk at a time goes into an unsharded volume in memory and comes out as bytes, which
@@ -10,37 +10,36 @@ import threading
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import tensorstore as ts
 
 from braid.exceptions import EncodingError
 from braid.precomputed.volume_spec import ScaleSpec
 from braid.transcode.voxel_path import Encode
+from braid.typing import UInt64Array
 
-U64 = npt.NDArray[np.uint64]
 Shape = tuple[int, ...]
 
 _KEY: Final = "chunk"
 
 
 def encoder(scale: ScaleSpec) -> Encode:
-    """A function from voxels, (z, y, x) uint64, to the bytes of a chunk of this scale.
+    """An encoder of voxels, (z, y, x) uint64, to the bytes of a chunk of this scale.
 
-    It may be called by several threads at once; it raises EncodingError where a label does not fit
-    the volume's data type.
+    The encoder is safe to call from several threads; it raises EncodingError where a label does
+    not fit the volume's data type.
     """
     return _Encoder(scale).encode
 
 
 class _Encoder:
-    """Volumes of one chunk each, per thread and shape: clipped chunks have shapes of their own."""
+    """Encoder with one single-chunk volume per thread and chunk shape (clipped chunks differ)."""
 
     def __init__(self, scale: ScaleSpec) -> None:
         self._scale = scale
         self._type = np.dtype(scale.data_type)
-        self._own = threading.local()
+        self._thread_local = threading.local()
 
-    def encode(self, voxels: U64) -> bytes:
+    def encode(self, voxels: UInt64Array) -> bytes:
         largest = int(voxels.max())
         if largest > np.iinfo(self._type).max:
             raise EncodingError(f"label {largest} does not fit {self._type}")
@@ -51,7 +50,7 @@ class _Encoder:
         return bytes(stored.value)
 
     def _volume(self, shape: Shape) -> Any:  # noqa: ANN401 - TensorStore publishes no types
-        volumes: dict[Shape, Any] = self._own.__dict__.setdefault("volumes", {})
+        volumes: dict[Shape, Any] = self._thread_local.__dict__.setdefault("volumes", {})
         if shape not in volumes:
             # A context of its own, so that no two volumes share their memory:// store.
             volumes[shape] = ts.open(self._spec(shape), create=True, context=ts.Context()).result()

@@ -1,4 +1,4 @@
-"""Workers for every tier within one machine's budget, moved to where shards wait."""
+"""Fleet: starts, moves, replaces and stops workers of every tier within one machine's budget."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -9,8 +9,8 @@ from consumer.exit_condition import ExitCondition
 from consumer.fleet.host_resources import served_tiers
 from consumer.fleet.worker_process import COMMAND, WorkerProcess, WorkerReport
 from consumer.signals import ShutdownFlags
-from consumer.worker.disposition import WorkerConfig
-from consumer.worker.loop import MOST_TROUBLES
+from consumer.worker.config import WorkerConfig
+from consumer.worker.loop import MAX_ERRORS
 from consumer.worker.worker import Worker
 from delivery.broker.base import Broker
 from memmodel.capacity import Budget, allocate
@@ -27,16 +27,18 @@ from runtime.errors import (
 )
 
 TICK_S: Final = 0.25
-GRACE_S: Final = 8.0  # for workers to hand back; Cloud Run gives ten seconds in all
-EMPTY_S: Final = 30.0  # how long a queue that tells no numbers counts as empty, at first
-MOST_EMPTY_S: Final = 240.0  # ... and after it was found empty several times in a row
-MOST_DEATHS: Final = 20  # of workers, without any shard begun in between
+GRACE_S: Final = 8.0  # for workers to release their shards; Cloud Run gives ten seconds in all
+EMPTY_S: Final = 30.0  # how long a queue of unknown length counts as empty, at first
+MAX_EMPTY_S: Final = 240.0  # ... and after it was found empty several times in a row
+MAX_DEATHS: Final = 20  # of workers in a row, without any shard begun
+
+StartWorker = Callable[[Tier, Callable[[WorkerReport], None]], WorkerProcess]
 
 _log = log.get()
 
 
-class WorkersFailed(ShardliftError):  # noqa: N818 - what is said at the end
-    """Workers gave up, or die as soon as they start; ends the fleet as it ended them."""
+class WorkersFailed(ShardliftError):  # noqa: N818 - a summary
+    """A worker gave up, or workers die as soon as they start; the fleet ends with its exit code."""
 
     def __init__(self, message: str, hint: str, exit_code: int) -> None:
         super().__init__(message, hint)
@@ -45,16 +47,16 @@ class WorkersFailed(ShardliftError):  # noqa: N818 - what is said at the end
 
 @dataclass(frozen=True, slots=True)
 class FleetConfig:
-    """What every worker of a fleet is started with.
+    """Configuration of a fleet.
 
     Attributes:
-        budget: of this machine.
+        budget: memory and CPUs for all workers together.
         tiers: of all known runs.
-        options: for `consumer work`.
+        options: of `consumer work`, for every worker.
         state: URL of the state root, where known.
-        command: the program.
-        planned: shards per tier that plans name, for queues that tell no numbers: other tiers are
-            looked at later.
+        command: the worker program.
+        planned: shards per tier by the plans; where queue lengths are unknown, tiers without any
+            are probed last.
     """
 
     budget: Budget
@@ -66,26 +68,27 @@ class FleetConfig:
 
 
 @dataclass(slots=True)
-class _Probes:
-    """What workers found in the queue of a tier that tells no numbers.
+class _TierProbe:
+    """What workers found in a queue of unknown length.
 
     Attributes:
-        planned: shards that plans name there, until a worker finds nothing.
+        planned: shards by the plans, until a worker finds the queue empty.
+        empty_until_s: the queue counts as empty until then.
     """
 
     planned: int = 0
     empty_until_s: float = 0.0
     empty_for_s: float = EMPTY_S / 2
 
-    def found_nothing(self) -> None:
-        """Look again later, and later still if that is in vain too."""
-        now_s, self.planned = time.monotonic(), 0
+    def found_empty(self, now_s: float) -> None:
+        """Let the queue count as empty for a while, twice as long each time in a row."""
+        self.planned = 0
         if now_s >= self.empty_until_s:
-            self.empty_for_s = min(MOST_EMPTY_S, 2 * self.empty_for_s)
+            self.empty_for_s = min(MAX_EMPTY_S, 2 * self.empty_for_s)
             self.empty_until_s = now_s + self.empty_for_s
 
-    def found_something(self) -> None:
-        """Or a worker published something there."""
+    def found_message(self) -> None:
+        """Let the queue count as not empty: a worker leased or published a message."""
         self.empty_until_s, self.empty_for_s = 0.0, EMPTY_S / 2
 
 
@@ -94,166 +97,183 @@ class Fleet:
 
     Args:
         broker: the queues.
-        crew: what workers are started with.
-        flags: whether to stop.
-        met: told each run that a worker met.
+        config: budget, tiers and options of the workers.
+        flags: requests to shut down.
+        on_run_discovered: called with the URI of each run that a worker discovered.
+        start_worker: starts a worker process of a tier; another one in tests.
+        clock: monotonic seconds.
     """
 
     def __init__(
-        self, broker: Broker, crew: FleetConfig, flags: ShutdownFlags, met: Callable[[str], None]
+        self,
+        broker: Broker,
+        config: FleetConfig,
+        flags: ShutdownFlags,
+        on_run_discovered: Callable[[str], None],
+        *,
+        start_worker: StartWorker | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._broker = broker
-        self._crew = crew
+        self._config = config
         self._flags = flags
-        self._met = met
-        self._hands: list[WorkerProcess] = []
-        self._probes = {t.name: _Probes(crew.planned.get(t.name, 0)) for t in crew.tiers}
-        for probes in self._probes.values():
-            if crew.planned and not probes.planned:
-                probes.found_nothing()
+        self._on_run_discovered = on_run_discovered
+        self._start_worker = start_worker or self._start_process
+        self._clock = clock
+        self._workers: list[WorkerProcess] = []
+        self._probes = {t.name: _TierProbe(config.planned.get(t.name, 0)) for t in config.tiers}
+        for probe in self._probes.values():
+            if config.planned and not probe.planned:
+                probe.found_empty(clock())
         self._deaths = 0
-        self._troubles = 0
-        self._tiers = crew.tiers
+        self._errors = 0
+        self._tiers = config.tiers
         if broker.one_machine:
-            self._tiers = served_tiers(crew.tiers, crew.budget.memory_bytes)
+            self._tiers = served_tiers(config.tiers, config.budget.memory_bytes)
 
     @property
     def busy(self) -> bool:
         """Whether a worker has a shard, or was just started and may get one."""
-        return any(hand.state != "idle" for hand in self._hands)
+        return any(worker.state != "idle" for worker in self._workers)
 
-    def run(self, ending: ExitCondition, *, until_drained: bool) -> None:
-        """Work until told to stop, or until all is drained.
+    def run(self, exit_condition: ExitCondition, *, until_drained: bool) -> None:
+        """Run until a shutdown is requested, or until all runs have ended.
 
         Raises:
             UsageError, UnreachableError: what workers gave up over.
         """
         try:
             while not self._flags.wanted:
-                if self._patiently(ending) and until_drained:
+                if self._tick_with_backoff(exit_condition) and until_drained:
                     break
                 self._flags.immediate.wait(TICK_S)
         finally:
             self._stop_all()
 
-    def _patiently(self, ending: ExitCondition) -> bool:
-        """One look at everything; whether all is over. A queue may be out of reach for a while."""
-        try:
-            self._tick()
-            over = ending.look()
-        except UnreachableError as error:
-            self._troubles += 1
-            if self._troubles >= MOST_TROUBLES:
-                raise
-            _log.warning(log.WORKER_BACKOFF, reason=str(error))
-            self._flags.immediate.wait(2**self._troubles)
-            return False
-        self._troubles = 0
-        return over
-
-    def _tick(self) -> None:
-        self._bury_what_is_beyond_us()
+    def tick(self) -> None:
+        """Compare workers with backlogs once: forget, start and retire workers."""
+        self._dead_letter_shards_beyond_machine()
         self._reap()
         backlog = {tier.name: self._backlog(tier.name) for tier in self._tiers}
-        wanted = allocate(backlog, self._tiers, self._crew.budget).workers
-        self._move(wanted)
+        self._move(allocate(backlog, self._tiers, self._config.budget).workers)
+
+    def _tick_with_backoff(self, exit_condition: ExitCondition) -> bool:
+        """Tick; whether all runs have ended. Pause after an error, longer each time in a row."""
+        try:
+            self.tick()
+            ended = exit_condition.should_exit()
+        except UnreachableError as error:
+            self._errors += 1
+            if self._errors >= MAX_ERRORS:
+                raise
+            seconds = 2**self._errors
+            _log.warning(log.WORKER_BACKOFF, reason=str(error), seconds=seconds)
+            self._flags.immediate.wait(seconds)
+            return False
+        self._errors = 0
+        return ended
 
     def _reap(self) -> None:
-        """Forget workers that ended; those that gave up end the fleet with their exit code."""
-        for hand in [hand for hand in self._hands if hand.exit_code is not None]:
-            self._hands.remove(hand)
-            code = hand.exit_code
+        """Forget workers that ended; one that gave up ends the fleet with its exit code."""
+        for worker in [worker for worker in self._workers if worker.exit_code is not None]:
+            self._workers.remove(worker)
+            code = worker.exit_code
             if code in {EXIT_USAGE, EXIT_UNREACHABLE}:
-                said = f"a worker of tier {hand.tier.name} gave up"
-                raise WorkersFailed(said, "its last lines say why", code)
+                message = f"a worker of tier {worker.tier.name} gave up"
+                raise WorkersFailed(message, "its last lines say why", code)
             if code not in {EXIT_DONE, EXIT_INTERRUPTED}:
-                self._replace(hand)
+                self._count_death(worker)
 
-    def _replace(self, hand: WorkerProcess) -> None:
-        """A worker died: another will start. Where all die at once, something else is wrong."""
-        self._deaths = 0 if hand.state != "new" else self._deaths + 1
-        _log.warning(log.WORKER_DIED, tier=hand.tier.name, pid=hand.pid, code=hand.exit_code)
-        if self._deaths >= MOST_DEATHS:
+    def _count_death(self, worker: WorkerProcess) -> None:
+        """Log a worker that died; the next tick replaces it, unless many died at their start."""
+        self._deaths = 0 if worker.state != "new" else self._deaths + 1
+        _log.warning(log.WORKER_DIED, tier=worker.tier.name, pid=worker.pid, code=worker.exit_code)
+        if self._deaths >= MAX_DEATHS:
             raise WorkersFailed(
                 f"{self._deaths} workers in a row ended as soon as they started",
-                f"try one: python -m consumer work --tier {hand.tier.name}",
+                f"try one: python -m consumer work --tier {worker.tier.name}",
                 EXIT_FINDINGS,
             )
 
     def _move(self, wanted: Mapping[str, int]) -> None:
-        """Start workers where there are too few; without room, retire where there are too many."""
+        """Start workers where a tier has too few; without room, retire those of too many."""
         for tier in sorted(self._tiers, key=lambda tier: -tier.limit_bytes):
             missing = wanted[tier.name] - len(self._of(tier))
             while missing > 0 and self._room_for(tier):
-                crew = self._crew
-                self._hands.append(WorkerProcess(tier, crew.options, self._hear, crew.command))
+                self._workers.append(self._start_worker(tier, self._on_report))
                 missing -= 1
             if missing > 0:
                 self._retire_surplus(wanted)
 
     def _retire_surplus(self, wanted: Mapping[str, int]) -> None:
-        """Those that are idle first; one with a shard finishes it."""
+        """Retire idle workers first; a busy one finishes its shard."""
         for tier in self._tiers:
-            hands = sorted(self._of(tier), key=lambda hand: hand.state == "busy")
-            for hand in hands[: max(0, len(hands) - wanted[tier.name])]:
-                hand.retire()
+            workers = sorted(self._of(tier), key=lambda worker: worker.state == "busy")
+            for worker in workers[: max(0, len(workers) - wanted[tier.name])]:
+                worker.retire()
 
     def _of(self, tier: Tier) -> list[WorkerProcess]:
-        return [hand for hand in self._hands if hand.tier == tier and not hand.retiring]
+        return [worker for worker in self._workers if worker.tier == tier and not worker.retiring]
 
     def _room_for(self, tier: Tier) -> bool:
-        used_bytes = sum(hand.tier.limit_bytes for hand in self._hands)
-        budget = self._crew.budget
+        used_bytes = sum(worker.tier.limit_bytes for worker in self._workers)
+        budget = self._config.budget
         return (
-            len(self._hands) < budget.cpus and used_bytes + tier.limit_bytes <= budget.memory_bytes
+            len(self._workers) < budget.cpus
+            and used_bytes + tier.limit_bytes <= budget.memory_bytes
         )
 
     def _backlog(self, tier: str) -> int | None:
-        """Shards waiting or in work; where the queue does not tell, what our workers find."""
+        """Shards waiting or leased; where the queue length is unknown, an estimate from probes."""
         backlog = self._broker.backlog(tier)
         if backlog.waiting is not None:
             return backlog.waiting + (backlog.leased or 0)
-        probes = self._probes[tier]
-        hands = [hand for hand in self._hands if hand.tier.name == tier and not hand.retiring]
-        if any(hand.state == "busy" for hand in hands):
-            probes.found_something()
-        elif hands and all(hand.state == "idle" for hand in hands):
-            probes.found_nothing()
-        if time.monotonic() < probes.empty_until_s:
+        probe = self._probes[tier]
+        workers = [w for w in self._workers if w.tier.name == tier and not w.retiring]
+        if any(worker.state == "busy" for worker in workers):
+            probe.found_message()
+        elif workers and all(worker.state == "idle" for worker in workers):
+            probe.found_empty(self._clock())
+        if self._clock() < probe.empty_until_s:
             return 0
-        found = [hand for hand in hands if hand.state != "idle"]
-        if len(found) < len(hands):
-            return len(found)
-        return max(2 * len(hands), probes.planned) or None
+        not_idle = [worker for worker in workers if worker.state != "idle"]
+        if len(not_idle) < len(workers):
+            return len(not_idle)
+        return max(2 * len(workers), probe.planned) or None
 
-    def _hear(self, word: WorkerReport) -> None:
-        if word.run is not None:
-            self._met(word.run)
-        if word.tier in self._probes:
-            self._probes[word.tier].found_something()
+    def _start_process(
+        self, tier: Tier, on_report: Callable[[WorkerReport], None]
+    ) -> WorkerProcess:
+        return WorkerProcess(tier, self._config.options, on_report, self._config.command)
 
-    def _bury_what_is_beyond_us(self) -> None:
-        """Where this machine is all there is, what needs more would wait for ever."""
+    def _on_report(self, report: WorkerReport) -> None:
+        if report.run is not None:
+            self._on_run_discovered(report.run)
+        if report.tier in self._probes:
+            self._probes[report.tier].found_message()
+
+    def _dead_letter_shards_beyond_machine(self) -> None:
+        """Dead-letter shards of tiers that no worker of these queues can ever serve."""
         if not self._broker.one_machine:
             return
         served = {tier.name for tier in self._tiers}
-        for tier in self._crew.tiers:
+        for tier in self._config.tiers:
             if tier.name not in served and self._broker.backlog(tier.name).waiting:
-                self._bury(tier)
+                self._dead_letter_tier(tier)
 
-    def _bury(self, tier: Tier) -> None:
-        memory_bytes = self._crew.budget.memory_bytes
-        post = WorkerConfig(tier, None, machine_bytes=memory_bytes, state=self._crew.state)
-        worker = Worker(self._broker, post, self._flags)
+    def _dead_letter_tier(self, tier: Tier) -> None:
+        memory_bytes = self._config.budget.memory_bytes
+        config = WorkerConfig(tier, None, machine_bytes=memory_bytes, state=self._config.state)
+        worker = Worker(self._broker, config, self._flags)
         while (delivery := self._broker.lease(tier.name)) is not None:
             worker.handle(delivery)
 
     def _stop_all(self) -> None:
-        for hand in self._hands:
-            hand.stop()
-        until_s = time.monotonic() + GRACE_S
-        for hand in self._hands:
-            if not hand.wait(max(0.0, until_s - time.monotonic())):
-                hand.kill()
-                hand.wait(GRACE_S)
-        self._hands.clear()
+        for worker in self._workers:
+            worker.stop()
+        until_s = self._clock() + GRACE_S
+        for worker in self._workers:
+            if not worker.wait(max(0.0, until_s - self._clock())):
+                worker.kill()
+                worker.wait(GRACE_S)
+        self._workers.clear()

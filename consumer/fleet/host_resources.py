@@ -1,4 +1,4 @@
-"""What this machine can give to workers."""
+"""Resources of this machine: memory and CPUs for workers, and the tiers they can serve."""
 
 import os
 import re
@@ -16,32 +16,35 @@ _UNITS: Final = {"K": 1 << 10, "M": MIB, "G": GIB, "T": GIB << 10}
 
 
 def parse_size(text: str) -> int:
-    """Bytes of a size such as `16GiB` or `512MiB`; a bare number is GiB.
+    """Parse a size such as `16GiB` or `512MiB` into bytes; a bare number is GiB.
 
     Raises:
-        UsageError: it is none.
+        UsageError: the text is not a size.
     """
     match = _SIZE.fullmatch(text.strip())
     size = int(float(match[1]) * _UNITS[(match[2] or "G").upper()]) if match else 0
     if size < MIB:
-        raise UsageError(f"{text!r} is no size of memory", hint="say for instance 16GiB")
+        raise UsageError(f"{text!r} is not a memory size", hint="such as 16GiB or 512MiB")
     return size
 
 
 def free_bytes() -> int:
-    """Memory that could be used now, in this container or on this machine."""
+    """Memory available now, in this container or on this machine."""
     return min(int(psutil.virtual_memory().available), process_memory.memory_limit().limit_bytes)
 
 
 def cpus() -> int:
     """CPUs that this process may use."""
-    return len(os.sched_getaffinity(0))
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # only Linux has it
+        return os.cpu_count() or 1
 
 
 def work_limit_bytes(tier: Tier, given_bytes: int) -> int:
-    """Memory for a tier's work process: less than the tier's where there is less.
+    """Memory limit of a tier's executor: the tier's, or less where the machine has less.
 
-    In a container the worker itself counts too.
+    A container's limit counts without the memory of the worker itself.
     """
     limits = [tier.limit_bytes, given_bytes]
     container = process_memory.cgroup_limit()
@@ -51,10 +54,10 @@ def work_limit_bytes(tier: Tier, given_bytes: int) -> int:
 
 
 def served_tiers(tiers: Sequence[Tier], machine_bytes: int) -> tuple[Tier, ...]:
-    """The tiers that one machine can serve alone, ascending.
+    """Tiers that one machine can serve, ascending.
 
-    The first one beyond it is served with what there is: its shards need more than the tier
-    before it, but not all of what its name says. What is larger still is out of reach.
+    The first tier beyond the machine's memory is served with what the machine has, since many of
+    its shards need only a little more than the tier before. Larger tiers are left out.
     """
     served: list[Tier] = []
     for tier in sorted(tiers, key=lambda tier: tier.limit_bytes):

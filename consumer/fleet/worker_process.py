@@ -1,7 +1,7 @@
-"""A fleet's handle on one worker: start it, hear from it, retire or stop it.
+"""Worker process of a fleet: start, read reports, retire, stop.
 
-The worker is `python -m consumer work` with `--owner`: it ends with the fleet, and says on stdout,
-one JSON object per line, when it is busy or idle, which runs it met and where it published.
+The process is `python -m consumer work --owner PID`: it ends with the fleet, and reports on stdout,
+as one JSON object per line, whether it is busy, which runs it discovered and where it published.
 """
 
 import contextlib
@@ -22,12 +22,12 @@ COMMAND: Final = (sys.executable, "-m", "consumer", "work")
 
 
 class WorkerReport(BaseModel):
-    """What a worker tells its fleet.
+    """Status report that a worker prints as one JSON line.
 
     Attributes:
-        busy: whether it has a shard; None: unchanged.
-        run: URI of a run that a message led to.
-        tier: where it published a message.
+        busy: whether the worker has a shard; None: unchanged.
+        run: URI of a run that a message named.
+        tier: to which the worker published a message.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -37,7 +37,7 @@ class WorkerReport(BaseModel):
     tier: str | None = None
 
     def line(self) -> str:
-        """The word as one line."""
+        """The report as one line, newline included."""
         return self.model_dump_json(exclude_none=True) + "\n"
 
 
@@ -45,33 +45,34 @@ class WorkerProcess:
     """One worker process.
 
     Args:
-        tier: what it serves, with the memory it may use.
-        options: of `consumer work`, but for the tier and the owner.
-        heard: told each word of the worker, on another thread.
+        tier: whose queue it serves, with the memory it may use.
+        options: of `consumer work`, without tier and owner.
+        on_report: called with each report of the worker, on another thread.
         command: the program.
 
     Attributes:
-        state: `busy`, `idle` once nothing came to it, `new` before either.
+        state: `busy` with a shard, `idle` after a poll without a message, `new` before either.
+        retiring: whether it was asked to end after its shard.
     """
 
     def __init__(
         self,
         tier: Tier,
         options: Sequence[str],
-        heard: Callable[[WorkerReport], None],
+        on_report: Callable[[WorkerReport], None],
         command: Sequence[str] = COMMAND,
     ) -> None:
         self.tier = tier
         self.state: Literal["new", "busy", "idle"] = "new"
         self.retiring = False
-        self._heard = heard
+        self._on_report = on_report
         self._process = subprocess.Popen(
             [*command, "--tier", tier.name, "--owner", str(os.getpid()), *options],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C reaches the fleet, which tells its workers
+            start_new_session=True,  # Ctrl-C reaches only the fleet, which stops its workers
         )
-        threading.Thread(target=self._listen, name="hand", daemon=True).start()
+        threading.Thread(target=self._read_reports, name="worker reports", daemon=True).start()
 
     @property
     def pid(self) -> int:
@@ -80,25 +81,25 @@ class WorkerProcess:
 
     @property
     def exit_code(self) -> int | None:
-        """How it ended; None while it lives."""
+        """Exit code; None while the process runs."""
         return self._process.poll()
 
     def retire(self) -> None:
-        """Let it finish its shard, then end."""
+        """Request a graceful shutdown: finish the shard, then end."""
         if not self.retiring:
             self.retiring = True
             self._signal(RETIRE)
 
     def stop(self) -> None:
-        """Let it hand back its shard and end."""
+        """Request an immediate shutdown: release the shard, then end."""
         self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End it; its work process notices by itself."""
+        """Kill the process; its executor ends by itself."""
         self._signal(signal.SIGKILL)
 
     def wait(self, timeout_s: float) -> bool:
-        """Whether it ended in time."""
+        """Wait for the process; whether it ended in time."""
         try:
             self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -109,16 +110,16 @@ class WorkerProcess:
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(number)
 
-    def _listen(self) -> None:
+    def _read_reports(self) -> None:
         pipe = self._process.stdout
         if pipe is None:
             return
         with pipe:
             for line in pipe:
                 with contextlib.suppress(ValidationError):
-                    self._hear(WorkerReport.model_validate_json(line))
+                    self._handle(WorkerReport.model_validate_json(line))
 
-    def _hear(self, word: WorkerReport) -> None:
-        if word.busy is not None:
-            self.state = "busy" if word.busy else "idle"
-        self._heard(word)
+    def _handle(self, report: WorkerReport) -> None:
+        if report.busy is not None:
+            self.state = "busy" if report.busy else "idle"
+        self._on_report(report)

@@ -1,1 +1,1 @@
-"""What worker and executor say to each other: commands, events and tasks as JSON lines."""
+"""Protocol between worker and executor: commands, events and tasks as JSON lines."""

@@ -1,8 +1,8 @@
-"""What a worker and its work process say to each other: one JSON object per line.
+"""Commands (worker to executor) and events (executor to worker), one JSON object per line.
 
-Worker to work process: `task`, then, once it was asked, `publish` or `stop`.
-Work process to worker: `started` once, then for each task `progress` now and again, `ready` just
-before an output would appear, and at the end `done` or `failed`.
+Commands: `task`, then, in answer to `ready`, `publish` or `stop`.
+Events: `started` once, then for each task `progress` from time to time, `ready` just before the
+output would appear, and at the end `done` or `failed`.
 """
 
 from typing import Annotated, Literal
@@ -10,11 +10,16 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from consumer.protocol.tasks import Outcome, Task
+from runtime.errors import UnreachableError
 
 StopKind = Literal["cancelled", "lease", "stopped"]
 FailureKind = Literal[
     "permanent", "retryable", "usage", "memory", "changed", "cancelled", "lease", "stopped"
 ]
+
+
+class InputChanged(UnreachableError):  # noqa: N818 - a state of the input; a retry may help
+    """An input is not, or no longer, the file that the ledger knows: failure kind `changed`."""
 
 
 class _Line(BaseModel):
@@ -26,41 +31,41 @@ class _Line(BaseModel):
 
 
 class TaskCommand(_Line):
-    """Do this shard."""
+    """Make this shard."""
 
-    order: Literal["task"] = "task"
+    command: Literal["task"] = "task"
     task: Task
 
 
 class PublishCommand(_Line):
     """Let the output appear."""
 
-    order: Literal["publish"] = "publish"
+    command: Literal["publish"] = "publish"
 
 
 class StopCommand(_Line):
     """Leave no output; answer `failed` with this kind."""
 
-    order: Literal["stop"] = "stop"
+    command: Literal["stop"] = "stop"
     kind: StopKind
     reason: str
 
 
 class Started(_Line):
-    """The program is up and takes tasks."""
+    """The executor takes tasks."""
 
     event: Literal["started"] = "started"
 
 
 class Progress(_Line):
-    """Chunks of the present shard that are done so far."""
+    """Chunks of the shard in work that are done so far."""
 
     event: Literal["progress"] = "progress"
     chunks: int
 
 
 class Ready(_Line):
-    """The output is about to appear; nothing happens before the answer."""
+    """The output is about to appear; the executor waits for the answer."""
 
     event: Literal["ready"] = "ready"
 
@@ -84,18 +89,18 @@ class Failed(_Line):
     peak_bytes: int | None = None
 
 
-Order = Annotated[TaskCommand | PublishCommand | StopCommand, Field(discriminator="order")]
+Command = Annotated[TaskCommand | PublishCommand | StopCommand, Field(discriminator="command")]
 Event = Annotated[Started | Progress | Ready | Done | Failed, Field(discriminator="event")]
 
-_ORDER: TypeAdapter[TaskCommand | PublishCommand | StopCommand] = TypeAdapter(Order)
+_COMMAND: TypeAdapter[TaskCommand | PublishCommand | StopCommand] = TypeAdapter(Command)
 _EVENT: TypeAdapter[Started | Progress | Ready | Done | Failed] = TypeAdapter(Event)
 
 
-def decode_command(line: bytes) -> TaskCommand | PublishCommand | StopCommand:
-    """The order in one line; raises `pydantic.ValidationError`."""
-    return _ORDER.validate_json(line)
+def decode_command(line: bytes) -> Command:
+    """The command in one line; raises `pydantic.ValidationError`."""
+    return _COMMAND.validate_json(line)
 
 
-def decode_event(line: bytes) -> Started | Progress | Ready | Done | Failed:
+def decode_event(line: bytes) -> Event:
     """The event in one line; raises `pydantic.ValidationError`."""
     return _EVENT.validate_json(line)

@@ -1,7 +1,7 @@
-"""A worker's handle on its work process: start, feed, watch, stop, replace.
+"""Client of the executor process: start, send tasks, watch memory, stop, replace.
 
-Three threads: the worker's own waits for events, one reads the pipe, one watches memory. A work
-process that dies in any way ends the wait; it can be killed, but it cannot hang its worker.
+Three threads: the worker's own waits for events, one reads the pipe, one watches memory. Every way
+in which an executor can end, ends the wait: it cannot hang its worker.
 """
 
 import contextlib
@@ -19,7 +19,9 @@ from typing import Final
 from pydantic import ValidationError
 
 from consumer.protocol.events import (
+    Command,
     Done,
+    Event,
     Failed,
     Progress,
     PublishCommand,
@@ -29,220 +31,234 @@ from consumer.protocol.events import (
     TaskCommand,
     decode_event,
 )
-from consumer.protocol.tasks import ConvertTask, DownsampleTask
+from consumer.protocol.tasks import Task
 from memmodel import process_memory
 from memmodel.estimate import WATCHDOG_SHARE
 from memmodel.tiers import MIB
 from runtime.errors import ShardliftError
 
-SAMPLE_S: Final = 0.05  # between two looks at the work process's memory
-LOOK_S: Final = 0.1  # between two looks at the lease, and at SIGTERM
+SAMPLE_S: Final = 0.05  # between two samples of the executor's memory
+POLL_S: Final = 0.1  # between two checks for an interrupt
 START_S: Final = 60.0  # for the imports, on a busy machine
-GRACE_S: Final = 2.5  # for taking away what is half-written; a little more than it takes itself
-READ_S: Final = 1.0  # for the last words of a dead process
-SILENCE_S: Final = 1800.0  # with no word at all the work process is stuck
-GROWN_BYTES: Final = 256 * MIB  # beyond its size when it was new: replaced
+GRACE_S: Final = 2.5  # to remove half-written output; a little more than the executor takes
+READ_S: Final = 1.0  # to read the last events of a dead executor
+SILENCE_S: Final = 1800.0  # without any event the executor is stuck
+GROWN_BYTES: Final = 256 * MIB  # growth since its start after which an executor is replaced
 
 COMMAND: Final = (sys.executable, "-m", "consumer.executor")
 
-Event = Started | Progress | Ready | Done | Failed
-Look = Callable[[], StopCommand | None]
+Check = Callable[[], StopCommand | None]
 
 
 class ExecutorError(ShardliftError):
-    """The work process cannot be started, which is no shard's fault."""
+    """The executor cannot be started; not caused by a shard."""
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
-    """What the worker wants to know, and be asked, while a shard is worked on.
+class TaskCallbacks:
+    """Callbacks of a task in work.
 
     Attributes:
-        progress: told the chunks done so far.
-        may_publish: asked just before the output appears; a reason to stop, or None.
-        interrupt: asked ten times a second; a reason to stop at once, or None.
+        on_progress: called with the chunks done so far.
+        check_publish: called just before the output appears; returns a reason to stop, or None.
+        check_interrupt: called ten times a second; returns a reason to stop at once, or None.
     """
 
-    progress: Callable[[int], None]
-    may_publish: Look
-    interrupt: Look
+    on_progress: Callable[[int], None]
+    check_publish: Check
+    check_interrupt: Check
 
 
 class ExecutorClient:
-    """One work process, started when first needed and kept between shards.
+    """One executor process, started when first needed and kept between shards.
 
     Args:
-        limit_bytes: the tier's memory; the watchdog stops the work at `WATCHDOG_SHARE` of it.
-            None watches nothing.
+        limit_bytes: the tier's memory; the watchdog kills the executor at `WATCHDOG_SHARE` of it.
+            None: no watchdog.
         command: the program; the worker's process id is appended.
     """
 
     def __init__(self, limit_bytes: int | None, command: tuple[str, ...] = COMMAND) -> None:
         self.limit_bytes = limit_bytes
         self._command = command
-        self._live: _Live | None = None
+        self._process: _ExecutorProcess | None = None
 
     @property
     def pid(self) -> int | None:
         """The process id, None while there is no process."""
-        return self._live.process.pid if self._live else None
+        return self._process.pid if self._process else None
 
     @property
     def rss_bytes(self) -> int:
-        """Memory at the last look; 0 while there is no process."""
-        return self._live.rss_bytes if self._live else 0
+        """Memory at the last sample; 0 while there is no process."""
+        return self._process.rss_bytes if self._process else 0
 
     def start(self) -> None:
-        """Have a process, new or kept.
+        """Start a process unless one runs.
 
         Raises:
-            ExecutorError: it does not come up.
+            ExecutorError: it does not start.
         """
-        if self._live is not None and self._live.process.poll() is None:
+        if self._process is not None and self._process.alive:
             return
         self.stop()
-        self._live = _Live(self._command, self.limit_bytes)
+        self._process = _ExecutorProcess(self._command, self.limit_bytes)
         try:
-            self._live.wait_until_started()
+            self._process.wait_until_started()
         except BaseException:
             self.stop()
             raise
 
-    def run(self, task: ConvertTask | DownsampleTask, watch: Watch) -> Done | Failed:
-        """Have a task done; whatever happens to the process, this returns.
+    def run(self, task: Task, callbacks: TaskCallbacks) -> Done | Failed:
+        """Have a task executed; returns whatever happens to the process.
 
         A process that was stopped, killed or has grown is replaced before the next task.
         """
         self.start()
-        live = self._live
-        assert live is not None  # noqa: S101 - `start` made it
+        process = self._process
+        assert process is not None  # noqa: S101 - `start` made it
         try:
-            result = live.do(task, watch)
-        except BaseException:  # the worker's own trouble: nobody would answer the process
+            result = process.run(task, callbacks)
+        except BaseException:  # an error of the worker: the process would wait for an answer
             self.stop()
             raise
-        if live.must_go:
+        if process.replace:
             self.stop()
         return result
 
     def stop(self) -> None:
-        """Stop the process: politely for a moment, so that nothing half-written stays."""
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
+        """Stop the process: SIGTERM first, so that it removes half-written output."""
+        if self._process is not None:
+            self._process.stop()
+            self._process = None
 
 
-class _Live:
-    """One process while it lives."""
+class _ExecutorProcess:
+    """One executor process.
+
+    Attributes:
+        replace: whether the process may take no further task.
+        rss_bytes: its memory at the last sample.
+    """
 
     def __init__(self, command: tuple[str, ...], limit_bytes: int | None) -> None:
-        self.process = subprocess.Popen(
+        self._process = subprocess.Popen(
             [*command, str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C in a terminal reaches only the worker
         )
-        assert self.process.stdin is not None  # noqa: S101 - a pipe was asked for
-        assert self.process.stdout is not None  # noqa: S101 - likewise
-        self._stdin, self._stdout = self.process.stdin, self.process.stdout
-        self.must_go = False
+        assert self._process.stdin is not None  # noqa: S101 - PIPE above
+        assert self._process.stdout is not None  # noqa: S101 - PIPE above
+        self._stdin, self._stdout = self._process.stdin, self._process.stdout
+        self.replace = False
         self.rss_bytes = 0
         self._limit_bytes = limit_bytes
         self._new_bytes = 0
         self._peak_bytes = 0
-        self._over_bytes: int | None = None  # what the watchdog saw when it killed
+        self._over_bytes: int | None = None  # memory when the watchdog killed the process
         self._events: queue.Queue[Event] = queue.Queue()
         self._ended = threading.Event()
         self._reader = threading.Thread(target=self._read, name="events", daemon=True)
         self._reader.start()
-        threading.Thread(target=self._guard, name="watchdog", daemon=True).start()
+        threading.Thread(target=self._watch_memory, name="watchdog", daemon=True).start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
 
     def wait_until_started(self) -> None:
         until_s = time.monotonic() + START_S
         event = None
-        while event is None and time.monotonic() < until_s and not self._gone():
-            event = self._next(LOOK_S)
+        while event is None and time.monotonic() < until_s and not self._ended_silently():
+            event = self._next(POLL_S)
         if not isinstance(event, Started):
-            code = self.process.poll()
-            what = "says nothing" if code is None else f"ended with {_ending(code)}"
-            raise ExecutorError(f"the work process {what} at its start; see the log above")
+            code = self._process.poll()
+            what = "sent no event" if code is None else f"ended with {_ending(code)}"
+            raise ExecutorError(f"the executor {what} at its start; see the log above")
         self._new_bytes = self._sample()
 
-    def do(self, task: ConvertTask | DownsampleTask, watch: Watch) -> Done | Failed:
+    def run(self, task: Task, callbacks: TaskCallbacks) -> Done | Failed:
         self._peak_bytes = self._sample()
-        self._tell(TaskCommand(task=task))
-        result = self._follow(watch)
+        self._send(TaskCommand(task=task))
+        result = self._wait_for_result(callbacks)
         if result.peak_bytes is None:
             result = result.model_copy(update={"peak_bytes": self._peak_bytes or None})
         if isinstance(result, Failed) and result.kind == "memory":
-            self.must_go = True
+            self.replace = True
         return result
 
-    def _follow(self, watch: Watch) -> Done | Failed:
-        """Events until the last one of the shard, however it comes about."""
-        heard_s = time.monotonic()
+    def _wait_for_result(self, callbacks: TaskCallbacks) -> Done | Failed:
+        """Handle events until the last one of the task; make one up if the process is gone."""
+        last_event_s = time.monotonic()
         while True:
-            event = self._next(LOOK_S)
+            event = self._next(POLL_S)
             if isinstance(event, Done | Failed):
-                self.must_go = self._has_grown()
+                self.replace = self._has_grown()
                 return event
             if event is not None:
-                heard_s = time.monotonic()
-                self._answer(event, watch)
-            elif self._gone():
-                return self._died()
-            elif (order := watch.interrupt()) is not None:
-                return self._interrupted(order)
-            elif time.monotonic() - heard_s > SILENCE_S:
-                return self._silent()
+                last_event_s = time.monotonic()
+                self._handle(event, callbacks)
+            elif self._ended_silently():
+                return self._fail_died()
+            elif (command := callbacks.check_interrupt()) is not None:
+                return self._fail_interrupted(command)
+            elif time.monotonic() - last_event_s > SILENCE_S:
+                return self._fail_stuck()
 
-    def _answer(self, event: Event, watch: Watch) -> None:
+    def _handle(self, event: Event, callbacks: TaskCallbacks) -> None:
         if isinstance(event, Progress):
-            watch.progress(event.chunks)
+            callbacks.on_progress(event.chunks)
         elif isinstance(event, Ready):
-            self._tell(watch.may_publish() or PublishCommand())
+            self._send(callbacks.check_publish() or PublishCommand())
 
-    def _interrupted(self, order: StopCommand) -> Failed:
-        self.must_go = True
+    def _fail_interrupted(self, command: StopCommand) -> Failed:
+        self.replace = True
         self.stop()
-        return Failed(kind=order.kind, reason=order.reason, peak_bytes=self._peak_bytes)
+        return Failed(kind=command.kind, reason=command.reason, peak_bytes=self._peak_bytes)
 
-    def _silent(self) -> Failed:
-        self.must_go = True
+    def _fail_stuck(self) -> Failed:
+        self.replace = True
         self._kill()
-        reason = f"the work process said nothing for {SILENCE_S:.0f} s and was stopped"
+        reason = f"the executor sent no event for {SILENCE_S:.0f} s and was stopped"
         return Failed(kind="memory", reason=reason, peak_bytes=self._peak_bytes)
 
-    def _died(self) -> Failed:
-        """No word, but an end: too much memory is by far the likeliest cause."""
-        self.must_go = True
-        code = self.process.wait()
+    def _fail_died(self) -> Failed:
+        """An end without a result: too much memory is by far the likeliest cause."""
+        self.replace = True
+        code = self._process.wait()
         if self._over_bytes is not None:
-            reason = f"the work passed {WATCHDOG_SHARE:.0%} of its tier's memory and was stopped"
+            reason = (
+                f"the executor passed {WATCHDOG_SHARE:.0%} of its tier's memory and was stopped"
+            )
         else:
-            reason = f"the work process ended with {_ending(code)}"
+            reason = f"the executor ended with {_ending(code)}"
         return Failed(kind="memory", reason=reason, peak_bytes=self._peak_bytes)
 
     def stop(self) -> None:
-        self.process.terminate()
+        self._process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(GRACE_S)
+            self._process.wait(GRACE_S)
         self._kill()
         self._ended.set()
         with contextlib.suppress(OSError):
             self._stdin.close()
 
     def _kill(self) -> None:
-        """Kill the process and whatever it started, then reap it."""
+        """Kill the process and its descendants, then reap it."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
 
-    def _gone(self) -> bool:
-        """Dead, with everything it said heard."""
-        if self.process.poll() is None:
+    def _ended_silently(self) -> bool:
+        """Whether the process has ended and all its events are handled."""
+        if self._process.poll() is None:
             return False
-        self._kill()  # what it started may hold the pipe open
+        self._kill()  # a descendant may hold the pipe open
         self._reader.join(READ_S)
         return self._events.empty()
 
@@ -252,23 +268,23 @@ class _Live:
         except queue.Empty:
             return None
 
-    def _tell(self, order: TaskCommand | PublishCommand | StopCommand) -> None:
-        with contextlib.suppress(BrokenPipeError):  # its end is noticed where events are awaited
-            self._stdin.write(order.line())
+    def _send(self, command: Command) -> None:
+        with contextlib.suppress(BrokenPipeError):  # noticed where events are awaited
+            self._stdin.write(command.line())
             self._stdin.flush()
 
     def _read(self) -> None:
-        """Pass on what the process says; a line that is none of ours ends the conversation."""
+        """Queue the events; stops at the first line that is not an event."""
         with self._stdout:
             for line in self._stdout:
                 try:
                     self._events.put(decode_event(line))
-                except ValidationError:  # cut off by a kill, or not our program
+                except ValidationError:  # cut off by a kill, or another program
                     break
         self._ended.set()
 
-    def _guard(self) -> None:
-        """The watchdog: kills before the machine would, and knows the numbers."""
+    def _watch_memory(self) -> None:
+        """Kill the process near the limit, before the system would, and record the number."""
         while not self._ended.wait(SAMPLE_S):
             used = self._sample()
             if self._limit_bytes is not None and used > WATCHDOG_SHARE * self._limit_bytes:
@@ -278,7 +294,7 @@ class _Live:
 
     def _sample(self) -> int:
         with contextlib.suppress(OSError):  # gone
-            self.rss_bytes = process_memory.rss_bytes(self.process.pid)
+            self.rss_bytes = process_memory.rss_bytes(self._process.pid)
             self._peak_bytes = max(self._peak_bytes, self.rss_bytes)
         return self.rss_bytes
 

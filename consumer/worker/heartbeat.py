@@ -1,4 +1,4 @@
-"""Heartbeats: what a worker is at, written when it begins a shard and once a minute."""
+"""Heartbeats: the shard in work and its progress, written at its start and once a minute."""
 
 import threading
 from collections.abc import Callable
@@ -8,26 +8,26 @@ from delivery.ledger.run import Heartbeat, Run
 from runtime import log
 from runtime.errors import ShardliftError
 
-BEAT_S: Final = 60.0
+PERIOD_S: Final = 60.0  # at most
 
 _log = log.get()
 
 
 class HeartbeatThread:
-    """Beats on a thread of its own within `with`, so that slow storage holds nothing up.
+    """Sends heartbeats from a background thread; slow storage cannot block the worker.
 
     Args:
         run: whose ledger gets the heartbeats.
-        look: the heartbeat to write now.
-        period_s: between two; a run is quiet after two leases, so never more than one.
+        current: returns the heartbeat to write now.
+        period_s: between two; a run counts as stalled after two leases, so at most one.
     """
 
-    def __init__(self, run: Run, look: Callable[[], Heartbeat], period_s: float) -> None:
+    def __init__(self, run: Run, current: Callable[[], Heartbeat], period_s: float) -> None:
         self._run = run
-        self._look = look
-        self._period_s = min(BEAT_S, period_s)
+        self._current = current
+        self._period_s = min(PERIOD_S, period_s)
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name="heart", daemon=True)
+        self._thread = threading.Thread(target=self._loop, name="heartbeat", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -36,13 +36,13 @@ class HeartbeatThread:
     def __exit__(self, *exc: object) -> None:
         self._done.set()
 
-    def _keep(self) -> None:
-        self._beat()
+    def _loop(self) -> None:
+        self._send()
         while not self._done.wait(self._period_s):
-            self._beat()
+            self._send()
 
-    def _beat(self) -> None:
+    def _send(self) -> None:
         try:
-            self._run.write_heartbeat(self._look())
-        except ShardliftError as error:  # nobody's work depends on a heartbeat
+            self._run.write_heartbeat(self._current())
+        except ShardliftError as error:  # heartbeats only inform
             _log.warning(log.HEARTBEAT_FAILED, run=self._run.uri, reason=str(error))

@@ -1,7 +1,7 @@
-"""One message kept ours while its shard is worked on, and the knowledge of when it is not.
+"""Lease on one message: renewal in the background, expiry judged by the worker's own clock.
 
-The broker does not tell: extending an expired lease succeeds, also while another worker holds the
-message. So the worker's own clock decides, from the last extension that was confirmed.
+Brokers do not report expiry reliably: on Pub/Sub, extending an expired lease succeeds even while
+another worker holds the message. So the lease counts from the last confirmed extension.
 """
 
 import threading
@@ -13,7 +13,7 @@ from delivery.broker.base import Broker, Delivery
 from runtime import log
 from runtime.errors import ShardliftError
 
-MARGIN_SHARE: Final = 0.1  # of the deadline: for clocks that differ and answers that travel
+MARGIN_SHARE: Final = 0.1  # of the deadline: for differing clocks and slow responses
 EXTEND_SHARE: Final = 1 / 3  # of the deadline, between two extensions
 RETRY_SHARE: Final = 1 / 15  # of the deadline, after an extension that failed
 
@@ -23,13 +23,13 @@ _log = log.get()
 
 
 class Lease:
-    """A lease on one delivery; within `with` a thread extends it.
+    """A lease on one delivery; within `with`, a thread extends it.
 
     Args:
-        broker: whose message it is.
+        broker: of the message.
         delivery: the message.
-        deadline_s: how long one extension holds.
-        clock: monotonic seconds; the same that `delivery.received_s` was read from.
+        deadline_s: duration of one extension.
+        clock: monotonic seconds; the clock of `delivery.received_s`.
     """
 
     def __init__(
@@ -42,27 +42,27 @@ class Lease:
         self._confirmed_s = delivery.received_s
         self._lost = False
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+        self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._done.set()  # a call under way may hang with the network: not waited for
+        self._done.set()  # not joined: a call under way may hang with the network
 
     def lost(self) -> bool:
-        """Whether the message may be someone else's. Once lost, it stays lost."""
+        """Whether another worker may hold the message; a lost lease stays lost."""
         held_s = self._clock() - self._confirmed_s
         if held_s > self._deadline_s * (1 - MARGIN_SHARE):
             self._lost = True
         return self._lost
 
     def extend(self) -> bool:
-        """Ask the broker once; whether it confirmed. A lost lease is not asked for again."""
+        """Extend the lease; whether the broker confirmed. A lost lease is never extended."""
         if self.lost():
             return False
-        asked_s = self._clock()  # the broker counts from some moment after this one
+        requested_s = self._clock()  # the broker counts from a later moment
         try:
             if not self._broker.extend(self._delivery):
                 self._lost = True
@@ -71,16 +71,16 @@ class Lease:
             return False
         if self.lost():
             return False
-        self._confirmed_s = asked_s
+        self._confirmed_s = requested_s
         return True
 
-    def _keep(self) -> None:
+    def _renew(self) -> None:
         share = EXTEND_SHARE
         while not self._done.wait(self._deadline_s * share):
             try:
                 share = EXTEND_SHARE if self.extend() else RETRY_SHARE
             except Exception:
-                if self._done.is_set():  # the broker was closed under us, and nobody needs us
+                if self._done.is_set():  # the broker was closed meanwhile
                     return
                 raise
             if self.lost():

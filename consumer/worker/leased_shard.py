@@ -1,32 +1,38 @@
-"""One leased message with everything its worker knows about it."""
+"""Leased shard: a message, its lease, and the shard's status in the ledger."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 
-from consumer.protocol.tasks import ConvertTask, DownsampleTask
+from consumer.protocol.tasks import ConvertTask, DownsampleTask, Task
 from consumer.worker.lease import Lease
 from delivery.broker.base import Delivery
 from delivery.ledger.plan import PlanRow
 from delivery.ledger.run import Run
-from delivery.ledger.shard_status import ShardStatus, State, read_shard_status
+from delivery.ledger.shard_status import ShardState, ShardStatus, read_shard_status
 from delivery.messages import Hop, ShardMessage, now
+from memmodel.run_context import RunContext
 from runtime.errors import PermanentError
 
 
 @dataclass(frozen=True)
 class LeasedShard:
-    """A shard to be made, as far as one delivery is concerned.
+    """A shard to be made, as one delivery requests it.
 
     Attributes:
-        started: when the message came.
+        started: when the message was leased.
     """
 
     delivery: Delivery
     lease: Lease
     message: ShardMessage
-    run: Run
+    context: RunContext
     started: datetime = field(default_factory=now)
+
+    @property
+    def run(self) -> Run:
+        """The shard's run."""
+        return self.context.run
 
     @property
     def key(self) -> str:
@@ -34,35 +40,35 @@ class LeasedShard:
         return self.message.key
 
     @cached_property
-    def standing(self) -> ShardStatus:
-        """Where the shard stands in the ledger; read once, before the work."""
+    def status(self) -> ShardStatus:
+        """The shard's status in the ledger; read once, before the work."""
         return read_shard_status(self.run, self.key)
 
     @property
     def row(self) -> PlanRow:
         """The shard's row of the plan."""
-        return self.standing.row
+        return self.status.row
 
     @property
     def redo(self) -> int:
-        """What the receipt will answer: an old message must not make an old receipt."""
-        return max(self.message.redo, self.standing.asked)
+        """Redo number of the receipt: never lower than the ledger's, whatever the message says."""
+        return max(self.message.redo, self.status.redo)
 
     @property
     def inputs_done(self) -> bool:
-        """Whether everything that the shard is made from is there."""
-        if self.standing.state is State.WAITING:
+        """Whether every input is done."""
+        if self.status.state is ShardState.WAITING:
             return False
-        unknown = (key for key, content in self.standing.inputs.items() if content is None)
+        unknown = (key for key, content in self.status.inputs.items() if content is None)
         return all(self.run.plan.row(key).state == "present" for key in unknown)
 
     def hop(self, reason: str, worker: str) -> Hop:
-        """The history's entry for this tier."""
+        """History entry of this delivery."""
         tier, attempt = self.delivery.tier, self.delivery.attempt
         return Hop(tier=tier, reason=reason, at=now(), worker=worker, attempt=attempt)
 
-    def task(self, threads: int, limit_bytes: int | None) -> ConvertTask | DownsampleTask:
-        """What the work process is told.
+    def task(self, threads: int, limit_bytes: int | None) -> Task:
+        """The task for the executor.
 
         Raises:
             PermanentError: the run has no source to convert from.
@@ -80,7 +86,7 @@ class LeasedShard:
             "tier_limit_bytes": limit_bytes,
         }
         if self.message.kind == "downsample":
-            own = {"inputs": dict(self.standing.inputs), "rule": info.rule}
+            own = {"inputs": dict(self.status.inputs), "rule": info.rule}
             return DownsampleTask.model_validate(common | own)
         return ConvertTask.model_validate(common | self._sources())
 

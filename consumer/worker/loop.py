@@ -1,32 +1,32 @@
-"""A worker's day: one message after another, patience with trouble, an orderly end."""
+"""Worker loop: poll one message at a time, back off on errors, shut down gracefully."""
 
 from collections.abc import Callable
 from typing import Final
 
 from consumer.signals import ShutdownFlags
-from consumer.worker.worker import TROUBLE, Worker
+from consumer.worker.worker import EXTERNAL_ERRORS, Worker
 from delivery.broker.base import Broker
 from delivery.messages import NewerSchema
 from runtime import log
 from runtime.errors import ShardliftError
 
-WAIT_S: Final = 1.0  # for a message, between two looks at the flags
-FIRST_PAUSE_S: Final = 1.0  # after trouble; doubled each time
-MOST_TROUBLES: Final = 5  # in a row: then the worker gives up, and whoever started it decides
+WAIT_S: Final = 1.0  # for a message, between two checks of the flags
+FIRST_PAUSE_S: Final = 1.0  # after an error; doubled with each further one in a row
+MAX_ERRORS: Final = 5  # in a row, after which the worker ends with the last one
 
 _log = log.get()
 
 
 class WorkerLoop:
-    """Works at one tier until told to stop, or until nothing is left.
+    """Serves one tier until a shutdown is requested or an exit condition holds.
 
     Args:
         broker: the queue.
         tier: its name.
-        worker: who answers the messages.
-        flags: whether to stop.
-        tell: told whether there is a shard in work, at each change.
-        pause_s: the first pause after trouble.
+        worker: handles the messages.
+        flags: requests to shut down.
+        on_busy: called with whether a shard is in work, at each change.
+        pause_s: the first pause after an error.
     """
 
     def __init__(
@@ -36,66 +36,67 @@ class WorkerLoop:
         worker: Worker,
         flags: ShutdownFlags,
         *,
-        tell: Callable[[bool], None] = lambda _: None,
+        on_busy: Callable[[bool], None] = lambda _: None,
         pause_s: float = FIRST_PAUSE_S,
     ) -> None:
         self._broker = broker
         self._tier = tier
         self._worker = worker
         self._flags = flags
-        self._tell = tell
+        self._on_busy = on_busy
         self._busy: bool | None = None
         self._pause_s = pause_s
-        self._troubles = 0
+        self._errors = 0
 
-    def run(self, over: Callable[[], bool]) -> None:
-        """Work; `over` is asked whenever no message came.
+    def run(self, should_exit: Callable[[], bool]) -> None:
+        """Serve the tier; `should_exit` is called whenever no message came.
 
         Raises:
             NewerSchema: this program is older than a run.
-            UnreachableError, UsageError, ExecutorError: trouble, several times in a row.
+            UnreachableError, UsageError, ExecutorError: several in a row.
         """
         try:
             while not self._flags.wanted:
-                if not self._patiently() and over():
+                if not self._poll_with_backoff() and should_exit():
                     break
         finally:
             self._worker.close()
 
-    def _patiently(self) -> bool:
-        """One message, if there is one. After trouble wait, the longer the more there was."""
+    def _poll_with_backoff(self) -> bool:
+        """Poll once; after an error pause, longer each time in a row. False: no message came."""
         try:
-            came = self._once()
+            received = self._poll_once()
         except NewerSchema:
             raise
-        except TROUBLE as error:
+        except EXTERNAL_ERRORS as error:
             self._pause(error)
             return True
-        self._troubles = self._troubles if not came else 0
-        return came
+        if received:
+            self._errors = 0
+        return received
 
-    def _once(self) -> bool:
+    def _poll_once(self) -> bool:
         self._worker.prepare()
         delivery = self._broker.lease(self._tier, WAIT_S)
-        self._say(busy=delivery is not None)
+        self._set_busy(busy=delivery is not None)
         if delivery is None:
-            self._worker.rest()
+            self._worker.report_idle()
             return False
-        if self._flags.wanted:  # it came while the signal did
+        if self._flags.wanted:  # it came together with the signal
             self._broker.nack(delivery)
         else:
             self._worker.handle(delivery)
         return True
 
-    def _say(self, *, busy: bool) -> None:
+    def _set_busy(self, *, busy: bool) -> None:
         if busy != self._busy:
             self._busy = busy
-            self._tell(busy)
+            self._on_busy(busy)
 
     def _pause(self, error: ShardliftError) -> None:
-        self._troubles += 1
-        if self._troubles >= MOST_TROUBLES:
+        self._errors += 1
+        if self._errors >= MAX_ERRORS:
             raise error
-        seconds = self._pause_s * 2 ** (self._troubles - 1)
+        seconds = self._pause_s * 2 ** (self._errors - 1)
         _log.warning(log.WORKER_BACKOFF, reason=str(error), seconds=seconds)
         self._flags.immediate.wait(seconds)

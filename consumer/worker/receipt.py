@@ -1,4 +1,4 @@
-"""The receipt of a finished shard: what the work process measured, and how it came to be."""
+"""Receipt of a finished shard: what the executor measured, and the history of the message."""
 
 from importlib.metadata import version
 
@@ -10,15 +10,15 @@ from delivery.messages import now
 
 
 def build_receipt(
-    job: LeasedShard, done: Done, worker: str, estimated_bytes: int | None
+    shard: LeasedShard, done: Done, worker: str, estimated_bytes: int | None
 ) -> Receipt:
-    """Every field that CONTRACT asks of a receipt."""
-    outcome, message, delivery = done.outcome, job.message, job.delivery
+    """Build the receipt of a finished shard."""
+    outcome, message, delivery = done.outcome, shard.message, shard.delivery
     return Receipt(
-        key=job.key,
+        key=shard.key,
         kind=message.kind,
         tier=delivery.tier,
-        redo=job.redo,
+        redo=shard.redo,
         empty=outcome.empty,
         crc32c=outcome.crc32c,
         inputs=outcome.inputs,
@@ -30,7 +30,7 @@ def build_receipt(
         cpu_s=round(done.cpu_s, 3),
         peak_bytes=done.peak_bytes,
         estimated_bytes=estimated_bytes,
-        started=job.started,
+        started=shard.started,
         finished=now(),
         attempt=delivery.attempt,
         tiers_tried=tuple(dict.fromkeys((*tiers_tried(message.history), delivery.tier))),

@@ -25,7 +25,7 @@ def consumer(folder: Path, *arguments: str, **environment: str) -> tuple[int, st
         (["work", "--tier", "2gi", "--queue", "sqlite:/proc/q.db"], "/proc/q.db"),
         (["work", "--tier", "2gi", "--run", "r1"], "where is run r1?"),
         (["work", "--tier", "2gi", "--run", "r1", "--dest", "out"], "no run at"),
-        (["fleet", "--memory", "much"], "no size of memory"),
+        (["fleet", "--memory", "much"], "not a memory size"),
         (["fleet", "--tiers", "0"], "no size in GiB"),
     ],
 )

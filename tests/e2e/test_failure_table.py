@@ -1,4 +1,4 @@
-"""CONTRACT's failure table with real processes, on both brokers."""
+"""The failure table of `docs/delivery.md` with real processes, on both brokers."""
 
 import os
 import shutil
@@ -12,17 +12,16 @@ import pytest
 
 from delivery.broker.base import DEAD
 from delivery.dead_letters import drain
-from delivery.ledger import failures
 from delivery.messages import decode
 from runtime.storage import open_storage
 from tests.support.gcs_server import GcsServer
-from tests.support.small_runs import World, is_gone, make_export, make_world, work_process
+from tests.support.small_runs import World, is_gone, make_export, make_world, executor_process
 from tests.support.waiting import wait_for
 
 SIZE = (150, 130, 70)  # 3 x 3 x 2 chunks, clipped on every axis
 LONG_S = "600"
 MIB = 1 << 20
-# Beyond what a work process needs by itself, so that the first tier is too small for it.
+# More than an executor needs by itself, so that the first tier is too small for it.
 BALLAST = str(400 * MIB)
 
 Worlds = Callable[..., World]
@@ -90,19 +89,19 @@ def test_delivered_again_after_it_is_done_changes_nothing(world: World) -> None:
     before, volume = world.receipt(key), world.volume()
     world.publish([key])
     wait_for(lambda: world.events(worker, "shard_already_done"), "the duplicate")
-    assert world.run.receipts.read(key) == before
+    assert world.run.receipts.get(key) == before
     assert world.volume() == volume
     assert sum(world.leftovers().values()) == 0
 
 
 def test_a_killed_workers_shard_is_done_by_another(world: World) -> None:
-    """The lease ends, the message comes back; the dead worker's work process is gone by itself."""
+    """The lease ends and the message is delivered again; the executor ends with its worker."""
     key = one(world)
     first = world.start("work", "--tier", "512mi", WORK_PAUSE_S=LONG_S)
     assert world.heartbeat(first).key == key
-    child = work_process(first.pid)
+    child = executor_process(first.pid)
     first.kill()
-    wait_for(lambda: is_gone(child), "the work process's end")
+    wait_for(lambda: is_gone(child), "the end of the executor")
     assert not world.run.receipts.list()
     assert not [path for path in world.volume() if ".tmp-" in path]
     second = world.start("work", "--tier", "512mi")
@@ -112,12 +111,12 @@ def test_a_killed_workers_shard_is_done_by_another(world: World) -> None:
     assert receipt.tiers_tried == ("512mi",)
 
 
-def test_a_killed_work_process_sends_its_shard_to_the_next_tier(world: World) -> None:
-    """Its worker survives, says what happened, and takes the next shard with a new one."""
+def test_a_killed_executor_sends_its_shard_to_the_next_tier(world: World) -> None:
+    """Its worker survives, reports what happened, and takes the next shard with a new executor."""
     key = one(world)
     worker = world.start("work", "--tier", "512mi", WORK_PAUSE_S=LONG_S)
     world.heartbeat(worker)
-    work_process(worker.pid).kill()
+    executor_process(worker.pid).kill()
     world.start("work", "--tier", "1gi")
     receipt = world.receipt(key)
     assert receipt.tiers_tried == ("512mi", "1gi")
@@ -163,7 +162,7 @@ def test_past_the_last_tier_a_shard_is_dead_with_both_numbers(world: World) -> N
     assert "1gi (1.00 GiB) is the largest tier" in message.reason
     world.broker.nack(letter)
     drain(world.broker, open_storage(world.run.state_url), wait_s=2.0)
-    record = failures.read(world.run, key)
+    record = world.run.failures.get(key)
     assert record is not None
     assert record.tiers_tried == ("512mi", "1gi")
 
@@ -181,7 +180,7 @@ def test_two_silent_deaths_and_the_third_delivery_goes_to_the_next_tier(world: W
     world.start("work", "--tier", "1gi")
     receipt = world.receipt(key)
     assert receipt.tiers_tried == ("512mi", "1gi")
-    assert "without a word" in receipt.history[0].reason
+    assert "without a report" in receipt.history[0].reason
     assert receipt.history[0].attempt == 3
 
 
@@ -225,8 +224,8 @@ def test_an_input_that_never_fits_its_receipt_is_tried_twice(worlds: Worlds) -> 
     assert exit_code(worker) == 1
     (key,) = world.run.failures.list()
     assert key == row.key
-    record = world.run.failures.read(key)
-    receipt = world.run.receipts.read(row.inputs[0])
+    record = world.run.failures.get(key)
+    receipt = world.run.receipts.get(row.inputs[0])
     assert record is not None
     assert receipt is not None
     assert f"expected crc32c {receipt.crc32c}, found" in record.reason
@@ -270,7 +269,7 @@ def test_sigterm_hands_back_at_once(world: World) -> None:
     key = one(world)
     first = world.start("work", "--tier", "512mi", WORK_PAUSE_S=LONG_S)
     world.heartbeat(first)
-    child = work_process(first.pid)
+    child = executor_process(first.pid)
     first.send_signal(signal.SIGTERM)
     assert exit_code(first) == 130
     assert is_gone(child)
@@ -299,7 +298,7 @@ def test_a_lost_lease_publishes_nothing(world: World) -> None:
     key = one(world)
     first = world.start("work", "--tier", "512mi", WORK_PAUSE_S="3")
     world.heartbeat(first)
-    child = work_process(first.pid)
+    child = executor_process(first.pid)
     first.send_signal(signal.SIGSTOP)
     child.send_signal(signal.SIGSTOP)
     world.start("work", "--tier", "512mi")
@@ -308,7 +307,7 @@ def test_a_lost_lease_publishes_nothing(world: World) -> None:
     child.send_signal(signal.SIGCONT)
     first.send_signal(signal.SIGCONT)
     wait_for(lambda: world.events(first, "lease_lost"), "the frozen worker's insight")
-    assert world.run.receipts.read(key) == receipt
+    assert world.run.receipts.get(key) == receipt
     assert world.shards() == volume
     assert not world.events(first, "shard_done")
     assert first.poll() is None

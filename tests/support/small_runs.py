@@ -27,7 +27,7 @@ from delivery.ledger.plan import Plan, PlanRow
 from delivery.ledger.receipts import Receipt
 from delivery.ledger.run import Heartbeat, Run, RunInfo
 from delivery.messages import ShardMessage, decode, shard_key
-from memmodel.tier_choice import chooser
+from memmodel.run_context import tier_chooser
 from producer.synthetic_export import SyntheticVolume, write_export
 from tests.support.emulator import make_topology, new_queue_url
 from tests.support.waiting import wait_for
@@ -146,7 +146,7 @@ class World:
 
     def publish(self, keys: Sequence[str] | None = None, tier: str | None = None) -> list[str]:
         """Publish these shards, or everything that is ready."""
-        choose_tier = chooser(self.run)
+        choose_tier = tier_chooser(self.run)
         if keys is None:
             return replay.missing(self.run, self.broker, choose_tier, tier=tier)
         return replay.shards(self.run, self.broker, choose_tier, keys, tier=tier).published
@@ -157,7 +157,7 @@ class World:
         self.broker.publish(self.tiers[0], [message])
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
-        """`python -m consumer ...` on this queue, in a session of its own."""
+        """Start `python -m consumer ...` on this queue, in its own session."""
         log = self.folder / f"worker{len(self.processes)}.log"
         env = os.environ | {"LOG_FORMAT": "json", "LEASE_S": str(round(self.lease_s))}
         command = [sys.executable, "-m", "consumer", *arguments, "--queue", self.queue]
@@ -179,29 +179,29 @@ class World:
         return self.start("work", *options, **environment)
 
     def log(self, process: subprocess.Popen[bytes]) -> list[dict[str, Any]]:
-        """What a process logged so far."""
+        """The events that a process logged so far."""
         lines = self.logs[process.pid].read_text(errors="replace").splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]
 
     def events(self, process: subprocess.Popen[bytes], name: str) -> list[dict[str, Any]]:
-        """Those of one name."""
+        """The logged events of one name."""
         return [line for line in self.log(process) if line.get("event") == name]
 
     def heartbeat(self, worker: psutil.Process | subprocess.Popen[bytes]) -> Heartbeat:
-        """Wait until a worker says that it is at a shard."""
+        """Wait for a heartbeat of this worker that names a shard."""
 
-        def look() -> Heartbeat | None:
+        def find() -> Heartbeat | None:
             ours = [b for b in self.run.heartbeats() if f"-{worker.pid}-" in b.worker and b.key]
             return ours[0] if ours else None
 
-        return wait_for(look, "a heartbeat")
+        return wait_for(find, "a heartbeat")
 
     def receipt(self, key: str, within_s: float = 120.0) -> Receipt:
         """Wait for a shard's receipt."""
-        return wait_for(lambda: self.run.receipts.read(key), f"a receipt of {key}", within_s)
+        return wait_for(lambda: self.run.receipts.get(key), f"a receipt of {key}", within_s)
 
     def leftovers(self) -> dict[str, int]:
-        """What every queue still holds, the dead letters included; takes and acks it."""
+        """Messages left in every queue, the dead letters included; takes and acks them."""
         found = {}
         for tier in (*self.tiers, DEAD):
             found[tier] = 0
@@ -223,11 +223,11 @@ class World:
         }
 
     def shards(self) -> dict[str, bytes]:
-        """Those that appeared."""
+        """The shard files and info, without temporary files."""
         return {path: data for path, data in self.volume().items() if ".tmp-" not in path}
 
     def close(self) -> None:
-        """Kill what still runs, let go of the queue."""
+        """Kill all processes, close the queue."""
         for process in self.processes:
             with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
                 for child in psutil.Process(process.pid).children(recursive=True):
@@ -295,17 +295,17 @@ def tiers_option(names: Sequence[str]) -> str:
     return ",".join(str(int(name[:-2]) * sizes[name[-2:]]) for name in names)
 
 
-def work_process(worker: int) -> psutil.Process:
-    """The work process of a worker, once there is one."""
+def executor_process(worker: int) -> psutil.Process:
+    """The executor process of a worker; waits until it has started."""
 
-    def look() -> psutil.Process | None:
+    def find() -> psutil.Process | None:
         with contextlib.suppress(psutil.NoSuchProcess):
             for child in psutil.Process(worker).children(recursive=True):
                 if "consumer.executor" in child.cmdline():
                     return child
         return None
 
-    return wait_for(look, f"the work process of {worker}")
+    return wait_for(find, f"the executor of {worker}")
 
 
 def is_gone(process: psutil.Process) -> bool:

@@ -1,4 +1,4 @@
-"""A worker on a real queue and ledger, whose work process plays a part that the test writes."""
+"""A worker on a real queue and ledger, with an executor that follows a script of the test."""
 
 import json
 import sys
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from consumer.signals import ShutdownFlags
-from consumer.worker.disposition import WorkerConfig
+from consumer.worker.config import WorkerConfig
 from consumer.worker.executor_client import ExecutorClient
 from consumer.worker.worker import Worker
 from delivery.broker import open_broker
@@ -21,30 +21,30 @@ from tests.support.three_shard_run import SMALL, made_run
 
 LEASE_S = 30.0
 
-# Answers a task as the file beside the program says, by shard.
+# Answers a task by the script of its shard in script.json, in the folder of the program.
 PROGRAM = """
 import json, os, sys, time
-def say(line): print(json.dumps(line), flush=True)
+def send(event): print(json.dumps(event), flush=True)
 script = os.path.join(os.path.dirname(__file__), "script.json")
-say({"event": "started"})
+send({"event": "started"})
 for line in sys.stdin:
     task = json.loads(line)["task"]
     with open(os.path.join(os.path.dirname(__file__), "tasks"), "a") as file:
         file.write(json.dumps(task) + "\\n")
     for step in json.load(open(script))[task["key"]]:
         if step == "wait":
-            say({"event": "ready"})
-            order = json.loads(sys.stdin.readline())
-            if order["order"] == "stop":
-                say({"event": "failed", "kind": order["kind"], "reason": order["reason"]})
+            send({"event": "ready"})
+            command = json.loads(sys.stdin.readline())
+            if command["command"] == "stop":
+                send({"event": "failed", "kind": command["kind"], "reason": command["reason"]})
                 break
         elif step == "die":
             os.kill(os.getpid(), 9)
         elif step == "hang":
-            say({"event": "progress", "chunks": 1})
+            send({"event": "progress", "chunks": 1})
             time.sleep(600)
         else:
-            say(step)
+            send(step)
 """
 
 
@@ -60,7 +60,7 @@ def failed(kind: str, reason: str = "so it went") -> dict[str, object]:
 
 
 class _Newer(ShardMessage):
-    """A message from the future."""
+    """A message of a later schema."""
 
     def encode(self) -> bytes:
         """With the next schema."""
@@ -81,24 +81,24 @@ class Bench:
     _worker: Worker | None = None
 
     def script(self, **steps: list[object]) -> None:
-        """What the work process does, by shard: `s0_1` for `s0/1`."""
-        by_key = {name.replace("_", "/"): told for name, told in steps.items()}
+        """Set what the executor does, by shard: `s0_1` for `s0/1`."""
+        by_key = {name.replace("_", "/"): script for name, script in steps.items()}
         (self.folder / "script.json").write_text(json.dumps(by_key))
 
     @property
     def worker(self) -> Worker:
         """The worker, made when first needed."""
         if self._worker is None:
-            child = ExecutorClient(
-                self.limit_bytes, (sys.executable, str(self.folder / "child.py"))
+            executor = ExecutorClient(
+                self.limit_bytes, (sys.executable, str(self.folder / "executor.py"))
             )
-            post = WorkerConfig(
+            config = WorkerConfig(
                 tier_of(self.tier),
                 self.limit_bytes,
                 machine_bytes=self.machine_bytes,
                 worker="me",
             )
-            self._worker = Worker(self.broker, post, self.flags, child=child)
+            self._worker = Worker(self.broker, config, self.flags, executor=executor)
         return self._worker
 
     def publish(self, key: str = "s0/0", **fields: object) -> None:
@@ -106,7 +106,7 @@ class Bench:
         self._publish(ShardMessage, key, fields)
 
     def publish_newer(self, key: str) -> None:
-        """The same with a schema that nobody knows yet."""
+        """Put a message of a later schema in the queue."""
         self._publish(_Newer, key, {})
 
     def _publish(self, of: type[ShardMessage], key: str, fields: dict[str, object]) -> None:
@@ -122,7 +122,7 @@ class Bench:
         return delivery
 
     def waiting(self, tier: str) -> list[ShardMessage]:
-        """The messages that wait in a queue, which is empty afterwards."""
+        """Take and ack all messages of a queue."""
         found = []
         while (delivery := self.broker.lease(tier)) is not None:
             found.append(decode(delivery.data))
@@ -130,7 +130,7 @@ class Bench:
         return found
 
     def tasks(self) -> list[dict[str, Any]]:
-        """The tasks that the work process got."""
+        """The tasks that the executor received."""
         path = self.folder / "tasks"
         return [json.loads(line) for line in path.open()] if path.exists() else []
 
@@ -138,7 +138,7 @@ class Bench:
 @contextmanager
 def made_bench(folder: Path) -> Iterator[Bench]:
     """A run of two shards and their dependent, nothing published."""
-    (folder / "child.py").write_text(PROGRAM)
+    (folder / "executor.py").write_text(PROGRAM)
     run = made_run(folder)
     with open_broker(run.info.queue, run.info.tiers, LEASE_S) as broker:
         bench = Bench(folder, broker, run)

@@ -21,7 +21,7 @@ def test_a_size_is_read(text: str, size: int) -> None:
 @pytest.mark.parametrize("text", ["", "much", "-1GiB", "0", "12 parsecs"])
 def test_what_is_no_size_is_refused(text: str) -> None:
     """With what to say instead."""
-    with pytest.raises(UsageError, match="no size of memory"):
+    with pytest.raises(UsageError, match="not a memory size"):
         parse_size(text)
 
 
