@@ -1,4 +1,4 @@
-"""When a worker or fleet that works until all is drained may end."""
+"""Exit condition of `--until-drained`: every known run has ended."""
 
 import time
 from collections.abc import Callable
@@ -8,38 +8,38 @@ from delivery.broker.base import Broker
 from runtime.errors import ShardliftError
 
 
-class RunsFailed(ShardliftError):  # noqa: N818 - what is said at the end
-    """Runs ended, or had to be given up, with shards that are not done."""
+class RunsFailed(ShardliftError):  # noqa: N818 - an outcome of the runs
+    """Runs ended, or were given up, with shards that are not done."""
 
 
 class ExitCondition:
-    """Over when every known run has ended; knowing none, when the queues stayed empty.
+    """Met when every known run is over; if none is known, when the queues stay empty for a lease.
 
     Args:
         broker: the queues.
-        vigil: looks after the runs.
-        busy: whether any of our own workers has a shard; for queues that tell no numbers.
+        supervisor: of the runs.
+        busy: whether any worker of this process has a shard; for queues that report no numbers.
         clock: monotonic seconds.
     """
 
     def __init__(
         self,
         broker: Broker,
-        vigil: RunSupervisor,
+        supervisor: RunSupervisor,
         busy: Callable[[], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._broker = broker
-        self._vigil = vigil
+        self._supervisor = supervisor
         self._busy = busy
         self._clock = clock
         self._empty_since_s: float | None = None
 
-    def look(self) -> bool:
-        """Look after the runs; whether it is time to end."""
-        self._vigil.look()
-        if not self._vigil.none_known:
-            return self._vigil.over
+    def should_exit(self) -> bool:
+        """Supervise the runs once; whether the condition is met."""
+        self._supervisor.tick()
+        if not self._supervisor.none_known:
+            return self._supervisor.all_over
         if not self._empty():
             self._empty_since_s = None
             return False
@@ -47,19 +47,19 @@ class ExitCondition:
             self._empty_since_s = self._clock()
         return self._clock() - self._empty_since_s > self._broker.lease_s
 
-    def check(self) -> None:
-        """At the end: raise what is to be said, if not all went well.
+    def raise_for_failures(self) -> None:
+        """Raise RunsFailed if any supervised run failed or was given up.
 
         Raises:
             RunsFailed: shards are not done.
         """
-        said = [*self._vigil.given_up.values(), *self._vigil.failed.values()]
-        if self._vigil.given_up:
+        reasons = [*self._supervisor.given_up.values(), *self._supervisor.failed.values()]
+        if self._supervisor.given_up:
             hint = "start workers for their tiers: python -m consumer fleet"
         else:
             hint = "python -m producer errors shows why; dead-letters requeue tries again"
-        if said:
-            raise RunsFailed("; ".join(said), hint)
+        if reasons:
+            raise RunsFailed("; ".join(reasons), hint)
 
     def _empty(self) -> bool:
         backlogs = [self._broker.backlog(tier) for tier in self._broker.tiers]

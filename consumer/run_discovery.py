@@ -1,4 +1,4 @@
-"""Which runs a worker or fleet is there for, and which of them go on."""
+"""Discovers the runs that this worker or fleet serves."""
 
 from collections import Counter
 
@@ -8,47 +8,47 @@ from runtime.storage import Storage, open_storage
 
 
 class RunDiscovery:
-    """Runs from --run, else those of the state root in this queue, else those messages led to.
+    """The run of --run, else the runs of the state root in this queue and those of messages.
 
     Args:
-        run: the one run asked for, or None.
+        run: the only run to serve, or None.
         state: URL of the state root, or None.
-        queue: URL of the queue; other queues' runs are none of ours.
+        queue: URL of the queue; runs of other queues are not served.
     """
 
     def __init__(self, run: Run | None, state: str | None, queue: str) -> None:
         self._run = run
         self._state = run.state_url if run else state
         self._queue = absolute_queue_url(queue)
-        self._learned: dict[str, Run] = {}
+        self._runs: dict[str, Run] = {}
 
     @property
     def state(self) -> Storage | None:
-        """Where what leads to no run is kept; None while nobody knows."""
-        url = self._state or next((run.state_url for run in self._learned.values()), None)
+        """The state root, where unreadable messages are quarantined; None while unknown."""
+        url = self._state or next((run.state_url for run in self._runs.values()), None)
         return open_storage(url) if url else None
 
-    def learn(self, run: Run) -> None:
-        """A message led to this run."""
-        self._learned.setdefault(run.uri, run)
+    def add(self, run: Run) -> None:
+        """Add the run of a message."""
+        self._runs.setdefault(run.uri, run)
 
-    def look(self) -> list[Run]:
-        """The runs as they are now, oldest first; those that began meanwhile are among them."""
+    def refresh(self) -> list[Run]:
+        """List the state root anew; all runs, those of earlier calls first."""
         if self._run is not None:
             return [self._run]
         below = [] if self._state is None else list_runs(self._state)
         for run in below:
-            if run.uri not in self._learned and run.info.queue == self._queue:
-                self.learn(run)
-        return list(self._learned.values())
+            if run.uri not in self._runs and run.info.queue == self._queue:
+                self.add(run)
+        return list(self._runs.values())
 
     def tiers(self) -> tuple[str, ...]:
         """Names of all tiers that these runs use."""
-        return tuple(dict.fromkeys(name for run in self.look() for name in run.info.tiers))
+        return tuple(dict.fromkeys(name for run in self.refresh() for name in run.info.tiers))
 
     def planned(self) -> dict[str, int]:
-        """Shards per tier that these runs' plans name; for others only receipts will tell."""
+        """Shards per tier by these runs' plans; dependents get theirs from receipts later."""
         counted: Counter[str] = Counter()
-        for run in self.look():
+        for run in self.refresh():
             counted.update(filter(None, run.plan.table.column("tier").to_pylist()))
         return dict(counted)

@@ -1,73 +1,51 @@
-"""Watches over runs until they end: drains dead letters, makes cascades good, loses patience.
-
-A queue may lose messages, so its emptiness proves nothing: a run has ended when the ledger says
-so. Where nothing is heard of a run, what is ready is published again; after two rounds in vain
-the run is given up and its open shards are named.
-"""
+"""Supervises the runs of a worker or fleet until they end; a thin loop over the reconciler."""
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Final
 
 from consumer.run_discovery import RunDiscovery
-from delivery import replay
 from delivery.broker.base import Broker
-from delivery.cascade import cascade_all
-from delivery.dead_letters import drain
 from delivery.ledger.run import Run
-from delivery.ledger.shard_status import OPEN, RunStatus, State, read_status
-from delivery.stall_detector import (
-    QUIET_LEASES,
-    ROUNDS,
-    StallAction,
-    StallDetector,
-    activity_fingerprint,
-)
-from memmodel.tier_choice import chooser
+from delivery.ledger.shard_status import RunStatus, ShardState, read_status
+from delivery.reconciler import NAMED, Reconciler
+from delivery.stall_detector import StallAction
+from memmodel.run_context import tier_chooser
 from runtime import log
 from runtime.errors import UnreachableError
+from runtime.text import join_first
 
-LOOK_S: Final = 1.0  # between two looks, at least
-COST_SHARE: Final = 10  # ... and this many times what a look costs
-SURVEY_S: Final = 30.0  # between two searches for runs that began meanwhile
-NAMED: Final = 5  # open shards in a message
+TICK_S: Final = 1.0  # between two ticks, at least
+COST_SHARE: Final = 10  # ... and this many times the duration of a tick
+DISCOVERY_S: Final = 30.0  # between two searches for runs that began meanwhile
 
 _log = log.get()
 
 
-@dataclass
-class _SupervisedRun:
-    """A run that has not ended."""
-
-    run: Run
-    patience: StallDetector
-
-
 class RunSupervisor:
-    """Looks after the runs that a worker or fleet is there for.
+    """Supervises the runs that a worker or fleet serves.
 
     Args:
-        broker: their queue.
-        known: which runs they are.
+        broker: their queues.
+        discovery: of the runs.
         clock: monotonic seconds.
 
     Attributes:
-        failed: what to say of runs that ended with shards that are not done.
-        given_up: what to say of runs that nothing is heard of.
+        failed: by run, why it did not succeed, of runs that ended with shards that are not done.
+        given_up: by run, the reason, of stalled runs.
     """
 
     def __init__(
-        self, broker: Broker, known: RunDiscovery, clock: Callable[[], float] = time.monotonic
+        self, broker: Broker, discovery: RunDiscovery, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.failed: dict[str, str] = {}
         self.given_up: dict[str, str] = {}
-        self._broker = broker
-        self._known = known
+        self._discovery = discovery
         self._clock = clock
-        self._watched: dict[str, _SupervisedRun] = {}
+        self._reconciler = Reconciler(broker, tier_chooser, clock)
+        self._unfinished: dict[str, Run] = {}
         self._seen: set[str] = set()
-        self._survey_s = self._next_s = clock()
+        self._discovery_s = self._next_s = clock()
 
     @property
     def none_known(self) -> bool:
@@ -75,89 +53,69 @@ class RunSupervisor:
         return not self._seen
 
     @property
-    def over(self) -> bool:
-        """Whether all known runs have ended, or are beyond hope."""
-        return bool(self._seen) and self._watched.keys() <= self.given_up.keys()
+    def all_over(self) -> bool:
+        """Whether every known run has ended, was cancelled or is given up."""
+        return bool(self._seen) and self._unfinished.keys() <= self.given_up.keys()
 
-    def look(self) -> None:
-        """Look after all runs, unless that was done a moment ago."""
+    def tick(self) -> None:
+        """Supervise all runs once, unless the last tick was a moment ago."""
         began_s = self._clock()
         if began_s < self._next_s:
             return
         try:
-            self._look(began_s)
+            self._tick(began_s)
         except UnreachableError as error:
             _log.warning(log.SUPERVISION_FAILED, reason=str(error))
         ended_s = self._clock()
-        self._next_s = ended_s + max(LOOK_S, COST_SHARE * (ended_s - began_s))
+        self._next_s = ended_s + max(TICK_S, COST_SHARE * (ended_s - began_s))
 
-    def _look(self, now_s: float) -> None:
-        state = self._known.state
+    def _tick(self, now_s: float) -> None:
+        state = self._discovery.state
         if state is not None:
-            for _, key in drain(self._broker, state).keys:
+            for _, key in self._reconciler.drain(state).keys:
                 _log.info(log.DEAD_LETTER_DRAINED, shard=key)
-        if now_s >= self._survey_s or not self._watched:
-            self._survey_s = now_s + SURVEY_S
-            self._survey(now_s)
-        for watched in list(self._watched.values()):
-            self._watch(watched)
+        if now_s >= self._discovery_s or not self._unfinished:
+            self._discovery_s = now_s + DISCOVERY_S
+            self._discover()
+        for run in list(self._unfinished.values()):
+            self._supervise(run)
 
-    def _survey(self, now_s: float) -> None:
-        """Watch runs that are new here. Old ones that ended long ago are no news."""
-        runs = self._known.look()
+    def _discover(self) -> None:
+        """Add new runs; of those that ended before, the newest alone, whose failure counts."""
+        runs = self._discovery.refresh()
         for run in runs:
             if run.uri not in self._seen:
                 self._seen.add(run.uri)
                 if run is runs[-1] or not read_status(run).ended:
-                    patience = StallDetector(self._broker.lease_s, now_s)
-                    self._watched[run.uri] = _SupervisedRun(run, patience)
+                    self._unfinished[run.uri] = run
 
-    def _watch(self, watched: _SupervisedRun) -> None:
-        run, status = watched.run, read_status(watched.run)
+    def _supervise(self, run: Run) -> None:
+        status = read_status(run)
         if run.cancelled():
-            self._settle(run)
+            self._remove(run)
         elif status.ended:
-            self._settle(run)
+            self._remove(run)
             if not status.succeeded:
                 self.failed[run.uri] = _unsuccessful(run, status)
         else:
-            choose_tier = chooser(run)
-            cascade_all(run, self._broker, choose_tier, status)
-            sign = activity_fingerprint(status, run.heartbeats())
-            advice = watched.patience.look(sign, self._clock())
-            self._follow(run, status, advice)
+            self._reconcile(run, status)
 
-    def _follow(self, run: Run, status: RunStatus, advice: StallAction) -> None:
-        if advice is StallAction.GIVE_UP:
-            if run.uri not in self.given_up:
-                self.given_up[run.uri] = _hopeless(run, status, self._broker.lease_s)
-                _log.error(log.RUN_STALLED, run=run.run_id, reason=self.given_up[run.uri])
-            return
-        self.given_up.pop(run.uri, None)
-        if advice is StallAction.REPUBLISH:
-            again = replay.missing(run, self._broker, chooser(run), status=status)
-            _log.warning(log.SHARDS_REPUBLISHED, run=run.run_id, shards=len(again))
+    def _reconcile(self, run: Run, status: RunStatus) -> None:
+        result = self._reconciler.tick(run, status)
+        if result.action is not StallAction.GIVE_UP:
+            self.given_up.pop(run.uri, None)
+        elif run.uri not in self.given_up:
+            self.given_up[run.uri] = result.reason
+            _log.error(log.RUN_STALLED, run=run.run_id, reason=result.reason)
+        if result.action is StallAction.REPUBLISH:
+            _log.warning(log.SHARDS_REPUBLISHED, run=run.run_id, shards=len(result.republished))
 
-    def _settle(self, run: Run) -> None:
+    def _remove(self, run: Run) -> None:
         _log.info(log.RUN_ENDED, run=run.run_id)
         self.given_up.pop(run.uri, None)
-        del self._watched[run.uri]
-
-
-def _hopeless(run: Run, status: RunStatus, lease_s: float) -> str:
-    keys = [key for key, shard in status.states.items() if shard.state in OPEN]
-    waited_s = lease_s * QUIET_LEASES * (ROUNDS + 1)
-    return (
-        f"run {run.run_id}: nothing was heard for {waited_s:.0f} s, and publishing again "
-        f"{ROUNDS} times did not help; open: {_named(keys)}"
-    )
+        del self._unfinished[run.uri]
 
 
 def _unsuccessful(run: Run, status: RunStatus) -> str:
-    keys = [key for key, shard in status.states.items() if shard.state is not State.DONE]
-    return f"run {run.run_id} ended without {len(keys)} of its shards: {_named(keys)}"
-
-
-def _named(keys: Sequence[str]) -> str:
-    more = f" and {len(keys) - NAMED} more" if len(keys) > NAMED else ""
-    return ", ".join(keys[:NAMED]) + more
+    keys = [key for key, state in status.states.items() if state is not ShardState.DONE]
+    return f"run {run.run_id} ended without {len(keys)} of its shards: {join_first(keys, NAMED)}"

@@ -55,14 +55,14 @@ def _record(letter: Delivery, state: Storage, done: DrainResult) -> None:
     try:
         message = decode(letter.data)
     except UnreadableMessage as error:
-        done.unreadable.append(quarantine.keep(state, error.data, error.why))
+        done.unreadable.append(quarantine.store(state, error.data, error.why))
         return
     run = Run(message.run)
     if not run.planned():
         why = f"its run {message.run} is gone"
-        done.unreadable.append(quarantine.keep(state, letter.data, why))
+        done.unreadable.append(quarantine.store(state, letter.data, why))
         return
-    failures.write(run, _failure(message, letter))
+    run.failures.put(_failure(message, letter))
     done.keys.append((message.run, message.key))
 
 

@@ -15,7 +15,7 @@ from delivery.broker.base import DEAD, Backlog, Broker
 from delivery.ledger.plan import PlanState
 from delivery.ledger.receipts import ReceiptSummary
 from delivery.ledger.run import Heartbeat, Run
-from delivery.ledger.shard_status import RunStatus, State
+from delivery.ledger.shard_status import RunStatus, ShardState
 from delivery.messages import parse_key
 
 WINDOW: Final = timedelta(minutes=10)  # rates are of this long, or of the run's age
@@ -129,7 +129,7 @@ class _Shard(NamedTuple):
     """A shard of the plan as far as it counts here."""
 
     role: PlanState
-    state: State
+    state: ShardState
     receipt: ReceiptSummary | None
 
 
@@ -181,7 +181,7 @@ def _by_scale(status: RunStatus) -> dict[int, list[_Shard]]:
         receipt = status.receipts.get(key)
         remade = planned == "present" and (receipt is not None or status.redo.get(key, 0) > 0)
         role: PlanState = "make" if remade else planned
-        found[parse_key(key)[0]].append(_Shard(role, status.states[key].state, receipt))
+        found[parse_key(key)[0]].append(_Shard(role, status.states[key], receipt))
     return found
 
 
@@ -197,18 +197,18 @@ def _scale(
     states = Counter(shard.state for shard in shards if shard.role == "make")
     receipts = [shard.receipt for shard in shards if shard.receipt]
     lately = sum(receipt.chunks for receipt in receipts if receipt.finished >= window.begin)
-    left = states[State.READY] + states[State.WAITING]
+    left = states[ShardState.READY] + states[ShardState.WAITING]
     return ScaleProgress(
         scale=scale,
         total=roles["make"],
         present=roles["present"],
         empty=roles["empty"],
-        done=states[State.DONE],
-        failed=states[State.FAILED],
-        given_up=states[State.GIVEN_UP],
-        blocked=states[State.BLOCKED],
-        ready=states[State.READY],
-        waiting=states[State.WAITING],
+        done=states[ShardState.DONE],
+        failed=states[ShardState.FAILED],
+        given_up=states[ShardState.GIVEN_UP],
+        blocked=states[ShardState.BLOCKED],
+        ready=states[ShardState.READY],
+        waiting=states[ShardState.WAITING],
         chunks_per_s=lately / window.seconds,
         work_left_s=None if left and mean_s is None else left * (mean_s or 0.0),
         **_totals(receipts),

@@ -1,6 +1,6 @@
-"""Publishing again: what is missing, what failed, what came since a time, or shards by name.
+"""Replay: publish again what is missing, what failed, what came since a time, or shards by name.
 
-Always safe: a worker acks what is done already. Nothing here looks at marks.
+Idempotent: a worker acks what is done already. Publish markers are not consulted.
 """
 
 from collections.abc import Iterable, Sequence
@@ -9,12 +9,11 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from delivery.broker.base import Broker
-from delivery.cascade import ChooseTier, publication, publish
-from delivery.ledger import failures
 from delivery.ledger.failures import Failure
 from delivery.ledger.plan import PlanRow
 from delivery.ledger.run import Run, list_runs
-from delivery.ledger.shard_status import RunStatus, State, read_status
+from delivery.ledger.shard_status import RunStatus, ShardState, read_status
+from delivery.publishing import ChooseTier, Publication, plan_publication, publish
 from runtime.errors import UsageError
 
 CLOCK_MARGIN: Final = timedelta(minutes=1)  # between our clock and the broker's
@@ -22,7 +21,7 @@ CLOCK_MARGIN: Final = timedelta(minutes=1)  # between our clock and the broker's
 
 @dataclass
 class ReplayResult:
-    """What a replay did.
+    """Outcome of a replay by name.
 
     Attributes:
         published: keys.
@@ -44,17 +43,17 @@ def missing(
     """Publish every ready shard, largest first; their keys.
 
     Args:
-        run: whose shards.
-        broker: where to.
-        choose_tier: for shards whose tier the plan does not tell.
-        tier: for all of them instead.
-        status: of the run, if it was just read.
+        run: of the shards.
+        broker: of its queues.
+        choose_tier: for shards whose row names no tier.
+        tier: overrides both.
+        status: of the run, if it was read a moment ago.
     """
     _refuse_cancelled(run)
     status = status or read_status(run)
-    rows = largest_first(run.plan.rows_of(status.keys(State.READY)))
-    return publish(
-        run, broker, [publication(run, row, status, choose_tier, tier=tier) for row in rows]
+    rows = largest_first(run.plan.rows_of(status.keys(ShardState.READY)))
+    return _publish(
+        run, broker, [plan_publication(run, row, status, choose_tier, tier=tier) for row in rows]
     )
 
 
@@ -69,33 +68,33 @@ def failed(
     """Requeue dead shards: publish each, then remove exactly the record that was read.
 
     Args:
-        run: whose shards.
-        broker: where to.
+        run: of the shards.
+        broker: of its queues.
         choose_tier: for shards that died on no tier.
-        keys: which; None: all that failed, but not those given up.
-        tier: where to; None: where each died.
+        keys: of the shards; None: all that failed, but not those given up.
+        tier: to publish to; None: where each died.
 
     Raises:
-        UsageError: one of the keys is not dead.
+        UsageError: one of the keys is not a dead letter.
     """
     _refuse_cancelled(run)
     status = read_status(run)
-    wanted = status.keys(State.FAILED) if keys is None else list(keys)
+    wanted = status.keys(ShardState.FAILED) if keys is None else list(keys)
     records = [_record(run, key) for key in wanted]
     publications = [
-        publication(
+        plan_publication(
             run,
             run.plan.row(record.key),
             status,
             choose_tier,
-            tier=tier or _where_it_died(record, broker),
+            tier=tier or _last_tier(record, broker),
             history=record.history,
         )
         for record in records
     ]
-    done = publish(run, broker, publications)
+    done = _publish(run, broker, publications)
     for record in records:
-        failures.remove(run, record)
+        run.failures.remove(record)
     return done
 
 
@@ -110,17 +109,16 @@ def since(
 ) -> list[str]:
     """Deliver again what was published from `time` on, then publish what is missing.
 
-    A seek also drops everything published before its time, for every run in these queues. So it
-    goes back to the creation of the oldest unfinished run, and nothing that waits is lost.
-
     Args:
         run: whose missing shards are published.
         broker: whose tiers go back.
-        choose_tier: for shards whose tier the plan does not tell.
+        choose_tier: for shards whose row names no tier.
         time: aware, any zone.
         redo: make again what was finished from `time` on.
-        tier: for the missing ones.
+        tier: of the missing ones.
     """
+    # A seek also drops everything published before its time, for every run in these queues. So it
+    # goes back to the creation of the oldest unfinished run, and nothing that waits is lost.
     _refuse_cancelled(run)
     if redo:
         done = read_status(run).receipts.values()
@@ -143,12 +141,12 @@ def shards(
     """Publish these shards, where their inputs allow it.
 
     Args:
-        run: whose shards.
-        broker: where to.
-        choose_tier: for shards whose tier the plan does not tell.
-        keys: which.
+        run: of the shards.
+        broker: of its queues.
+        choose_tier: for shards whose row names no tier.
+        keys: of the shards.
         redo: make them again; else a done shard's message only runs its cascade again.
-        tier: for all of them.
+        tier: overrides the choice for all of them.
 
     Raises:
         UsageError: the plan has no such shard.
@@ -162,8 +160,8 @@ def shards(
     dead = [row.key for row in rows if _is_dead(row, status)]
     result.published += failed(run, broker, choose_tier, keys=dead, tier=tier) if dead else []
     rest = [row for row in rows if row.key not in result.left and row.key not in dead]
-    result.published += publish(
-        run, broker, [publication(run, row, status, choose_tier, tier=tier) for row in rest]
+    result.published += _publish(
+        run, broker, [plan_publication(run, row, status, choose_tier, tier=tier) for row in rest]
     )
     return result
 
@@ -174,8 +172,12 @@ def unfinished(state_url: str) -> list[Run]:
 
 
 def largest_first(rows: Iterable[PlanRow]) -> list[PlanRow]:
-    """Rows by what they need, the largest first: so the longest do not come last."""
+    """Rows by descending memory and input, so that the longest work does not come last."""
     return sorted(rows, key=lambda row: (-(row.estimated_bytes or 0), -row.bytes_in, row.key))
+
+
+def _publish(run: Run, broker: Broker, publications: Iterable[Publication]) -> list[str]:
+    return [publication.key for publication in publish(run, broker, publications)]
 
 
 def _refuse_cancelled(run: Run) -> None:
@@ -188,30 +190,30 @@ def _refuse_cancelled(run: Run) -> None:
 
 
 def _record(run: Run, key: str) -> Failure:
-    record = failures.read(run, key)
+    record = run.failures.get(key)
     if record is None:
         raise UsageError(
-            f"{key} is no dead letter of run {run.run_id}",
-            hint="`python -m producer dead-letters list` shows those there are",
+            f"{key} is not a dead letter of run {run.run_id}",
+            hint="`python -m producer dead-letters list` shows them",
         )
     return record
 
 
-def _where_it_died(record: Failure, broker: Broker) -> str | None:
+def _last_tier(record: Failure, broker: Broker) -> str | None:
     return record.tier if record.tier in broker.tiers else None
 
 
 def _is_dead(row: PlanRow, status: RunStatus) -> bool:
-    return status.states[row.key].state in {State.FAILED, State.GIVEN_UP}
+    return status.states[row.key] in {ShardState.FAILED, ShardState.GIVEN_UP}
 
 
 def _why_not(row: PlanRow, status: RunStatus) -> str | None:
     """Why a shard cannot be published now, if so."""
     if row.state == "empty":
         return "it is empty: the plan knows that it holds only zeros"
-    shard = status.states[row.key]
-    if shard.state is State.BLOCKED:
+    state = status.states[row.key]
+    if state is ShardState.BLOCKED:
         return f"blocked by {', '.join(status.causes(row.key))}"
-    if shard.state is State.WAITING:
+    if state is ShardState.WAITING:
         return "it waits for its inputs and is published when they are done"
     return None

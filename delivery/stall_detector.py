@@ -1,7 +1,7 @@
-"""How long to wait for a run nobody is heard of, and what to do then.
+"""Stall detection: republish after two quiet leases, give up after two republishes.
 
-Nothing heard for two leases: everything ready is published again, since its messages may be lost.
-After two such rounds without an answer it is time to give up and say so.
+A run stalls when its messages are lost or no worker serves its queues. Activity is a new receipt,
+failure or heartbeat.
 """
 
 from collections.abc import Hashable, Iterable
@@ -12,11 +12,11 @@ from delivery.ledger.run import Heartbeat
 from delivery.ledger.shard_status import RunStatus
 
 QUIET_LEASES: Final = 2
-ROUNDS: Final = 2
+MOST_REPUBLISHES: Final = 2
 
 
 class StallAction(Enum):
-    """What to do now."""
+    """What the detector advises."""
 
     WAIT = auto()
     REPUBLISH = auto()
@@ -24,32 +24,32 @@ class StallAction(Enum):
 
 
 class StallDetector:
-    """Fed with signs of life and a clock; knows neither run nor broker.
+    """Detects that a run makes no progress; knows neither run nor broker.
 
     Args:
         lease_s: how long a lease lasts.
         now_s: a monotonic clock's time.
 
     Attributes:
-        rounds: how often it advised to publish again since the last sign of life.
+        republishes: REPUBLISH actions since the last activity.
     """
 
     def __init__(self, lease_s: float, now_s: float) -> None:
         self.quiet_s = QUIET_LEASES * lease_s
-        self.rounds = 0
-        self._since = now_s
-        self._sign: Hashable = None
+        self.republishes = 0
+        self._since_s = now_s
+        self._fingerprint: Hashable = None
 
-    def look(self, sign: Hashable, now_s: float) -> StallAction:
-        """What to do, given a sign that differs whenever something was heard."""
-        if sign != self._sign:
-            self._sign, self._since, self.rounds = sign, now_s, 0
-        if now_s - self._since < self.quiet_s:
+    def observe(self, fingerprint: Hashable, now_s: float) -> StallAction:
+        """The action for a fingerprint that changes with any activity."""
+        if fingerprint != self._fingerprint:
+            self._fingerprint, self._since_s, self.republishes = fingerprint, now_s, 0
+        if now_s - self._since_s < self.quiet_s:
             return StallAction.WAIT
-        if self.rounds >= ROUNDS:
+        if self.republishes >= MOST_REPUBLISHES:
             return StallAction.GIVE_UP
-        self._since = now_s
-        self.rounds += 1
+        self._since_s = now_s
+        self.republishes += 1
         return StallAction.REPUBLISH
 
 

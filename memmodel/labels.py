@@ -4,13 +4,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from braid.precomputed.volume_spec import VolumeSpec
 from delivery.ledger.plan import PlanRow
 from delivery.ledger.receipts import ReceiptSummary
 from delivery.ledger.run import Run
 from memmodel.estimate import CELL_CHUNKS, DoesNotFit, Estimate, choose, estimate
-from memmodel.receipt_samples import labels_per_chunk, work_of
-from memmodel.tiers import Tier, tier_of
+from memmodel.run_context import RunContext, labels_per_chunk
+from memmodel.tiers import Tier
 from runtime.errors import UsageError
 
 TOO_LARGE = "none"
@@ -86,10 +85,9 @@ def _tiers(
     run: Run, rows: Sequence[PlanRow], receipts: Mapping[str, ReceiptSummary]
 ) -> tuple[dict[str, int], int]:
     """Target shards per tier, and the largest estimate."""
-    volume = VolumeSpec.parse(run.info.volume, run.info.dest)
-    tiers = [tier_of(name) for name in run.info.tiers]
-    estimates = [estimate(work_of(run, volume, row, receipts)) for row in rows]
-    counts = Counter(_tier(one, tiers) for one in estimates)
+    context = RunContext(run)
+    estimates = [estimate(context.work(row, receipts)) for row in rows]
+    counts = Counter(_tier(one, context.tiers) for one in estimates)
     return dict(counts), max(one.total_bytes for one in estimates)
 
 

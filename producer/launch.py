@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 from braid.transcode.file_extent import cell_edges, is_aligned
-from delivery import replay
 from delivery.broker import open_broker
 from delivery.broker.base import Broker
 from delivery.dead_letters import drain
@@ -16,7 +15,8 @@ from delivery.ledger.run import Run, RunInfo, new_run_id
 from delivery.ledger.shard_status import RunStatus, ShardState, read_status
 from delivery.messages import now
 from delivery.progress import Progress
-from memmodel.tier_choice import chooser
+from delivery.reconciler import Reconciler
+from memmodel.run_context import tier_chooser
 from memmodel.tiers import Tier
 from producer.export_listing import ScaleListing, list_scale
 from producer.fleet_process import FleetProcess
@@ -224,15 +224,16 @@ def _wait(run: Run, broker: Broker, config: LaunchConfig) -> Progress:
 
 def publish(run: Run, broker: Broker) -> PublishReport:
     """Publish all ready shards, largest first; those that no tier holds become dead letters."""
-    keys = replay.missing(run, broker, chooser(run))
-    drain(broker, open_storage(run.state_url))
+    reconciler = Reconciler(broker, tier_chooser)
+    keys = reconciler.publish_ready(run)
+    reconciler.drain(run.state)
     return _report(run, keys)
 
 
 def republish(run: Run, broker: Broker) -> PublishReport:
     """Publish the ready shards of an unfinished run, unless its queue holds as many already."""
     # Messages may have been lost or never sent; duplicates are harmless.
-    drain(broker, open_storage(run.state_url))
+    drain(broker, run.state)
     ready = read_status(run).keys(ShardState.READY)
     backlogs = [broker.backlog(tier) for tier in broker.tiers]
     queued = sum((b.waiting or 0) + (b.leased or 0) for b in backlogs)

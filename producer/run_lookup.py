@@ -1,18 +1,17 @@
-"""The run that a command is about, its queue, and its volume."""
+"""Lookup of the run that a command is about, and of its queue."""
 
 import sys
 from typing import Annotated
 
 import typer
 
-from braid.precomputed.volume_spec import VolumeSpec
 from delivery.broker import open_broker
 from delivery.broker.base import Broker
 from delivery.dead_letters import drain
 from delivery.ledger.run import Run, find_run
 from runtime import settings
 from runtime.errors import UsageError
-from runtime.storage import absolute, open_storage
+from runtime.storage import absolute
 
 RunQueueOption = Annotated[
     str | None,
@@ -21,7 +20,7 @@ RunQueueOption = Annotated[
 
 
 def find(run: str | None, state: str | None, dest: str | None) -> Run:
-    """The run that was named, else the newest one, which is then said on stderr.
+    """The named run, else the newest one, whose id is printed to stderr.
 
     Args:
         run: id or URI.
@@ -29,7 +28,7 @@ def find(run: str | None, state: str | None, dest: str | None) -> Run:
         dest: the volume, from which the root follows.
 
     Raises:
-        UsageError: nothing says where runs are, or there is none.
+        UsageError: neither state root nor volume is given, or there is no run.
     """
     if run is not None and "/" in run:
         return Run.open(run)
@@ -43,7 +42,7 @@ def state_root(state: str | None, dest: str | None) -> str:
     """Absolute URL of the folder that holds runs.
 
     Raises:
-        UsageError: neither says where that is.
+        UsageError: neither is given.
     """
     if state is None and dest is None:
         raise UsageError("whose runs?", hint=f"pass --dest or --state, or set {settings.DEST_PATH}")
@@ -55,13 +54,8 @@ def broker_of(run: Run, queue: str | None = None) -> Broker:
     return open_broker(queue or run.info.queue, run.info.tiers, settings.lease_s())
 
 
-def volume_of(run: Run) -> VolumeSpec:
-    """The volume that the run makes."""
-    return VolumeSpec.parse(run.info.volume, run.info.dest)
-
-
 def find_drained(run: str | None, state: str | None, dest: str | None, queue: str | None) -> Run:
-    """As `find`, with the dead letters of its queue in the ledger."""
+    """As `find`, after the dead letters of its queue were drained into the ledger."""
     found = find(run, state, dest)
     with broker_of(found, queue) as broker:
         drain_dead_letters(found, broker)
@@ -69,5 +63,5 @@ def find_drained(run: str | None, state: str | None, dest: str | None, queue: st
 
 
 def drain_dead_letters(run: Run, broker: Broker) -> None:
-    """Bring dead letters into the ledger, so that what follows sees them."""
-    drain(broker, open_storage(run.state_url))
+    """Drain the dead letters of the run's queue into the ledgers below its state root."""
+    drain(broker, run.state)

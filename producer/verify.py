@@ -20,7 +20,7 @@ from braid.transcode.block_assignment import assign_blocks, block_extent
 from delivery.ledger.plan import PlanRow
 from delivery.ledger.run import Run
 from delivery.ledger.shard_status import RunStatus, ShardState, read_status
-from producer import run_lookup
+from memmodel.run_context import RunContext
 from producer.export_reader import open_shard
 from producer.tensorstore_reader import Triple, Volume, vote
 from runtime.errors import ObjectNotFound, ShardliftError
@@ -48,7 +48,7 @@ class Verifier:
 
     def __init__(self, run: Run, scales: Sequence[int] | None = None) -> None:
         self.run = run
-        self.volume = run_lookup.volume_of(run)
+        self.volume = RunContext(run).volume
         self.dest = open_storage(run.info.dest)
         self.status: RunStatus = read_status(run)
         planned = run.plan.scales

@@ -1,18 +1,17 @@
 """Failure records: one per dead shard, with the reason; drained from the dead letters.
 
 A record stays until the shard is requeued, or outlived by a newer receipt. A dropped shard keeps
-its record, marked: it was given up.
+its record, marked as given up.
 """
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
+from delivery.ledger.record_store import RecordStore
 from delivery.messages import Hop, Kind, ShardMessage, now, shortened
-
-if TYPE_CHECKING:
-    from delivery.ledger.run import Run
+from runtime.storage import Storage
 
 FOLDER: Final = "failed"
 SUMMARY_CHARS: Final = 300  # of a reason in a listing
@@ -21,12 +20,12 @@ Short = Annotated[str, BeforeValidator(lambda text: shortened(str(text), SUMMARY
 
 
 class FailureSummary(BaseModel):
-    """What a listing tells of a dead shard.
+    """The part of a failure record that a listing yields.
 
     Attributes:
         tier: the last tier it was tried on.
-        attempts: deliveries, over all tiers, as far as they are recorded.
-        at: when it died.
+        attempts: deliveries over all tiers, as far as they are recorded.
+        at: when it became a dead letter.
         dropped: given up for good by `dead-letters drop`.
     """
 
@@ -43,7 +42,7 @@ class FailureSummary(BaseModel):
 
 
 class Failure(FailureSummary):
-    """Everything that is known of a dead shard."""
+    """Record of a dead shard."""
 
     reason: str
     tiers_tried: tuple[str, ...] = ()
@@ -52,7 +51,7 @@ class Failure(FailureSummary):
 
 
 def from_letter(message: ShardMessage, reason: str) -> Failure:
-    """The record of a dead letter; its last hop tells where and when it died."""
+    """The record of a dead letter; tier and time are those of its last hop."""
     last = message.history[-1] if message.history else None
     return Failure(
         key=message.key,
@@ -69,41 +68,35 @@ def from_letter(message: ShardMessage, reason: str) -> Failure:
 
 
 def tiers_tried(history: tuple[Hop, ...]) -> tuple[str, ...]:
-    """The tiers of a history in their order, each once."""
+    """The tiers of a history in order, each once."""
     return tuple(dict.fromkeys(hop.tier for hop in history))
 
 
-def write(run: "Run", failure: Failure) -> bool:
-    """Write the record unless a newer one, or one given up, is there; whether it was written."""
-    return run.failures.offer(failure.key, failure, _keeps)
+class FailureStore(RecordStore[Failure, FailureSummary]):
+    """The failure records of one run, by shard key."""
+
+    def __init__(self, storage: Storage) -> None:
+        super().__init__(storage, FOLDER, Failure, FailureSummary)
+
+    def put(self, failure: Failure) -> bool:
+        """Write the record unless a newer or dropped one is there; whether it was written."""
+        return self.write_if(failure.key, failure, _supersedes)
+
+    def drop(self, key: str) -> Failure | None:
+        """Give a dead shard up for good; None if it is not dead."""
+        present = self.get(key)
+        if present is None:
+            return None
+        dropped = present.model_copy(update={"dropped": True})
+        self.write(key, dropped)
+        return dropped
+
+    def remove(self, failure: Failure) -> bool:
+        """Remove exactly this record; False if it is gone or another took its place."""
+        return self.get(failure.key) == failure and self.delete(failure.key)
 
 
-def read(run: "Run", key: str) -> Failure | None:
-    """The shard's failure record, or None."""
-    return run.failures.read(key)
-
-
-def list_all(run: "Run") -> dict[str, FailureSummary]:
-    """The summary of every failure record, by key."""
-    return run.failures.list()
-
-
-def drop(run: "Run", key: str) -> Failure | None:
-    """Give a dead shard up for good; None if it is not dead."""
-    present = read(run, key)
-    if present is None:
-        return None
-    dropped = present.model_copy(update={"dropped": True})
-    run.failures.write(key, dropped)
-    return dropped
-
-
-def remove(run: "Run", failure: Failure) -> bool:
-    """Remove exactly this record; False if it is gone or another took its place."""
-    return read(run, failure.key) == failure and run.failures.delete(failure.key)
-
-
-def _keeps(present: Failure, new: Failure) -> bool:
-    if present.redo != new.redo:
-        return present.redo > new.redo
-    return present.dropped or present.at >= new.at
+def _supersedes(new: Failure, present: Failure) -> bool:
+    if new.redo != present.redo:
+        return new.redo > present.redo
+    return not present.dropped and new.at > present.at

@@ -1,4 +1,4 @@
-"""Broken messages, kept byte for byte beside the runs: `<state>/unreadable/<sha256>.json`."""
+"""Quarantine: unreadable messages, byte for byte, at `<state>/unreadable/<sha256>.json`."""
 
 import hashlib
 from typing import Final
@@ -11,8 +11,8 @@ from runtime.storage import Storage
 _WHY_CHARS: Final = 300
 
 
-def keep(state: Storage, data: bytes, why: str) -> str:
-    """Keep the bytes; where. The same bytes twice are one object."""
+def store(state: Storage, data: bytes, why: str) -> str:
+    """Store the bytes and return their path; idempotent for equal bytes."""
     path = f"{UNREADABLE}/{hashlib.sha256(data).hexdigest()}.json"
     ascii_why = why.encode("ascii", "replace").decode()  # metadata travel as headers
     state.create(path, data, {"why": shortened(ascii_why, _WHY_CHARS).replace("…", "")})

@@ -1,30 +1,30 @@
 """Receipts: one per finished shard, written after its output and before its cascade and ack.
 
-A receipt may be replaced by one of a higher redo, or made from other inputs; a duplicate changes
-nothing, and an older redo never replaces a newer one. (Two writers in the same instant might
+A receipt is superseded by one of a higher redo, or made from other inputs; a duplicate changes
+nothing, and an older redo never supersedes a newer one. (Two writers in the same instant might
 still cross; then the shard counts as not done and is made again.)
 """
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Final, Self
+from typing import Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from delivery.ledger.record_store import RecordStore
 from delivery.messages import Hop, Kind
-
-if TYPE_CHECKING:
-    from delivery.ledger.run import Run
+from runtime.storage import Storage
 
 EMPTY: Final = "empty"  # stands for the checksum of a shard of zeros, which has no file
 FOLDER: Final = "receipts"
+_PHASES: Final = {"unzip": "decompress"}  # as stored up to 0.1.0: as they are named now
 
 
 class ReceiptSummary(BaseModel):
-    """What is known of a finished shard without reading its receipt.
+    """The part of a receipt that a listing yields.
 
     Attributes:
         key: `s0/0fe9`.
-        redo: which asking for the shard this answers.
+        redo: the redo request that it answers; 0: the first making.
         crc32c: base64, as GCS prints it; None for a shard of zeros, which has no file.
         inputs: of a downsampled shard: key → crc32c or "empty", as they were read.
         chunks: stored in the shard.
@@ -65,7 +65,14 @@ class ReceiptSummary(BaseModel):
 
 
 class Receipt(ReceiptSummary):
-    """Everything that is known of a finished shard."""
+    """Record of a finished shard.
+
+    Attributes:
+        attempt: delivery attempt on the last tier.
+        history: the tiers it went through before.
+        code_path: of the conversion; stored as `route` up to 0.1.0.
+        phases: seconds of work by phase; `decompress` was stored as `unzip` up to 0.1.0.
+    """
 
     attempt: int = 1
     tiers_tried: tuple[str, ...] = ()
@@ -75,28 +82,31 @@ class Receipt(ReceiptSummary):
     skipped_elsewhere: int = 0
     absent_inputs: int = 0
     threads: int = 1
-    route: str = ""
+    code_path: str = Field(default="", validation_alias=AliasChoices("code_path", "route"))
     phases: dict[str, float] = Field(default_factory=dict)
     worker: str
     version: str
 
-
-def write(run: "Run", receipt: Receipt) -> bool:
-    """Write the receipt unless one as good or newer is there; whether it was written."""
-    return run.receipts.offer(receipt.key, receipt, _keeps)
-
-
-def read(run: "Run", key: str) -> Receipt | None:
-    """The shard's receipt, or None."""
-    return run.receipts.read(key)
+    @field_validator("phases", mode="before")
+    @classmethod
+    def _renamed_phase(cls, phases: Any) -> Any:  # noqa: ANN401 - not validated yet
+        if isinstance(phases, dict) and "unzip" in phases:
+            return {_PHASES.get(name, name): seconds for name, seconds in phases.items()}
+        return phases
 
 
-def list_all(run: "Run") -> dict[str, ReceiptSummary]:
-    """The summary of every receipt, by key."""
-    return run.receipts.list()
+class ReceiptStore(RecordStore[Receipt, ReceiptSummary]):
+    """The receipts of one run, by shard key."""
+
+    def __init__(self, storage: Storage) -> None:
+        super().__init__(storage, FOLDER, Receipt, ReceiptSummary)
+
+    def put(self, receipt: Receipt) -> bool:
+        """Write the receipt unless one as good or newer is there; whether it was written."""
+        return self.write_if(receipt.key, receipt, _supersedes)
 
 
-def _keeps(present: Receipt, new: Receipt) -> bool:
-    if present.redo != new.redo:
-        return present.redo > new.redo
-    return (present.content, present.inputs) == (new.content, new.inputs)
+def _supersedes(new: Receipt, present: Receipt) -> bool:
+    if new.redo != present.redo:
+        return new.redo > present.redo
+    return (new.content, new.inputs) != (present.content, present.inputs)

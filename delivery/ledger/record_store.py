@@ -1,6 +1,6 @@
-"""Small JSON objects, one per name, whose summary travels in the object's metadata.
+"""Record stores: small JSON objects, one per name, each with its summary in the object's metadata.
 
-A listing alone then tells what `status` counts. Where the storage keeps no metadata, or the
+A listing alone then yields what `status` counts. Where the storage keeps no metadata, or the
 summary is too long for it, the object itself is read; what was read is kept in this process
 until the listing shows another size or time.
 """
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 SUMMARY: Final = "summary"  # the metadata's name
 MOST_METADATA_BYTES: Final = 6_000  # GCS keeps at most 8 KiB for all of an object's metadata
 
-Brief = TypeVar("Brief", bound=BaseModel)
-Full = TypeVar("Full", bound=BaseModel)
+Record = TypeVar("Record", bound=BaseModel)
+Summary = TypeVar("Summary", bound=BaseModel)
 Model = TypeVar("Model", bound=BaseModel)
 
 
-class RecordStore(Generic[Full, Brief]):
+class RecordStore(Generic[Record, Summary]):
     """The records of one kind in one folder of a run.
 
     Args:
         storage: rooted at the run.
-        folder: where the records lie, `receipts`.
-        full: what an object holds; has every field of `brief`.
-        brief: what a listing should tell.
+        folder: of the records, such as `receipts`.
+        record: model of an object; has every field of `summary`.
+        summary: model of an entry in a listing.
         suffix: of the objects' names.
     """
 
@@ -40,78 +40,89 @@ class RecordStore(Generic[Full, Brief]):
         self,
         storage: Storage,
         folder: str,
-        full: type[Full],
-        brief: type[Brief],
+        record: type[Record],
+        summary: type[Summary],
         suffix: str = ".json",
     ) -> None:
         self._storage = storage
         self._folder = folder
-        self._full = full
-        self._brief = brief
+        self._record = record
+        self._summary = summary
         self._suffix = suffix
-        self._known: dict[str, tuple[datetime, int, Brief]] = {}
+        self._known: dict[str, tuple[datetime, int, Summary]] = {}
 
     def path(self, name: str) -> str:
-        """Where the record of this name lies, relative to the run."""
+        """Path of the record of this name, relative to the run."""
         return f"{self._folder}/{name}{self._suffix}"
 
-    def read(self, name: str) -> Full | None:
+    def get(self, name: str) -> Record | None:
         """The record, or None."""
-        return self._read(name, self._full)
+        return self._read(name, self._record)
 
-    def brief(self, name: str) -> Brief | None:
+    def summary(self, name: str) -> Summary | None:
         """The record's summary, or None."""
-        return self._read(name, self._brief)
+        return self._read(name, self._summary)
 
-    def write(self, name: str, record: Full) -> None:
+    def write(self, name: str, record: Record) -> None:
         """Write the record, replacing any other."""
-        self._storage.write(self.path(name), _json(record), self._metadata(record))
+        self._storage.write(self.path(name), *self._encoded(record))
 
-    def offer(self, name: str, record: Full, keeps: Callable[[Full, Full], bool]) -> bool:
-        """Write the record unless one is there that `keeps(present, new)`; whether we wrote."""
-        if self._storage.create(self.path(name), _json(record), self._metadata(record)):
+    def write_if(
+        self, name: str, record: Record, supersedes: Callable[[Record, Record], bool]
+    ) -> bool:
+        """Write the record unless the present one is not superseded; whether it was written.
+
+        Args:
+            name: of the record.
+            record: the new one.
+            supersedes: whether the new record, given first, replaces the present one.
+        """
+        data, metadata = self._encoded(record)
+        if self._storage.create(self.path(name), data, metadata):
             return True
-        present = self.read(name)
-        if present is not None and keeps(present, record):
+        present = self.get(name)
+        if present is not None and not supersedes(record, present):
             return False
-        self.write(name, record)
+        self._storage.write(self.path(name), data, metadata)
         return True
 
     def delete(self, name: str) -> bool:
-        """Remove the record; False if there was none."""
+        """Delete the record; False if there was none."""
         return self._storage.delete(self.path(name))
 
-    def list(self) -> dict[str, Brief]:
+    def list(self) -> dict[str, Summary]:
         """Every record's summary by name, at the cost of one listing where metadata are kept."""
         found = {}
         for info in self._storage.list(f"{self._folder}/"):
             name = info.path.removeprefix(f"{self._folder}/").removesuffix(self._suffix)
-            brief = self._seen(name, info)
-            if brief is not None:
-                found[name] = brief
+            summary = self._listed(name, info)
+            if summary is not None:
+                found[name] = summary
         self._forget_all_but(found)
         return found
 
-    def _seen(self, name: str, info: ObjectInfo) -> Brief | None:
-        """The summary from what we know, else the metadata, else the object."""
+    def _listed(self, name: str, info: ObjectInfo) -> Summary | None:
+        """The summary as it is known here, else from the metadata, else from the object."""
         known = self._known.get(name)
         if known is not None and known[:2] == (info.updated, info.size):
             return known[2]
         text = (info.metadata or {}).get(SUMMARY)
-        brief = self.brief(name) if text is None else self._parse(name, text, self._brief)
-        if brief is not None:  # None: removed since it was listed
-            self._known[name] = (info.updated, info.size, brief)
-        return brief
+        summary = self.summary(name) if text is None else self._parse(name, text, self._summary)
+        if summary is not None:  # None: removed since it was listed
+            self._known[name] = (info.updated, info.size, summary)
+        return summary
 
     def _forget_all_but(self, names: Iterable[str]) -> None:
         for gone in self._known.keys() - set(names):
             del self._known[gone]
 
-    def _metadata(self, record: Full) -> dict[str, str] | None:
-        brief = self._brief.model_validate_json(_json(record))
-        fields = brief.model_dump(mode="json", exclude_defaults=True)
+    def _encoded(self, record: Record) -> tuple[bytes, dict[str, str] | None]:
+        """The object's bytes and metadata."""
+        data = record.model_dump_json(exclude_none=True, indent=1).encode()
+        summary = self._summary.model_validate_json(data)
+        fields = summary.model_dump(mode="json", exclude_defaults=True)
         text = json.dumps(fields, separators=(",", ":"))  # ASCII, as headers want it
-        return {SUMMARY: text} if len(text) <= MOST_METADATA_BYTES else None
+        return data, {SUMMARY: text} if len(text) <= MOST_METADATA_BYTES else None
 
     def _read(self, name: str, model: type[Model]) -> Model | None:
         try:
@@ -130,7 +141,3 @@ class RecordStore(Generic[Full, Brief]):
                 f"{self._storage.url}/{self.path(name)} is damaged ({where}: {first['msg']})",
                 hint="delete it and run `python -m producer replay --missing`",
             ) from None
-
-
-def _json(record: BaseModel) -> bytes:
-    return record.model_dump_json(exclude_none=True, indent=1).encode()

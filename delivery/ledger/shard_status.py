@@ -1,11 +1,20 @@
-"""What became of each shard: derived here, in one place, from plan and ledger alone.
+"""States of shards, derived here alone, from nothing but plan and ledger.
 
-done      a receipt whose redo is the highest asked for, and whose inputs equal the inputs'
-          present receipts; or present from before the run; or known to be all zeros
-failed    a failure record and no newer receipt; given up, if it was dropped
-blocked   an input is failed, given up or blocked
-ready     all inputs are done (a converted shard has none)
-waiting   else
+A receipt is current if its redo is the highest requested and its inputs equal the inputs' present
+receipts. A present or empty shard of the plan counts as done without one.
+
+state     what it means                       who moves it on, and when
+waiting   an input is not done yet            the worker of its last input: ready; a dead one: blocked
+ready     every input is done; a converted    the worker that makes it: done; draining its dead
+          shard has none                      letter: failed; an input that is remade: waiting
+done      a current receipt                   a redo request, or an input with other bytes: ready
+failed    a failure record and no newer       `requeue` or a redo request: ready; `drop`: given up;
+          receipt                             a receipt that comes late: done
+given up  a failure record that was dropped   a redo request: ready
+blocked   an input is failed, given up or     its input, as soon as that is moved on: waiting or ready
+          blocked
+
+A run has ended when no shard is waiting or ready.
 """
 
 import hashlib
@@ -15,10 +24,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from typing import Final, NamedTuple
+from typing import Final
 
-from delivery.ledger import failures as failure_records
-from delivery.ledger import receipts as receipt_records
 from delivery.ledger.failures import FailureSummary
 from delivery.ledger.plan import Plan, PlanRow, Relation
 from delivery.ledger.receipts import EMPTY, ReceiptSummary
@@ -26,8 +33,8 @@ from delivery.ledger.run import Run
 from delivery.messages import parse_key
 
 
-class State(StrEnum):
-    """Where a shard stands."""
+class ShardState(StrEnum):
+    """State of a shard; the table above says what each means."""
 
     DONE = "done"
     FAILED = "failed"
@@ -37,30 +44,13 @@ class State(StrEnum):
     WAITING = "waiting"
 
 
-OPEN: Final = frozenset({State.READY, State.WAITING})  # while there are any, a run has not ended
-STUCK: Final = frozenset({State.FAILED, State.GIVEN_UP, State.BLOCKED})  # these block dependents
+OPEN: Final = frozenset({ShardState.READY, ShardState.WAITING})  # what keeps a run from ending
+STUCK: Final = frozenset(  # what blocks dependents
+    {ShardState.FAILED, ShardState.GIVEN_UP, ShardState.BLOCKED}
+)
 
-
-class ShardState(NamedTuple):
-    """Where one shard stands.
-
-    Attributes:
-        state: where.
-        blocked_by: the inputs that block it.
-    """
-
-    state: State
-    blocked_by: tuple[str, ...] = ()
-
-
-_DONE: Final = ShardState(State.DONE)
-_READY: Final = ShardState(State.READY)
-_WAITING: Final = ShardState(State.WAITING)
-_FAILED: Final = ShardState(State.FAILED)
-_GIVEN_UP: Final = ShardState(State.GIVEN_UP)
-
-_ANYTHING: Final = "anything"  # content of a shard that is there, but never had a receipt here
-_NOTHING: Final = "nothing"  # content of a shard that nobody made yet; equals no receipt's
+_ANYTHING: Final = "anything"  # content of a present shard without a receipt; equals any other
+_NOTHING: Final = "nothing"  # content of a shard that was not made yet; equals no receipt's
 
 
 def derive(
@@ -69,24 +59,24 @@ def derive(
     failures: Mapping[str, FailureSummary],
     redo: Mapping[str, int],
 ) -> dict[str, ShardState]:
-    """Where every shard stands.
+    """The state of every shard.
 
     Args:
         relations: of the plan, each after those of its inputs. An input without one is empty.
         receipts: by key.
         failures: by key.
-        redo: the highest asked for, by key.
+        redo: the highest requested, by key.
     """
     states: dict[str, ShardState] = {}
     contents: dict[str, str] = {}
     for relation in relations:
         key = relation.key
-        receipt, asked = receipts.get(key), redo.get(key, 0)
+        receipt, requested = receipts.get(key), redo.get(key, 0)
         contents[key] = _content(relation, receipt)
-        if _is_done(relation, receipt, asked, contents):
-            states[key] = _DONE
-        elif _is_failed(failures.get(key), receipt, asked):
-            states[key] = _GIVEN_UP if failures[key].dropped else _FAILED
+        if _is_done(relation, receipt, requested, contents):
+            states[key] = ShardState.DONE
+        elif _is_failed(failures.get(key), receipt, requested):
+            states[key] = ShardState.GIVEN_UP if failures[key].dropped else ShardState.FAILED
         else:
             states[key] = _by_inputs(relation, states)
     return states
@@ -103,14 +93,14 @@ def _content(relation: Relation, receipt: ReceiptSummary | None) -> str:
 def _is_done(
     relation: Relation,
     receipt: ReceiptSummary | None,
-    asked: int,
+    requested: int,
     contents: Mapping[str, str],
 ) -> bool:
     if relation.state == "empty":
         return True
     if receipt is None:
-        return relation.state == "present" and asked == 0
-    return receipt.redo >= asked and _same_inputs(relation, receipt, contents)
+        return relation.state == "present" and requested == 0
+    return receipt.redo >= requested and _same_inputs(relation, receipt, contents)
 
 
 def _same_inputs(relation: Relation, receipt: ReceiptSummary, contents: Mapping[str, str]) -> bool:
@@ -121,8 +111,8 @@ def _same_inputs(relation: Relation, receipt: ReceiptSummary, contents: Mapping[
     return True
 
 
-def _is_failed(failure: FailureSummary | None, receipt: ReceiptSummary | None, asked: int) -> bool:
-    if failure is None or failure.redo < asked:
+def _is_failed(failure: FailureSummary | None, receipt: ReceiptSummary | None, requested: int) -> bool:
+    if failure is None or failure.redo < requested:
         return False
     if receipt is None:
         return True
@@ -130,16 +120,15 @@ def _is_failed(failure: FailureSummary | None, receipt: ReceiptSummary | None, a
 
 
 def _by_inputs(relation: Relation, states: Mapping[str, ShardState]) -> ShardState:
-    inputs = [(key, states.get(key, _DONE).state) for key in relation.inputs]
-    stuck = tuple(key for key, state in inputs if state in STUCK)
-    if stuck:
-        return ShardState(State.BLOCKED, stuck)
-    return _READY if all(state is State.DONE for _, state in inputs) else _WAITING
+    inputs = {states.get(key, ShardState.DONE) for key in relation.inputs}
+    if inputs & STUCK:
+        return ShardState.BLOCKED
+    return ShardState.READY if inputs <= {ShardState.DONE} else ShardState.WAITING
 
 
 @dataclass(frozen=True)
 class RunStatus:
-    """Where a whole run stands: the ledger as it was read, and what follows from it."""
+    """The ledger of a whole run as it was read, and the states that follow from it."""
 
     plan: Plan
     receipts: Mapping[str, ReceiptSummary]
@@ -148,139 +137,153 @@ class RunStatus:
 
     @cached_property
     def states(self) -> dict[str, ShardState]:
-        """Where every shard of the plan stands, by key."""
+        """The state of every shard of the plan, by key."""
         return derive(self.plan.relations, self.receipts, self.failures, self.redo)
 
     @cached_property
-    def counts(self) -> dict[int, Counter[State]]:
+    def counts(self) -> dict[int, Counter[ShardState]]:
         """Shards by scale and state."""
-        found = {scale: Counter[State]() for scale in self.plan.scales}
-        for key, shard in self.states.items():
-            found[parse_key(key)[0]][shard.state] += 1
+        found = {scale: Counter[ShardState]() for scale in self.plan.scales}
+        for key, state in self.states.items():
+            found[parse_key(key)[0]][state] += 1
         return found
 
     @property
     def ended(self) -> bool:
         """Whether every shard is done, failed, given up or blocked."""
-        return not any(shard.state in OPEN for shard in self.states.values())
+        return OPEN.isdisjoint(self.states.values())
 
     @property
     def succeeded(self) -> bool:
         """Whether every shard is done."""
-        return all(shard.state is State.DONE for shard in self.states.values())
+        return all(state is ShardState.DONE for state in self.states.values())
 
-    def keys(self, state: State) -> list[str]:
-        """The shards that stand there, in the plan's order."""
-        return [key for key, shard in self.states.items() if shard.state is state]
+    def keys(self, *states: ShardState) -> list[str]:
+        """The shards in any of these states, in the plan's order."""
+        return [key for key, state in self.states.items() if state in states]
+
+    def blocked_by(self, key: str) -> tuple[str, ...]:
+        """The inputs that block a shard; none if it is not blocked."""
+        if self.states[key] is not ShardState.BLOCKED:
+            return ()
+        return tuple(name for name in self._inputs[key] if self.states.get(name) in STUCK)
 
     def causes(self, key: str) -> tuple[str, ...]:
-        """The failed and given up shards that block this one, however far below."""
+        """The failed and given up shards that block this one, at any distance."""
         found: dict[str, None] = {}
-        open_keys, seen = list(self.states[key].blocked_by), {key}
+        open_keys, seen = list(self.blocked_by(key)), {key}
         while open_keys:
             cause = open_keys.pop()
             if cause not in seen:
                 seen.add(cause)
-                further = self.states[cause].blocked_by
+                further = self.blocked_by(cause)
                 open_keys.extend(further)
                 found.update({} if further else {cause: None})
         return tuple(sorted(found))
+
+    @cached_property
+    def _inputs(self) -> dict[str, tuple[str, ...]]:
+        return {relation.key: relation.inputs for relation in self.plan.relations}
 
     def input_receipts(self, row: PlanRow) -> list[ReceiptSummary]:
         """The present receipts of a shard's inputs; those empty or present may have none."""
         return [self.receipts[key] for key in row.inputs if key in self.receipts]
 
     def inputs_digest(self, row: PlanRow) -> str:
-        """What the shard would be made from now; see `inputs_digest`."""
+        """Digest of the shard's present inputs; see the function."""
         return inputs_digest(self.redo.get(row.key, 0), self.input_receipts(row))
 
 
 def read_status(run: Run) -> RunStatus:
-    """Read the ledger of a run: three listings, and the plan if it is not known yet.
-
-    Receipts are read last, so that a failure is never seen without the receipt that outlived it.
-    What changes meanwhile can make a shard look open that is not, which costs a duplicate.
-    """
+    """Read the ledger of a run: three listings, and the plan if it was not read before."""
+    # Receipts last, so that a failure is never seen without the receipt that outlived it. What
+    # changes meanwhile can make a shard look open that is not, which costs a duplicate.
     redo = run.redo()
-    failures = failure_records.list_all(run)
-    return RunStatus(run.plan, receipt_records.list_all(run), failures, redo)
+    failures = run.failures.list()
+    return RunStatus(run.plan, run.receipts.list(), failures, redo)
 
 
 @dataclass(frozen=True)
 class ShardStatus:
-    """Where one shard stands, read from its part of the ledger alone.
+    """Status of one shard, read from its part of the ledger alone.
 
     Attributes:
-        state: BLOCKED is not told from WAITING here.
-        asked: the highest redo asked for.
-        receipt: its present receipt, whatever it is worth.
+        state: its state, but WAITING also where it is blocked.
+        redo: the highest redo requested.
+        receipt: its present receipt, current or not.
         inputs: key → crc32c, "empty", or None where the ledger does not know (present before).
         input_receipts: of its inputs, where all are done.
-        fits: whether the receipt's inputs equal the inputs' present receipts.
+        inputs_match: whether the receipt's inputs equal the inputs' present receipts.
     """
 
     row: PlanRow
-    state: State
-    asked: int
+    state: ShardState
+    redo: int
     receipt: ReceiptSummary | None
     inputs: Mapping[str, str | None]
     input_receipts: Sequence[ReceiptSummary]
-    fits: bool
+    inputs_match: bool
 
     def answers(self, redo: int) -> bool:
-        """Whether a message with this redo asks for something that is already there."""
-        if self.state is State.DONE:
+        """Whether what a message with this redo requests is made already."""
+        if self.state is ShardState.DONE:
             return True
-        return self.receipt is not None and self.fits and self.receipt.redo >= redo
+        return self.receipt is not None and self.inputs_match and self.receipt.redo >= redo
 
     @property
     def inputs_digest(self) -> str:
-        """What the shard would be made from now; see `inputs_digest`."""
-        return inputs_digest(self.asked, self.input_receipts)
+        """Digest of the shard's present inputs; see the function."""
+        return inputs_digest(self.redo, self.input_receipts)
 
 
-def inputs_digest(asked: int, input_receipts: Iterable[ReceiptSummary]) -> str:
-    """Digest of what a dependent would be made from: another after any remake of an input.
+def inputs_digest(redo: int, input_receipts: Iterable[ReceiptSummary]) -> str:
+    """Digest of a dependent's redo and inputs; changes with any remake of an input.
 
-    A mark holds it, so that an old mark never keeps a shard from being published again.
+    A publish marker holds it, so that an old marker never suppresses a publication that is due.
     """
     made = [(r.key, r.redo, r.content, r.finished.isoformat()) for r in input_receipts]
-    text = json.dumps([asked, sorted(made)])
+    text = json.dumps([redo, sorted(made)])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def read_shard_status(run: Run, key: str) -> ShardStatus:
-    """Where one shard stands, at the cost of reading its receipt, failure and inputs' receipts.
+def read_shard_status(run: Run, key: str, redo: Mapping[str, int] | None = None) -> ShardStatus:
+    """Read the status of one shard: its receipt, its failure and its inputs' receipts.
 
-    Reading stops at the first input that is missing. Only where something was ever asked for
-    again can an input's receipt be stale; then the inputs' own inputs are read too.
+    Reading stops at the first input that is missing. Only where a redo was ever requested can an
+    input's receipt be stale; then the inputs' own inputs are read too.
+
+    Args:
+        run: the shard's run.
+        key: of the shard.
+        redo: the redo requests, if they were read a moment ago; None reads them.
     """
-    row, redo = run.plan.row(key), run.redo()
+    row, redo = run.plan.row(key), run.redo() if redo is None else redo
     relations = _part(run.plan, key, deep=bool(redo))
     receipts = _read_receipts(run, relations)
-    failure = run.failures.brief(key)
-    states = derive(relations, receipts, {key: failure} if failure else {}, redo)
+    failure = run.failures.summary(key)
+    state = derive(relations, receipts, {key: failure} if failure else {}, redo)[key]
     contents = {r.key: _content(r, receipts.get(r.key)) for r in relations}
     receipt = receipts.get(key)
     return ShardStatus(
         row=row,
-        state=states[key].state,
-        asked=redo.get(key, 0),
+        state=state,
+        redo=redo.get(key, 0),
         receipt=receipt,
         inputs={name: _known(contents.get(name, EMPTY)) for name in row.inputs},
         input_receipts=[receipts[name] for name in row.inputs if name in receipts],
-        fits=receipt is not None and _same_inputs(relations[-1], receipt, contents),
+        inputs_match=receipt is not None and _same_inputs(relations[-1], receipt, contents),
     )
 
 
-def is_current(run: Run, standing: ShardStatus) -> bool:
-    """Whether a shard would still be made from what it was examined for.
+def is_current(run: Run, status: ShardStatus) -> bool:
+    """Whether a shard would still be made from the inputs in `status`.
 
-    A worker asks just before its output appears. False: it was asked for again, or an input was
-    remade, since; whoever goes on would put old bytes over new ones. The message goes back.
+    False: a redo was requested or an input was remade since; the output must not be published,
+    since old bytes would replace new ones, and the message is to be released.
     """
-    now = read_shard_status(run, standing.row.key)
-    return (now.asked, now.inputs_digest) == (standing.asked, standing.inputs_digest)
+    # Reads everything anew, the redo requests too: a worker checks just before its output appears.
+    now = read_shard_status(run, status.row.key)
+    return (now.redo, now.inputs_digest) == (status.redo, status.inputs_digest)
 
 
 def _known(content: str) -> str | None:
@@ -288,7 +291,7 @@ def _known(content: str) -> str | None:
 
 
 def _part(plan: Plan, key: str, *, deep: bool) -> list[Relation]:
-    """The relations that the state of `key` depends on, its own the last."""
+    """The relations that the state of `key` depends on, its own last."""
     own = _relation(plan.row(key))
     inputs = [_relation(plan.row(name)) for name in own.inputs if name in plan]
     if not deep:
@@ -303,13 +306,11 @@ def _relation(row: PlanRow) -> Relation:
 
 
 def _read_receipts(run: Run, relations: Sequence[Relation]) -> dict[str, ReceiptSummary]:
-    """The receipts of these shards, the last one's first, up to a missing one that is to be made.
-
-    Inputs stand before those below them, so that what is not read makes no difference.
-    """
+    """The receipts of these shards, read from the last on, up to a missing one that is to be made."""
+    # Inputs come before those below them, so that a receipt that is not read makes no difference.
     found: dict[str, ReceiptSummary] = {}
     for number, relation in enumerate(reversed(relations)):
-        receipt = None if relation.state == "empty" else run.receipts.brief(relation.key)
+        receipt = None if relation.state == "empty" else run.receipts.summary(relation.key)
         if receipt is not None:
             found[relation.key] = receipt
         elif number and relation.state == "make":

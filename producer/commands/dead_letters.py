@@ -11,7 +11,7 @@ from rich.table import Table
 from delivery import replay
 from delivery.ledger.failures import Failure, FailureSummary
 from delivery.ledger.run import Run
-from memmodel.tier_choice import chooser
+from memmodel.run_context import tier_chooser
 from memmodel.tiers import tier_named, tier_of
 from producer import render, run_lookup
 from runtime import cli
@@ -114,7 +114,7 @@ def requeue(
     found = run_lookup.find_drained(run, state, dest, queue)
     check_tier(found, tier)
     with run_lookup.broker_of(found, queue) as broker:
-        sent = replay.failed(found, broker, chooser(found), keys=keys or None, tier=tier)
+        sent = replay.failed(found, broker, tier_chooser(found), keys=keys or None, tier=tier)
     typer.echo(f"{render.shards(len(sent))} published again{': ' if sent else ''}{', '.join(sent)}")
 
 
@@ -150,8 +150,8 @@ def _letter(run: Run, key: str) -> Failure:
     letter = run.failures.get(key)
     if letter is None:
         raise UsageError(
-            f"{key} is no dead letter of run {run.run_id}",
-            hint="`python -m producer dead-letters list` shows those there are",
+            f"{key} is not a dead letter of run {run.run_id}",
+            hint="`python -m producer dead-letters list` shows them",
         )
     return letter
 

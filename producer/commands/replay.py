@@ -9,7 +9,7 @@ from delivery import replay as again
 from delivery.ledger.run import Run
 from delivery.messages import parse_key
 from delivery.replay import ReplayResult
-from memmodel.tier_choice import chooser
+from memmodel.run_context import tier_chooser
 from producer import render, run_lookup
 from producer.commands.dead_letters import TierOption, check_tier
 from runtime import cli
@@ -54,7 +54,7 @@ def replay(
     check_tier(found, tier)
     with run_lookup.broker_of(found, queue) as broker:
         run_lookup.drain_dead_letters(found, broker)
-        choose = chooser(found)
+        choose = tier_chooser(found)
         if failed:
             done = ReplayResult(again.failed(found, broker, choose, tier=tier))
         elif missing:

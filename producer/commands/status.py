@@ -9,18 +9,18 @@ from rich.live import Live
 from rich.text import Text
 
 from delivery.broker.base import Broker
-from delivery.cascade import cascade_all
 from delivery.ledger.run import Run
 from delivery.ledger.shard_status import RunStatus, ShardState, read_status
 from delivery.messages import now
 from delivery.progress import Progress, read_progress
-from memmodel.tier_choice import chooser
+from delivery.reconciler import NAMED, Reconciler
+from memmodel.run_context import tier_chooser
 from producer import render, run_lookup
 from producer.fleet_process import fleet_command
 from runtime import cli
+from runtime.text import join_first
 
 _WATCH_S = 2.0
-_BLOCKED_SHOWN = 5
 
 
 def register(parent: typer.Typer) -> None:
@@ -51,26 +51,26 @@ def status(
         if watch and not as_json:
             _watch(found, broker)
             return
-        ledger, progress = _look(found, broker)
+        ledger, progress = _refresh(found, broker)
     if as_json:
         typer.echo(render.document(_document(found, ledger, progress)))
     else:
         typer.echo(_text(found, ledger, progress))
 
 
-def _look(run: Run, broker: Broker) -> tuple[RunStatus, Progress]:
-    """Drain, cascade, then count."""
-    run_lookup.drain_dead_letters(run, broker)
+def _refresh(run: Run, broker: Broker) -> tuple[RunStatus, Progress]:
+    """Drain dead letters, publish missed dependents, then count."""
+    reconciler = Reconciler(broker, tier_chooser)
+    reconciler.drain(run.state)
     ledger = read_status(run)
-    if not run.cancelled():
-        cascade_all(run, broker, chooser(run), ledger)
+    reconciler.publish_dependents(run, ledger)
     return ledger, read_progress(run, broker, ledger, now())
 
 
 def _watch(run: Run, broker: Broker) -> None:
     with Live(console=Console(), auto_refresh=False) as live:
         while True:
-            ledger, progress = _look(run, broker)
+            ledger, progress = _refresh(run, broker)
             live.update(Text(_text(run, ledger, progress)), refresh=True)
             if progress.ended or run.cancelled():
                 return
@@ -101,8 +101,7 @@ def _text(run: Run, ledger: RunStatus, progress: Progress) -> str:
         parts.append(f"dead:\n{render.reasons(dead)}")
     if blocked := ledger.keys(ShardState.BLOCKED):
         causes = sorted({cause for key in blocked for cause in ledger.causes(key)})
-        more = f" and {len(causes) - _BLOCKED_SHOWN} more" if len(causes) > _BLOCKED_SHOWN else ""
-        by = ", ".join(causes[:_BLOCKED_SHOWN]) + more
+        by = join_first(causes, NAMED)
         parts.append(f"{render.of_shards(len(blocked), 'is', 'are')} blocked by {by}")
     if not progress.ended and not progress.workers and not run.cancelled():
         parts.append(f"no worker was heard of lately; start some:\n  {fleet_command(run)}")

@@ -11,9 +11,8 @@ from delivery.broker import open_broker
 from delivery.broker.base import DEAD, MAX_DELIVERIES, Broker, Delivery
 from delivery.cascade import cascade
 from delivery.dead_letters import drain
-from delivery.ledger import failures
 from delivery.ledger.run import Run
-from delivery.ledger.shard_status import State, read_status
+from delivery.ledger.shard_status import ShardState, read_status
 from delivery.messages import Hop, ShardMessage, decode, now
 from runtime.storage import open_storage
 from tests.support.emulator import make_topology, new_queue_url, remove_topology
@@ -89,10 +88,10 @@ def test_dead_letters_reach_the_ledger_and_come_back(run: Run, broker: Broker) -
     broker.hand_over(delivery, DEAD, decode(delivery.data).after(hop, "bad zstd in row 7"))
     drained = drain(broker, open_storage(run.state_url), wait_s=2)
     assert drained.keys == [(run.uri, "s0/00")]
-    assert read_status(run).states["s0/00"].state is State.FAILED
+    assert read_status(run).states["s0/00"] is ShardState.FAILED
     assert replay.failed(run, broker, low_tier, tier=HIGH) == ["s0/00"]
     assert decode(leased(broker, HIGH).data).history == (hop,)
-    assert read_status(run).states["s0/00"].state is State.READY
+    assert read_status(run).states["s0/00"] is ShardState.READY
 
 
 def test_the_backstop_tells_the_tier(run: Run, broker: Broker) -> None:
@@ -102,7 +101,7 @@ def test_the_backstop_tells_the_tier(run: Run, broker: Broker) -> None:
         broker.nack(leased(broker, HIGH))
     assert broker.lease(HIGH, 1) is None
     drain(broker, open_storage(run.state_url), wait_s=2)
-    found = failures.read(run, "s0/00")
+    found = run.failures.get("s0/00")
     assert found is not None
     assert (found.tier, found.attempts) == (HIGH, MAX_DELIVERIES)
     assert f"delivered {MAX_DELIVERIES} times on tier {HIGH}" in found.reason

@@ -32,11 +32,10 @@ from delivery.broker.base import DEAD, Delivery
 from delivery.broker.embedded import EmbeddedBroker
 from delivery.cascade import cascade, cascade_all
 from delivery.dead_letters import drain
-from delivery.ledger import failures, receipts
 from delivery.ledger.receipts import EMPTY, Receipt
 from delivery.ledger.shard_status import (
     ShardStatus,
-    State,
+    ShardState,
     is_current,
     read_shard_status,
     read_status,
@@ -126,7 +125,7 @@ class Worker:
         yield "examined"
         if standing.answers(message.redo):
             yield from self._finish(delivery, message.key)
-        elif standing.state is State.WAITING:
+        elif standing.state is ShardState.WAITING:
             broker.ack(delivery)
         elif delivery.attempt >= SILENT_DELIVERIES:
             self._escalate(delivery, message)
@@ -147,8 +146,8 @@ class Worker:
             return
         self.world.volume[message.key] = made  # checked and published in one step
         yield "output"
-        redo = max(message.redo, standing.asked)
-        receipts.write(self.world.run, self._receipt(standing, made, redo))
+        redo = max(message.redo, standing.redo)
+        self.world.run.receipts.put(self._receipt(standing, made, redo))
         yield "receipt"
         yield from self._finish(delivery, message.key)
 
@@ -259,9 +258,9 @@ class World:
         """Dead letters into the ledger."""
         drain(self.broker, self.state)
 
-    def states(self) -> dict[str, State]:
+    def states(self) -> dict[str, ShardState]:
         """Where every shard stands."""
-        return {key: shard.state for key, shard in read_status(self.run).states.items()}
+        return dict(read_status(self.run).states)
 
 
 class DeliveryMachine(RuleBasedStateMachine):
@@ -341,7 +340,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         elif what == "spoil":
             world.poison.add(key)
         elif what == "drop":
-            failures.drop(world.run, key)
+            world.run.failures.drop(key)
         elif what == "mend":
             world.poison.clear()
             replay.failed(world.run, world.broker, low_tier)
@@ -377,15 +376,15 @@ class DeliveryMachine(RuleBasedStateMachine):
         self._ended_means_ended()
         self.world.poison.clear()
         dead = [key for key, state in self.world.states().items()
-                if state in {State.FAILED, State.GIVEN_UP}]  # fmt: skip
+                if state in {ShardState.FAILED, ShardState.GIVEN_UP}]  # fmt: skip
         replay.failed(self.world.run, self.world.broker, low_tier, keys=dead)
         self._until_ended()
-        assert set(self.world.states().values()) == {State.DONE}
+        assert set(self.world.states().values()) == {ShardState.DONE}
         self._all_is_well()
 
     def _until_ended(self) -> None:
         """Calm workers, and `--wait` beside them, until the run has ended."""
-        patience = StallDetector(LEASE_S, self.world.now)
+        detector = StallDetector(LEASE_S, self.world.now)
         for worker in list(self.workers):
             worker.broker.dies = None
             self._go(worker, 99)
@@ -396,7 +395,7 @@ class DeliveryMachine(RuleBasedStateMachine):
                 return
             cascade_all(self.world.run, self.world.broker, low_tier, status)
             self.world.now += LEASE_S
-            advice = patience.look(activity_fingerprint(status, []), self.world.now)
+            advice = detector.observe(activity_fingerprint(status, []), self.world.now)
             assert advice is not StallAction.GIVE_UP, f"stuck: {self.world.states()}"
             if advice is StallAction.REPUBLISH:
                 assert self.world.lost, f"nobody published {self.world.states()}"
@@ -424,19 +423,19 @@ class DeliveryMachine(RuleBasedStateMachine):
             self._work_off()
         after = self.world.states()
         for key, state in before.items():
-            if state is State.DONE:
-                assert after[key] is State.DONE
+            if state is ShardState.DONE:
+                assert after[key] is ShardState.DONE
                 assert self.world.volume[key] == volume[key]
-        if set(before.values()) == {State.DONE}:
+        if set(before.values()) == {ShardState.DONE}:
             assert after == before
         assert self.world.waiting() == []
 
     def _all_is_well(self) -> None:
         """Every done shard is what the sources make; its receipt says so."""
         expected = self.world.expected()
-        found = receipts.list_all(self.world.run)
+        found = self.world.run.receipts.list()
         for key, state in self.world.states().items():
-            if state is State.DONE:
+            if state is ShardState.DONE:
                 assert self.world.volume[key] == expected[key]
                 assert found[key].content == expected[key]
 
@@ -446,7 +445,7 @@ def test_calm_delivery_makes_everything() -> None:
     machine = DeliveryMachine()
     machine.begin()
     machine._until_ended()
-    assert set(machine.world.states().values()) == {State.DONE}
+    assert set(machine.world.states().values()) == {ShardState.DONE}
     machine._all_is_well()
     assert machine.world.waiting() == []
     machine.teardown()

@@ -13,8 +13,8 @@ import pytest
 from delivery import replay
 from delivery.broker.base import DEAD
 from delivery.ledger.run import Run
-from delivery.ledger.shard_status import RunStatus, State, read_status
-from memmodel.tier_choice import chooser
+from delivery.ledger.shard_status import RunStatus, ShardState, read_status
+from memmodel.run_context import tier_chooser
 from runtime.storage import open_storage
 from tests.support.emulator import environment_of, running_emulator
 from tests.support.mayhem import Mayhem
@@ -128,7 +128,7 @@ def settle(world: World, fleet: subprocess.Popen[bytes], counts: Counter[str]) -
 
     def ended() -> RunStatus | None:
         status = read_status(world.run)
-        if status.keys(State.FAILED):
+        if status.keys(ShardState.FAILED):
             requeue(world.run, world, counts)
             return None
         return status if status.ended else None
@@ -146,7 +146,7 @@ def settle(world: World, fleet: subprocess.Popen[bytes], counts: Counter[str]) -
 def requeue(run: Run, world: World, counts: Counter[str]) -> None:
     """What a person does about dead letters whose reason is gone."""
     counts["dead letters requeued"] += len(
-        replay.failed(run, world.broker, chooser(run), tier=TIERS[0])
+        replay.failed(run, world.broker, tier_chooser(run), tier=TIERS[0])
     )
 
 
@@ -169,7 +169,7 @@ def tell(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """What happened, in numbers."""
-    receipts = [world.run.receipts.read(key) for key in world.run.receipts.list()]
+    receipts = [world.run.receipts.get(key) for key in world.run.receipts.list()]
     hops = [hop for receipt in receipts if receipt for hop in receipt.history]
     lines = {
         "shards": len(receipts),

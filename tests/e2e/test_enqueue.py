@@ -366,7 +366,7 @@ def test_waiting_for_workers_elsewhere(bench: Bench, pubsub_emulator: str) -> No
     alone = bench.run(*command)
     assert alone.returncode == 1
     assert "no workers: start some with python -m consumer fleet" in alone.stderr
-    assert "nothing is heard of it" in complaint(alone)
+    assert "nothing was heard" in complaint(alone)
     process = bench.start(*command)
     run = find_run(str(bench.folder / "out.runs"))
     worked = bench.run_really(

@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from delivery.cascade import Dead
-from delivery.ledger import failures, receipts
 from delivery.ledger.failures import Failure
 from delivery.ledger.plan import Plan, PlanRow
 from delivery.ledger.receipts import Receipt, ReceiptSummary
 from delivery.ledger.run import Run, RunInfo, new_run_id
 from delivery.messages import parse_key
+from delivery.publishing import Dead
 
 TIERS = ("2gi", "4gi")
 BEGIN = datetime(2024, 5, 6, 7, 0, tzinfo=UTC)
@@ -87,10 +86,10 @@ def finish(run: Run, key: str, crc32c: str | None = "crc-a=", **fields: Any) -> 
     """Write a shard's receipt, its inputs as they are now."""
     contents = {}
     for name in run.plan.row(key).inputs:
-        found = receipts.read(run, name)
+        found = run.receipts.get(name)
         contents[name] = found.content if found else "empty"
     made = receipt(key, crc32c, **({"inputs": contents} | fields))
-    receipts.write(run, made)
+    run.receipts.put(made)
     return made
 
 
@@ -99,7 +98,7 @@ def fail(run: Run, key: str, **fields: Any) -> Failure:  # noqa: ANN401 - any fi
     kind = "downsample" if parse_key(key)[0] else "convert"
     given = {"key": key, "kind": kind, "tier": "4gi", "at": at(9), "reason": "it is broken"}
     made = Failure.model_validate(given | fields)
-    failures.write(run, made)
+    run.failures.put(made)
     return made
 
 

@@ -1,4 +1,4 @@
-"""Watching over runs: letters drained, cascades made good, patience that ends."""
+"""Supervising runs: dead letters drained, missed dependents published, stalled runs given up."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,7 +11,6 @@ from consumer.run_discovery import RunDiscovery
 from consumer.run_supervisor import RunSupervisor
 from delivery.broker import open_broker
 from delivery.broker.base import DEAD, Broker
-from delivery.ledger import failures
 from delivery.ledger.run import Run
 from delivery.messages import ShardMessage, decode
 from tests.support.three_shard_run import LARGE, SMALL, made_run, write_receipt
@@ -32,31 +31,31 @@ class Clock:
 
 @dataclass
 class Watch:
-    """A vigil with everything around it."""
+    """A run supervisor with everything around it."""
 
     folder: Path
     broker: Broker
     clock: Clock = field(default_factory=Clock)
-    asked: Run | None = None
-    _vigil: RunSupervisor | None = None
+    only: Run | None = None
+    _supervisor: RunSupervisor | None = None
 
     @property
-    def vigil(self) -> RunSupervisor:
-        """Over the runs below the state root, or the one asked for."""
-        if self._vigil is None:
-            known = RunDiscovery(self.asked, str(self.folder / "dest.runs"), self.broker.url)
-            self._vigil = RunSupervisor(self.broker, known, self.clock)
-        return self._vigil
+    def supervisor(self) -> RunSupervisor:
+        """Of the runs below the state root, or of the only one."""
+        if self._supervisor is None:
+            known = RunDiscovery(self.only, str(self.folder / "dest.runs"), self.broker.url)
+            self._supervisor = RunSupervisor(self.broker, known, self.clock)
+        return self._supervisor
 
     @property
     def ending(self) -> ExitCondition:
         """When a worker may end that is never busy."""
-        return ExitCondition(self.broker, self.vigil, lambda: False, self.clock)
+        return ExitCondition(self.broker, self.supervisor, lambda: False, self.clock)
 
-    def look(self, after_s: float = 100.0) -> None:
-        """One look, some time later."""
+    def tick(self, after_s: float = 100.0) -> None:
+        """One tick, some time later."""
         self.clock.now_s += after_s
-        self.vigil.look()
+        self.supervisor.tick()
 
     def waiting(self, tier: str) -> list[str]:
         """Keys of what waits in a queue, which is empty afterwards."""
@@ -83,28 +82,28 @@ def finish(run: Run) -> None:
 
 def test_without_runs_it_is_not_over(watch: Watch) -> None:
     """Knowing no run is no proof that all is done."""
-    watch.look()
-    assert watch.vigil.none_known
-    assert not watch.vigil.over
+    watch.tick()
+    assert watch.supervisor.none_known
+    assert not watch.supervisor.all_over
 
 
 def test_a_run_ends_when_its_ledger_says_so(watch: Watch) -> None:
     """Every shard done: over, and nothing to complain about."""
     run = made_run(watch.folder)
-    watch.look()
-    assert not watch.vigil.over
+    watch.tick()
+    assert not watch.supervisor.all_over
     finish(run)
-    watch.look()
-    assert watch.vigil.over
-    watch.ending.check()
+    watch.tick()
+    assert watch.supervisor.all_over
+    watch.ending.raise_for_failures()
 
 
 def test_an_empty_queue_is_no_end(watch: Watch) -> None:
     """The queue lost everything: the run goes on."""
     made_run(watch.folder)
-    assert not watch.ending.look()
+    assert not watch.ending.should_exit()
     watch.clock.now_s += 5
-    assert not watch.ending.look()
+    assert not watch.ending.should_exit()
 
 
 def test_a_run_with_dead_shards_ends_and_says_so(watch: Watch) -> None:
@@ -113,70 +112,70 @@ def test_a_run_with_dead_shards_ends_and_says_so(watch: Watch) -> None:
     write_receipt(run, "s0/0")
     letter = ShardMessage(run=run.uri, key="s0/1", kind="convert", reason="bad zstd")
     watch.broker.publish(DEAD, [letter])
-    watch.look()
-    assert watch.vigil.over
-    record = failures.read(run, "s0/1")
+    watch.tick()
+    assert watch.supervisor.all_over
+    record = run.failures.get("s0/1")
     assert record is not None
     assert record.reason == "bad zstd"
     with pytest.raises(RunsFailed, match="without 2 of its shards: s0/1, s1/0") as raised:
-        watch.ending.check()
+        watch.ending.raise_for_failures()
     assert raised.value.exit_code == 1
 
 
-def test_a_cascade_that_nobody_ran_is_made_good(watch: Watch) -> None:
+def test_a_missed_cascade_is_repaired(watch: Watch) -> None:
     """Its worker died between the receipt and the cascade."""
     run = made_run(watch.folder)
     write_receipt(run, "s0/0")
     write_receipt(run, "s0/1")
-    watch.look()
+    watch.tick()
     assert watch.waiting(SMALL) + watch.waiting(LARGE) == ["s1/0"]
-    watch.look(5)
+    watch.tick(5)
     assert watch.waiting(SMALL) + watch.waiting(LARGE) == []
 
 
 def test_what_is_lost_is_published_again_twice_then_given_up(watch: Watch) -> None:
     """Quiet for two leases: again; after two rounds in vain the open shards are named."""
     run = made_run(watch.folder)
-    watch.look(0)
+    watch.tick(0)
     for _ in range(2):
-        watch.look(2 * LEASE_S - 2)
+        watch.tick(2 * LEASE_S - 2)
         assert watch.waiting(SMALL) == []
-        watch.look(3)
+        watch.tick(3)
         assert watch.waiting(SMALL) == ["s0/0", "s0/1"]
-        assert not watch.vigil.over
-    watch.look(2 * LEASE_S + 1)
+        assert not watch.supervisor.all_over
+    watch.tick(2 * LEASE_S + 1)
     assert watch.waiting(SMALL) == []
-    assert watch.vigil.over
+    assert watch.supervisor.all_over
     with pytest.raises(RunsFailed, match=f"run {run.run_id}: nothing was heard.*s0/0, s0/1"):
-        watch.ending.check()
+        watch.ending.raise_for_failures()
 
 
-def test_a_receipt_renews_patience(watch: Watch) -> None:
+def test_a_receipt_resets_the_stall_detector(watch: Watch) -> None:
     """Slow is not lost."""
     run = made_run(watch.folder)
-    watch.look(0)
-    watch.look(2 * LEASE_S - 2)
+    watch.tick(0)
+    watch.tick(2 * LEASE_S - 2)
     write_receipt(run, "s0/0")
-    watch.look(3)
-    watch.look(2 * LEASE_S - 2)
+    watch.tick(3)
+    watch.tick(2 * LEASE_S - 2)
     assert watch.waiting(SMALL) == []
 
 
 def test_a_cancelled_run_is_over(watch: Watch) -> None:
     """Nobody works for it, so nobody waits for it."""
     run = made_run(watch.folder)
-    watch.look()
+    watch.tick()
     run.cancel("enough")
-    watch.look()
-    assert watch.vigil.over
+    watch.tick()
+    assert watch.supervisor.all_over
     assert watch.waiting(SMALL) == []
 
 
 def test_a_run_of_another_queue_is_none_of_ours(watch: Watch) -> None:
     """One state root may hold the runs of many queues."""
     made_run(watch.folder, queue="sqlite:/elsewhere/queue.db")
-    watch.look()
-    assert watch.vigil.none_known
+    watch.tick()
+    assert watch.supervisor.none_known
 
 
 def test_old_failures_are_no_news(watch: Watch) -> None:
@@ -185,32 +184,32 @@ def test_old_failures_are_no_news(watch: Watch) -> None:
     for key in ("s0/0", "s0/1"):
         letter = ShardMessage(run=old.uri, key=key, kind="convert", reason="bad zstd")
         watch.broker.publish(DEAD, [letter])
-    watch.look()
-    assert watch.vigil.failed
+    watch.tick()
+    assert watch.supervisor.failed
     finish(made_run(watch.folder, "r2"))
-    watch._vigil = None
-    watch.look()
-    assert watch.vigil.over
-    watch.ending.check()
+    watch._supervisor = None
+    watch.tick()
+    assert watch.supervisor.all_over
+    watch.ending.raise_for_failures()
 
 
 def test_the_one_run_asked_for_counts(watch: Watch) -> None:
     """With --run, other runs of the state root do not keep a worker."""
     finish(made_run(watch.folder, "r1"))
-    watch.asked = Run(str(watch.folder / "dest.runs" / "r1"))
+    watch.only = Run(str(watch.folder / "dest.runs" / "r1"))
     made_run(watch.folder, "r2")
-    watch.look()
-    assert watch.vigil.over
+    watch.tick()
+    assert watch.supervisor.all_over
 
 
 def test_knowing_no_run_it_ends_after_a_lease_of_silence(watch: Watch) -> None:
     """Every tier stayed empty for longer than a lease."""
     ending = watch.ending
-    assert not ending.look()
+    assert not ending.should_exit()
     watch.clock.now_s += LEASE_S - 1
     watch.broker.publish(LARGE, [ShardMessage(run="/r", key="s0/0", kind="convert")])
-    assert not ending.look()
+    assert not ending.should_exit()
     assert watch.waiting(LARGE) == ["s0/0"]
-    assert not ending.look()
+    assert not ending.should_exit()
     watch.clock.now_s += LEASE_S + 1
-    assert ending.look()
+    assert ending.should_exit()

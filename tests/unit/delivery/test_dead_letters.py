@@ -9,7 +9,6 @@ import pytest
 from delivery.broker import open_broker
 from delivery.broker.base import DEAD, MAX_DELIVERIES, Broker
 from delivery.dead_letters import drain
-from delivery.ledger import failures
 from delivery.ledger.run import Run
 from delivery.messages import Hop, ShardMessage
 from runtime.storage import Storage, open_storage
@@ -58,7 +57,7 @@ def test_letters_go_to_the_ledger_of_their_own_run(broker: Broker, state: Storag
     done = drain(broker, state)
     assert sorted(done.keys) == [(run.uri, "s0/00") for run in runs]
     for run in runs:
-        found = failures.read(run, "s0/00")
+        found = run.failures.get("s0/00")
         assert found is not None
         assert (found.reason, found.tier, found.worker) == ("bad zstd in row 3", "4gi", "w")
     assert broker.backlog(DEAD).waiting == 0
@@ -74,7 +73,7 @@ def test_what_the_broker_moved_says_so(broker: Broker, state: Storage) -> None:
         assert delivery is not None
         broker.nack(delivery)
     drain(broker, state)
-    found = failures.read(run, "s0/00")
+    found = run.failures.get("s0/00")
     assert found is not None
     assert (found.tier, found.tiers_tried, found.attempts) == ("4gi", ("4gi",), 5)
     assert "delivered 5 times on tier 4gi" in found.reason
@@ -122,11 +121,11 @@ def test_a_crash_before_the_ack_loses_nothing(
         patched.setattr(broker, "ack", crash)
         with pytest.raises(KeyboardInterrupt):
             drain(broker, state)
-    written = failures.read(run, "s0/00")
+    written = run.failures.get("s0/00")
     assert written is not None
     broker.publish(DEAD, [letter(run)])  # as it comes when the lease has ended
     drain(broker, state)
-    assert failures.read(run, "s0/00") == written
+    assert run.failures.get("s0/00") == written
 
 
 def test_a_requeued_shard_that_dies_again_has_a_new_record(broker: Broker, state: Storage) -> None:
@@ -135,6 +134,6 @@ def test_a_requeued_shard_that_dies_again_has_a_new_record(broker: Broker, state
     fail(run, "s0/00", at=datetime(2023, 1, 1, tzinfo=UTC), reason="the first time")
     broker.publish(DEAD, [letter(run)])
     drain(broker, state)
-    found = failures.read(run, "s0/00")
+    found = run.failures.get("s0/00")
     assert found is not None
     assert found.reason == "bad zstd in row 3"

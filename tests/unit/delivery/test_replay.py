@@ -9,9 +9,8 @@ import pytest
 from delivery import replay
 from delivery.broker import open_broker
 from delivery.broker.base import DEAD, Broker
-from delivery.ledger import failures
 from delivery.ledger.run import Run
-from delivery.ledger.shard_status import State, read_status
+from delivery.ledger.shard_status import ShardState, read_status
 from delivery.messages import Hop, ShardMessage, decode, now
 from runtime.errors import UsageError
 from tests.support.ledgers import TIERS, at, fail, finish, low_tier, made_run, pyramid, row
@@ -74,10 +73,10 @@ def test_missing_marks_dependents(run: Run, broker: Broker) -> None:
     for key in ("s0/00", "s0/01"):
         finish(run, key)
     replay.missing(run, broker, low_tier)
-    mark = run.mark("s1/00")
+    mark = run.publish_marker("s1/00")
     assert mark is not None
     assert mark.inputs_digest == read_status(run).inputs_digest(run.plan.row("s1/00"))
-    assert run.mark("s0/02") is None
+    assert run.publish_marker("s0/02") is None
 
 
 def test_a_cancelled_run_is_not_replayed(run: Run, broker: Broker) -> None:
@@ -93,8 +92,8 @@ def test_requeue_publishes_then_removes_the_record(run: Run, broker: Broker) -> 
     fail(run, "s0/00", tier=HIGH, history=(hop,))
     assert replay.failed(run, broker, low_tier) == ["s0/00"]
     assert [one.history for one in taken(broker, HIGH)] == [(hop,)]
-    assert failures.list_all(run) == {}
-    assert read_status(run).states["s0/00"].state is State.READY
+    assert run.failures.list() == {}
+    assert read_status(run).states["s0/00"] is ShardState.READY
 
 
 def test_requeue_of_what_fitted_no_tier_asks_the_chooser(run: Run, broker: Broker) -> None:
@@ -107,16 +106,16 @@ def test_requeue_of_what_fitted_no_tier_asks_the_chooser(run: Run, broker: Broke
 def test_requeue_leaves_what_was_given_up_unless_named(run: Run, broker: Broker) -> None:
     """`--failed` and `--all` respect a decision; a key takes it back."""
     fail(run, "s0/00")
-    failures.drop(run, "s0/00")
+    run.failures.drop("s0/00")
     assert replay.failed(run, broker, low_tier) == []
     assert replay.failed(run, broker, low_tier, keys=["s0/00"], tier=LOW) == ["s0/00"]
-    assert read_status(run).states["s0/00"].state is State.READY
+    assert read_status(run).states["s0/00"] is ShardState.READY
 
 
 def test_requeue_of_a_live_shard_is_wrong_use(run: Run, broker: Broker) -> None:
     """Nothing is published when one of the keys is not dead."""
     fail(run, "s0/00")
-    with pytest.raises(UsageError, match="s0/01 is no dead letter"):
+    with pytest.raises(UsageError, match="s0/01 is not a dead letter"):
         replay.failed(run, broker, low_tier, keys=["s0/00", "s0/01"])
     assert taken(broker, HIGH) == []
 
@@ -176,7 +175,7 @@ def test_shards_by_name(run: Run, broker: Broker) -> None:
     assert sorted(result.published) == ["s0/00", "s0/03", "s1/00"]
     assert sorted(one.key for one in taken(broker)) == ["s0/00", "s0/03", "s1/00"]
     assert result.left == {"s1/01": "blocked by s0/03", "s2/00": "blocked by s0/03"}
-    assert failures.list_all(run) == {}
+    assert run.failures.list() == {}
 
 
 def test_shards_with_redo_are_made_again(run: Run, broker: Broker) -> None:
@@ -187,7 +186,7 @@ def test_shards_with_redo_are_made_again(run: Run, broker: Broker) -> None:
     assert result.published == ["s0/00", "s1/01"]
     assert run.redo() == {"s0/00": 1, "s1/01": 1}
     assert [(one.key, one.redo) for one in taken(broker)] == [("s0/00", 1), ("s1/01", 1)]
-    assert read_status(run).keys(State.READY) == ["s0/00", "s1/01"]
+    assert read_status(run).keys(ShardState.READY) == ["s0/00", "s1/01"]
 
 
 def test_an_empty_shard_cannot_be_made(tmp_path: Path, broker: Broker) -> None:

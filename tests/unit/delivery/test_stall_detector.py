@@ -14,34 +14,34 @@ WAIT, AGAIN, GIVE_UP = StallAction.WAIT, StallAction.REPUBLISH, StallAction.GIVE
 
 
 def test_two_quiet_leases_then_two_rounds_then_the_end() -> None:
-    """Nothing heard for two leases: published again; after two fruitless rounds: given up."""
-    patience = StallDetector(lease_s=60, now_s=1000)
+    """Nothing heard for two leases: published again; after two fruitless republishes: given up."""
+    detector = StallDetector(lease_s=60, now_s=1000)
     looks = [(1000, WAIT), (1119, WAIT), (1120, AGAIN), (1121, WAIT), (1239, WAIT), (1240, AGAIN)]
     for now_s, advice in [*looks, (1359, WAIT), (1360, GIVE_UP), (1361, GIVE_UP)]:
-        assert patience.look("silence", now_s) is advice
+        assert detector.observe("silence", now_s) is advice
 
 
 def test_a_sign_of_life_begins_anew() -> None:
-    """Whatever was heard, rounds count from the last sign."""
-    patience = StallDetector(lease_s=1, now_s=0)
-    assert patience.look("a", 0) is WAIT
-    assert patience.look("a", 2) is AGAIN
-    assert patience.rounds == 1
-    assert patience.look("b", 4) is WAIT
-    assert patience.rounds == 0
-    assert [patience.look("b", now_s) for now_s in (6, 8, 10)] == [AGAIN, AGAIN, GIVE_UP]
+    """Whatever was heard, republishes count from the last sign."""
+    detector = StallDetector(lease_s=1, now_s=0)
+    assert detector.observe("a", 0) is WAIT
+    assert detector.observe("a", 2) is AGAIN
+    assert detector.republishes == 1
+    assert detector.observe("b", 4) is WAIT
+    assert detector.republishes == 0
+    assert [detector.observe("b", now_s) for now_s in (6, 8, 10)] == [AGAIN, AGAIN, GIVE_UP]
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.floats(0.1, 5)), max_size=60))
 def test_patience_never_ends_while_something_is_heard(steps: list[tuple[int, float]]) -> None:
     """Given up is only after three quiet stretches of two leases each since the last sign."""
-    patience = StallDetector(lease_s=1, now_s=0)
+    detector = StallDetector(lease_s=1, now_s=0)
     now_s, heard_s, sign = 0.0, 0.0, None
     for one, step in steps:
         now_s += step
         if one != sign:
             sign, heard_s = one, now_s
-        advice = patience.look(one, now_s)
+        advice = detector.observe(one, now_s)
         if advice is not WAIT:
             assert now_s - heard_s >= 2
         if advice is GIVE_UP:

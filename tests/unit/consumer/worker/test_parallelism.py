@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from consumer.worker.disposition import WorkerConfig
+from consumer.worker.config import WorkerConfig
 from consumer.worker.lease import Lease
 from consumer.worker.leased_shard import LeasedShard
 from consumer.worker.parallelism import estimated_bytes, threads_for
@@ -13,6 +13,7 @@ from delivery.broker import open_broker
 from delivery.broker.base import Broker
 from delivery.ledger.run import Run
 from delivery.messages import ShardMessage, decode
+from memmodel.run_context import RunContext
 from memmodel.tiers import GIB, MIB, Tier
 from tests.support.three_shard_run import LARGE, SMALL, made_run
 
@@ -32,7 +33,7 @@ def leased(broker: Broker) -> LeasedShard:
     delivery = broker.lease(SMALL)
     assert delivery is not None
     message = decode(delivery.data)
-    return LeasedShard(delivery, Lease(broker, delivery, 60.0), message, Run(message.run))
+    return LeasedShard(delivery, Lease(broker, delivery, 60.0), message, RunContext(Run(message.run)))
 
 
 def post(threads: int, limit_bytes: int = GIB) -> WorkerConfig:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from delivery.ledger import failures, quarantine, receipts
+from delivery.ledger import failures, quarantine
 from delivery.ledger.failures import Failure
 from delivery.ledger.run import Run
 from delivery.messages import Hop, ShardMessage
@@ -39,9 +39,9 @@ def test_a_receipt_is_read_as_written(run: Run) -> None:
         "s1/0a", inputs={"s0/00": "crc=", "s0/01": "empty"}, history=(hop,), phases={"read": 1.5},
         tiers_tried=("2gi", "4gi"), peak_bytes=7, labels=3, redo=2, cpu_s=0.5,
     )  # fmt: skip
-    assert receipts.write(run, written)
-    assert receipts.read(run, "s1/0a") == written
-    listed = receipts.list_all(run)["s1/0a"]
+    assert run.receipts.put(written)
+    assert run.receipts.get("s1/0a") == written
+    listed = run.receipts.list()["s1/0a"]
     assert listed.model_dump() == {
         name: getattr(written, name) for name in type(listed).model_fields
     }
@@ -50,16 +50,16 @@ def test_a_receipt_is_read_as_written(run: Run) -> None:
 
 def test_what_a_receipt_holds_at_least(run: Run) -> None:
     """Outside checks read these names from the file."""
-    receipts.write(run, receipt("s0/0a", peak_bytes=1, estimated_bytes=1))
+    run.receipts.put(receipt("s0/0a", peak_bytes=1, estimated_bytes=1))
     fields = json.loads(run.storage.read("receipts/s0/0a.json"))
     assert fields.keys() >= PROMISED
 
 
 def test_an_empty_shard_has_a_receipt(run: Run) -> None:
     """Zeros have no file and no checksum, but a receipt that says so."""
-    receipts.write(run, receipt("s0/0a", None))
+    run.receipts.put(receipt("s0/0a", None))
     assert json.loads(run.storage.read("receipts/s0/0a.json"))["empty"] is True
-    assert receipts.list_all(run)["s0/0a"].content == "empty"
+    assert run.receipts.list()["s0/0a"].content == "empty"
 
 
 @pytest.mark.parametrize("wrong", [{"empty": True}, {"crc32c": None, "empty": False}])
@@ -72,39 +72,39 @@ def test_a_receipt_without_a_checksum_is_none(wrong: dict[str, Any]) -> None:
 def test_a_duplicate_changes_nothing(run: Run) -> None:
     """A second worker that made the same bytes leaves the first one's receipt."""
     first = receipt("s0/0a", worker="first")
-    assert receipts.write(run, first)
-    assert not receipts.write(run, receipt("s0/0a", worker="second", finished=at(99)))
-    assert receipts.read(run, "s0/0a") == first
+    assert run.receipts.put(first)
+    assert not run.receipts.put(receipt("s0/0a", worker="second", finished=at(99)))
+    assert run.receipts.get("s0/0a") == first
 
 
 def test_a_redo_replaces_and_is_never_replaced(run: Run) -> None:
     """A higher redo wins, whichever is written last."""
-    receipts.write(run, receipt("s0/0a"))
+    run.receipts.put(receipt("s0/0a"))
     again = receipt("s0/0a", "crc-b=", redo=2)
-    assert receipts.write(run, again)
-    assert not receipts.write(run, receipt("s0/0a", "crc-c=", redo=1, finished=at(99)))
-    assert receipts.read(run, "s0/0a") == again
-    assert receipts.list_all(run)["s0/0a"].redo == 2
+    assert run.receipts.put(again)
+    assert not run.receipts.put(receipt("s0/0a", "crc-c=", redo=1, finished=at(99)))
+    assert run.receipts.get("s0/0a") == again
+    assert run.receipts.list()["s0/0a"].redo == 2
 
 
 def test_a_remake_from_other_inputs_replaces(run: Run) -> None:
     """The same redo from changed inputs, or with other bytes, is news."""
-    receipts.write(run, receipt("s1/0a", inputs={"s0/00": "crc-a="}))
+    run.receipts.put(receipt("s1/0a", inputs={"s0/00": "crc-a="}))
     remade = receipt("s1/0a", inputs={"s0/00": "crc-b="})
-    assert receipts.write(run, remade)
-    assert receipts.read(run, "s1/0a") == remade
-    assert receipts.write(run, remade.model_copy(update={"crc32c": "crc-z="}))
+    assert run.receipts.put(remade)
+    assert run.receipts.get("s1/0a") == remade
+    assert run.receipts.put(remade.model_copy(update={"crc32c": "crc-z="}))
 
 
 def test_a_listing_sees_what_changed(run: Run) -> None:
     """A second listing by the same process shows what came, changed and went."""
     for key in ("s0/00", "s0/01", "s1/00"):
-        receipts.write(run, receipt(key))
-    assert set(receipts.list_all(run)) == {"s0/00", "s0/01", "s1/00"}
+        run.receipts.put(receipt(key))
+    assert set(run.receipts.list()) == {"s0/00", "s0/01", "s1/00"}
     run.storage.delete("receipts/s0/00.json")
-    receipts.write(run, receipt("s0/01", "crc-longer=", redo=1))
-    receipts.write(run, receipt("s0/02"))
-    found = receipts.list_all(run)
+    run.receipts.put(receipt("s0/01", "crc-longer=", redo=1))
+    run.receipts.put(receipt("s0/02"))
+    found = run.receipts.list()
     assert set(found) == {"s0/01", "s0/02", "s1/00"}
     assert found["s0/01"].crc32c == "crc-longer="
 
@@ -113,24 +113,24 @@ def test_a_listing_of_a_bucket_reads_no_receipt(gcs: GcsServer, bucket: str) -> 
     """Where metadata are kept, status costs one listing, not a read per shard."""
     run = made_run(f"gs://{bucket}/volume.runs")
     for number in range(5):
-        receipts.write(run, receipt(f"s0/{number:02x}"))
+        run.receipts.put(receipt(f"s0/{number:02x}"))
     before = len(gcs.seen)
-    assert len(receipts.list_all(Run(run.uri))) == 5
+    assert len(Run(run.uri).receipts.list()) == 5
     assert len(gcs.seen) - before == 1
 
 
 def test_a_summary_too_long_for_metadata_is_read(run: Run) -> None:
     """A shard with hundreds of inputs is listed all the same."""
     many = receipt("s1/0a", inputs={f"s0/{number:06x}": "AAAAAA==" for number in range(900)})
-    receipts.write(run, many)
-    assert receipts.list_all(Run(run.uri))["s1/0a"].inputs == many.inputs
+    run.receipts.put(many)
+    assert Run(run.uri).receipts.list()["s1/0a"].inputs == many.inputs
 
 
 def test_a_damaged_receipt_says_which(run: Run) -> None:
     """Damage is one line with the file and what to do."""
     run.storage.write("receipts/s0/0a.json", b"{")
     with pytest.raises(ShardliftError, match=r"receipts/s0/0a\.json is damaged") as caught:
-        receipts.list_all(run)
+        run.receipts.list()
     assert caught.value.hint is not None
     assert "delete it" in caught.value.hint
 
@@ -147,9 +147,9 @@ def test_a_letter_becomes_a_record(run: Run) -> None:
     record = failures.from_letter(letter, "é" * 400)
     assert (record.tier, record.tiers_tried, record.attempts) == ("2gi", ("2gi", "4gi"), 5)
     assert (record.redo, record.at, record.worker) == (1, at(3), "w9")
-    assert failures.write(run, record)
-    assert failures.read(run, "s0/0a") == record
-    listed = failures.list_all(run)["s0/0a"]
+    assert run.failures.put(record)
+    assert run.failures.get("s0/0a") == record
+    listed = run.failures.list()["s0/0a"]
     assert len(listed.reason) == failures.SUMMARY_CHARS
     assert run.storage.exists("failed/s0/0a.json")
 
@@ -157,46 +157,46 @@ def test_a_letter_becomes_a_record(run: Run) -> None:
 def test_a_newer_failure_replaces_an_older_one(run: Run) -> None:
     """By redo, then by time; a late duplicate of an old letter changes nothing."""
     fail(run, "s0/0a", at=at(10))
-    assert not failures.write(run, _failure(at=at(5)))
-    assert failures.write(run, _failure(at=at(20)))
-    assert failures.write(run, _failure(at=at(1), redo=1))
-    assert not failures.write(run, _failure(at=at(99), redo=0))
-    found = failures.read(run, "s0/0a")
+    assert not run.failures.put(_failure(at=at(5)))
+    assert run.failures.put(_failure(at=at(20)))
+    assert run.failures.put(_failure(at=at(1), redo=1))
+    assert not run.failures.put(_failure(at=at(99), redo=0))
+    found = run.failures.get("s0/0a")
     assert found is not None
     assert (found.redo, found.at) == (1, at(1))
 
 
 def test_a_dropped_shard_stays_dropped(run: Run) -> None:
     """A stray letter does not revive what was given up; asking for it again does."""
-    assert failures.drop(run, "s0/0a") is None
+    assert run.failures.drop("s0/0a") is None
     fail(run, "s0/0a")
-    dropped = failures.drop(run, "s0/0a")
+    dropped = run.failures.drop("s0/0a")
     assert dropped is not None
     assert dropped.dropped
-    assert not failures.write(run, _failure(at=at(99)))
-    assert failures.list_all(run)["s0/0a"].dropped
-    assert failures.write(run, _failure(at=at(99), redo=1))
-    assert not failures.list_all(run)["s0/0a"].dropped
+    assert not run.failures.put(_failure(at=at(99)))
+    assert run.failures.list()["s0/0a"].dropped
+    assert run.failures.put(_failure(at=at(99), redo=1))
+    assert not run.failures.list()["s0/0a"].dropped
 
 
 def test_exactly_the_record_that_was_read_is_removed(run: Run) -> None:
     """A failure that came meanwhile survives the removal of the one before it."""
     read = fail(run, "s0/0a", at=at(10))
     fail(run, "s0/0a", at=at(20))
-    assert not failures.remove(run, read)
-    present = failures.read(run, "s0/0a")
+    assert not run.failures.remove(read)
+    present = run.failures.get("s0/0a")
     assert present is not None
-    assert failures.remove(run, present)
-    assert failures.list_all(run) == {}
-    assert not failures.remove(run, present)
+    assert run.failures.remove(present)
+    assert run.failures.list() == {}
+    assert not run.failures.remove(present)
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff\x00 no json", "ünï".encode()])
 def test_unreadable_bytes_are_kept(tmp_path: Path, data: bytes) -> None:
     """Broken bytes lie beside the runs under their own hash, once."""
     state = open_storage(str(tmp_path))
-    path = quarantine.keep(state, data, "no JSON (…)")
-    assert quarantine.keep(state, data, "again") == path
+    path = quarantine.store(state, data, "no JSON (…)")
+    assert quarantine.store(state, data, "again") == path
     assert path.startswith("unreadable/")
     assert path.endswith(".json")
     assert state.read(path) == data

@@ -127,14 +127,14 @@ def test_heartbeats_show_the_last_word(tmp_path: Path) -> None:
 def test_marks_hold_their_occasion(tmp_path: Path) -> None:
     """A mark lies at `published/s<scale>/<hex>` and tells what it was written for."""
     run = made_run(tmp_path)
-    assert run.mark("s1/00") is None
+    assert run.publish_marker("s1/00") is None
     run.mark_published("s1/00", "2gi", "first")
     run.mark_published("s1/00", "4gi", "second")
     assert (Path(run.uri) / "published/s1/00").exists()
-    mark = run.mark("s1/00")
+    mark = run.publish_marker("s1/00")
     assert mark is not None
     assert (mark.tier, mark.inputs_digest) == ("4gi", "second")
-    assert {key: found.inputs_digest for key, found in run.published().items()} == {
+    assert {key: found.inputs_digest for key, found in run.publish_markers().items()} == {
         "s1/00": "second"
     }
 

@@ -9,14 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from delivery.ledger import failures, receipts
 from delivery.ledger.failures import FailureSummary
 from delivery.ledger.plan import Plan, PlanRow
 from delivery.ledger.receipts import ReceiptSummary
 from delivery.ledger.run import Run
 from delivery.ledger.shard_status import (
     RunStatus,
-    State,
+    ShardState,
     derive,
     inputs_digest,
     read_shard_status,
@@ -25,8 +24,8 @@ from delivery.ledger.shard_status import (
 from tests.support.gcs_server import GcsServer
 from tests.support.ledgers import at, fail, finish, made_run, pyramid, receipt, row
 
-DONE, FAILED, GIVEN_UP = State.DONE, State.FAILED, State.GIVEN_UP
-BLOCKED, READY, WAITING = State.BLOCKED, State.READY, State.WAITING
+DONE, FAILED, GIVEN_UP = ShardState.DONE, ShardState.FAILED, ShardState.GIVEN_UP
+BLOCKED, READY, WAITING = ShardState.BLOCKED, ShardState.READY, ShardState.WAITING
 
 
 def states(
@@ -34,11 +33,10 @@ def states(
     receipts: Mapping[str, ReceiptSummary] | None = None,
     failures: Mapping[str, FailureSummary] | None = None,
     redo: Mapping[str, int] | None = None,
-) -> dict[str, State]:
+) -> dict[str, ShardState]:
     """Where each shard stands."""
     plan = Plan.of(rows, (0, 1, 2))
-    found = derive(plan.relations, receipts or {}, failures or {}, redo or {})
-    return {key: shard.state for key, shard in found.items()}
+    return derive(plan.relations, receipts or {}, failures or {}, redo or {})
 
 
 def made(*keys: str, **fields: Any) -> dict[str, ReceiptSummary]:  # noqa: ANN401 - any field
@@ -189,7 +187,7 @@ def test_ended_means_nothing_can_still_get_done(tmp_path: Path) -> None:
     assert status.counts[2] == {BLOCKED: 1}
     assert status.keys(BLOCKED) == ["s1/00", "s2/00"]
     assert status.causes("s2/00") == ("s0/00",)
-    assert status.states["s2/00"].blocked_by == ("s1/00",)
+    assert status.blocked_by("s2/00") == ("s1/00",)
 
 
 def test_success_is_everything_done(tmp_path: Path) -> None:
@@ -251,7 +249,7 @@ def test_what_answers_a_message(tmp_path: Path) -> None:
     assert read_shard_status(run, "s0/00").answers(0)
     run.raise_redo(["s0/00"])
     found = read_shard_status(run, "s0/00")
-    assert (found.state, found.asked) == (READY, 1)
+    assert (found.state, found.redo) == (READY, 1)
     assert found.answers(0)
     assert not found.answers(1)
     finish(run, "s0/00", redo=1)
@@ -313,9 +311,9 @@ def test_examining_one_shard_agrees_with_deriving_all(
     run = made_run(tmp_path_factory.mktemp("run"), [*low, *pyramid()[4:]])
     _play(run, [step for step in history if run.plan.row(step[1]).state != "empty"])
     status = read_status(run)
-    for key, shard in status.states.items():
+    for key, state in status.states.items():
         found = read_shard_status(run, key)
-        expected = WAITING if shard.state is BLOCKED else shard.state
+        expected = WAITING if state is BLOCKED else state
         assert found.state is expected
         if expected is READY:
             assert found.inputs_digest == status.inputs_digest(run.plan.row(key))
@@ -331,23 +329,23 @@ def test_no_state_contradicts_another(
     run = made_run(tmp_path_factory.mktemp("run"))
     _play(run, history)
     status = read_status(run)
-    for key, shard in status.states.items():
-        inputs = [status.states[name].state for name in run.plan.row(key).inputs]
-        if shard.state is READY:
+    for key, state in status.states.items():
+        inputs = [status.states[name] for name in run.plan.row(key).inputs]
+        if state is READY:
             assert set(inputs) <= {DONE}
-        elif shard.state is BLOCKED:
+        elif state is BLOCKED:
             assert status.causes(key)
-            assert {status.states[cause].state for cause in status.causes(key)} <= {
+            assert {status.states[cause] for cause in status.causes(key)} <= {
                 FAILED,
                 GIVEN_UP,
             }
-        elif shard.state is WAITING:
+        elif state is WAITING:
             assert {READY, WAITING} & set(inputs)
-        elif shard.state is DONE:
-            assert receipts.read(run, key) is not None
+        elif state is DONE:
+            assert run.receipts.get(key) is not None
         else:
-            assert failures.read(run, key) is not None
-    assert status.ended == (not {READY, WAITING} & {one.state for one in status.states.values()})
+            assert run.failures.get(key) is not None
+    assert status.ended == (not {READY, WAITING} & set(status.states.values()))
 
 
 def test_thirty_thousand_shards_are_derived_quickly() -> None:

@@ -1,0 +1,110 @@
+"""Publishing shards: choose a tier, publish, wait for the broker, then write publish markers.
+
+At least once: a crash between the broker's confirmation and the marker costs a duplicate message,
+never a shard.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from delivery.broker.base import DEAD, Broker
+from delivery.ledger.plan import PlanRow
+from delivery.ledger.receipts import ReceiptSummary
+from delivery.ledger.run import Run
+from delivery.ledger.shard_status import RunStatus, ShardStatus
+from delivery.messages import Hop, ShardMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """Choice of no tier: the shard is a dead letter for this reason, which holds both numbers."""
+
+    reason: str
+
+
+ChooseTier = Callable[[PlanRow, Sequence[ReceiptSummary]], str | Dead]
+"""Chooses a shard's tier by its row and its inputs' receipts; present inputs may have none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """One message to publish.
+
+    Attributes:
+        tier: name of the queue.
+        message: to publish there.
+        inputs_digest: for the publish marker; None for a shard without inputs, which gets none.
+    """
+
+    tier: str
+    message: ShardMessage
+    inputs_digest: str | None = None
+
+    @property
+    def key(self) -> str:
+        """The shard's key."""
+        return self.message.key
+
+
+def publish(run: Run, broker: Broker, publications: Iterable[Publication]) -> list[Publication]:
+    """Publish by tier, each in this order, and write publish markers; what was published."""
+    by_tier: dict[str, list[Publication]] = {}
+    for publication in publications:
+        by_tier.setdefault(publication.tier, []).append(publication)
+    for tier, group in by_tier.items():
+        broker.publish(tier, [publication.message for publication in group])
+        for publication in group:
+            if publication.inputs_digest is not None:
+                run.mark_published(publication.key, tier, publication.inputs_digest)
+    return [publication for group in by_tier.values() for publication in group]
+
+
+def plan_publication(
+    run: Run,
+    row: PlanRow,
+    status: RunStatus,
+    choose_tier: ChooseTier,
+    *,
+    tier: str | None = None,
+    history: tuple[Hop, ...] = (),
+) -> Publication:
+    """The publication of a shard by the status of its whole run.
+
+    Args:
+        run: the shard's run.
+        row: the shard's row of the plan.
+        status: of the run.
+        choose_tier: for shards whose row names no tier.
+        tier: overrides both.
+        history: the tiers it went through so far.
+    """
+    choice = tier or row.tier or choose_tier(row, status.input_receipts(row))
+    redo = status.redo.get(row.key, 0)
+    return _publication(run, row, choice, redo, status.inputs_digest(row), history)
+
+
+def plan_dependent(run: Run, status: ShardStatus, choose_tier: ChooseTier) -> Publication:
+    """The publication of a dependent by its own status."""
+    choice = status.row.tier or choose_tier(status.row, status.input_receipts)
+    return _publication(run, status.row, choice, status.redo, status.inputs_digest)
+
+
+def _publication(
+    run: Run,
+    row: PlanRow,
+    choice: str | Dead,
+    redo: int,
+    inputs_digest: str,
+    history: tuple[Hop, ...] = (),
+) -> Publication:
+    message = ShardMessage(
+        run=run.uri,
+        key=row.key,
+        kind=row.kind,
+        redo=redo,
+        sources=row.sources or None,
+        history=history,
+        reason=choice.reason if isinstance(choice, Dead) else None,
+    )
+    tier = DEAD if isinstance(choice, Dead) else choice
+    return Publication(tier, message, inputs_digest if row.inputs else None)
