@@ -19,6 +19,10 @@ STORAGE_GB_MONTH: Final = 0.020
 _TIB: Final = 1 << 40
 _GB: Final = 10**9
 _WAYS: Final = 2  # published and delivered
+# Requests of a shard on GCS, apart from reading its inputs.
+_SHARD_READS: Final = 4  # run.json, ledger, index
+_SHARD_WRITES: Final = 5  # body, head, compose, receipt, publish marker
+_READ_AT_ONCE: Final = 256 << 20
 _MESSAGE_LEAST_BYTES: Final = 1000  # what Pub/Sub bills at least
 
 
@@ -48,6 +52,25 @@ class Usage:
             self.messages + other.messages,
             self.bytes_out + other.bytes_out,
         )
+
+
+def shard_usage(seconds: float, inputs: int, bytes_in: int, bytes_out: int) -> Usage:
+    """Resources that one shard uses on Google Cloud.
+
+    Args:
+        seconds: of one worker.
+        inputs: number of source files or input shards.
+        bytes_in: of all inputs.
+        bytes_out: of the shard.
+    """
+    requests = -(-bytes_in // _READ_AT_ONCE)
+    return Usage(
+        seconds=seconds,
+        reads=_SHARD_READS + 2 * inputs + requests,
+        writes=_SHARD_WRITES,
+        messages=1,
+        bytes_out=bytes_out,
+    )
 
 
 @dataclass(frozen=True, slots=True)

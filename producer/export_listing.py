@@ -1,4 +1,4 @@
-"""What an export holds: its Arrow shards and their indices, from one listing per scale."""
+"""Export listing: Arrow files and their indices, one storage listing per scale."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,29 +13,29 @@ _OFFSETS = "-offsets.csv"
 
 @dataclass(frozen=True, slots=True)
 class ExportFile:
-    """One Arrow shard of an export, with the index that lies beside it."""
+    """One Arrow file of an export, with the size of its index."""
 
     path: str  # relative to the source: "s1/30720_24576_28672.arrow"
-    origin: Vec3  # x, y, z of its cell in voxels of its scale
+    origin: Vec3  # x, y, z of its extent, in voxels of its scale
     size_bytes: int
-    index_bytes: int  # of all its CSV files; 0 when it has none
+    index_bytes: int  # of all its CSV files; 0 without any
 
 
 @dataclass(frozen=True, slots=True)
 class ScaleListing:
-    """The Arrow shards of one scale, in name order."""
+    """Arrow files of one scale, in name order."""
 
     scale: int
     files: tuple[ExportFile, ...]
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of all Arrow files, without their indices."""
+        """Total bytes of the Arrow files, without their indices."""
         return sum(file.size_bytes for file in self.files)
 
     @property
     def without_index(self) -> tuple[str, ...]:
-        """Files with no CSV at all: readable, but each is read whole to find its rows."""
+        """Files without a CSV index: readable, but read whole to find their rows."""
         return tuple(file.path for file in self.files if not file.index_bytes)
 
 
@@ -43,8 +43,8 @@ def list_scale(source: Storage, scale: int) -> ScaleListing:
     """List one scale of an export.
 
     Raises:
-        UsageError: the scale has no Arrow files, or one whose name is no voxel origin: its rows
-            would silently be left out.
+        UsageError: the scale has no Arrow files, or the name of one is not a voxel origin (its
+            rows would be left out silently).
     """
     folder = f"s{scale}"
     found = read_listing(source.list(f"{folder}/"), scale)
@@ -57,7 +57,7 @@ def list_scale(source: Storage, scale: int) -> ScaleListing:
 
 
 def read_listing(listing: Iterable[ObjectInfo], scale: int) -> ScaleListing:
-    """Sort a listing of `s<scale>/` into shards and indices; other files may lie beside."""
+    """Sort a listing of `s<scale>/` into Arrow files and indices; other files are ignored."""
     arrows: dict[str, ObjectInfo] = {}
     index_bytes: dict[str, int] = {}
     for entry in listing:
@@ -85,7 +85,7 @@ def _indexed_stem(path: str) -> str:
 
 
 def origin_of(path: str) -> Vec3:
-    """Voxel origin (x, y, z) in a name such as `s1/30720_24576_28672.arrow`."""
+    """Parse the voxel origin (x, y, z) of a name such as `s1/30720_24576_28672.arrow`."""
     origin = file_extent.origin_of(path)
     if origin is None:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Arrow shards of an export, opened through a storage."""
+"""Opening Arrow files of an export through a storage."""
 
 from braid.dvid.csv_index import parse_listing
 from braid.io.byte_source import read_exactly
@@ -9,26 +9,28 @@ from runtime.storage.base import Source
 
 
 def open_shard(source: Storage, path: str) -> ShardRangeReader:
-    """The Arrow shard at `path` with whatever index lies beside it; close its sources by `with`.
+    """Open the Arrow file at `path` with its indices; the reader is a context manager.
 
     Raises:
-        ObjectNotFound: there is no such file.
-        InvalidShardFormatError: it or its index is damaged.
+        ObjectNotFound: the file does not exist.
+        InvalidShardFormatError: the file or an index is damaged.
     """
     stem = path.removesuffix(".arrow")
     return ShardRangeReader(
-        source.source(path), _beside(source, f"{stem}.csv"), _beside(source, f"{stem}-offsets.csv")
+        source.source(path),
+        _open_if_exists(source, f"{stem}.csv"),
+        _open_if_exists(source, f"{stem}-offsets.csv"),
     )
 
 
 def has_offsets(source: Storage, path: str) -> bool:
-    """Whether an index with byte offsets lies beside the Arrow shard.
+    """Whether an Arrow file has an index with byte offsets.
 
     Raises:
-        InvalidShardFormatError: what lies there is no index.
+        InvalidShardFormatError: its CSV file is not an index.
     """
     stem = path.removesuffix(".arrow")
-    found = (_beside(source, stem + ending) for ending in (".csv", "-offsets.csv"))
+    found = (_open_if_exists(source, stem + ending) for ending in (".csv", "-offsets.csv"))
     return any(
         parse_listing(read_exactly(index, 0, index.size), index.name).has_ranges
         for index in found
@@ -36,7 +38,7 @@ def has_offsets(source: Storage, path: str) -> bool:
     )
 
 
-def _beside(source: Storage, path: str) -> Source | None:
+def _open_if_exists(source: Storage, path: str) -> Source | None:
     try:
         return source.source(path)
     except ObjectNotFound:

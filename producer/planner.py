@@ -1,7 +1,7 @@
-"""What there is to do: a row for every shard of every scale concerned.
+"""Planner: one plan row per shard of every scale concerned.
 
-From listings and names alone: a file is listed for every output shard that its cell meets, and the
-work process picks the rows. A shard that nothing feeds has no row, which means zeros.
+Uses listings and file names alone: a file is a source of every output shard that its extent meets,
+and the executor selects the rows. A shard without sources or inputs has no row, which means zeros.
 """
 
 import math
@@ -19,27 +19,27 @@ from delivery.messages import Kind, shard_key
 from memmodel.estimate import DoesNotFit, Work, choose, estimate
 from memmodel.throughput import estimated_seconds
 from memmodel.tiers import Tier
-from producer.export_listing import ExportFile
+from producer.export_listing import ExportFile, ScaleListing
 from producer.run_request import Request
 from runtime.storage import ObjectInfo, Storage
 
-# Stored bytes of a scale by those of the one before, over the scales of a real dataset.
-_SHRINKS_TO = 0.31
-# A converted shard by its Arrow bytes: 4 KB per stored chunk against 5 KB per zstd block.
-_CONVERTS_TO = 0.8
+# Stored bytes of a scale over those of the one before, measured on a real dataset.
+_DOWNSAMPLED_RATIO = 0.31
+# Stored bytes over Arrow bytes of a converted shard: 4 KB per chunk, 5 KB per zstd block.
+_CONVERTED_RATIO = 0.8
 
 Outputs = Mapping[int, ObjectInfo]
-"""Shard files of one scale that exist, by shard number."""
+"""Existing shard files of one scale, by shard number."""
 
 
 @dataclass(frozen=True)
 class PlanInputs:
-    """What a plan is made from.
+    """Listings that a plan is made from.
 
     Attributes:
-        listings: the export's files, by scale to be converted.
+        listings: files of the export, by scale to be converted.
         outputs: existing shard files, by scale concerned.
-        empty: keys of shards that earlier runs found to be all zeros.
+        empty: keys of shards that earlier runs found all zeros.
     """
 
     listings: Mapping[int, ScaleListing]
@@ -49,15 +49,15 @@ class PlanInputs:
 
 @dataclass(frozen=True)
 class ShardForecast:
-    """A shard to be made, as far as it can be foreseen.
+    """Forecast of one shard to be made.
 
     Attributes:
-        work: with bytes that may be guessed from the scale before.
+        work: its bytes may be estimated from the scale before.
         needed_bytes: peak memory.
         seconds: of one worker with one core.
-        bytes_out: what the shard will weigh; a guess.
-        tier: the smallest that will hold it; None: no tier does.
-        why_not: the reason with both numbers, where no tier does.
+        bytes_out: estimated size of the shard.
+        tier: the smallest that holds it; None if no tier does.
+        why_not: the reason with both numbers, if no tier does.
     """
 
     row: PlanRow
@@ -70,12 +70,12 @@ class ShardForecast:
 
 
 @dataclass
-class _Rows:
-    """Rows planned so far, and how large each shard will be or is."""
+class _PlanBuilder:
+    """Rows planned so far, and the size of each shard."""
 
     rows: list[PlanRow] = field(default_factory=list)
     forecasts: list[ShardForecast] = field(default_factory=list)
-    sizes: dict[str, tuple[int, bool]] = field(default_factory=dict)  # bytes, whether certain
+    sizes: dict[str, tuple[int, bool]] = field(default_factory=dict)  # bytes, whether exact
 
     def add(self, row: PlanRow, size: int, *, certain: bool = False) -> None:
         self.rows.append(row)
@@ -85,24 +85,24 @@ class _Rows:
 
 @dataclass(frozen=True)
 class PlanResult:
-    """A plan and what to expect of it."""
+    """A plan with the forecasts of its shards."""
 
     plan: Plan
     forecasts: Sequence[ShardForecast]
 
     @property
     def beyond(self) -> list[ShardForecast]:
-        """Shards that no tier holds."""
+        """Forecasts of shards that no tier holds."""
         return [forecast for forecast in self.forecasts if forecast.tier is None]
 
     @property
     def present(self) -> int:
-        """Shards that exist and stay."""
+        """Number of shards that exist and stay."""
         return sum(relation.state == "present" for relation in self.plan.relations)
 
 
 def list_outputs(dest: Storage, scale: ScaleSpec) -> dict[int, ObjectInfo]:
-    """The shard files of a scale that exist at the destination, by shard number."""
+    """List the shard files of a scale at the destination, by shard number."""
     found = {}
     for entry in dest.list(f"{scale.key}/"):
         shard = sharding.parse_shard_path(scale, entry.path)
@@ -111,78 +111,96 @@ def list_outputs(dest: Storage, scale: ScaleSpec) -> dict[int, ObjectInfo]:
     return found
 
 
-def make_plan(request: Request, found: PlanInputs, tiers: Sequence[Tier]) -> PlanResult:
-    """Plan every scale concerned, the finest first; the same request and listings, the same plan.
+def make_plan(request: Request, listed: PlanInputs, tiers: Sequence[Tier]) -> PlanResult:
+    """Plan every scale concerned, the finest first; deterministic.
 
     Args:
-        request: what is asked for.
-        found: what exists.
-        tiers: from which the smallest that holds a shard is chosen.
+        request: the request.
+        listed: files of export and destination.
+        tiers: of which a shard gets the smallest that holds it.
     """
-    planned = _Rows()
+    planned = _PlanBuilder()
     for index in request.concerned:
         scale = request.volume.scales[index]
         if index in request.scales:
-            _plan_converted(planned, request, scale, found, tiers)
+            _plan_converted(planned, request, scale, listed, tiers)
         elif index in request.downres:
-            _plan_downsampled(planned, request, scale, found, tiers)
+            _plan_downsampled(planned, request, scale, listed, tiers)
         else:
-            _plan_existing(planned, scale, found)
+            _plan_existing(planned, scale, listed)
     return PlanResult(Plan.of(planned.rows, request.concerned), planned.forecasts)
 
 
 def files_by_shard(
-    scale: ScaleSpec, scan: ScaleListing, z_compress: int = 0
+    scale: ScaleSpec, listing: ScaleListing, z_compress: int = 0
 ) -> dict[int, list[ExportFile]]:
-    """The files whose cells meet each shard, in name order."""
+    """Files whose extent meets each shard, in name order."""
     edges = cell_edges(scale, z_compress)
-    cells = [in_output(cell_of(file.origin, edges), z_compress) for file in scan.files]
+    cells = [in_output(cell_of(file.origin, edges), z_compress) for file in listing.files]
     boxes, shards = sharding.boxes_meeting(scale, [c[0] for c in cells], [c[1] for c in cells])
     found: dict[int, list[ExportFile]] = defaultdict(list)
     for box, shard in zip(boxes.tolist(), shards.tolist(), strict=True):
-        found[shard].append(scan.files[box])
+        found[shard].append(listing.files[box])
     return found
 
 
 def _plan_converted(
-    planned: _Rows, request: Request, scale: ScaleSpec, found: PlanInputs, tiers: Sequence[Tier]
+    planned: _PlanBuilder,
+    request: Request,
+    scale: ScaleSpec,
+    listed: PlanInputs,
+    tiers: Sequence[Tier],
 ) -> None:
     slices = request.slices(scale.index)
-    files = files_by_shard(scale, found.listings[scale.index], slices - 1)
-    shards = _shards(files, found.outputs[scale.index])
+    files = files_by_shard(scale, listed.listings[scale.index], slices - 1)
+    shards = _shards(files, listed.outputs[scale.index])
     for shard, chunks in zip(shards, _chunks(scale, shards), strict=True):
         sources = files.get(shard, [])
         bytes_in = sum(file.size_bytes for file in sources)
         work = _convert_work(scale, chunks, bytes_in, slices, remote=request.remote)
-        row = _row(scale, shard, request, found)
+        row = _row(scale, shard, request, listed)
         row = replace(row, bytes_in=bytes_in, sources=tuple(file.path for file in sources))
-        _add(planned, row, work, found, tiers, guess=round(bytes_in * _CONVERTS_TO))
+        _add(planned, row, work, listed, tiers, guess=round(bytes_in * _CONVERTED_RATIO))
 
 
 def _plan_downsampled(
-    planned: _Rows, request: Request, scale: ScaleSpec, found: PlanInputs, tiers: Sequence[Tier]
+    planned: _PlanBuilder,
+    request: Request,
+    scale: ScaleSpec,
+    listed: PlanInputs,
+    tiers: Sequence[Tier],
 ) -> None:
     feeds = _inputs_by_shard(planned, request, scale)
-    shards = _shards(feeds, found.outputs[scale.index])
+    shards = _shards(feeds, listed.outputs[scale.index])
     for shard, chunks in zip(shards, _chunks(scale, shards), strict=True):
         inputs = tuple(feeds.get(shard, ()))
         sizes = [planned.sizes[key] for key in inputs]
         guessed, certain = sum(size for size, _ in sizes), all(sure for _, sure in sizes)
         work = _downsample_work(scale, chunks, guessed)
-        row = _row(scale, shard, request, found)
+        row = _row(scale, shard, request, listed)
         row = replace(row, inputs=inputs, bytes_in=guessed if certain else 0)
-        _add(planned, row, work, found, tiers, guess=round(guessed * _SHRINKS_TO), certain=certain)
+        _add(
+            planned,
+            row,
+            work,
+            listed,
+            tiers,
+            guess=round(guessed * _DOWNSAMPLED_RATIO),
+            certain=certain,
+        )
 
 
-def _plan_existing(planned: _Rows, scale: ScaleSpec, found: PlanInputs) -> None:
-    """A scale that others are made from: what is there is there."""
-    for shard, entry in sorted(found.outputs[scale.index].items()):
+def _plan_existing(planned: _PlanBuilder, scale: ScaleSpec, listed: PlanInputs) -> None:
+    """Plan a scale that others are made from: its existing shards are inputs."""
+    for shard, entry in sorted(listed.outputs[scale.index].items()):
         row = _bare_row(scale, shard, "convert", "present", entry.crc32c)
         planned.add(row, entry.size, certain=True)
 
 
-def _inputs_by_shard(planned: _Rows, request: Request, coarse: ScaleSpec) -> dict[int, list[str]]:
-    """Keys of the shards below that hold something, by the shard they feed."""
+def _inputs_by_shard(
+    planned: _PlanBuilder, request: Request, coarse: ScaleSpec
+) -> dict[int, list[str]]:
+    """Keys of the non-empty shards of the scale before, by the shard they feed."""
     fine = request.volume.scales[coarse.index - 1]
     below = [row for row in planned.rows if row.scale == fine.index and row.key in planned.sizes]
     begins, ends = sharding.shard_boxes(fine, [row.shard for row in below])
@@ -196,38 +214,38 @@ def _inputs_by_shard(planned: _Rows, request: Request, coarse: ScaleSpec) -> dic
 
 
 def _shards(fed: Mapping[int, object], outputs: Outputs) -> list[int]:
-    """Shards that something feeds, and those that exist without: old ones may have to go."""
+    """Shards with sources or inputs, and existing ones without, which may have to be deleted."""
     return sorted({*fed, *outputs})
 
 
-def _row(scale: ScaleSpec, shard: int, request: Request, found: PlanInputs) -> PlanRow:
+def _row(scale: ScaleSpec, shard: int, request: Request, listed: PlanInputs) -> PlanRow:
     kind: Kind = "convert" if scale.index in request.scales else "downsample"
-    entry = found.outputs[scale.index].get(shard)
+    entry = listed.outputs[scale.index].get(shard)
     key = shard_key(scale.index, sharding.shard_hex(shard, scale.sharding))
     state: PlanState = "make"
     if not request.overwrite:
-        state = "present" if entry else "empty" if key in found.empty else "make"
+        state = "present" if entry else "empty" if key in listed.empty else "make"
     crc32c = entry.crc32c if entry and state == "present" else None
     return _bare_row(scale, shard, kind, state, crc32c)
 
 
 def _add(
-    planned: _Rows,
+    planned: _PlanBuilder,
     row: PlanRow,
     work: Work,
-    found: PlanInputs,
+    listed: PlanInputs,
     tiers: Sequence[Tier],
     *,
     guess: int,
     certain: bool = True,
 ) -> None:
-    """Choose the tier of a shard to be made; what it will weigh is a guess until it is there."""
+    """Add a row, with tier and forecast if the shard is to be made."""
     if row.state != "make":
-        entry = found.outputs[row.scale].get(row.shard)
+        entry = listed.outputs[row.scale].get(row.shard)
         planned.add(row, entry.size if entry else 0, certain=True)
         return
     forecast = _forecast(row, work, tiers, guess)
-    if certain:  # else its tier follows from its inputs' receipts
+    if certain:  # else its tier is chosen from its inputs' receipts
         tier = forecast.tier.name if forecast.tier else None
         row = replace(row, tier=tier, estimated_bytes=forecast.needed_bytes)
     planned.forecasts.append(forecast)
@@ -268,7 +286,7 @@ def _downsample_work(scale: ScaleSpec, chunks: int, bytes_in: int) -> Work:
 
 
 def _chunks(scale: ScaleSpec, shards: Sequence[int]) -> list[int]:
-    """Chunks of the grid in each shard's box: the most it can hold."""
+    """Number of grid positions in each shard's box: the most chunks it can hold."""
     begins, ends = sharding.shard_boxes(scale, shards)
     return [int(count) for count in (ends - begins).prod(axis=1)]
 

@@ -1,36 +1,35 @@
-"""How plans and progress look: text of at most 80 columns, and one JSON document."""
+"""Rendering of plans and progress: text of at most 80 columns, JSON, progress bars."""
 
 import io
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from rich.console import Console
+from rich.progress import Progress as Bars
 from rich.table import Table
 
 from delivery.broker.base import DEAD, Backlog
 from delivery.progress import InFlight, Progress, ScaleProgress
-from memmodel.prices import PRICES_OF, Cost, Usage, cost
+from memmodel.prices import PRICES_OF, Cost, Usage, cost, shard_usage
 from memmodel.tiers import Tier
 from producer.planner import ShardForecast
+from runtime.text import join_first
 
 WIDTH = 80
 _UNKNOWN = "unknown"
-_NONE = "-"  # there is nothing to know
+_NONE = "-"  # not applicable
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
 _KIB = 1024
-_SMALL = 10  # below, one decimal is worth showing
+_SMALL = 10  # numbers below get one decimal
 
-# Requests of a shard on GCS beside reading its inputs.
-_READS = 4  # run.json, ledger, index
-_WRITES = 5  # body, head, compose, receipt, mark
-_READ_AT_ONCE = 256 << 20
+T = TypeVar("T")
 
 
 def size(count: float | None) -> str:
-    """Bytes for people: `1.5 GiB`."""
+    """Format bytes: `1.5 GiB`."""
     if count is None:
         return _UNKNOWN
     value, unit = float(count), 0
@@ -42,7 +41,7 @@ def size(count: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Time for people: `2 h 05 min`."""
+    """Format seconds: `2 h 05 min`."""
     if seconds is None:
         return _UNKNOWN
     if seconds < _SMALL:
@@ -57,37 +56,37 @@ def duration(seconds: float | None) -> str:
 
 
 def count(number: float | None) -> str:
-    """A whole number with thousands marked; None is unknown, never zero."""
+    """Format a whole number with thousands separators; None is `unknown`, never zero."""
     return _UNKNOWN if number is None else f"{round(number):,}"
 
 
 def counted(number: int, noun: str) -> str:
-    """`1 file`, `2,000 files`."""
+    """Number and noun: `1 file`, `2,000 files`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def shards(number: int) -> str:
-    """`1 shard`, `2 shards`."""
+    """Number of shards: `1 shard`, `2 shards`."""
     return counted(number, "shard")
 
 
 def of_shards(number: int, verb: str, verbs: str) -> str:
-    """`1 shard is …`, `2 shards are …`."""
+    """Number of shards with a verb: `1 shard is`, `2 shards are`."""
     return f"{shards(number)} {verb if number == 1 else verbs}"
 
 
-def document(value: Any) -> str:  # noqa: ANN401 - whatever JSON can hold
+def document(value: Any) -> str:  # noqa: ANN401 - any JSON value
     """One JSON document."""
     return json.dumps(value, indent=1)
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> str:
-    """Aligned columns, at most 80 wide.
+    """Table of aligned columns, at most 80 wide.
 
     Args:
         headers: of the columns.
-        rows: of cells.
-        left: so many columns stand left, the others right.
+        rows: texts of the fields.
+        left: number of left-aligned columns; the others are right-aligned.
     """
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for number, header in enumerate(headers):
@@ -100,7 +99,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 
 
 
 def tier_table(forecasts: Sequence[ShardForecast], tiers: Sequence[Tier]) -> str:
-    """Shards by tier, with what they read and the largest estimate."""
+    """Shards per tier, with their input and largest estimate."""
     rows = []
     for tier in tiers:
         own = [forecast for forecast in forecasts if forecast.tier == tier]
@@ -119,7 +118,7 @@ def _sums(forecasts: Sequence[ShardForecast]) -> list[str]:
 
 
 def cost_table(forecasts: Sequence[ShardForecast], tiers: Sequence[Tier]) -> str:
-    """What a run will take and cost by tier and in all; where an input is guessed, it says so."""
+    """Work and cost of a run, per tier and in all."""
     rows, everything, money = [], Usage(), Cost()
     for tier in tiers:
         own = [forecast for forecast in forecasts if forecast.tier == tier]
@@ -137,16 +136,9 @@ def cost_table(forecasts: Sequence[ShardForecast], tiers: Sequence[Tier]) -> str
 
 
 def usage_of(forecast: ShardForecast) -> Usage:
-    """What a shard takes on Google Cloud."""
+    """Resources that a shard uses on Google Cloud."""
     inputs = len(forecast.row.sources) + len(forecast.row.inputs)
-    whole = -(-forecast.work.bytes_in // _READ_AT_ONCE)
-    return Usage(
-        seconds=forecast.seconds,
-        reads=_READS + 2 * inputs + whole,
-        writes=_WRITES,
-        messages=1,
-        bytes_out=forecast.bytes_out,
-    )
+    return shard_usage(forecast.seconds, inputs, forecast.work.bytes_in, forecast.bytes_out)
 
 
 def _cost_row(name: str, shards: int, usage: Usage, money: Cost) -> list[str]:
@@ -162,7 +154,7 @@ def _cost_row(name: str, shards: int, usage: Usage, money: Cost) -> list[str]:
 
 
 def scale_table(scales: Sequence[ScaleProgress]) -> str:
-    """Shards of every scale by where they stand; columns that are all zero are left out."""
+    """Shards of every scale by state; columns that are all zero are left out."""
     names = ["done", "failed", "given_up", "blocked", "ready", "waiting", "present", "empty"]
     shown = [
         name
@@ -183,7 +175,7 @@ def scale_table(scales: Sequence[ScaleProgress]) -> str:
 
 
 def time_table(scales: Sequence[ScaleProgress]) -> str:
-    """What each scale took: the end of a run."""
+    """Time and memory of each scale, for the end of a run."""
     headers = ["scale", "shards", "chunks", "chunk/s", "wall", "cpu", "peak"]
     rows = [
         [
@@ -202,7 +194,7 @@ def time_table(scales: Sequence[ScaleProgress]) -> str:
 
 
 def backlog_table(backlogs: dict[str, Backlog]) -> str:
-    """Queues that hold something, or whose content is unknown."""
+    """Queues that are not empty, or whose content is unknown."""
     rows = [
         [
             "dead letters" if tier == DEAD else tier,
@@ -219,7 +211,7 @@ def backlog_table(backlogs: dict[str, Backlog]) -> str:
 
 
 def flight_table(flights: Sequence[InFlight]) -> str:
-    """Shards in work, by their workers' last word."""
+    """Shards in work, by their workers' last heartbeat."""
     rows = [
         [
             flight.key,
@@ -234,17 +226,23 @@ def flight_table(flights: Sequence[InFlight]) -> str:
 
 
 def reasons(pairs: Iterable[tuple[str, str]], most: int = 5) -> str:
-    """Keys grouped by reason, the commonest first."""
+    """Keys grouped by reason, the most frequent first."""
     found = list(pairs)
     shown = []
-    for reason, times in Counter(reason for _, reason in found).most_common(most):
+    for reason, _ in Counter(reason for _, reason in found).most_common(most):
         keys = [key for key, text in found if text == reason]
-        more = f" and {times - 3} more" if times > 3 else ""  # noqa: PLR2004 - three are shown
-        shown.append(f"{', '.join(keys[:3])}{more}: {reason}")
+        shown.append(f"{join_first(keys, 3)}: {reason}")
     return "\n".join(shown)
 
 
 def progress_document(progress: Progress) -> dict[str, Any]:
-    """Everything that `status` knows."""
+    """Progress of a run as a JSON object."""
     found = progress.model_dump(mode="json")
     return found | {"done": progress.done, "total": progress.total}
+
+
+def with_progress(description: str, items: Sequence[T]) -> Iterator[T]:
+    """Iterate with a progress bar on stderr, if that is a terminal."""
+    console = Console(stderr=True)
+    with Bars(console=console, disable=not console.is_terminal, transient=True) as bars:
+        yield from bars.track(items, description=description)

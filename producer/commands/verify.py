@@ -1,21 +1,18 @@
-"""`producer verify`: is the volume complete and right?"""
+"""`producer verify`: check that a volume is complete and correct."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
 from producer import run_lookup
-from producer.render import counted, shards
+from producer.render import counted, shards, with_progress
 from producer.verify import Finding, ValueCheck, Verifier
 from runtime import cli
 from runtime.errors import EXIT_FINDINGS, UsageError
 
-T = TypeVar("T")
 _MOST_SHOWN = 20
 
 
@@ -44,9 +41,9 @@ def verify(
     dest: cli.OptionalDestOption = None,
     as_json: cli.JsonOption = False,
 ) -> None:
-    """Hold the volume to its plan, its receipts and, with --values, to the export's own voxels.
+    """Check the volume against its plan, its receipts and, with --values, the export's voxels.
 
-    Without options it costs one listing per scale. Exit code 1 when something is not right.
+    Without options it costs one listing per scale. Exit code 1 if there are findings.
 
     Example: python -m producer verify --dest out --values 100
     """
@@ -59,26 +56,19 @@ def verify(
     checked = {"shards": len(verifier.rows()), "files_read": 0, "values": 0}
     if deep:
         files = verifier.files()
-        findings += _each("reading files", files, verifier.deep)
+        for row in with_progress("reading files", files):
+            findings += verifier.deep(row)
         checked["files_read"] = len(files)
     if values:
         check = ValueCheck(verifier, seed)
         rows = check.choose(values)
-        findings += _each("comparing voxels", rows, check.check)
+        for row in with_progress("comparing voxels", rows):
+            findings += check.check(row)
         checked["values"] = len(rows)
-    _tell(found.uri, verifier.scales, checked, findings, json_report, as_json=as_json)
+    _print_report(found.uri, verifier.scales, checked, findings, json_report, as_json=as_json)
 
 
-def _each(
-    what: str, things: Sequence[T], look: Callable[[T], Iterable[Finding]]
-) -> Iterator[Finding]:
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
-        for thing in progress.track(things, description=what):
-            yield from look(thing)
-
-
-def _tell(
+def _print_report(
     uri: str,
     scales: Sequence[int],
     checked: dict[str, int],
@@ -96,20 +86,20 @@ def _tell(
     if as_json:
         typer.echo(document)
     else:
-        _say(checked, findings)
+        _print_findings(checked, findings)
     if findings:
         raise typer.Exit(EXIT_FINDINGS)
 
 
-def _say(checked: dict[str, int], findings: Sequence[Finding]) -> None:
+def _print_findings(checked: dict[str, int], findings: Sequence[Finding]) -> None:
     for finding in findings[:_MOST_SHOWN]:
         typer.echo(f"{finding.key}: {finding.what}")
     if len(findings) > _MOST_SHOWN:
         typer.echo(f"... and {len(findings) - _MOST_SHOWN} more; --json-report FILE has them all")
-    looked = [f"{shards(checked['shards'])} against plan and receipts"]
+    checks = [f"{shards(checked['shards'])} against plan and receipts"]
     if checked["files_read"]:
-        looked.append(f"{counted(checked['files_read'], 'file')} read whole")
+        checks.append(f"{counted(checked['files_read'], 'file')} read whole")
     if checked["values"]:
-        looked.append(f"{counted(checked['values'], 'chunk')} voxel for voxel")
+        checks.append(f"{counted(checked['values'], 'chunk')} voxel for voxel")
     found = counted(len(findings), "finding") if findings else "no findings"
-    typer.echo(f"{', '.join(looked)}: {found}")
+    typer.echo(f"{', '.join(checks)}: {found}")
