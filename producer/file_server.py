@@ -1,4 +1,4 @@
-"""A volume's files over HTTP for the viewer: byte ranges, CORS, nothing else."""
+"""HTTP file server for the viewer: byte ranges and CORS, read only."""
 
 import re
 import threading
@@ -16,8 +16,8 @@ _TYPES = {"": "application/json", ".json": "application/json"}  # `info` has no 
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
-    """Bytes `begin` up to but not including `end` of a file."""
+class ByteRange:
+    """Byte range [begin, end) of a file."""
 
     begin: int
     end: int
@@ -29,8 +29,8 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
-    """One answered request, for logs and tests."""
+class ServedRequest:
+    """Record of one answered request."""
 
     method: str
     path: str
@@ -38,27 +38,26 @@ class Served:
     body_bytes: int
 
 
-def parse_range(header: str | None, size: int) -> Span | None:
-    """The span that a Range header asks for (RFC 9110); the whole file without one.
+def parse_range(header: str | None, size: int) -> ByteRange | None:
+    """Parse a Range header (RFC 9110); the whole file without one, None if not satisfiable (416).
 
-    Several ranges at once, other units and nonsense are ignored, as the RFC allows. None means
-    that no byte of the file was asked for: the answer is 416.
+    Several ranges at once, other units and malformed headers are ignored, as the RFC allows.
     """
     match = _RANGE.fullmatch(header.strip()) if header else None
     if match is None or match.groups() == ("", ""):
-        return Span(0, size)
+        return ByteRange(0, size)
     first, last = match.groups()
     if not first:
         begin, end = max(0, size - int(last)), size
     else:
         begin, end = int(first), min(size, int(last) + 1) if last else size
         if last and int(last) < int(first):
-            return Span(0, size)
-    return Span(begin, end) if begin < end else None
+            return ByteRange(0, size)
+    return ByteRange(begin, end) if begin < end else None
 
 
 def resolve(root: Path, url_path: str) -> Path | None:
-    """The file under `root` that a URL path names; None when there is none, or it lies outside."""
+    """Resolve a URL path to a file below `root`; None if there is none or it lies outside."""
     relative = unquote(urlsplit(url_path).path).lstrip("/")
     if "\0" in relative:
         return None
@@ -71,14 +70,14 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(
-        self, address: tuple[str, int], root: Path, on_served: Callable[[Served], None]
+        self, address: tuple[str, int], root: Path, on_served: Callable[[ServedRequest], None]
     ) -> None:
         super().__init__(address, _Handler)
         self.root = root
         self.on_served = on_served
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Viewers drop connections when they no longer need a chunk: no cause for a traceback."""
+        """Ignore dropped connections: viewers drop those of chunks that they no longer need."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -109,7 +108,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, path: Path, file: BinaryIO, *, with_body: bool) -> None:
         size = file.seek(0, 2)
         header = self.headers.get("Range")
-        span = parse_range(header, size) if header else Span(0, size)
+        span = parse_range(header, size) if header else ByteRange(0, size)
         if span is None:
             status = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
             self._head(status, 0, {"Content-Range": f"bytes */{size}"})
@@ -123,12 +122,12 @@ class _Handler(BaseHTTPRequestHandler):
         if with_body:
             self._body(file, span)
 
-    def _body(self, file: BinaryIO, span: Span) -> None:
+    def _body(self, file: BinaryIO, span: ByteRange) -> None:
         file.seek(span.begin)
         left = span.size
         while left:
             piece = file.read(min(left, _PIECE_BYTES))
-            if not piece:  # the file shrank under us: the client must see that bytes are missing
+            if not piece:  # the file was truncated; the client must see that bytes are missing
                 self.close_connection = True
                 return
             self.wfile.write(piece)
@@ -144,24 +143,24 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Access-Control-Allow-Headers", "Range, Content-Type")
         self.send_header("Access-Control-Expose-Headers", "Content-Range, Content-Length, ETag")
         self.send_header("Accept-Ranges", "bytes")
-        # A shard may be written anew while someone looks: an old index with new bytes is garbage.
+        # A shard may be replaced while it is viewed; an old index with new bytes would be garbage.
         self.send_header("Cache-Control", "no-cache")
         for name, value in (extra or {}).items():
             self.send_header(name, value)
         self.end_headers()
-        self.server.on_served(Served(self.command, self.path, status, body_bytes))
+        self.server.on_served(ServedRequest(self.command, self.path, status, body_bytes))
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (http.server's name)
-        """Requests are told through `on_served`."""
+        """Do nothing: requests are reported through `on_served`."""
 
 
 class FileServer:
-    """Serves the files below a folder while the `with` block runs.
+    """Context manager that serves the files below a folder.
 
     Args:
-        root: the folder; nothing outside it is ever sent, nor is a listing.
-        host: address to listen on; the default is seen by this machine only.
-        port: 0 takes a free one.
+        root: the folder; files outside it and listings are never sent.
+        host: address to listen on; the default is reachable from this machine only.
+        port: 0 for a free one.
         on_served: called from serving threads after each answer.
     """
 
@@ -170,7 +169,7 @@ class FileServer:
         root: Path,
         host: str = "127.0.0.1",
         port: int = 0,
-        on_served: Callable[[Served], None] = lambda _: None,
+        on_served: Callable[[ServedRequest], None] = lambda _: None,
     ) -> None:
         self._server = _Server((host, port), root, on_served)
         self._thread = threading.Thread(
@@ -179,12 +178,12 @@ class FileServer:
 
     @property
     def url(self) -> str:
-        """Address of the folder, without a slash at the end."""
+        """URL of the folder, without a trailing slash."""
         host, port = self._server.server_address[:2]
         return f"http://{host!s}:{port}"
 
     def url_of(self, relative: str) -> str:
-        """Address of one file or folder below the root."""
+        """URL of one file or folder below the root."""
         return f"{self.url}/{quote(relative)}".rstrip("/")
 
     def __enter__(self) -> Self:

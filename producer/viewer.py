@@ -1,7 +1,7 @@
-"""A volume in Neuroglancer: where to look, which segments to pick out, and the servers for it.
+"""Neuroglancer viewer of a volume: initial position, selected segments, servers.
 
-The viewer is the PyPI package's own, which brings its client along: nothing comes from the
-internet. Local volumes go through `producer.file_server`; gs:// is read by the browser itself.
+The client is part of the PyPI package, so that no network is needed. Local volumes are served by
+`producer.file_server`; gs:// volumes are read by the browser.
 """
 
 import math
@@ -18,30 +18,30 @@ from braid.precomputed import morton, sharding
 from braid.precomputed.chunk_codec import decode_chunk
 from braid.precomputed.shard_reader import ShardFile
 from braid.precomputed.volume_spec import ScaleSpec, VolumeSpec
-from producer.file_server import FileServer, Served
+from producer.file_server import FileServer, ServedRequest
 from producer.info import read_volume
 from producer.planner import list_outputs
 from runtime.errors import UnreachableError
 from runtime.storage import Storage, open_storage
+from runtime.urls import is_remote
 
-PANEL_PIXELS = 600  # half of a usual window
+PANEL_PIXELS = 600  # half of a common window
 _SEGMENTS = 12
 _FAINT = 0.35  # opacity of segments that are not selected
-_OBLIQUE = (0.36, 0.24, 0.06, 0.9)  # quaternion: somewhat from above and aside
+_OBLIQUE = (0.36, 0.24, 0.06, 0.9)  # quaternion: from above and the side
 _HOST = "127.0.0.1"
-_GS = "gs://"
 
 Point = tuple[float, float, float]
 Triple = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
-class Sight:
-    """Where the viewer begins.
+class ViewerPosition:
+    """Initial position and selection of the viewer.
 
     Attributes:
         position: x, y, z in voxels of scale 0.
-        segments: the largest ones there.
+        segments: selected, the largest ones at the position.
         zoom: voxels of scale 0 per pixel.
     """
 
@@ -51,32 +51,32 @@ class Sight:
 
 
 @contextmanager
-def shown(
-    dest: str, *, port: int = 0, on_served: Callable[[Served], None] = lambda _: None
+def open_viewer(
+    dest: str, *, port: int = 0, on_served: Callable[[ServedRequest], None] = lambda _: None
 ) -> Iterator[str]:
-    """A viewer of the volume while the block runs; gives its link.
+    """Run a viewer of a volume while the block runs; yields its link.
 
     Args:
         dest: directory or gs:// prefix of a volume.
-        port: of the viewer; a local volume's files are served at the next one. 0: free ones.
+        port: of the viewer; files of a local volume are served on the next one. 0: free ports.
         on_served: called after each request for a file of a local volume.
 
     Raises:
-        UnreachableError: no volume there, or the port is taken.
-        SpecError: its `info` is none of ours.
+        UnreachableError: there is no volume, or the port is taken.
+        SpecError: its `info` is not supported.
     """
     storage = open_storage(dest)
     volume = read_volume(storage)
-    sight = choose_sight(storage, volume)
+    start = choose_position(storage, volume)
     with ExitStack() as stack:
         source = storage.url
-        if not source.startswith(_GS):
+        if not is_remote(source):
             files = _serve(Path(source), port + 1 if port else 0, on_served)
             source = stack.enter_context(files).url
-        yield stack.enter_context(_viewer(f"precomputed://{source}", volume, sight, port))
+        yield stack.enter_context(_viewer(f"precomputed://{source}", volume, start, port))
 
 
-def _serve(root: Path, port: int, on_served: Callable[[Served], None]) -> FileServer:
+def _serve(root: Path, port: int, on_served: Callable[[ServedRequest], None]) -> FileServer:
     try:
         return FileServer(root, _HOST, port, on_served)
     except OSError as error:
@@ -84,8 +84,8 @@ def _serve(root: Path, port: int, on_served: Callable[[Served], None]) -> FileSe
 
 
 @contextmanager
-def _viewer(source: str, volume: VolumeSpec, sight: Sight, port: int) -> Iterator[str]:
-    import neuroglancer  # noqa: PLC0415 - takes a second, which other commands need not wait for
+def _viewer(source: str, volume: VolumeSpec, start: ViewerPosition, port: int) -> Iterator[str]:
+    import neuroglancer  # noqa: PLC0415 - the import takes a second
 
     neuroglancer.set_server_bind_address(_HOST, port)
     try:
@@ -93,7 +93,7 @@ def _viewer(source: str, volume: VolumeSpec, sight: Sight, port: int) -> Iterato
     except OSError as error:
         raise _cannot_listen(port, error) from None
     try:
-        viewer.set_state(viewer_state(neuroglancer, source, volume, sight))
+        viewer.set_state(viewer_state(neuroglancer, source, volume, start))
         yield str(viewer.get_viewer_url())
     finally:
         neuroglancer.stop()
@@ -106,10 +106,10 @@ def _cannot_listen(port: int, error: OSError) -> UnreachableError:
     )
 
 
-def choose_sight(dest: Storage, volume: VolumeSpec) -> Sight:
-    """The middle of the volume, or of what there is of it.
+def choose_position(dest: Storage, volume: VolumeSpec) -> ViewerPosition:
+    """Choose the middle of the existing shards, or of an empty volume.
 
-    The chunk is taken from the coarsest scale that has files, so that little is read.
+    Segments are those of one chunk of the coarsest scale that has files, so that little is read.
     """
     finest = volume.scales[0]
     for scale in reversed(volume.scales):
@@ -119,7 +119,7 @@ def choose_sight(dest: Storage, volume: VolumeSpec) -> Sight:
         ratios = [a / b for a, b in zip(scale.resolution, finest.resolution, strict=True)]
         try:
             chunk, segments = _middle_chunk(dest, scale, sorted(outputs))
-        except BraidError:  # a damaged shard: what is whole can still be looked at
+        except BraidError:  # a damaged shard; a finer scale may be readable
             continue
         low, high = _extent(scale, sorted(outputs))
         x, y, z = (
@@ -127,19 +127,19 @@ def choose_sight(dest: Storage, volume: VolumeSpec) -> Sight:
             for lo, hi, b, e, r in zip(low, high, *scale.chunk_box(chunk), ratios, strict=True)
         )
         shown = max((hi - lo) * r for lo, hi, r in zip(low, high, ratios, strict=True))
-        return Sight((x, y, z), segments, shown / PANEL_PIXELS)
+        return ViewerPosition((x, y, z), segments, shown / PANEL_PIXELS)
     centre = [size / 2 for size in finest.size]
-    return Sight((centre[0], centre[1], centre[2]), (), max(finest.size) / PANEL_PIXELS)
+    return ViewerPosition((centre[0], centre[1], centre[2]), (), max(finest.size) / PANEL_PIXELS)
 
 
-def viewer_state(neuroglancer: Any, source: str, volume: VolumeSpec, sight: Sight) -> Any:  # noqa: ANN401 - it publishes no types
-    """The state of a viewer with one segmentation layer.
+def viewer_state(neuroglancer: Any, source: str, volume: VolumeSpec, start: ViewerPosition) -> Any:  # noqa: ANN401 - it publishes no types
+    """State of a viewer with one segmentation layer.
 
     Args:
-        neuroglancer: the module, whose import takes a while.
+        neuroglancer: the module, whose import is slow.
         source: `precomputed://...`.
-        volume: what is behind it.
-        sight: where to begin.
+        volume: of the source.
+        start: initial position.
     """
     state = neuroglancer.ViewerState()
     resolution = list(volume.scales[0].resolution)
@@ -147,11 +147,11 @@ def viewer_state(neuroglancer: Any, source: str, volume: VolumeSpec, sight: Sigh
         names=["x", "y", "z"], units="nm", scales=resolution
     )
     state.layers["segmentation"] = neuroglancer.SegmentationLayer(
-        source=source, segments=list(sight.segments), not_selected_alpha=_FAINT
+        source=source, segments=list(start.segments), not_selected_alpha=_FAINT
     )
-    state.position = list(sight.position)
-    state.cross_section_scale = sight.zoom
-    state.projection_scale = sight.zoom * PANEL_PIXELS * 1.3
+    state.position = list(start.position)
+    state.cross_section_scale = start.zoom
+    state.projection_scale = start.zoom * PANEL_PIXELS * 1.3
     state.projection_orientation = _OBLIQUE
     state.layout = "4panel"
     return state
@@ -160,7 +160,7 @@ def viewer_state(neuroglancer: Any, source: str, volume: VolumeSpec, sight: Sigh
 def _middle_chunk(
     dest: Storage, scale: ScaleSpec, shards: Sequence[int]
 ) -> tuple[Triple, list[int]]:
-    """The chunk nearest to the middle of what there is, and its largest segments."""
+    """The chunk nearest to the middle of the shards, and its largest segments."""
     begin, end = _extent(scale, shards)
     middle = [(b + e) / 2 for b, e in zip(begin, end, strict=True)]
     shard = min(shards, key=lambda shard: _distance(_centre(scale, shard), middle))
@@ -184,7 +184,7 @@ def _middle_chunk(
 
 
 def _extent(scale: ScaleSpec, shards: Sequence[int]) -> tuple[Triple, Triple]:
-    """The box in voxels that holds all these shards."""
+    """Bounding box of shards, in voxels."""
     begins, ends = sharding.shard_boxes(scale, shards)
     low = begins.min(axis=0) * scale.chunk_size
     high = np.minimum(ends.max(axis=0) * scale.chunk_size, scale.size)

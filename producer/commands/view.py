@@ -1,4 +1,4 @@
-"""`producer view`: look at a volume in Neuroglancer."""
+"""`producer view`: show a volume in Neuroglancer."""
 
 import threading
 import webbrowser
@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from producer.file_server import Served
-from producer.viewer import shown
+from producer.file_server import ServedRequest
+from producer.viewer import open_viewer
 from runtime import cli, log
 
 FILE_SERVED = "file_served"
@@ -32,19 +32,19 @@ def view(
             "--port",
             min=0,
             max=65534,
-            help="Of the viewer; the volume's files are served at the next one. 0: free ones.",
+            help="Of the viewer; the volume's files are served on the next one. 0: free ports.",
         ),
     ] = 0,
 ) -> None:
     """Show the volume in Neuroglancer until Ctrl-C, to this machine only.
 
-    Needs no network: the viewer comes along. A gs:// volume is read by the browser itself, which
-    must be allowed to. To look from elsewhere choose a port, and forward it and the next one:
+    Needs no network: the viewer is part of the package. A gs:// volume is read by the browser,
+    which needs access to it. From another machine, choose a port, and forward it and the next one:
     ssh -L 9000:127.0.0.1:9000 -L 9001:127.0.0.1:9001 HOST
 
     Example: python -m producer view --dest out
     """
-    with shown(dest, port=port, on_served=_served) as link:
+    with open_viewer(dest, port=port, on_served=_log_request) as link:
         typer.echo(link)
         typer.echo("Ctrl-C ends it", err=True)
         if not no_browser:
@@ -52,7 +52,7 @@ def view(
         threading.Event().wait()
 
 
-def _served(served: Served) -> None:
+def _log_request(served: ServedRequest) -> None:
     _log.debug(
         FILE_SERVED,
         method=served.method,

@@ -18,7 +18,7 @@ import tensorstore as ts
 
 from braid.precomputed.volume_spec import VolumeSpec
 from producer.synthetic_export import SyntheticVolume, sample_spec
-from producer.viewer import choose_sight
+from producer.viewer import choose_position
 from runtime.storage import open_storage
 from tests.support.commands import run_here
 from tests.support.waiting import wait_for
@@ -225,7 +225,7 @@ def test_looks_where_something_is(tmp_path: Path) -> None:
     (tmp_path / "info").write_text(json.dumps(spec))
     storage = open_storage(str(tmp_path))
     parsed = VolumeSpec.parse(spec)
-    empty = choose_sight(storage, parsed)
+    empty = choose_position(storage, parsed)
     assert empty.position == (1000, 750, 500)
 
     target = ts.open(
@@ -236,7 +236,7 @@ def test_looks_where_something_is(tmp_path: Path) -> None:
         open=True,
     ).result()
     target[1600:1664, 1216:1280, 64:128, 0].write(np.full((64, 64, 64), 7, np.uint64)).result()
-    corner = choose_sight(storage, parsed)
+    corner = choose_position(storage, parsed)
     inside = [
         low <= at <= low + 64 for at, low in zip(corner.position, (1600, 1216, 64), strict=True)
     ]
@@ -252,4 +252,4 @@ def test_a_damaged_shard_hides_nothing_else(volume: Path, tmp_path: Path) -> Non
     for shard in (broken / "32x32x32").glob("*.shard"):
         shard.write_bytes(b"x" * 4096)
     spec = VolumeSpec.parse((broken / "info").read_bytes())
-    assert choose_sight(open_storage(str(broken)), spec).segments
+    assert choose_position(open_storage(str(broken)), spec).segments

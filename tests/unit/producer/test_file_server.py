@@ -8,20 +8,20 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from producer.file_server import FileServer, Served, Span, parse_range
+from producer.file_server import ByteRange, FileServer, ServedRequest, parse_range
 from tests.support.waiting import wait_for
 
 DATA = bytes(range(256)) * 40
 
 
 @pytest.fixture
-def served() -> list[Served]:
+def served() -> list[ServedRequest]:
     """What the server answered, in order."""
     return []
 
 
 @pytest.fixture
-def server(tmp_path: Path, served: list[Served]) -> Iterator[FileServer]:
+def server(tmp_path: Path, served: list[ServedRequest]) -> Iterator[FileServer]:
     """A server of one small volume; a file lies beside its root that must stay hidden."""
     root = tmp_path / "volume"
     (root / "8x8x8").mkdir(parents=True)
@@ -142,7 +142,7 @@ def test_many_at_once_on_one_connection_each(server: FileServer) -> None:
         connection.close()
 
 
-def test_requests_are_told(server: FileServer, served: list[Served]) -> None:
+def test_requests_are_told(server: FileServer, served: list[ServedRequest]) -> None:
     """Each answer is reported once, with what was sent, soon after the client has it."""
     ask(server, "/8x8x8/0.shard", Range="bytes=0-9")
     wait_for(lambda: len(served) == 1)
@@ -175,13 +175,13 @@ def test_ends_with_its_block(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("header", "size", "span"),
     [
-        (None, 10, Span(0, 10)),
+        (None, 10, ByteRange(0, 10)),
         ("bytes=0-", 0, None),
-        ("bytes=-5", 3, Span(0, 3)),
-        (" bytes=1-1 ", 3, Span(1, 2)),
+        ("bytes=-5", 3, ByteRange(0, 3)),
+        (" bytes=1-1 ", 3, ByteRange(1, 2)),
         ("bytes=3-", 3, None),
     ],
 )
-def test_parse_range(header: str | None, size: int, span: Span | None) -> None:
+def test_parse_range(header: str | None, size: int, span: ByteRange | None) -> None:
     """Edges of small and empty files."""
     assert parse_range(header, size) == span
