@@ -136,11 +136,14 @@ class BrokerContract(ABC):
         """Extending in time keeps a message for much longer than one lease."""
         broker.publish(LOW, [message()])
         delivery = taken(broker, LOW)
-        end = time.monotonic() + 1.5 * LEASE_S
-        while time.monotonic() < end:
-            assert broker.extend(delivery)
-            assert broker.lease(LOW) is None
+        begin = extended = time.monotonic()
+        while extended < begin + 1.5 * LEASE_S:
             time.sleep(LEASE_S / 5)
+            if time.monotonic() - extended > LEASE_S - 1:
+                pytest.skip("the machine stood still for almost a lease")
+            assert broker.extend(delivery)
+            extended = time.monotonic()
+            assert broker.lease(LOW) is None
         assert broker.ack(delivery)
 
     def test_a_nack_gives_it_back_at_once(self, opened: Callable[..., Broker]) -> None:
@@ -270,10 +273,8 @@ class BrokerContract(ABC):
         broker = opened(LONG_S)
         sent = messages(1203)
         broker.publish(HIGH, sent)
-        found = 0
-        while broker.lease(HIGH, 0.2) is not None and found < 30:
-            found += 1
-        assert found == 30
+        for _ in range(30):
+            assert taken(broker, HIGH).attempt == 1
         waiting = broker.backlog(HIGH)
         assert waiting.waiting is None or waiting.waiting + (waiting.leased or 0) == len(sent)
 

@@ -34,8 +34,8 @@ from delivery.cascade import cascade, cascade_all
 from delivery.dead_letters import drain
 from delivery.ledger.receipts import EMPTY, Receipt
 from delivery.ledger.shard_status import (
-    ShardStatus,
     ShardState,
+    ShardStatus,
     is_current,
     read_shard_status,
     read_status,

@@ -4,7 +4,6 @@ A backend supplies a new storage and a way to look behind its back; the tests ar
 """
 
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from runtime.errors import ObjectNotFound, UsageError
 from runtime.storage import Pieces, Storage, absolute, join, open_storage
 from runtime.storage.checksum import combine, crc32c, encode
 from tests.support.gcs_server import GcsServer
+from tests.support.waiting import wait_for
 
 MIB = 1 << 20
 
@@ -357,7 +357,7 @@ class TestWriteShard:
         with ThreadPoolExecutor(2) as pool:
             for letter in (b"a", b"b") * 3:
                 pool.submit(backend.reopened().write_shard, "s", shard(letter * MIB), 4, agree)
-        time.sleep(0.05)
+        wait_for(lambda: seen, "a read")
         done.set()
         reader.join()
         assert seen <= {b"HEAD" + b"a" * MIB, b"HEAD" + b"b" * MIB}
