@@ -80,19 +80,23 @@ def plan_publication(
     """
     choice = tier or row.tier or choose_tier(row, status.input_receipts(row))
     redo = status.redo.get(row.key, 0)
-    return _publication(run, row, choice, redo, status.inputs_digest(row), history)
+    digest = status.inputs_digest(row)
+    return _publication(run, row, choice, redo=redo, inputs_digest=digest, history=history)
 
 
 def plan_dependent(run: Run, status: ShardStatus, choose_tier: ChooseTier) -> Publication:
     """The publication of a dependent by its own status."""
     choice = status.row.tier or choose_tier(status.row, status.input_receipts)
-    return _publication(run, status.row, choice, status.redo, status.inputs_digest)
+    return _publication(
+        run, status.row, choice, redo=status.redo, inputs_digest=status.inputs_digest
+    )
 
 
 def _publication(
     run: Run,
     row: PlanRow,
     choice: str | Dead,
+    *,
     redo: int,
     inputs_digest: str,
     history: tuple[Hop, ...] = (),

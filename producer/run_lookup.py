@@ -1,6 +1,5 @@
 """Lookup of the run that a command is about, and of its queue."""
 
-import sys
 from typing import Annotated
 
 import typer
@@ -9,13 +8,18 @@ from delivery.broker import open_broker
 from delivery.broker.base import Broker
 from delivery.dead_letters import drain
 from delivery.ledger.run import Run, find_run
+from memmodel.tiers import tier_named, tier_of
 from runtime import settings
+from runtime.cli import print_stderr
 from runtime.errors import UsageError
 from runtime.storage import absolute
 
 RunQueueOption = Annotated[
     str | None,
     typer.Option("--queue", metavar="URL", help="The queue. Default: the one of the run."),
+]
+TierOption = Annotated[
+    str | None, typer.Option("--tier", metavar="NAME", help="Where to, such as 16gi.")
 ]
 
 
@@ -34,7 +38,7 @@ def find(run: str | None, state: str | None, dest: str | None) -> Run:
         return Run.open(run)
     found = find_run(state_root(state, dest), run)
     if run is None:
-        print(f"run {found.run_id} (the newest)", file=sys.stderr)  # noqa: T201 - which run
+        print_stderr(f"run {found.run_id} (the newest)")
     return found
 
 
@@ -45,12 +49,15 @@ def state_root(state: str | None, dest: str | None) -> str:
         UsageError: neither is given.
     """
     if state is None and dest is None:
-        raise UsageError("whose runs?", hint=f"pass --dest or --state, or set {settings.DEST_PATH}")
+        raise UsageError(
+            "which run? Neither --dest nor --state is given",
+            hint=f"pass --dest or --state, or set {settings.DEST_PATH}",
+        )
     return absolute(state or settings.default_state_url(dest or ""))
 
 
 def broker_of(run: Run, queue: str | None = None) -> Broker:
-    """The run's queues."""
+    """Open the run's queue."""
     return open_broker(queue or run.info.queue, run.info.tiers, settings.lease_s())
 
 
@@ -60,6 +67,12 @@ def find_drained(run: str | None, state: str | None, dest: str | None, queue: st
     with broker_of(found, queue) as broker:
         drain_dead_letters(found, broker)
     return found
+
+
+def check_tier(run: Run, tier: str | None) -> None:
+    """Raise UsageError if the run has no such tier."""
+    if tier is not None:
+        tier_named(tier, [tier_of(name) for name in run.info.tiers])
 
 
 def drain_dead_letters(run: Run, broker: Broker) -> None:

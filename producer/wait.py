@@ -115,7 +115,7 @@ def wait(run: Run, broker: Broker, shown: Display, fleet: FleetProcess | None) -
             while another fleet has the queue; when that one ends, ours is started.
 
     Raises:
-        FleetEnded: the fleet ended first.
+        FleetEndedError: the fleet ended first.
         GivenUp: the run stalled.
         ShardliftError: the run was cancelled.
     """
@@ -133,7 +133,7 @@ def wait(run: Run, broker: Broker, shown: Display, fleet: FleetProcess | None) -
         if run.cancelled():
             raise ShardliftError(f"run {run.run_id} was cancelled")
         if gone and fleet is not None:
-            raise fleet.why()
+            raise fleet.error()
         if fleet is None or fleet.elsewhere:
             reconciler.drain(run.state)
         if fleet is None:

@@ -4,14 +4,15 @@ A receipt is current if its redo is the highest requested and its inputs equal t
 receipts. A present or empty shard of the plan counts as done without one.
 
 state     what it means                       who moves it on, and when
-waiting   an input is not done yet            the worker of its last input: ready; a dead one: blocked
-ready     every input is done; a converted    the worker that makes it: done; draining its dead
-          shard has none                      letter: failed; an input that is remade: waiting
+waiting   an input is not done yet            the worker of its last input: ready; an input that
+                                              dies: blocked
+ready     every input is done; a converted    the worker that makes it: done; the drain of its dead
+          shard has none                      letter: failed; a redo request for an input: waiting
 done      a current receipt                   a redo request, or an input with other bytes: ready
 failed    a failure record and no newer       `requeue` or a redo request: ready; `drop`: given up;
-          receipt                             a receipt that comes late: done
+          receipt                             a late receipt: done
 given up  a failure record that was dropped   a redo request: ready
-blocked   an input is failed, given up or     its input, as soon as that is moved on: waiting or ready
+blocked   an input is failed, given up or     whoever moves that input on: waiting or ready
           blocked
 
 A run has ended when no shard is waiting or ready.
@@ -111,7 +112,9 @@ def _same_inputs(relation: Relation, receipt: ReceiptSummary, contents: Mapping[
     return True
 
 
-def _is_failed(failure: FailureSummary | None, receipt: ReceiptSummary | None, requested: int) -> bool:
+def _is_failed(
+    failure: FailureSummary | None, receipt: ReceiptSummary | None, requested: int
+) -> bool:
     if failure is None or failure.redo < requested:
         return False
     if receipt is None:
@@ -306,7 +309,7 @@ def _relation(row: PlanRow) -> Relation:
 
 
 def _read_receipts(run: Run, relations: Sequence[Relation]) -> dict[str, ReceiptSummary]:
-    """The receipts of these shards, read from the last on, up to a missing one that is to be made."""
+    """The receipts of these shards, read backwards up to a missing one that is to be made."""
     # Inputs come before those below them, so that a receipt that is not read makes no difference.
     found: dict[str, ReceiptSummary] = {}
     for number, relation in enumerate(reversed(relations)):
