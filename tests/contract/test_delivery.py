@@ -17,6 +17,7 @@ from delivery.messages import Hop, ShardMessage, decode, now
 from runtime.storage import open_storage
 from tests.support.emulator import make_topology, new_queue_url, remove_topology
 from tests.support.ledgers import TIERS, finish, low_tier, made_run, row
+from tests.support.waiting import wait_for
 
 LOW, HIGH = TIERS
 LEASE_S = 20
@@ -45,27 +46,35 @@ def run(tmp_path: Path) -> Run:
 
 def leased(broker: Broker, tier: str) -> Delivery:
     """The next message, which must come."""
-    delivery = broker.lease(tier, 10)
+    delivery = broker.lease(tier, 60)
     assert delivery is not None
     return delivery
 
 
-def work_off(run: Run, broker: Broker, tier: str = LOW) -> list[str]:
-    """A worker without work: receipt, cascade, ack, until nothing comes."""
+def drained(run: Run, broker: Broker) -> list[tuple[str, str]]:
+    """Drain until a dead letter came; the runs and keys."""
+    storage = open_storage(run.state_url)
+    return wait_for(lambda: drain(broker, storage, wait_s=1).keys, "a dead letter")
+
+
+def process(run: Run, broker: Broker, count: int) -> list[str]:
+    """Receipt, cascade and ack for so many deliveries, after which no more may come."""
     done = []
-    while (delivery := broker.lease(tier, 1)) is not None:
+    for _ in range(count):
+        delivery = leased(broker, LOW)
         message = decode(delivery.data)
         finish(run, message.key, redo=message.redo)
         cascade(run, broker, message.key, low_tier)
         broker.ack(delivery)
         done.append(message.key)
+    assert broker.lease(LOW, 1) is None
     return done
 
 
 def test_the_cascade_carries_a_run_to_its_end(run: Run, broker: Broker) -> None:
     """From the converted shards on, each finisher publishes what became ready, once."""
     replay.missing(run, broker, low_tier)
-    done = work_off(run, broker)
+    done = process(run, broker, 7)
     assert sorted(done) == sorted(one.key for one in run.plan.rows())
     assert read_status(run).succeeded
 
@@ -74,7 +83,7 @@ def test_duplicates_are_harmless(run: Run, broker: Broker) -> None:
     """Published twice, done twice: one receipt each, no dependent twice, nothing left."""
     for _ in range(2):
         replay.missing(run, broker, low_tier)
-    done = work_off(run, broker)
+    done = process(run, broker, 11)
     assert sorted(done)[:8] == sorted([f"s0/0{number}" for number in range(4)] * 2)
     assert sorted(done)[8:] == ["s1/00", "s1/01", "s2/00"]
     assert read_status(run).succeeded
@@ -86,8 +95,7 @@ def test_dead_letters_reach_the_ledger_and_come_back(run: Run, broker: Broker) -
     delivery = leased(broker, LOW)
     hop = Hop(tier=LOW, reason="bad zstd", at=now(), worker="w", attempt=delivery.attempt)
     broker.hand_over(delivery, DEAD, decode(delivery.data).after(hop, "bad zstd in row 7"))
-    drained = drain(broker, open_storage(run.state_url), wait_s=2)
-    assert drained.keys == [(run.uri, "s0/00")]
+    assert drained(run, broker) == [(run.uri, "s0/00")]
     assert read_status(run).states["s0/00"] is ShardState.FAILED
     assert replay.failed(run, broker, low_tier, tier=HIGH) == ["s0/00"]
     assert decode(leased(broker, HIGH).data).history == (hop,)
@@ -100,7 +108,7 @@ def test_the_backstop_tells_the_tier(run: Run, broker: Broker) -> None:
     for _ in range(MAX_DELIVERIES):
         broker.nack(leased(broker, HIGH))
     assert broker.lease(HIGH, 1) is None
-    drain(broker, open_storage(run.state_url), wait_s=2)
+    drained(run, broker)
     found = run.failures.get("s0/00")
     assert found is not None
     assert (found.tier, found.attempts) == (HIGH, MAX_DELIVERIES)
@@ -117,9 +125,9 @@ def test_replaying_since_a_time_loses_nothing_that_waits(run: Run, broker: Broke
     finish(Run(message.run), message.key)
     broker.ack(first)
     replay.since(run, broker, low_tier, now() + timedelta(seconds=1))
-    found = set()
-    while (delivery := broker.lease(LOW, 1)) is not None:
+    missing = {(other.uri, "s0/99"), *((run.uri, f"s0/0{number}") for number in range(4))}
+    while missing:
+        delivery = leased(broker, LOW)
         message = decode(delivery.data)
-        found.add((message.run, message.key))
+        missing.discard((message.run, message.key))
         broker.ack(delivery)
-    assert found >= {(other.uri, "s0/99"), *((run.uri, f"s0/0{number}") for number in range(4))}
