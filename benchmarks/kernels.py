@@ -13,11 +13,11 @@ import numpy.typing as npt
 import _braid
 from benchmarks.child import Timed
 from benchmarks.exports import Export
-from braid.dvid.block_batch import BlockBatch, unzip
+from braid.dvid.block_batch import BlockBatch, decompress_blocks
 from braid.precomputed.chunk_batch import ChunkBatch
 from braid.precomputed.data_encoding import gzip_all
 from braid.reader import Rows, ShardRangeReader
-from braid.transcode.palette_path import PaletteBatch
+from braid.transcode.palette_path import PaletteTask
 from braid.transcode.row_window import RowWindow
 
 GZIP_LEVEL = 6
@@ -35,7 +35,7 @@ def steps(export: dict[str, Any]) -> dict[str, Timed]:
     """Every step of a chunk's way, each over all chunks of the file."""
     found = Export(**export)
     rows = read_all(found)
-    blocks = unzipped(rows)
+    blocks = decompressed(rows)
     count = len(rows)
     encoded = chunks_of(blocks)
     voxels = np.empty((_BATCH, _EDGE, _EDGE, _EDGE), np.uint64)
@@ -43,10 +43,10 @@ def steps(export: dict[str, Any]) -> dict[str, Timed]:
     told = _sizes(sample)
     told["labels"] = float(np.mean(transcode(blocks).labels))
     return {
-        "zstd": Timed(lambda: unzipped(rows), count),
+        "zstd": Timed(lambda: decompressed(rows), count),
         "decode to voxels": Timed(lambda: _decode_all(blocks, voxels), count),
         "transcode": Timed(lambda: transcode(blocks), count, facts=lambda: told),
-        "zstd + transcode": Timed(lambda: transcode(unzipped(rows)), count),
+        "zstd + transcode": Timed(lambda: transcode(decompressed(rows)), count),
         "zstd + transcode + gzip 6": Timed(lambda: _payloads(rows), count),
         "gzip 6 (libdeflate)": Timed(lambda: _gzip(encoded), len(encoded)),
         "zlib 6": Timed(lambda: _zlib(sample), len(sample)),
@@ -55,7 +55,7 @@ def steps(export: dict[str, Any]) -> dict[str, Timed]:
 
 def levels(export: dict[str, Any]) -> dict[str, Timed]:
     """What each level of compression costs, and what it saves."""
-    sample = _sample(chunks_of(unzipped(read_all(Export(**export)))))
+    sample = _sample(chunks_of(decompressed(read_all(Export(**export)))))
     works = {}
     for level in _LEVELS:
         told = {"bytes": _gzip(sample, level) / len(sample)}
@@ -71,7 +71,7 @@ def votes(export: dict[str, Any]) -> dict[str, Timed]:
     """Majority votes in Mvoxel/s: our block and voxel kernels, TensorStore's, tinybrain's."""
     import tensorstore as ts  # noqa: PLC0415 - only this step needs it
 
-    blocks = unzipped(read_all(Export(**export)))
+    blocks = decompressed(read_all(Export(**export)))
     count = len(blocks.rows) // 8 * 8
     fine = slots_of(blocks)[:count]
     voxels = np.empty((8, _EDGE, _EDGE, _EDGE), np.uint64)
@@ -102,9 +102,9 @@ def read_all(export: Export) -> Rows:
         return reader.read_rows(np.arange(len(reader.index)))
 
 
-def unzipped(rows: Rows) -> BlockBatch:
+def decompressed(rows: Rows) -> BlockBatch:
     """The rows' blocks."""
-    return unzip(rows, np.arange(len(rows)), mapped=True, where=str)
+    return decompress_blocks(rows, np.arange(len(rows)), mapped=True, describe_row=str)
 
 
 def transcode(blocks: BlockBatch) -> _braid.Transcoded:
@@ -117,9 +117,9 @@ def _payloads(rows: Rows) -> int:
     count = len(rows)
     numbers = np.arange(count + 1)
     window = RowWindow(numbers[:count].astype(np.uint64), numbers, numbers[:count], rows, str)
-    batch = PaletteBatch(window, numbers[:count], "gzip", GZIP_LEVEL, mapped=True)
-    batch.work()
-    return batch.result()[0].size
+    task = PaletteTask(window, numbers[:count], "gzip", GZIP_LEVEL, mapped=True)
+    task.work()
+    return task.result().chunks.size
 
 
 def slots_of(blocks: BlockBatch) -> Slots:

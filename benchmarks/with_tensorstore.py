@@ -18,7 +18,7 @@ import tensorstore as ts
 import _braid
 from benchmarks.child import Timed, shards_written
 from benchmarks.exports import Export
-from braid.dvid.block_batch import unzip
+from braid.dvid.block_batch import decompress_blocks
 from braid.precomputed.volume_spec import ScaleSpec
 from braid.reader import ShardRangeReader
 
@@ -131,7 +131,7 @@ def _decoded(
     """Where each block lies in the volume, and its voxels (x, y, z), clipped."""
     for first in range(0, len(rows), _DECODED):
         some = reader.read_rows(rows[first : first + _DECODED])
-        blocks = unzip(some, np.arange(len(some)), mapped=True, where=str)
+        blocks = decompress_blocks(some, np.arange(len(some)), mapped=True, describe_row=str)
         voxels = np.empty((len(some), _EDGE, _EDGE, _EDGE), np.uint64)
         _braid.decode_blocks(blocks.data, blocks.start, voxels, *(blocks.mapping or ()))
         for coords, one in zip(some.coords.tolist(), voxels, strict=True):

@@ -1,7 +1,6 @@
-"""DVID blocks to voxels, one at a time; `_braid` holds the loops.
+"""DVID blocks to voxels, one at a time; the loops are in `_braid`.
 
-The layout of a block is in `kernels/block.pxi`; its source is DVID's
-`datatype/common/labels/compressed.go`.
+Format: DVID `datatype/common/labels/compressed.go`.
 """
 
 from typing import Any
@@ -10,7 +9,7 @@ import numpy as np
 import zstandard
 
 from braid.dvid import block
-from braid.dvid.block import BLOCK_SHAPE, CELL_EDGE, LabelsLike
+from braid.dvid.block import BLOCK_SHAPE, SUBBLOCK_EDGE, LabelsLike
 from braid.exceptions import DecompressionError
 from braid.typing import UInt64Array, Vec3
 
@@ -23,7 +22,7 @@ def bits_for(n: int) -> int:
 
 
 def get_packed_value(data: bytes, bit_head: int, bits: int) -> int:
-    """The value of `bits` bits that starts at bit `bit_head`, most significant bit first.
+    """Value of `bits` bits from bit `bit_head` on, most significant bit first.
 
     Raises:
         IndexError: the value ends beyond `data`.
@@ -39,7 +38,7 @@ class DVIDDecompressor:
     """Decodes DVID blocks to voxels; one instance serves one thread at a time."""
 
     def __init__(self) -> None:
-        self._unzip = zstandard.ZstdDecompressor()
+        self._zstd = zstandard.ZstdDecompressor()
 
     def decompress_block(
         self,
@@ -51,9 +50,9 @@ class DVIDDecompressor:
         """Decode a zstd-compressed DVID block.
 
         Args:
-            compressed_data: one zstd frame with one block; no bytes at all mean zeros.
+            compressed_data: one zstd frame with one block; empty means zeros.
             agglo_labels: the label of each entry of `supervoxels`; both or none map the block.
-            supervoxels: what the mapping is for; an entry of the block that they lack stays.
+            supervoxels: those that are mapped; an entry of the block that they lack stays.
             block_shape: voxels (z, y, x) of the block, each a multiple of 8.
 
         Returns:
@@ -65,11 +64,11 @@ class DVIDDecompressor:
         if len(compressed_data) == 0:
             return np.zeros(block_shape, np.uint64)
         most_bytes = block.largest_block_bytes(block_shape)
-        raw = block.decompress_block(compressed_data, most_bytes, self._unzip)
+        raw = block.decompress_block(compressed_data, most_bytes, self._zstd)
         return block.decode(raw, block_shape, block.mapping(agglo_labels, supervoxels))
 
     def get_block_info(self, compressed_data: bytes) -> dict[str, Any]:
-        """What a zstd-compressed block's header says; damage is told in `type`, not raised.
+        """Header of a zstd-compressed block; damage is reported as `type`, not raised.
 
         `type` is empty, solid, compressed, invalid (too short for a header) or zstd_error.
         """
@@ -78,7 +77,7 @@ class DVIDDecompressor:
             return {"type": "empty", "zstd_size": 0}
         try:
             most_bytes = block.largest_block_bytes()
-            raw = block.decompress_block(compressed_data, most_bytes, self._unzip)
+            raw = block.decompress_block(compressed_data, most_bytes, self._zstd)
         except DecompressionError as error:
             return {"type": "zstd_error", "error": str(error), "zstd_size": zstd_bytes}
         if len(raw) < block.HEADER_BYTES:
@@ -88,7 +87,7 @@ class DVIDDecompressor:
             "type": "solid" if n_labels <= 1 else "compressed",
             "subblocks": (gx, gy, gz),
             "label_count": n_labels,
-            "block_size": (gx * CELL_EDGE, gy * CELL_EDGE, gz * CELL_EDGE),
+            "block_size": (gx * SUBBLOCK_EDGE, gy * SUBBLOCK_EDGE, gz * SUBBLOCK_EDGE),
             "zstd_compressed_size": zstd_bytes,
             "dvid_uncompressed_size": len(raw),
         }

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
 
-from braid.transcode.file_extent import cell_edges, is_aligned
+from braid.transcode.file_extent import extent_edges, is_aligned
 from delivery.broker import open_broker
 from delivery.broker.base import Broker
 from delivery.dead_letters import drain
@@ -290,22 +290,22 @@ def _notes(request: Request, listings: dict[int, ScaleListing]) -> list[str]:
                 f"scale {index}: files without an index, read whole to find their rows: "
                 f"{len(without)}; `producer offsets` would write one"
             )
-        edges = cell_edges(request.volume.scales[index], request.slices(index) - 1)
+        edges = extent_edges(request.volume.scales[index], request.slices(index) - 1)
         odd = [file.path for file in found.files if not is_aligned(file.origin, min(edges))]
         if odd:
             notes.append(
-                f"scale {index}: files named after no cell of this spec: {len(odd)}, such as "
+                f"scale {index}: files named after no extent of this spec: {len(odd)}, such as "
                 f"{odd[0]}: is it the export's spec?"
             )
         if (pitch := _common_pitch(found)) > max(edges):
             notes.append(
                 f"scale {index}: all files are named after multiples of {pitch} voxels, and the "
-                f"cells of this spec are {max(edges)} wide: is it the export's spec? Files with "
-                "rows beyond their cell are refused"
+                f"extents of this spec are {max(edges)} wide: is it the export's spec? Files with "
+                "rows beyond their extent are refused"
             )
         if beyond := _outside(request, index, found):
             notes.append(
-                f"scale {index}: {len(beyond)} files are named after cells outside the volume, "
+                f"scale {index}: {len(beyond)} files are named after extents outside the volume, "
                 f"such as {beyond[0]}: they are not read"
             )
     return notes

@@ -13,7 +13,7 @@ import numpy as np
 
 from braid.precomputed import sharding
 from braid.precomputed.volume_spec import ScaleSpec
-from braid.transcode.file_extent import cell_edges, cell_of, in_output
+from braid.transcode.file_extent import extent_edges, extent_of, in_output
 from delivery.ledger.plan import Plan, PlanRow, PlanState
 from delivery.messages import Kind, shard_key
 from memmodel.estimate import DoesNotFit, Work, choose, estimate
@@ -135,9 +135,9 @@ def files_by_shard(
     scale: ScaleSpec, listing: ScaleListing, z_compress: int = 0
 ) -> dict[int, list[ExportFile]]:
     """Files whose extent meets each shard, in name order."""
-    edges = cell_edges(scale, z_compress)
-    cells = [in_output(cell_of(file.origin, edges), z_compress) for file in listing.files]
-    boxes, shards = sharding.boxes_meeting(scale, [c[0] for c in cells], [c[1] for c in cells])
+    edges = extent_edges(scale, z_compress)
+    extents = [in_output(extent_of(file.origin, edges), z_compress) for file in listing.files]
+    boxes, shards = sharding.boxes_meeting(scale, [c[0] for c in extents], [c[1] for c in extents])
     found: dict[int, list[ExportFile]] = defaultdict(list)
     for box, shard in zip(boxes.tolist(), shards.tolist(), strict=True):
         found[shard].append(listing.files[box])

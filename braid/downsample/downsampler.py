@@ -62,7 +62,7 @@ class Downsampler:
         gzip_level: libdeflate's, 1 to 12 (0 stores).
         threads: batches worked on at the same time; the result does not depend on it.
         by_voxels: take the voxel path even where the block kernel would serve.
-        tally: counts and times of all that was consumed.
+        stats: counts and times of all that was consumed.
     """
 
     fine: ScaleSpec
@@ -71,7 +71,7 @@ class Downsampler:
     gzip_level: int = 6
     threads: int = 1
     by_voxels: bool = False
-    tally: DownsampleStats = field(default_factory=DownsampleStats)
+    stats: DownsampleStats = field(default_factory=DownsampleStats)
 
     def __post_init__(self) -> None:
         self._shape = CellShape.of(self.fine, self.coarse)
@@ -99,8 +99,8 @@ class Downsampler:
         batches = self._batches(iter_cells(self._shape, shard, source))
         made = ordered_map(self._work, batches, self.threads, self.threads, "vote")
         with closing(made):
-            for payloads, tally in made:
-                self.tally.add(tally)
+            for payloads, stats in made:
+                self.stats.add(stats)
                 yield payloads
 
     def _batches(self, cells: Iterator[Cell]) -> Iterator[list[Cell]]:
@@ -119,25 +119,25 @@ class Downsampler:
     def _timed(self, cells: Iterator[Cell]) -> Iterator[Cell]:
         began = time.perf_counter()
         for cell in cells:
-            self.tally.read_s += time.perf_counter() - began
+            self.stats.read_s += time.perf_counter() - began
             yield cell
             began = time.perf_counter()
-        self.tally.read_s += time.perf_counter() - began
+        self.stats.read_s += time.perf_counter() - began
 
     def _work(self, batch: Sequence[Cell]) -> tuple[ChunkBatch, DownsampleStats]:
-        tally = DownsampleStats(chunks_in=sum(len(cell.members) for cell in batch))
-        tally.bytes_in = sum(len(m.payload) for cell in batch for m in cell.members)
-        with tally.clock("gunzip_s"):
+        stats = DownsampleStats(chunks_in=sum(len(cell.members) for cell in batch))
+        stats.bytes_in = sum(len(m.payload) for cell in batch for m in cell.members)
+        with stats.clock("gunzip_s"):
             chunks = self._chunks(batch)
         ids = np.array([cell.coarse_id for cell in batch], np.uint64)
-        with tally.clock("vote_s"):
+        with stats.clock("vote_s"):
             voted = self._vote(batch, ids, chunks)
         chunks.clear()  # not held while the results are compressed
         kept = ChunkBatch(ids, voted.start, voted.data.data).without_empty()
-        with tally.clock("gzip_s"):
+        with stats.clock("gzip_s"):
             payloads = payloads_of(kept, self.coarse.sharding.data_encoding, self.gzip_level)
-        tally.chunks, tally.labels = len(kept), int(voted.labels.sum())
-        return payloads, tally
+        stats.chunks, stats.labels = len(kept), int(voted.labels.sum())
+        return payloads, stats
 
     def _chunks(self, batch: Sequence[Cell]) -> list[BytesLike | None]:
         """The batch's fine chunks, data encoding undone: every slot of every cell."""

@@ -1,4 +1,4 @@
-"""One DVID block and its label mapping, as the batch kernels take them."""
+"""A single DVID block and its label mapping, in the form that the batch kernels take."""
 
 import math
 import operator
@@ -13,7 +13,7 @@ import _braid
 from braid.exceptions import DecompressionError
 from braid.typing import Int64Array, UInt64Array, Vec3
 
-CELL_EDGE = 8  # voxels along an edge of a sub-block
+SUBBLOCK_EDGE = 8  # voxels
 BLOCK_SHAPE = (64, 64, 64)  # z, y, x
 HEADER_BYTES = 16
 
@@ -23,25 +23,25 @@ LabelMapping = tuple[UInt64Array, Int64Array, UInt64Array, Int64Array]
 
 
 def largest_block_bytes(block_shape: Sequence[int] = BLOCK_SHAPE) -> int:
-    """Bytes of the largest block of (z, y, x) voxels: every voxel a label of its own."""
+    """Most bytes of a block of (z, y, x) voxels: every voxel a label of its own."""
     voxels = math.prod(block_shape)
-    cells = -(-voxels // CELL_EDGE**3)
+    subblocks = -(-voxels // SUBBLOCK_EDGE**3)
     label_and_index, count, nine_bits = 8 + 4, 2, 64 * 9
-    return HEADER_BYTES + voxels * label_and_index + cells * (count + nine_bits)
+    return HEADER_BYTES + voxels * label_and_index + subblocks * (count + nine_bits)
 
 
 def decompress_block(
-    compressed: bytes, most_bytes: int, unzip: zstandard.ZstdDecompressor | None = None
+    compressed: bytes, most_bytes: int, decompressor: zstandard.ZstdDecompressor | None = None
 ) -> bytes:
-    """Decompress a zstd frame that may or may not tell its size.
+    """Decompress a zstd frame, whether or not its header has the size.
 
     Args:
         compressed: one zstd frame.
         most_bytes: a frame of more is refused before anything is allocated.
-        unzip: a decompressor to use again; it serves one thread at a time.
+        decompressor: to use again; it serves one thread at a time.
 
     Raises:
-        DecompressionError: no zstd frame, a damaged one, or one too large.
+        DecompressionError: not a zstd frame, a damaged one, or one too large.
     """
     try:
         claimed = zstandard.frame_content_size(compressed)
@@ -49,14 +49,14 @@ def decompress_block(
             raise DecompressionError(
                 f"zstd frame too large: expected at most {most_bytes} bytes, it claims {claimed}"
             )
-        unzip = unzip or zstandard.ZstdDecompressor()
-        return unzip.decompress(compressed, max_output_size=most_bytes)
+        decompressor = decompressor or zstandard.ZstdDecompressor()
+        return decompressor.decompress(compressed, max_output_size=most_bytes)
     except zstandard.ZstdError as error:
         raise DecompressionError(f"not a whole zstd frame: {error}") from error
 
 
 def header(block: bytes) -> tuple[int, int, int, int]:
-    """Sub-blocks along x, y and z, and the number of labels, as the block claims them.
+    """Read a block's header: sub-blocks along x, y and z, and the number of labels.
 
     Raises:
         DecompressionError: too short for a header.
@@ -70,10 +70,10 @@ def header(block: bytes) -> tuple[int, int, int, int]:
 
 
 def mapping(agglo_labels: LabelsLike | None, supervoxels: LabelsLike | None) -> LabelMapping | None:
-    """The label of each supervoxel of one block; None, which maps nothing, unless both are given.
+    """Label mapping of one block; None, which maps nothing, unless both lists are given.
 
     Raises:
-        DecompressionError: one of them holds something else than uint64 labels.
+        DecompressionError: one of them is not a list of uint64 labels.
     """
     if agglo_labels is None or supervoxels is None:
         return None
@@ -82,7 +82,7 @@ def mapping(agglo_labels: LabelsLike | None, supervoxels: LabelsLike | None) -> 
 
 
 def decode(block: bytes, shape: Vec3, mapped: LabelMapping | None) -> UInt64Array:
-    """Voxels (z, y, x) of an uncompressed block.
+    """Decode an uncompressed block to voxels (z, y, x).
 
     Raises:
         DecompressionError: counts that do not fit the block's bytes, or another shape.
@@ -97,7 +97,7 @@ def decode(block: bytes, shape: Vec3, mapped: LabelMapping | None) -> UInt64Arra
 
 
 def transcode(block: bytes, mapped: LabelMapping | None) -> bytes:
-    """The chunk (8^3 blocks) of an uncompressed 64^3 block; no bytes if all its voxels are 0.
+    """Transcode an uncompressed 64^3 block to a chunk of 8^3 blocks; no bytes if all is 0.
 
     Raises:
         DecompressionError: counts that do not fit the block's bytes, or another shape.
@@ -112,12 +112,12 @@ def transcode(block: bytes, mapped: LabelMapping | None) -> bytes:
 def _labels(labels: LabelsLike, name: str) -> UInt64Array:
     if isinstance(labels, np.ndarray):
         if labels.size and not _unsigned(labels):
-            raise DecompressionError(f"{name} are no uint64 labels: found {labels.dtype}")
+            raise DecompressionError(f"{name} are not uint64 labels: found {labels.dtype}")
         return np.ascontiguousarray(labels, dtype=np.uint64).reshape(-1)
     try:
         return np.fromiter(map(operator.index, labels), np.uint64, len(labels))
     except (OverflowError, TypeError) as error:
-        raise DecompressionError(f"{name} are no uint64 labels: {error}") from error
+        raise DecompressionError(f"{name} are not uint64 labels: {error}") from error
 
 
 def _unsigned(array: npt.NDArray[Any]) -> bool:

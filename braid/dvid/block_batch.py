@@ -1,4 +1,4 @@
-"""Many DVID blocks at once: zstd frames of chosen rows become one buffer that the kernels take.
+"""Batch of DVID blocks: zstd frames of chosen rows become one buffer that the kernels take.
 
 One call decompresses them all, outside the GIL: small calls from several threads would fight for
 it. Sizes come from the file and are checked before anything is allocated.
@@ -17,10 +17,10 @@ from braid.exceptions import DecompressionError
 from braid.native_symbols import libzstd
 from braid.typing import Int64Array, UInt8Array, UInt64Array
 
-__all__ = ["BlockBatch", "Where", "check_sizes", "refusal", "unzip"]
+__all__ = ["BlockBatch", "DescribeRow", "check_sizes", "decompress_blocks", "row_error"]
 
-Places = Int64Array | slice
-Where = Callable[[int], str]
+RowSelector = Int64Array | slice
+DescribeRow = Callable[[int], str]
 """Names a row in errors: file, row and chunk."""
 
 _LEAST_BYTES = HEADER_BYTES + 8  # a block of one label
@@ -54,31 +54,33 @@ class BlockBatch:
         return BlockBatch(self.rows[i : i + 1], self.data, self.start[span], mapping)
 
 
-def unzip(rows: Rows, chosen: Int64Array, *, mapped: bool, where: Where) -> BlockBatch:
-    """Decompress some rows.
+def decompress_blocks(
+    rows: Rows, chosen: Int64Array, *, mapped: bool, describe_row: DescribeRow
+) -> BlockBatch:
+    """Decompress the blocks of some rows.
 
     Args:
         rows: as read.
         chosen: (k,) which of them, in the order wanted.
         mapped: bring the rows' labels along; without, supervoxels stay.
-        where: names a row in errors.
+        describe_row: names a row in errors.
 
     Raises:
-        DecompressionError: a frame is damaged, or its size is not the one the file tells.
+        DecompressionError: a frame is damaged, or its size is not the one in the file.
     """
-    check_sizes(rows, chosen, where)
-    places = _places(chosen)
+    check_sizes(rows, chosen, describe_row)
+    selector = _selector(chosen)
     start = np.zeros(len(chosen) + 1, np.int64)
-    np.cumsum(rows.uncompressed_size[places], out=start[1:], dtype=np.int64)
+    np.cumsum(rows.uncompressed_size[selector], out=start[1:], dtype=np.int64)
     try:
-        data = _decompress(rows, places, start)
+        data = _decompress(rows, selector, start)
     except _braid.KernelError as error:
-        raise refusal(error, where(int(chosen[error.item]))) from None
-    return BlockBatch(chosen, data, start, _mapping(rows, places) if mapped else None)
+        raise row_error(error, describe_row(int(chosen[error.item]))) from None
+    return BlockBatch(chosen, data, start, _mapping(rows, selector) if mapped else None)
 
 
-def check_sizes(rows: Rows, chosen: Int64Array, where: Where) -> None:
-    """Refuse sizes that no block has, before as much memory is taken.
+def check_sizes(rows: Rows, chosen: Int64Array, describe_row: DescribeRow) -> None:
+    """Refuse sizes that a block cannot have, before as much memory is allocated.
 
     Raises:
         DecompressionError: a row claims one.
@@ -88,38 +90,40 @@ def check_sizes(rows: Rows, chosen: Int64Array, where: Where) -> None:
     if impossible.any():
         at = int(impossible.argmax())
         raise DecompressionError(
-            f"{where(int(chosen[at]))}: expected a block of {_LEAST_BYTES} to {_MOST_BYTES} bytes, "
-            f"uncompressed_size says {int(sizes[at])}"
+            f"{describe_row(int(chosen[at]))}: expected a block of {_LEAST_BYTES} to "
+            f"{_MOST_BYTES} bytes, uncompressed_size says {int(sizes[at])}"
         )
 
 
-def refusal(error: _braid.KernelError, place: str) -> DecompressionError:
-    """What a user is told of a row that does not decode: where, and what to do about it."""
+def row_error(error: _braid.KernelError, row: str) -> DecompressionError:
+    """Error for a row that does not decode: which one, why, and the next step."""
     if isinstance(error, _braid.FrameError):
-        return DecompressionError(f"{place}: damaged zstd frame ({error}). Export this shard again")
-    return DecompressionError(f"{place}: {error}")
+        return DecompressionError(f"{row}: damaged zstd frame ({error}). Export this shard again")
+    return DecompressionError(f"{row}: {error}")
 
 
-def _places(chosen: Int64Array) -> Places:
-    """The chosen rows as an index; of neighbours, as they mostly are, nothing is copied."""
+def _selector(chosen: Int64Array) -> RowSelector:
+    """Index of the chosen rows; a slice, which copies nothing, where they are neighbours."""
     first, count = int(chosen[0]) if len(chosen) else 0, len(chosen)
-    run = count == 0 or int(chosen[-1]) - first == count - 1
-    return slice(first, first + count) if run and (chosen[1:] > chosen[:-1]).all() else chosen
+    dense = count == 0 or int(chosen[-1]) - first == count - 1
+    return slice(first, first + count) if dense and (chosen[1:] > chosen[:-1]).all() else chosen
 
 
-def _decompress(rows: Rows, places: Places, start: Int64Array) -> bytes | UInt8Array:
-    begin, end = rows.block_start[:-1][places], rows.block_start[1:][places]
+def _decompress(rows: Rows, selector: RowSelector, start: Int64Array) -> bytes | UInt8Array:
+    begin, end = rows.block_start[:-1][selector], rows.block_start[1:][selector]
     functions = libzstd()
     if functions is None:
-        return _one_by_one(rows.blocks.data, begin, end, start)
+        return _decompress_each(rows.blocks.data, begin, end, start)
     data = np.empty(int(start[-1]), np.uint8)
     _braid.unzip_frames(rows.blocks, begin, end, start, data, functions)
     return data
 
 
-def _one_by_one(frames: memoryview, begin: Int64Array, end: Int64Array, start: Int64Array) -> bytes:
-    """The same through the package's own function, a call for each frame."""
-    unzip_one = zstandard.ZstdDecompressor().decompress
+def _decompress_each(
+    frames: memoryview, begin: Int64Array, end: Int64Array, start: Int64Array
+) -> bytes:
+    """The same by the package's own function, a call for each frame."""
+    decompress_one = zstandard.ZstdDecompressor().decompress
     sizes = np.diff(start).tolist()
     blocks = []
     for item, (a, b, size) in enumerate(zip(begin.tolist(), end.tolist(), sizes, strict=True)):
@@ -127,7 +131,7 @@ def _one_by_one(frames: memoryview, begin: Int64Array, end: Int64Array, start: I
         try:
             found = zstandard.frame_content_size(frame)  # -1: it does not say
             if found <= size:  # or as much as it claims would be allocated
-                blocks.append(unzip_one(frame, max_output_size=size, allow_extra_data=False))
+                blocks.append(decompress_one(frame, max_output_size=size, allow_extra_data=False))
                 found = len(blocks[-1])
         except zstandard.ZstdError as error:
             raise _braid.FrameError(str(error), item) from None
@@ -136,20 +140,20 @@ def _one_by_one(frames: memoryview, begin: Int64Array, end: Int64Array, start: I
     return b"".join(blocks)
 
 
-def _mapping(rows: Rows, places: Places) -> LabelMapping:
+def _mapping(rows: Rows, selector: RowSelector) -> LabelMapping:
     return (
-        *_gather(rows.labels, rows.label_start, places),
-        *_gather(rows.supervoxels, rows.supervoxel_start, places),
+        *_gather(rows.labels, rows.label_start, selector),
+        *_gather(rows.supervoxels, rows.supervoxel_start, selector),
     )
 
 
 def _gather(
-    values: UInt64Array, start: Int64Array, places: Places
+    values: UInt64Array, start: Int64Array, selector: RowSelector
 ) -> tuple[UInt64Array, Int64Array]:
-    """The chosen lists, one after another, and where each starts."""
-    if isinstance(places, slice):
-        return values, start[places.start : places.stop + 1]
-    lengths = start[places + 1] - start[places]
+    """Lists of the selected rows, one after another, and where each starts."""
+    if isinstance(selector, slice):
+        return values, start[selector.start : selector.stop + 1]
+    lengths = start[selector + 1] - start[selector]
     ends = np.cumsum(lengths)
-    shift = np.repeat(start[places] - (ends - lengths), lengths)
+    shift = np.repeat(start[selector] - (ends - lengths), lengths)
     return values[shift + np.arange(len(shift))], np.concatenate([[0], ends])

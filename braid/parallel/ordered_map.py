@@ -1,4 +1,4 @@
-"""Work in several threads whose results come in the order of the work."""
+"""Bounded ordered map: work in several threads, results in the order of the items."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
@@ -19,19 +19,19 @@ def _thread_pool(threads: int, name: str) -> ThreadPoolExecutor:
 
 
 def ordered_map(
-    work: Callable[[T], R], items: Iterable[T], threads: int, ahead: int, name: str
+    work: Callable[[T], R], items: Iterable[T], threads: int, prefetch: int, name: str
 ) -> Generator[R]:
-    """Yield `work(item)` for each item; closing this ends what has begun, and begins no more.
+    """Yield `work(item)` for each item; closing this ends what runs and cancels the rest.
 
     Args:
         work: done by the threads.
         items: taken one after another, by the caller, while the threads work.
         threads: at once.
-        ahead: items begun or waiting for a thread while the caller has a result; with none, the
-            caller does the work.
+        prefetch: items in work or waiting for a thread while the caller has a result; 0 means that
+            the caller does the work.
         name: of the threads.
     """
-    if ahead == 0:
+    if prefetch == 0:
         yield from map(work, items)
         return
     running: deque[Future[R]] = deque()
@@ -39,7 +39,7 @@ def ordered_map(
     try:
         for item in items:
             running.append(pool.submit(work, item))
-            if len(running) > ahead:
+            if len(running) > prefetch:
                 yield running.popleft().result()
         while running:
             yield running.popleft().result()

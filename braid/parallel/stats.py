@@ -1,4 +1,4 @@
-"""Counts and times of a pipeline's steps, which threads keep apart and add up at the end."""
+"""Counts and times of a pipeline's steps: each thread has its own, summed at the end."""
 
 import time
 from collections.abc import Iterator
@@ -9,14 +9,14 @@ from typing import Self
 
 @dataclass
 class StepStats:
-    """What has been done so far; times are summed over threads. Each pipeline adds its own."""
+    """Counts and times that all pipelines share; times are summed over threads."""
 
     chunks: int = 0
     labels: int = 0  # distinct ones, summed over the chunks made
     gzip_s: float = 0.0
 
     def add(self, other: Self) -> None:
-        """Take in another tally of the same kind."""
+        """Add every field of another of the same class."""
         for name, value in vars(other).items():
             setattr(self, name, getattr(self, name) + value)
 
@@ -26,11 +26,3 @@ class StepStats:
         began = time.perf_counter()
         yield
         setattr(self, name, getattr(self, name) + time.perf_counter() - began)
-
-
-@dataclass
-class TranscodeStats(StepStats):
-    """What transcoding has done so far."""
-
-    decompress_s: float = 0.0
-    transcode_s: float = 0.0

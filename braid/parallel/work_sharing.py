@@ -1,58 +1,58 @@
-"""Threads that share their work: each takes part after part of a job, so that all end together."""
+"""Work sharing: all threads pull parts of one task, so none idles while another finishes."""
 
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
+from itertools import islice, repeat
 from typing import Protocol, TypeVar
 
 from braid.parallel.ordered_map import ordered_map
 
-__all__ = ["SharedTask", "together"]
+__all__ = ["SharedTask", "run_shared"]
 
 R_co = TypeVar("R_co", covariant=True)
-_WAITING_JOBS = 1  # begun, so that no thread waits for the slowest part of the job before
+_WAITING_TASKS = 1  # started early, so that no thread waits for the slowest part of the one before
 
 
 class SharedTask(Protocol[R_co]):
-    """Work in parts, which are taken in order."""
+    """Work in parts that threads take in order."""
 
     def work(self) -> None:
-        """Do part after part until none is left to take; called by every thread."""
+        """Do part after part until none is left; called once by every thread."""
 
     def stop(self) -> None:
-        """Let nobody take another part."""
+        """Cancel the parts that no thread has taken."""
 
     def result(self) -> R_co:
-        """What has been made, when all have come back; raises what the first bad part raised."""
+        """Result of all parts, once every `work` has returned; raises the first part's error."""
 
 
-def together(jobs: Iterable[SharedTask[R_co]], threads: int, name: str) -> Generator[R_co]:
-    """Yield each job's result, in order; closing this stops the jobs that have begun.
+def run_shared(tasks: Iterable[SharedTask[R_co]], threads: int, name: str) -> Generator[R_co]:
+    """Yield each task's result, in order; closing this stops the tasks that have started.
 
     Args:
-        jobs: taken one after another, by the caller, while the threads work.
-        threads: that share each job; one is the caller itself, more are others.
+        tasks: taken one after another, by the caller, while the threads work.
+        threads: that share each task; one is the caller itself, more are others.
         name: of the threads.
     """
-    begun: deque[SharedTask[R_co]] = deque()
+    started: deque[SharedTask[R_co]] = deque()
 
-    def for_each_thread() -> Iterator[SharedTask[R_co]]:
-        for job in jobs:
-            begun.append(job)
-            yield from [job] * threads
+    def shares() -> Iterator[SharedTask[R_co]]:
+        for task in tasks:
+            started.append(task)
+            yield from repeat(task, threads)
 
-    ahead = (1 + _WAITING_JOBS) * threads - 1 if threads > 1 else 0
-    with closing(ordered_map(_worked, for_each_thread(), threads, ahead, name)) as worked:
+    prefetch = (1 + _WAITING_TASKS) * threads - 1 if threads > 1 else 0
+    with closing(ordered_map(_work, shares(), threads, prefetch, name)) as finished:
         try:
-            for count, job in enumerate(worked, 1):
-                if count % threads == 0:
-                    begun.popleft()
-                    yield job.result()
+            # Shares finish in the order of submission, so the next `threads` of them are all that
+            # the oldest task has.
+            while list(islice(finished, threads)):
+                yield started.popleft().result()
         finally:
-            for job in begun:
-                job.stop()
+            for task in started:
+                task.stop()
 
 
-def _worked(job: SharedTask[R_co]) -> SharedTask[R_co]:
-    job.work()
-    return job
+def _work(task: SharedTask[object]) -> None:
+    task.work()

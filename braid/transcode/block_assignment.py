@@ -1,4 +1,4 @@
-"""Which DVID blocks an output chunk is made of.
+"""Assignment of DVID blocks to output chunks.
 
 DVID exports 64x64x64 blocks; an output chunk may be larger, smaller or, with `--z-compress N`, hold
 only every (N+1)th slice, so blocks and chunks are many-to-many. `z_step` is N + 1 throughout and
@@ -19,7 +19,7 @@ BLOCK_VOXELS = 64  # edge of a DVID block
 
 @dataclass(frozen=True, slots=True)
 class BlockAssignment:
-    """The blocks that one output shard needs, paired with the chunks that need them.
+    """Blocks that one output shard needs, paired with the chunks that need them.
 
     Pairs are sorted by chunk id; a block stands in as many pairs as chunks need it.
 

@@ -1,11 +1,11 @@
-"""Consecutive chunks of a shard and the rows they are made of, as read at once."""
+"""Window of rows: consecutive chunks of a shard and the rows behind them, read at once."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from braid.dvid.block_batch import Where
+from braid.dvid.block_batch import DescribeRow
 from braid.dvid.rows import Rows
 from braid.typing import Int64Array, UInt64Array
 
@@ -17,23 +17,23 @@ class RowWindow:
     """Consecutive chunks of a shard and the rows that they are made of.
 
     Attributes:
-        ids: (m,) uint64, chunk ids, ascending.
-        part_start: (m + 1,) int64 into parts.
-        parts: (p,) int64, rows; chunk i is made of parts[part_start[i]:part_start[i + 1]].
+        ids: (m,) chunk ids, ascending.
+        part_start: (m + 1,) into parts.
+        parts: (p,) rows; chunk i is made of parts[part_start[i]:part_start[i + 1]].
         rows: the rows themselves.
-        where: names a row in errors.
+        describe_row: names a row in errors.
     """
 
     ids: UInt64Array
     part_start: Int64Array
     parts: Int64Array
     rows: Rows
-    where: Where
+    describe_row: DescribeRow
 
     def cut(self, most_chunks: int, most_bytes: int) -> Iterator[tuple[int, int]]:
-        """Yield runs of chunks, as (first, end), bounded in count and in uncompressed bytes.
+        """Yield slices of chunks, as (first, end), bounded in count and in uncompressed bytes.
 
-        Runs are of about one size. A chunk that alone passes the bytes is a run of its own.
+        Slices are of about one size. A chunk that alone passes the bytes is a slice of its own.
         """
         sizes = self.rows.uncompressed_size[self.parts]
         reach = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])[self.part_start]

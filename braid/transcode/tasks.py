@@ -1,83 +1,101 @@
-"""Batches of chunks as jobs that threads share, and what they give."""
+"""Batches of chunks as tasks that threads share, and their results."""
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
-from braid.parallel.stats import TranscodeStats
+from braid.parallel.stats import StepStats
 from braid.parallel.work_sharing import SharedTask
 from braid.precomputed.chunk_batch import ChunkBatch
 from braid.typing import Int64Array
 
-__all__ = ["Batch", "Made", "Runs"]
-
-Made = tuple[ChunkBatch, TranscodeStats]
+__all__ = ["CompositeTask", "SplitTask", "TaskResult", "TranscodeStats"]
 
 
-class Runs:
-    """Runs of chunks, each made by one thread; a `braid.parallel.work_sharing.SharedTask`."""
+@dataclass
+class TranscodeStats(StepStats):
+    """Counts and times of transcoding."""
+
+    decompress_s: float = 0.0
+    transcode_s: float = 0.0
+
+
+class TaskResult(NamedTuple):
+    """Payloads of a task's chunks, those of zeros left out, and what they took."""
+
+    chunks: ChunkBatch
+    stats: TranscodeStats
+
+
+class SplitTask:
+    """Slices of chunks, each made by one thread; a `braid.parallel.work_sharing.SharedTask`."""
 
     def __init__(
-        self, runs: Sequence[Int64Array], make: Callable[[Int64Array, TranscodeStats], ChunkBatch]
+        self,
+        slices: Sequence[Int64Array],
+        make: Callable[[Int64Array, TranscodeStats], ChunkBatch],
     ) -> None:
-        self._left = deque(enumerate(runs))
+        self._left = deque(enumerate(slices))
         self._make = make
-        self._made: dict[int, Made] = {}
-        self._failed: dict[int, Exception] = {}
+        self._results: dict[int, TaskResult] = {}
+        self._errors: dict[int, Exception] = {}
 
     def work(self) -> None:
-        """Make runs until none is left, or one fails."""
+        """Make slices until none is left, or one fails."""
         while True:
             try:
-                number, run = self._left.popleft()
+                number, chunks = self._left.popleft()
             except IndexError:
                 return
-            tally = TranscodeStats()
+            stats = TranscodeStats()
             try:
-                self._made[number] = self._make(run, tally), tally
-            except Exception as error:  # noqa: BLE001 - `result` raises the first, whichever thread met it
-                self._failed[number] = error
+                self._results[number] = TaskResult(self._make(chunks, stats), stats)
+            except Exception as error:  # noqa: BLE001 - `result` raises the first, of any thread
+                self._errors[number] = error
                 self.stop()
 
     def stop(self) -> None:
-        """Let nobody make another."""
+        """Cancel the remaining slices."""
         self._left.clear()
 
-    def result(self) -> Made:
-        """All that the runs gave.
+    def result(self) -> TaskResult:
+        """Payloads of all slices.
 
         Raises:
-            Exception: what the first bad run raised.
+            Exception: of the first bad slice.
         """
-        if self._failed:
-            raise self._failed[min(self._failed)]
-        return _joined([self._made[number] for number in sorted(self._made)])
+        if self._errors:
+            raise self._errors[min(self._errors)]
+        return _joined(self._results[number] for number in sorted(self._results))
 
 
-class Batch:
-    """Chunks that follow one another, whichever way each takes; a job of jobs."""
+class CompositeTask:
+    """Consecutive chunks as one task for each code path among them."""
 
-    def __init__(self, parts: Sequence[SharedTask[Made]]) -> None:
-        self._parts = parts
+    def __init__(self, tasks: Sequence[SharedTask[TaskResult]]) -> None:
+        self._tasks = tasks
 
     def work(self) -> None:
-        """Do part after part."""
-        for part in self._parts:
-            part.work()
+        """Work on one task after another."""
+        for task in self._tasks:
+            task.work()
 
     def stop(self) -> None:
-        """Let nobody go on."""
-        for part in self._parts:
-            part.stop()
+        """Cancel the remaining parts of all tasks."""
+        for task in self._tasks:
+            task.stop()
 
-    def result(self) -> Made:
-        """Payloads of all chunks that are not zeros."""
-        chunks, tally = _joined([part.result() for part in self._parts])
-        tally.chunks = len(chunks)
-        return chunks, tally
+    def result(self) -> TaskResult:
+        """Payloads of all chunks, by ascending id."""
+        result = _joined(task.result() for task in self._tasks)
+        result.stats.chunks = len(result.chunks)
+        return result
 
 
-def _joined(made: Sequence[Made]) -> Made:
-    tally = TranscodeStats()
-    for _, part in made:
-        tally.add(part)
-    return ChunkBatch.joined(chunks for chunks, _ in made), tally
+def _joined(results: Iterable[TaskResult]) -> TaskResult:
+    chunks, stats = [], TranscodeStats()
+    for result in results:
+        chunks.append(result.chunks)
+        stats.add(result.stats)
+    return TaskResult(ChunkBatch.joined(chunks), stats)

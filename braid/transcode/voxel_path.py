@@ -1,4 +1,4 @@
-"""Chunks by way of voxels: decode, cut, encode. Serves what palettes cannot."""
+"""Voxel path: decode blocks, cut chunks, encode them. Serves what palettes cannot."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 import _braid
-from braid.dvid.block_batch import BlockBatch, refusal, unzip
+from braid.dvid.block_batch import BlockBatch, decompress_blocks, row_error
 from braid.exceptions import EncodingError
-from braid.parallel.stats import TranscodeStats
 from braid.precomputed import morton
 from braid.precomputed.chunk_batch import ChunkBatch
 from braid.precomputed.volume_spec import ScaleSpec
 from braid.transcode.block_assignment import BLOCK_VOXELS, block_extent
 from braid.transcode.row_window import RowWindow
+from braid.transcode.tasks import TranscodeStats
 from braid.typing import Int64Array, UInt64Array, Vec3
 
 __all__ = ["Encode", "VoxelPath"]
@@ -27,7 +27,7 @@ Encode = Callable[[UInt64Array], bytes]
 
 @dataclass(frozen=True)
 class VoxelPath:
-    """Encodes chunks of any size, from blocks that need not lie as they do.
+    """Encodes chunks of any size, aligned with blocks or not.
 
     Attributes:
         scale: the output scale.
@@ -41,11 +41,11 @@ class VoxelPath:
     z_step: int
     encode: Encode | None
 
-    def chunks(self, window: RowWindow, chunks: Int64Array, tally: TranscodeStats) -> ChunkBatch:
+    def chunks(self, window: RowWindow, chunks: Int64Array, stats: TranscodeStats) -> ChunkBatch:
         """Encode some of a window's chunks; those of zeros are left out.
 
         Raises:
-            DecompressionError: a row does not decode; the text says file, row and chunk.
+            DecompressionError: a row does not decode; the text has file, row and chunk.
             EncodingError: a chunk needs larger offsets than the format has.
         """
         spans = [
@@ -53,16 +53,18 @@ class VoxelPath:
             for a, b in zip(window.part_start[chunks], window.part_start[chunks + 1], strict=True)
         ]
         rows = np.unique(np.concatenate([window.parts[span] for span in spans]))
-        with tally.clock("decompress_s"):
-            blocks = unzip(window.rows, rows, mapped=self.mapped, where=window.where)
+        with stats.clock("decompress_s"):
+            blocks = decompress_blocks(
+                window.rows, rows, mapped=self.mapped, describe_row=window.describe_row
+            )
         made: list[tuple[int, bytes]] = []
-        with tally.clock("transcode_s"):
+        with stats.clock("transcode_s"):
             cutter = _Cutter(self.scale, self.z_step, blocks, window)
             for chunk, span in zip(window.ids[chunks].tolist(), spans, strict=True):
                 voxels = cutter.voxels(chunk, window.parts[span])
                 if voxels.any():
                     made.append((chunk, self._encoded(chunk, voxels)))
-                    tally.labels += self._labels(window, window.parts[span])
+                    stats.labels += self._labels(window, window.parts[span])
         return ChunkBatch.of(made)
 
     def _encoded(self, chunk_id: int, voxels: UInt64Array) -> bytes:
@@ -75,7 +77,7 @@ class VoxelPath:
             raise EncodingError(f"scale {self.scale.key}: chunk {at}: {error}") from error
 
     def _labels(self, window: RowWindow, rows: Int64Array) -> int:
-        """Labels in the tables of a chunk's blocks; a few may lie beyond the volume's edge."""
+        """Distinct labels in the tables of a chunk's blocks; a few may lie beyond the edge."""
         listed = window.rows.label_list if self.mapped else window.rows.supervoxel_list
         return len(np.unique(np.concatenate([listed(int(row)) for row in rows])))
 
@@ -94,7 +96,7 @@ class _Cutter:
         self._decoded: OrderedDict[int, UInt64Array] = OrderedDict()
 
     def voxels(self, chunk_id: int, rows: Int64Array) -> UInt64Array:
-        """A chunk's voxels (z, y, x), clipped to the volume; 0 where there is no block."""
+        """Voxels (z, y, x) of a chunk, clipped to the volume; 0 where there is no block."""
         chunk = morton.decode([chunk_id], self._scale.grid)[0].tolist()
         begin, end = self._scale.chunk_box((chunk[0], chunk[1], chunk[2]))
         dx, dy, dz = (e - b for b, e in zip(begin, end, strict=True))
@@ -106,7 +108,7 @@ class _Cutter:
         return out
 
     def _block(self, row: int) -> UInt64Array:
-        """A block's kept slices, (z / z_step, y, x)."""
+        """Kept slices of a block, (z / z_step, y, x)."""
         if row in self._decoded:
             self._decoded.move_to_end(row)
             return self._decoded[row]
@@ -117,7 +119,7 @@ class _Cutter:
         try:
             _braid.decode_blocks(block.data, block.start, out, *(block.mapping or ()))
         except _braid.KernelError as error:
-            raise refusal(error, self._window.where(row)) from error
+            raise row_error(error, self._window.describe_row(row)) from error
         self._decoded[row] = out[0, :: self._z_step]
         return self._decoded[row]
 
@@ -125,7 +127,7 @@ class _Cutter:
 def _overlap(
     begin: Vec3, end: Vec3, block: list[int], extent: Vec3
 ) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """Where a block meets a chunk, as ZYX slices of the chunk and of the block."""
+    """Intersection of a block and a chunk, as ZYX slices of the chunk and of the block."""
     low = [max(b, at) for b, at in zip(begin, block, strict=True)]
     high = [min(e, at + n) for e, at, n in zip(end, block, extent, strict=True)]
     of_chunk = [slice(a - b, z - b) for a, z, b in zip(low, high, begin, strict=True)]

@@ -18,7 +18,7 @@ from braid.native_symbols import libzstd
 from producer.export_writer import compress
 
 
-def unzipped(frames: list[bytes], sizes: list[int]) -> list[bytes]:
+def decompressed(frames: list[bytes], sizes: list[int]) -> list[bytes]:
     """What the kernel makes of frames, each of a size that is told."""
     functions = libzstd()
     assert functions is not None
@@ -35,7 +35,7 @@ def test_frames_come_back(contents: list[bytes], level: int, told: bool) -> None
     """Of any level, with their size inside or without."""
     zip_one = zstandard.ZstdCompressor(level=level, write_content_size=told).compress
     frames = [zip_one(content) for content in contents]
-    assert unzipped(frames, [len(content) for content in contents]) == contents
+    assert decompressed(frames, [len(content) for content in contents]) == contents
 
 
 @pytest.mark.parametrize("off", [-1, 1])
@@ -43,7 +43,7 @@ def test_another_size_is_refused(off: int) -> None:
     """Neither is a frame cut to its place, nor a place left half empty."""
     frames = [compress(b"first"), compress(b"second" * 9), compress(b"third")]
     with pytest.raises(_braid.KernelError, match=r"too small|it holds 54 bytes") as error:
-        unzipped(frames, [5, 54 + off, 5])
+        decompressed(frames, [5, 54 + off, 5])
     assert error.value.item == 1
 
 
@@ -55,7 +55,7 @@ def test_a_flipped_bit_is_an_error_or_other_bytes(seed: int) -> None:
     frame = bytearray(compress(content))
     frame[rng.randrange(len(frame))] ^= 1 << rng.randrange(8)
     with contextlib.suppress(_braid.KernelError):
-        (found,) = unzipped([bytes(frame)], [500])
+        (found,) = decompressed([bytes(frame)], [500])
         assert found.strip(b"\0")
 
 
@@ -64,7 +64,7 @@ def test_what_is_no_frame() -> None:
     whole = compress(b"something" * 20)
     for frame in (b"", b"noise and more noise", whole[: len(whole) // 2], whole + b"more"):
         with pytest.raises(_braid.KernelError) as error:
-            unzipped([whole, frame], [180, 180])
+            decompressed([whole, frame], [180, 180])
         assert error.value.item == 1
 
 
@@ -129,11 +129,11 @@ def test_without_its_functions_the_bytes_are_the_same(
     for hidden in (False, True):
         if hidden:
             monkeypatch.setattr(block_batch, "libzstd", lambda: None)
-        found = block_batch.unzip(rows, places, mapped=False, where=str)
+        found = block_batch.decompress_blocks(rows, places, mapped=False, describe_row=str)
         assert bytes(found.data) == b"".join(expected)
         assert np.diff(found.start).tolist() == [len(content) for content in expected]
         with pytest.raises(DecompressionError, match=r"^1: damaged zstd frame \("):
-            block_batch.unzip(torn, np.array([0, 1]), mapped=False, where=str)
+            block_batch.decompress_blocks(torn, np.array([0, 1]), mapped=False, describe_row=str)
 
 
 @pytest.mark.parametrize("hidden", [False, True])
@@ -146,7 +146,9 @@ def test_a_frame_that_claims_much_takes_no_memory(
     bomb = b"\x28\xb5\x2f\xfd" + b"\xe0" + (2**60).to_bytes(8, "little") + b"\x01\0\0"
     assert zstandard.frame_content_size(bomb) == 2**60
     with pytest.raises(DecompressionError, match=r"^0: damaged zstd frame \("):
-        block_batch.unzip(rows_of([bomb], [40]), np.array([0]), mapped=False, where=str)
+        block_batch.decompress_blocks(
+            rows_of([bomb], [40]), np.array([0]), mapped=False, describe_row=str
+        )
 
 
 def test_libzstd_is_found_here() -> None:

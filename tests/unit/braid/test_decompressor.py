@@ -129,8 +129,8 @@ def test_damage(data: bytes, text: str) -> None:
 
 @pytest.mark.parametrize("labels", [[-1], [2**64], [1.5], np.array([1.5]), np.array([-3])])
 def test_mapping_of_no_labels(labels: list[int]) -> None:
-    """What is no uint64 label is refused, not wrapped."""
-    with pytest.raises(DecompressionError, match="no uint64 labels"):
+    """What is not a uint64 label is refused, not wrapped."""
+    with pytest.raises(DecompressionError, match="not uint64 labels"):
         DVIDDecompressor().decompress_block(zipped(solid(1)), agglo_labels=labels, supervoxels=[1])
 
 

@@ -165,7 +165,7 @@ def test_rows_outside_their_cell(make: Make) -> None:
     assert code == 1
     (finding,) = found["findings"]
     assert finding.startswith("s0/102400_0_0.arrow: row 0, chunk ")
-    assert "outside the cell that the file is named after" in finding
+    assert "outside the extent that the file is named after" in finding
 
 
 def test_rows_outside_the_volume(make: Make) -> None:

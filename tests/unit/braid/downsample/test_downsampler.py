@@ -187,7 +187,7 @@ def test_real_specs_are_walked(shared: Path) -> None:
             assert Downsampler(fine, coarse).uses_blocks
 
 
-def test_the_tally_counts() -> None:
+def test_stats() -> None:
     """Chunks in and out, labels with 0, stored bytes."""
     fine, coarse = two_scales((64, 64, 64), chunks=[(32, 32, 32)], bits=[(9, 0)])
     voxels = np.zeros((64, 64, 64), np.uint64)
@@ -198,9 +198,9 @@ def test_the_tally_counts() -> None:
     source = DictInputs(fine, shards)
     chunks = pairs(maker, 0, source)
     assert len(chunks) == 1
-    tally = maker.tally
-    assert (tally.chunks_in, tally.chunks, tally.labels) == (2, 1, 3)
-    assert 0 < tally.bytes_in < len(shards[0])
+    stats = maker.stats
+    assert (stats.chunks_in, stats.chunks, stats.labels) == (2, 1, 3)
+    assert 0 < stats.bytes_in < len(shards[0])
 
 
 def test_scales_that_do_not_follow_are_refused() -> None:

@@ -1,4 +1,4 @@
-"""Threads work ahead, results come in order, and whoever stops listening stops the work."""
+"""Ordered map: results in order, bounded prefetch, closing stops the work."""
 
 import threading
 import time
@@ -18,19 +18,19 @@ def slowly(number: int) -> int:
     return number
 
 
-@pytest.mark.parametrize(("threads", "ahead"), [(1, 0), (1, 1), (2, 2), (3, 9)])
-def test_results_come_in_order(threads: int, ahead: int) -> None:
+@pytest.mark.parametrize(("threads", "prefetch"), [(1, 0), (1, 1), (2, 2), (3, 9)])
+def test_results_come_in_order(threads: int, prefetch: int) -> None:
     """Whichever ends first."""
-    assert list(ordered_map(slowly, range(9), threads, ahead, "test")) == list(range(9))
+    assert list(ordered_map(slowly, range(9), threads, prefetch, "test")) == list(range(9))
 
 
-def test_without_any_ahead_the_caller_works() -> None:
-    """No thread is needed, and nothing is done before it is asked for."""
+def test_without_prefetch_the_caller_works() -> None:
+    """No thread is used, and no item is done before its result is requested."""
     by = ordered_map(lambda _: threading.current_thread(), range(3), 4, 0, "test")
     assert set(by) == {threading.current_thread()}
 
 
-def test_no_more_is_begun_than_may_be_ahead() -> None:
+def test_prefetch_is_bounded() -> None:
     """Items are taken one by one: they may hold much memory."""
     taken = []
 
@@ -44,8 +44,8 @@ def test_no_more_is_begun_than_may_be_ahead() -> None:
             assert len(taken) <= number + 1 + 3
 
 
-def test_closing_waits_for_what_has_begun_and_begins_no_more() -> None:
-    """Nothing reads a source or touches a result after its owner has let go."""
+def test_closing_waits_for_running_work_and_starts_no_more() -> None:
+    """No work goes on after `close` has returned."""
     began, ended = [], []
 
     def work(number: int) -> int:

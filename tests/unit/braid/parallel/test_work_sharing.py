@@ -1,4 +1,4 @@
-"""Threads share jobs, results come in the jobs' order, and whoever lets go stops them."""
+"""Work sharing: all threads on one task, results in order, closing stops the tasks."""
 
 import threading
 import time
@@ -8,13 +8,13 @@ from contextlib import closing
 
 import pytest
 
-from braid.parallel.work_sharing import together
+from braid.parallel.work_sharing import run_shared
 
 SOON_S = 0.005
 
 
 class Counting:
-    """A job of numbered parts; `by` are the threads that took part."""
+    """A task of numbered parts; `by` are the threads that took part."""
 
     def __init__(self, number: int, parts: int = 4, bad: int | None = None) -> None:
         self.number = number
@@ -39,82 +39,82 @@ class Counting:
         self.left.clear()
 
     def result(self) -> int:
-        """The job's number."""
+        """The task's number."""
         if self.number == self.bad:
             raise ValueError(self.number)
         return self.number
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_jobs_are_done_in_order(threads: int) -> None:
+def test_tasks_are_done_in_order(threads: int) -> None:
     """Each one whole, before its result is out."""
-    jobs = [Counting(number) for number in range(7)]
-    for number in together(jobs, threads, "crew-test"):
-        assert sorted(jobs[number].done) == [0, 1, 2, 3]
-        jobs[number].done.clear()
-    assert not any(job.done for job in jobs)
+    tasks = [Counting(number) for number in range(7)]
+    for number in run_shared(tasks, threads, "shared-test"):
+        assert sorted(tasks[number].done) == [0, 1, 2, 3]
+        tasks[number].done.clear()
+    assert not any(task.done for task in tasks)
 
 
-def test_threads_share_a_job() -> None:
-    """One job has the help of all."""
-    job = Counting(0, parts=12)
-    assert list(together([job], 3, "crew-share")) == [0]
-    assert len(job.by) == 3
+def test_threads_share_a_task() -> None:
+    """All of them take parts of a single task."""
+    task = Counting(0, parts=12)
+    assert list(run_shared([task], 3, "shared-one")) == [0]
+    assert len(task.by) == 3
 
 
-def test_one_thread_is_the_callers() -> None:
-    """Nothing is begun before it is asked for."""
-    jobs = [Counting(number) for number in range(3)]
-    with closing(together(jobs, 1, "crew-test")) as results:
+def test_one_thread_is_the_caller() -> None:
+    """No task starts before its result is requested."""
+    tasks = [Counting(number) for number in range(3)]
+    with closing(run_shared(tasks, 1, "shared-test")) as results:
         assert next(results) == 0
-        assert not jobs[1].done
-    assert jobs[0].by == {threading.current_thread().name}
+        assert not tasks[1].done
+    assert tasks[0].by == {threading.current_thread().name}
 
 
-def test_few_jobs_wait() -> None:
+def test_few_tasks_wait() -> None:
     """They are taken one by one: each may hold much memory."""
     taken: list[int] = []
 
-    def jobs() -> Iterator[Counting]:
+    def tasks() -> Iterator[Counting]:
         for number in range(12):
             taken.append(number)
             yield Counting(number)
 
-    for number in together(jobs(), 2, "crew-test"):
+    for number in run_shared(tasks(), 2, "shared-test"):
         assert len(taken) <= number + 3
 
 
-def test_letting_go_stops_what_has_begun() -> None:
-    """No part is taken any more, and none is in work."""
-    jobs = [Counting(number, parts=50) for number in range(4)]
-    results = together(jobs, 2, "crew-test")
-    jobs[0].left = deque([0])
+def test_closing_stops_what_has_started() -> None:
+    """No part is taken afterwards, and none is in work."""
+    tasks = [Counting(number, parts=50) for number in range(4)]
+    results = run_shared(tasks, 2, "shared-test")
+    tasks[0].left = deque([0])
     assert next(results) == 0
     results.close()
-    done = [len(job.done) for job in jobs]
-    assert all(not job.left for job, count in zip(jobs, done, strict=True) if count)
+    done = [len(task.done) for task in tasks]
+    assert all(not task.left for task, count in zip(tasks, done, strict=True) if count)
     time.sleep(3 * SOON_S)
-    assert [len(job.done) for job in jobs] == done
+    assert [len(task.done) for task in tasks] == done
     assert done[3] == 0
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_bad_result_ends_it(threads: int) -> None:
     """Results before it are out; those after it are not, and their work has stopped."""
-    jobs = [Counting(number, bad=2) for number in range(9)]
+    tasks = [Counting(number, bad=2) for number in range(9)]
     seen: list[int] = []
     with pytest.raises(ValueError, match="2"):
-        seen.extend(together(jobs, threads, "crew-test"))
-    assert not any(job.done for job in jobs[5:])
+        seen.extend(run_shared(tasks, threads, "shared-test"))
+    assert not any(task.done for task in tasks[5:])
 
 
-def test_jobs_that_cannot_be_had() -> None:
-    """What their source raises comes through, after the results that were there."""
+def test_an_error_of_the_task_iterator_is_raised() -> None:
+    """Threads or none."""
 
-    def jobs() -> Iterator[Counting]:
+    def tasks() -> Iterator[Counting]:
         yield Counting(0)
         raise OSError("gone")
 
     for threads in (1, 2):
         with pytest.raises(OSError, match="gone"):
-            list(together(jobs(), threads, "crew-test"))
+            list(run_shared(tasks(), threads, "shared-test"))

@@ -13,7 +13,7 @@ from braid.exceptions import InvalidShardFormatError
 from braid.precomputed import morton
 from braid.precomputed.volume_spec import ScaleSpec, VolumeSpec
 from braid.transcode.block_assignment import assign_blocks, block_extent
-from braid.transcode.file_extent import cell_edges, cell_of, check_rows
+from braid.transcode.file_extent import check_rows, extent_edges, extent_of
 from producer.export_listing import ExportFile, ScaleListing
 from producer.export_writer import file_edge
 from producer.planner import files_by_shard
@@ -25,32 +25,32 @@ Triple = tuple[int, int, int]
 def test_real_scales_have_cubic_cells(shared: Path) -> None:
     """2048 voxels by both rules, as the real file's name 30720_24576_28672 agrees."""
     spec = VolumeSpec.parse((shared / "specs/mcns-export-specs.json").read_bytes())
-    assert cell_edges(spec.scales[1]) == (2048, 2048)
-    begin, end = cell_of((30720, 24576, 28672), cell_edges(spec.scales[1]))
+    assert extent_edges(spec.scales[1]) == (2048, 2048)
+    begin, end = extent_of((30720, 24576, 28672), extent_edges(spec.scales[1]))
     assert (begin, end) == ((30720, 24576, 28672), (32768, 26624, 30720))
 
 
 def test_boxes_that_are_no_cubes_have_two_edges() -> None:
     """16 low bits: 64 x 32 x 32 chunks; newer DVID names by 4096, older by 2048."""
     scale = made_scale((1 << 17, 1 << 17, 1 << 17), bits=(10, 6, 17))
-    assert cell_edges(scale) == (4096, 2048)
-    assert cell_edges(scale)[0] == file_edge(scale) * 64
+    assert extent_edges(scale) == (4096, 2048)
+    assert extent_edges(scale)[0] == file_edge(scale) * 64
 
 
 def test_a_name_tells_its_cell_where_it_can() -> None:
     """Not a multiple of the larger edge: the smaller one; a multiple of neither: the larger."""
     edges = (4096, 2048)
-    assert cell_of((2048, 0, 0), edges)[1] == (4096, 2048, 2048)
-    assert cell_of((4096, 0, 0), edges)[1] == (8192, 4096, 4096)
-    assert cell_of((64, 0, 0), edges)[1] == (4160, 4096, 4096)
+    assert extent_of((2048, 0, 0), edges)[1] == (4096, 2048, 2048)
+    assert extent_of((4096, 0, 0), edges)[1] == (8192, 4096, 4096)
+    assert extent_of((64, 0, 0), edges)[1] == (4160, 4096, 4096)
 
 
 def test_decimated_slices_make_the_source_deeper() -> None:
     """The source of a volume with every second slice has one more bit in z."""
     scale = made_scale((256, 256, 2048), bits=(2, 4, 6))
-    assert cell_edges(scale) == (64 << 2, 256)
+    assert extent_edges(scale) == (64 << 2, 256)
     flat = made_scale((64, 64, 2048), bits=(3, 3, 0))
-    assert cell_edges(flat, 1) == (64 << 6, 256)
+    assert extent_edges(flat, 1) == (64 << 6, 256)
 
 
 @given(
@@ -61,12 +61,12 @@ def test_decimated_slices_make_the_source_deeper() -> None:
 def test_every_chunk_lies_in_the_cell_that_names_its_file(
     size: tuple[int, int, int], bits: tuple[int, int], chunk: tuple[float, float, float]
 ) -> None:
-    """Whichever DVID wrote the export, the cell read from the name holds the chunk."""
+    """Whichever DVID wrote the export, the extent read from the name holds the chunk."""
     scale = made_scale(size, bits=(*bits, 64 - sum(bits)))
     at = [int(share * n) for share, n in zip(chunk, scale.grid, strict=True)]
-    for edge in cell_edges(scale):
+    for edge in extent_edges(scale):
         x, y, z = (c * 64 // edge * edge for c in at)
-        begin, end = cell_of((x, y, z), cell_edges(scale))
+        begin, end = extent_of((x, y, z), extent_edges(scale))
         inside = zip(begin, (c * 64 for c in at), end, strict=True)
         assert all(b <= v < e for b, v, e in inside)
 
@@ -84,7 +84,7 @@ def covered(scale: ScaleSpec, begin: np.ndarray, end: np.ndarray, ids: np.ndarra
     return int((high - low).prod(axis=1).sum())
 
 
-CUBES = made_scale((640, 640, 640), bits=(3, 3, 12))  # cells of 256 voxels, 4 blocks
+CUBES = made_scale((640, 640, 640), bits=(3, 3, 12))  # extents of 256 voxels, 4 blocks
 SLABS = made_scale((1 << 13, 1 << 13, 1 << 13), bits=(10, 6, 17))  # 4096 voxels, before: 2048
 
 
@@ -95,14 +95,14 @@ SLABS = made_scale((1 << 13, 1 << 13, 1 << 13), bits=(10, 6, 17))  # 4096 voxels
         ("s0/256_0_0.arrow", (7, 3, 3)),
         ("0_0_0.arrow", (10, 0, 0)),  # outside the volume
         ("0_0_0.arrow", (-1, 0, 0)),  # likewise
-        ("512_512_512.arrow", (9, 9, 9)),  # a cell that reaches beyond the volume
+        ("512_512_512.arrow", (9, 9, 9)),  # an extent that reaches beyond the volume
         ("everything.arrow", (9, 0, 0)),  # of a name that tells nothing
-        ("192_0_0.arrow", (0, 3, 3)),  # of no cell, so wherever it is looked for
+        ("192_0_0.arrow", (0, 3, 3)),  # of no extent, so in every shard that it meets
         ("192_0_0.arrow", (7, 3, 3)),  # likewise
     ],
 )
 def test_rows_that_a_file_may_hold(name: str, row: Triple) -> None:
-    """Those of its cell, and those that nobody needs."""
+    """Those of its extent, and those outside the volume."""
     check_rows(coordinates((4, 0, 0) if "256" in name else row, row), name, CUBES)
 
 
@@ -120,20 +120,20 @@ def test_rows_that_a_file_may_hold(name: str, row: Triple) -> None:
     ],
 )
 def test_rows_that_nobody_would_find(name: str, row: Triple) -> None:
-    """Refused with file, row, chunk and cell, and with what to do."""
+    """Refused with file, row, chunk, extent and what to do."""
     begin = [int(part) for part in name.removesuffix(".arrow").split("_")]
     inside = (begin[0] // 64, begin[1] // 64, begin[2] // 64)
     path = f"/export/s0/{name}"
     with pytest.raises(InvalidShardFormatError) as error:
         check_rows(coordinates(inside, row), path, CUBES)
     text = str(error.value)
-    assert text.startswith(f"{path}: row 1, chunk {row}: it lies outside the cell")
+    assert text.startswith(f"{path}: row 1, chunk {row}: it lies outside the extent")
     assert f"voxels {tuple(begin)} to {tuple(b + 256 for b in begin)}" in text
     assert "re-export into an empty folder" in text
 
 
 def test_a_file_of_either_dvid_may_hold_its_cell() -> None:
-    """What is a cell of the older, smaller edge by its name is no larger."""
+    """A name that only the older, smaller edge allows has an extent of that edge."""
     check_rows(coordinates((63, 63, 63)), "0_0_0.arrow", SLABS)
     check_rows(coordinates((63, 31, 31)), "2048_0_0.arrow", SLABS)
     with pytest.raises(InvalidShardFormatError, match=re.escape("to (4096, 2048, 2048)")):

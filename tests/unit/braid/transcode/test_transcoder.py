@@ -62,7 +62,7 @@ def window_of(made: list[Row], scale: ScaleSpec, z_step: int = 1) -> RowWindow:
         part_start=np.append(first, len(assigned.ids)),
         parts=assigned.blocks,
         rows=rows,
-        where=lambda row: f"made.arrow: row {row}, chunk {tuple(rows.coords[row].tolist())}",
+        describe_row=lambda row: f"made.arrow: row {row}, chunk {tuple(rows.coords[row].tolist())}",
     )
 
 
@@ -125,7 +125,7 @@ def test_threads_change_nothing(
     window = window_of(made, SCALE)
     one, many = Transcoder(SCALE), Transcoder(SCALE, threads=threads)
     assert stored(one, window) == stored(many, window)
-    assert (one.tally.chunks, one.tally.labels) == (many.tally.chunks, many.tally.labels)
+    assert (one.stats.chunks, one.stats.labels) == (many.stats.chunks, many.stats.labels)
 
 
 def test_ids_ascend_within_a_window(made: list[Row]) -> None:
@@ -158,10 +158,10 @@ def test_batches_are_of_one_size(made: list[Row]) -> None:
 
 
 def test_threads_share_chunks_from_voxels(made: list[Row]) -> None:
-    """Runs of neighbours, that one thread encodes: no more voxels at once than a few chunks'."""
+    """Slices of neighbours, that one thread encodes: no more voxels at once than a few chunks'."""
     huge = scale_of((900, 900, 900), chunks=((512, 512, 512),))
     small = scale_of((90, 90, 90), chunks=((8, 8, 8),))
-    assert [Transcoder(scale).run_chunks for scale in (SCALE, huge, small)] == [4, 1, 2048]
+    assert [Transcoder(scale)._slice_chunks for scale in (SCALE, huge, small)] == [4, 1, 2048]
     window = window_of(made, small)
     one, many = Transcoder(small), Transcoder(small, threads=3)
     assert stored(one, window) == stored(many, window)
@@ -175,10 +175,10 @@ def test_without_c_functions_the_bytes_are_the_same(
     window = window_of(made, SCALE)
     expected, counted = stored(Transcoder(SCALE), window), Transcoder(SCALE, threads=threads)
     monkeypatch.setattr(palette_path, "libdeflate", lambda: None)
-    assert not palette_path.in_one_go()
+    assert not palette_path.has_fused_kernel()
     assert stored(counted, window) == expected
-    assert counted.tally.chunks == len(expected)
-    assert min(counted.tally.decompress_s, counted.tally.transcode_s, counted.tally.gzip_s) > 0
+    assert counted.stats.chunks == len(expected)
+    assert min(counted.stats.decompress_s, counted.stats.transcode_s, counted.stats.gzip_s) > 0
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
@@ -270,7 +270,7 @@ def test_labels_are_counted(made: list[Row]) -> None:
     fast, slow = Transcoder(scale), Transcoder(scale, by_voxels=True)
     count = len(stored(fast, window))
     stored(slow, window)
-    assert fast.tally.labels == slow.tally.labels > count == fast.tally.chunks
+    assert fast.stats.labels == slow.stats.labels > count == fast.stats.chunks
 
 
 # -- which blocks a chunk is made of
