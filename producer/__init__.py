@@ -1,1 +1,1 @@
-"""The commands people type: scan, plan, publish, wait, verify, view."""
+"""Commands for people: list, plan, publish, wait, verify, view."""

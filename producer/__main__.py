@@ -1,4 +1,4 @@
-"""`python -m producer`: everything people type."""
+"""`python -m producer`: the commands for people."""
 
 from braid.exceptions import BraidError, SpecError
 from producer.commands import (
@@ -22,7 +22,7 @@ from runtime import cli
 from runtime.errors import EXIT_FINDINGS, EXIT_USAGE
 
 app = cli.new_app(
-    "DVID exports to Neuroglancer volumes: plan, publish, watch, mend, verify, look.\n\n"
+    "DVID exports to Neuroglancer volumes: plan, publish, watch, repair, verify, view.\n\n"
     "A first try: python -m producer demo. Your own data: spec (or the spec you gave DVID), init, "
     "enqueue --wait, verify, view."
 )

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import zstandard
 
@@ -21,9 +20,7 @@ from _braid import encode_block
 from braid.precomputed import morton
 from braid.precomputed.volume_spec import ScaleSpec
 from braid.transcode.block_assignment import BLOCK_VOXELS
-
-Triple = tuple[int, int, int]
-U64 = npt.NDArray[np.uint64]
+from braid.typing import UInt64Array, Vec3
 
 SCHEMA = pa.schema(
     [
@@ -69,11 +66,11 @@ class Row:
         labels: uint64 (n,), what each supervoxel is mapped to.
     """
 
-    coords: Triple
+    coords: Vec3
     frame: bytes
     uncompressed_size: int
-    supervoxels: U64
-    labels: U64
+    supervoxels: UInt64Array
+    labels: UInt64Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +87,7 @@ class _Index:
     """Where each written row is; grows by one entry per row."""
 
     schema_bytes: int = 0
-    rows: list[tuple[Triple, int, int, int]] = field(default_factory=list)
+    rows: list[tuple[Vec3, int, int, int]] = field(default_factory=list)
 
     def lines(self, columns: str) -> Iterator[str]:
         yield columns
@@ -110,7 +107,9 @@ class _Index:
             yield ",".join(str(values[name]) for name in names)
 
 
-def make_row(coords: Triple, supervoxels: U64, labels_of: Callable[[U64], U64]) -> Row:
+def make_row(
+    coords: Vec3, supervoxels: UInt64Array, labels_of: Callable[[UInt64Array], UInt64Array]
+) -> Row:
     """Encode a block.
 
     Args:
@@ -147,7 +146,7 @@ def file_edge(scale: ScaleSpec) -> int:
     return int(1 << max((inside.count(axis) for axis in range(3)), default=0))
 
 
-def file_name(cell: Triple, edge: int) -> str:
+def file_name(cell: Vec3, edge: int) -> str:
     """The name of a cell's file: its first voxel."""
     return "_".join(str(c * edge * BLOCK_VOXELS) for c in cell)
 
@@ -186,7 +185,7 @@ def _record_batch(rows: list[Row]) -> pa.RecordBatch:
     )
 
 
-def _lists(values: list[U64], kind: pa.DataType) -> pa.Array:
+def _lists(values: list[UInt64Array], kind: pa.DataType) -> pa.Array:
     ends = np.cumsum([0, *(len(v) for v in values)], dtype=np.int32)
     return pa.ListArray.from_arrays(pa.array(ends), pa.array(np.concatenate(values)), type=kind)
 
@@ -235,14 +234,14 @@ def _write(path: Path, lines: Iterable[str]) -> None:
     path.write_text("".join(f"{line}\n" for line in lines))
 
 
-def _plain_morton(coords: Triple) -> int:
+def _plain_morton(coords: Vec3) -> int:
     bits = max(c.bit_length() for c in coords)
     return sum(
         (c >> bit & 1) << (3 * bit + axis) for axis, c in enumerate(coords) for bit in range(bits)
     )
 
 
-def blocks_of(size: Triple) -> Triple:
+def blocks_of(size: Vec3) -> Vec3:
     """Blocks per axis that hold a volume of that many voxels."""
     x, y, z = (math.ceil(s / BLOCK_VOXELS) for s in size)
     return x, y, z

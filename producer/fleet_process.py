@@ -1,4 +1,4 @@
-"""The fleet as a process of its own, for `--wait` on one machine."""
+"""Fleet process that `--wait` starts on one machine."""
 
 import contextlib
 import subprocess
@@ -14,13 +14,13 @@ from delivery.ledger.run import Run
 from runtime import settings
 from runtime.errors import ShardliftError
 
-_STOP_S = 12.0  # a fleet gives its workers eight seconds to hand back
-_END_S = 20.0  # a fleet looks once a second or so whether its run has ended
-_SAID_LINES = 200
+_STOP_S = 12.0  # a fleet gives its workers eight seconds to release their shards
+_END_S = 20.0  # a fleet checks about once a second whether its run has ended
+_TAIL_LINES = 200
 
 
-class FleetEnded(ShardliftError):  # noqa: N818 - what is said when it did
-    """The fleet ended before its run; ends the command as it ended the fleet."""
+class FleetEndedError(ShardliftError):
+    """The fleet ended before its run; the command ends with the fleet's exit code."""
 
     def __init__(self, message: str, hint: str, exit_code: int) -> None:
         super().__init__(message, hint)
@@ -28,15 +28,14 @@ class FleetEnded(ShardliftError):  # noqa: N818 - what is said when it did
 
 
 class FleetProcess:
-    """`python -m consumer fleet` on one run; stopped when the `with` block is left.
+    """Context manager that runs `python -m consumer fleet` on one run.
 
-    Where a fleet of somebody else works on the queue already, none is started as long as it lives:
-    the memory of both would add up.
+    While another fleet works on the queue, none is started: their memory would add up.
 
     Args:
-        run: whose shards to make.
+        run: the run.
         queue: absolute URL.
-        options: further ones, such as --memory.
+        options: further options of the fleet, such as --memory.
     """
 
     def __init__(self, run: Run, queue: str, options: Sequence[str] = ()) -> None:
@@ -52,7 +51,7 @@ class FleetProcess:
         return self
 
     def start(self) -> bool:
-        """Start it, unless a fleet works on the queue already; whether it was."""
+        """Start the fleet unless another one works on the queue; whether it was started."""
         with FleetLock(queue_path(self._queue)) as lock:
             if not lock.take():
                 return False
@@ -62,7 +61,7 @@ class FleetProcess:
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
-                    pass_fds=(lock.fileno(),),  # from now on it is the fleet's
+                    pass_fds=(lock.fileno(),),  # inherited: the fleet holds the lock from here on
                 )
         return True
 
@@ -81,21 +80,21 @@ class FleetProcess:
 
     @property
     def elsewhere(self) -> bool:
-        """Whether it is somebody else's fleet that works."""
+        """Whether another process's fleet works on the queue."""
         return self._process is None
 
     @property
     def ended(self) -> bool:
-        """Whether the process is gone."""
+        """Whether the process has ended."""
         return self._process is not None and self._process.poll() is not None
 
-    def why(self) -> FleetEnded:
-        """The error to raise for a fleet that ended before its run did."""
+    def error(self) -> FleetEndedError:
+        """Error for a fleet that ended before its run."""
         code = self._process.returncode if self._process else 0
-        said = [line for line in _tail(self.log) if line.startswith("error: ")]
-        words = said[-1].removeprefix("error: ") if said else f"its log is {self.log}"
-        return FleetEnded(
-            f"the fleet ended before run {self._run.run_id} (exit code {code}): {words}",
+        errors = [line for line in _tail(self.log) if line.startswith("error: ")]
+        reason = errors[-1].removeprefix("error: ") if errors else f"its log is {self.log}"
+        return FleetEndedError(
+            f"the fleet ended before run {self._run.run_id} (exit code {code}): {reason}",
             f"the same command continues the run; the fleet's log: {self.log}",
             code if code > 0 else 1,
         )
@@ -112,17 +111,17 @@ class FleetProcess:
 
 
 def _log_file(queue: str, run_id: str) -> Path:
-    """Beside the queue's file, which is on this machine."""
+    """Log file of the fleet, in the folder of the queue's file."""
     return queue_path(queue).with_name(f"fleet-{run_id}.log")
 
 
 def _tail(file: Path) -> list[str]:
     with contextlib.suppress(OSError):
-        return file.read_text(errors="replace").splitlines()[-_SAID_LINES:]
+        return file.read_text(errors="replace").splitlines()[-_TAIL_LINES:]
     return []
 
 
 def fleet_command(run: Run) -> str:
-    """What somebody types to start workers for a run."""
+    """Command line that starts workers for a run."""
     queue = "" if run.info.queue == settings.default_queue_url() else f" --queue {run.info.queue}"
     return f"python -m consumer fleet{queue} --run {run.uri} --until-drained"

@@ -1,4 +1,4 @@
-"""The `info` at the destination."""
+"""The volume's `info` file at the destination."""
 
 import json
 
@@ -11,10 +11,10 @@ INFO = "info"
 
 
 def read_volume(dest: Storage) -> VolumeSpec:
-    """The volume at a destination, from its `info`.
+    """Read the volume at a destination from its `info`.
 
     Raises:
-        UnreachableError: there is none.
+        UnreachableError: there is no `info`.
     """
     try:
         return VolumeSpec.parse(dest.read(INFO), f"{dest.url}/{INFO}")
@@ -26,15 +26,15 @@ def read_volume(dest: Storage) -> VolumeSpec:
 
 
 def write_info(dest: Storage, volume: VolumeSpec, *, force: bool = False) -> bool:
-    """Write the volume's `info`, keeping foreign keys of one that is there; whether it changed.
+    """Write `info`, keeping foreign keys of an existing one; whether it changed.
 
     Args:
         dest: the volume's root.
-        volume: what it shall be.
-        force: replace an `info` that disagrees in what voxels depend on.
+        volume: the volume.
+        force: replace an `info` that differs in fields on which voxels depend.
 
     Raises:
-        UsageError: it disagrees.
+        UsageError: the existing `info` differs in such fields.
     """
     present = _present(dest)
     if present is None:
@@ -51,14 +51,14 @@ def write_info(dest: Storage, volume: VolumeSpec, *, force: bool = False) -> boo
 
 
 def check_against_info(dest: Storage, volume: VolumeSpec) -> None:
-    """Refuse a spec that disagrees with the `info` at the destination; none there is fine."""
+    """Raise UsageError if the `info` at the destination, if any, differs from a spec."""
     present = _present(dest)
     if present is not None:
         check_info(present, volume, dest.url)
 
 
 def check_info(present: bytes, volume: VolumeSpec, where: str) -> None:
-    """Refuse a spec that disagrees with an `info` in what voxels depend on."""
+    """Raise UsageError if an `info` differs from a spec in fields on which voxels depend."""
     differences = compare_info(present, volume)
     if differences:
         more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
@@ -76,7 +76,7 @@ def _present(dest: Storage) -> bytes | None:
 
 
 def _document(data: bytes) -> dict[str, object]:
-    """An `info` as it is; one that is no JSON has no foreign keys to keep."""
+    """Parse an `info`; one that is not JSON has no foreign keys to keep."""
     try:
         return load_info(data, INFO)
     except SpecError:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from braid.precomputed.volume_spec import ScaleSpec
 from braid.transcode.block_assignment import BLOCK_VOXELS
+from braid.typing import BoolArray, Int64Array, UInt64Array, Vec3
 from producer.export_writer import (
     ExportFormat,
     Row,
@@ -27,10 +28,7 @@ from producer.export_writer import (
     write_file,
 )
 
-Triple = tuple[int, int, int]
-U64 = npt.NDArray[np.uint64]
 F32 = npt.NDArray[np.float32]
-I64 = npt.NDArray[np.int64]
 
 _SUPERVOXELS = 5_813_000_000  # ids look like a real dataset's
 _BODIES = 1 << 40  # added to the supervoxels of cell bodies
@@ -49,13 +47,13 @@ class Field(Protocol):
     """A segmentation that can be asked for any box."""
 
     @property
-    def size(self) -> Triple:
+    def size(self) -> Vec3:
         """Voxels x, y, z."""
 
-    def supervoxels(self, begin: Triple, end: Triple) -> U64:
+    def supervoxels(self, begin: Vec3, end: Vec3) -> UInt64Array:
         """ZYX voxels of the box [begin, end), in x, y, z; also beyond `size`."""
 
-    def labels_of(self, supervoxels: U64) -> U64:
+    def labels_of(self, supervoxels: UInt64Array) -> UInt64Array:
         """The label each supervoxel is merged into, any shape."""
 
 
@@ -69,11 +67,11 @@ class SyntheticVolume:
         pitch: mean distance of neurites in voxels; smaller is denser.
     """
 
-    size: Triple
+    size: Vec3
     seed: int = 0
     pitch: int = 28
 
-    def supervoxels(self, begin: Triple, end: Triple) -> U64:
+    def supervoxels(self, begin: Vec3, end: Vec3) -> UInt64Array:
         """ZYX supervoxels of the box [begin, end), in x, y, z; also beyond `size`."""
         x, y, z = (np.arange(b, e) for b, e in zip(begin, end, strict=True))
         voxels = np.empty((len(z), len(y), len(x)), np.uint64)
@@ -86,7 +84,7 @@ class SyntheticVolume:
             voxels[k, j, i] = self._tile(x[i], y[j], z[k])
         return voxels
 
-    def labels_of(self, supervoxels: U64) -> U64:
+    def labels_of(self, supervoxels: UInt64Array) -> UInt64Array:
         """The label each supervoxel is merged into, any shape; 0 stays 0."""
         numbers = (supervoxels - np.uint64(_SUPERVOXELS)) % np.uint64(_BODIES)
         tubes = numbers // np.uint64(_PIECES)
@@ -94,17 +92,17 @@ class SyntheticVolume:
         labels = tubes - merged.astype(np.uint64) + np.uint64(_LABELS)
         return np.where(supervoxels == 0, np.uint64(0), labels)
 
-    def labels(self, begin: Triple, end: Triple) -> U64:
+    def labels(self, begin: Vec3, end: Vec3) -> UInt64Array:
         """ZYX labels of the box [begin, end), in x, y, z; also beyond `size`."""
         return self.labels_of(self.supervoxels(begin, end))
 
-    def _tile(self, x: I64, y: I64, z: I64) -> U64:
+    def _tile(self, x: Int64Array, y: Int64Array, z: Int64Array) -> UInt64Array:
         voxels = self._neurites(x, y, z)
         self._add_bodies(voxels, x, y, z)
         voxels[self._empty(x, y, z)] = 0
         return voxels
 
-    def _neurites(self, x: I64, y: I64, z: I64) -> U64:
+    def _neurites(self, x: Int64Array, y: Int64Array, z: Int64Array) -> UInt64Array:
         """The nearest neurite's supervoxel, slice by slice (a Voronoi diagram that drifts)."""
         column, line = x // self.pitch, y // self.pitch
         columns = np.arange(column[0] - 1, column[-1] + 2)
@@ -124,7 +122,9 @@ class SyntheticVolume:
         slices = np.arange(len(z))[:, None, None]
         return np.asarray(pieces[slices, row[:, None] + which // 3, cell + which % 3])
 
-    def _grid(self, columns: I64, lines: I64, z: I64) -> tuple[F32, F32, U64]:
+    def _grid(
+        self, columns: Int64Array, lines: Int64Array, z: Int64Array
+    ) -> tuple[F32, F32, UInt64Array]:
         """Per slice and cell of the grid, (z, lines, columns): its neurite's x, y, supervoxel."""
         tube = _tube(columns, lines)
         a, b, c = (_unit(_hash(tube, self.seed + k)) for k in (2, 3, 4))
@@ -135,7 +135,7 @@ class SyntheticVolume:
         ids = np.uint64(_SUPERVOXELS) + tube * np.uint64(_PIECES) + piece
         return (x * self.pitch).astype(np.float32), (y * self.pitch).astype(np.float32), ids
 
-    def _add_bodies(self, voxels: U64, x: I64, y: I64, z: I64) -> None:
+    def _add_bodies(self, voxels: UInt64Array, x: Int64Array, y: Int64Array, z: Int64Array) -> None:
         """Draw the cell bodies that meet the box, each one supervoxel of a neurite's label."""
         reach = _BODY_RADII[1]
         cells = (
@@ -157,7 +157,7 @@ class SyntheticVolume:
         low, high = _BODY_RADII
         return cx, cy, cz, int(low + (high - low) * r)
 
-    def _empty(self, x: I64, y: I64, z: I64) -> npt.NDArray[np.bool_]:
+    def _empty(self, x: Int64Array, y: Int64Array, z: Int64Array) -> BoolArray:
         """Outside the tissue, an ellipsoid that the volume's faces cut, and in the vessel."""
         sx, sy, sz = self.size
         y, z = y[:, None], z[:, None, None]
@@ -252,7 +252,7 @@ def pool_rows(count: int, pitch: int = 28, seed: int = 0) -> list[Row]:
     return rows
 
 
-def sample_spec(size: Triple, scales: int = 1) -> dict[str, Any]:
+def sample_spec(size: Vec3, scales: int = 1) -> dict[str, Any]:
     """A sharded spec whose shards are 4x4x4 chunks, so that a small volume has several."""
     entries = []
     for index in range(scales):
@@ -287,7 +287,7 @@ def sample_spec(size: Triple, scales: int = 1) -> dict[str, Any]:
     }
 
 
-def _rows(field: Field, cell: Triple, edge: int, *, keep_empty: bool) -> Iterator[Row]:
+def _rows(field: Field, cell: Vec3, edge: int, *, keep_empty: bool) -> Iterator[Row]:
     """The blocks of a cell that hold a label, in ZYX order."""
     ranges = (
         range(c * edge, min((c + 1) * edge, n))
@@ -310,18 +310,18 @@ def _shuffled(rows: Iterator[Row], seed: int) -> Iterator[Row]:
         yield row
 
 
-def _far(begin: Triple) -> Triple:
+def _far(begin: Vec3) -> Vec3:
     x, y, z = begin
     return x + BLOCK_VOXELS, y + BLOCK_VOXELS, z + BLOCK_VOXELS
 
 
-def _tube(columns: I64, lines: I64) -> U64:
+def _tube(columns: Int64Array, lines: Int64Array) -> UInt64Array:
     """The number of the neurite in each cell of the grid, (lines, columns)."""
     i, j = (a.astype(np.uint64) & np.uint64(_TUBES - 1) for a in (columns, lines))
     return np.asarray(j[:, None] * np.uint64(_TUBES) + i)
 
 
-def _hash(numbers: U64, seed: int) -> U64:
+def _hash(numbers: UInt64Array, seed: int) -> UInt64Array:
     """Scatter numbers over 64 bits (the finalizer of splitmix64)."""
     h = numbers + np.uint64((seed + 1) * 0x9E3779B97F4A7C15 & 0xFFFF_FFFF_FFFF_FFFF)
     h = (h ^ h >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
@@ -329,6 +329,6 @@ def _hash(numbers: U64, seed: int) -> U64:
     return np.asarray(h ^ h >> np.uint64(31))
 
 
-def _unit(hashes: U64) -> npt.NDArray[np.float64]:
+def _unit(hashes: UInt64Array) -> npt.NDArray[np.float64]:
     """Hashes as numbers from 0 to 1."""
     return (hashes >> np.uint64(11)) / float(1 << 53)

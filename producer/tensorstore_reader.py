@@ -1,17 +1,15 @@
-"""The volume as TensorStore sees it: a reader that shares no code with what wrote it."""
+"""Independent reader of a volume: TensorStore, which shares no code with the writer."""
 
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Triple = tuple[int, int, int]
-Voxels = npt.NDArray[np.uint64]
-_GS = "gs://"
+from braid.typing import BoolArray, UInt64Array, Vec3
+from runtime.urls import is_remote, split_bucket
 
 
 class Volume:
-    """A precomputed volume, read box by box.
+    """Reader of a precomputed volume by boxes.
 
     Args:
         url: directory or gs:// prefix.
@@ -21,8 +19,8 @@ class Volume:
         self._url = url
         self._scales: dict[int, Any] = {}
 
-    def read(self, scale: int, begin: Triple, end: Triple) -> Voxels:
-        """Voxels (z, y, x) uint64 of the box [begin, end), in x, y, z; missing chunks are zeros."""
+    def read(self, scale: int, begin: Vec3, end: Vec3) -> UInt64Array:
+        """Voxels (z, y, x) of the box [begin, end), in x, y, z; missing chunks are zeros."""
         box = tuple(slice(b, e) for b, e in zip(begin, end, strict=True))
         voxels = self._opened(scale)[(*box, 0)].read().result()
         return np.ascontiguousarray(np.asarray(voxels, np.uint64).transpose(2, 1, 0))
@@ -44,15 +42,15 @@ class Volume:
 
 
 def kvstore(url: str) -> dict[str, str]:
-    """TensorStore's name for a directory or gs:// prefix."""
-    if url.startswith(_GS):
-        bucket, _, prefix = url.removeprefix(_GS).partition("/")
+    """TensorStore's kvstore spec of a directory or gs:// prefix."""
+    if is_remote(url):
+        bucket, prefix = split_bucket(url)
         return {"driver": "gcs", "bucket": bucket, "path": f"{prefix}/" if prefix else ""}
     return {"driver": "file", "path": f"{url}/"}
 
 
-def halved(voxels: Voxels, factors: Triple) -> Voxels:
-    """The next scale as TensorStore makes it: majority, ties to the smallest label.
+def halved(voxels: UInt64Array, factors: Vec3) -> UInt64Array:
+    """Downsample with TensorStore: majority, ties to the smallest label.
 
     Args:
         voxels: (z, y, x) uint64.
@@ -64,19 +62,19 @@ def halved(voxels: Voxels, factors: Triple) -> Voxels:
 
 
 def _tensorstore() -> Any:  # noqa: ANN401 - TensorStore publishes no types
-    """Imported where it is needed: other commands should not wait a third of a second for it."""
-    import tensorstore  # noqa: PLC0415 (see above)
+    """Import TensorStore on first use; the import takes a third of a second."""
+    import tensorstore  # noqa: PLC0415 (slow)
 
     return tensorstore
 
 
-def vote(voxels: Voxels, factors: Triple, rule: str) -> Voxels:
-    """Majority per window, plainly: the reference that outputs are held to.
+def vote(voxels: UInt64Array, factors: Vec3, rule: str) -> UInt64Array:
+    """Majority per window in plain numpy: the reference for outputs.
 
     Args:
         voxels: (z, y, x) uint64; windows at its upper faces may be clipped.
         factors: x, y, z; each 1 or 2.
-        rule: `mode` (zeros vote) or `nonzero-mode` (they do not); ties go to the smallest label.
+        rule: `mode` (zeros vote) or `nonzero-mode` (zeros do not); ties go to the smallest label.
     """
     fz, fy, fx = reversed(factors)
     stacked, present = _windows(voxels, (fz, fy, fx))
@@ -92,11 +90,11 @@ def vote(voxels: Voxels, factors: Triple, rule: str) -> Voxels:
     return best
 
 
-def _windows(voxels: Voxels, factors: Triple) -> tuple[Voxels, npt.NDArray[np.bool_]]:
-    """Voxels of every window, one slice each, and which of them exist: (w, z, y, x) both."""
+def _windows(voxels: UInt64Array, factors: Vec3) -> tuple[UInt64Array, BoolArray]:
+    """Voxels of all windows, one array per position in the window, and a mask of existing ones."""
     padding = [(0, -n % f) for n, f in zip(voxels.shape, factors, strict=True)]
     padded = np.pad(voxels, padding)
     exists = np.pad(np.ones(voxels.shape, np.bool_), padding)
-    places = np.ndindex(*factors)
-    cuts = [tuple(slice(o, None, f) for o, f in zip(p, factors, strict=True)) for p in places]
+    offsets = np.ndindex(*factors)
+    cuts = [tuple(slice(o, None, f) for o, f in zip(p, factors, strict=True)) for p in offsets]
     return np.stack([padded[cut] for cut in cuts]), np.stack([exists[cut] for cut in cuts])

@@ -18,6 +18,7 @@ from braid.precomputed import morton, sharding
 from braid.precomputed.chunk_codec import decode_chunk
 from braid.precomputed.shard_reader import ShardFile
 from braid.precomputed.volume_spec import ScaleSpec, VolumeSpec
+from braid.typing import Vec3
 from producer.file_server import FileServer, ServedRequest
 from producer.info import read_volume
 from producer.planner import list_outputs
@@ -32,7 +33,6 @@ _OBLIQUE = (0.36, 0.24, 0.06, 0.9)  # quaternion: from above and the side
 _HOST = "127.0.0.1"
 
 Point = tuple[float, float, float]
-Triple = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -157,9 +157,7 @@ def viewer_state(neuroglancer: Any, source: str, volume: VolumeSpec, start: View
     return state
 
 
-def _middle_chunk(
-    dest: Storage, scale: ScaleSpec, shards: Sequence[int]
-) -> tuple[Triple, list[int]]:
+def _middle_chunk(dest: Storage, scale: ScaleSpec, shards: Sequence[int]) -> tuple[Vec3, list[int]]:
     """The chunk nearest to the middle of the shards, and its largest segments."""
     begin, end = _extent(scale, shards)
     middle = [(b + e) / 2 for b, e in zip(begin, end, strict=True)]
@@ -183,7 +181,7 @@ def _middle_chunk(
     return (x, y, z), [int(label) for label in labels[order] if label][:_SEGMENTS]
 
 
-def _extent(scale: ScaleSpec, shards: Sequence[int]) -> tuple[Triple, Triple]:
+def _extent(scale: ScaleSpec, shards: Sequence[int]) -> tuple[Vec3, Vec3]:
     """Bounding box of shards, in voxels."""
     begins, ends = sharding.shard_boxes(scale, shards)
     low = begins.min(axis=0) * scale.chunk_size

@@ -1,6 +1,5 @@
 """Waiting: stay until a run has ended by its ledger, never because its queue looks empty."""
 
-import sys
 import time
 from collections.abc import Callable
 from typing import Protocol, Self
@@ -19,6 +18,7 @@ from delivery.stall_detector import StallAction
 from memmodel.run_context import tier_chooser
 from producer import render
 from producer.fleet_process import FleetProcess, fleet_command
+from runtime.cli import print_stderr
 from runtime.errors import ShardliftError
 
 POLL_S = 0.5  # between two polls, at least
@@ -90,7 +90,7 @@ class LineDisplay:
         if line == self._last or (self._clock() < self._next_s and not progress.ended):
             return
         self._last, self._next_s = line, self._clock() + LINE_S
-        print(line, file=sys.stderr, flush=True)  # noqa: T201 - progress
+        print_stderr(line)
 
     def __enter__(self) -> Self:
         return self
@@ -121,7 +121,7 @@ def wait(run: Run, broker: Broker, shown: Display, fleet: FleetProcess | None) -
     """
     reconciler = Reconciler(broker, tier_chooser)
     if fleet is not None and fleet.elsewhere:
-        _print(f"a fleet works on {broker.url} already: waiting for it, starting none")
+        print_stderr(f"a fleet works on {broker.url} already: waiting for it, starting none")
     while True:
         began_s = time.monotonic()
         gone = fleet is not None and fleet.ended  # read first: its last receipt must be seen
@@ -141,7 +141,7 @@ def wait(run: Run, broker: Broker, shown: Display, fleet: FleetProcess | None) -
         elif fleet.elsewhere:  # it may have other runs to do first, so ours is not stalled
             reconciler.publish_dependents(run, status)
             if fleet.start():
-                _print("the other fleet has ended: started one")
+                print_stderr("the other fleet has ended: started one")
         time.sleep(max(POLL_S, COST_SHARE * (time.monotonic() - began_s)))
 
 
@@ -154,11 +154,7 @@ def _reconcile(reconciler: Reconciler, run: Run, status: RunStatus) -> None:
         )
     if result.action is StallAction.REPUBLISH:
         none = "" if result.workers else f"; no workers: start some with {fleet_command(run)}"
-        _print(f"nothing heard; {len(result.republished)} shards were published again{none}")
-
-
-def _print(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201 - for people, not a result
+        print_stderr(f"nothing heard; {len(result.republished)} shards were published again{none}")
 
 
 def _line(progress: Progress) -> str:

@@ -1,1 +1,1 @@
-"""One file per command, its options beside its action; each has `register(app)`."""
+"""Commands: one module each, with its options and `register(app)`."""

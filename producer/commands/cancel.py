@@ -1,4 +1,4 @@
-"""`producer cancel`: give up a run."""
+"""`producer cancel`: cancel a run."""
 
 from typing import Annotated
 
@@ -16,15 +16,15 @@ def register(parent: typer.Typer) -> None:
 def cancel(
     *,
     why: Annotated[
-        str, typer.Option("--why", metavar="TEXT", help="Kept with the run.")
+        str, typer.Option("--why", metavar="TEXT", help="Reason, stored with the run.")
     ] = "cancelled by hand",
     run: cli.RunOption = None,
     state: cli.StateOption = None,
     dest: cli.OptionalDestOption = None,
 ) -> None:
-    """Cancel a run: workers drop its messages and publish none of its outputs any more.
+    """Cancel a run: workers ack its messages and publish no further outputs of it.
 
-    What it made stays. The same enqueue command then starts another run for the rest.
+    Its shards stay. The same enqueue command then starts another run for the rest.
 
     Example: python -m producer cancel --dest out
     """

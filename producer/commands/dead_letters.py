@@ -1,4 +1,4 @@
-"""`producer dead-letters`: look at shards that cannot be made, send them again, or give them up."""
+"""`producer dead-letters`: list dead shards, publish them again, or give them up."""
 
 import json
 from collections.abc import Sequence
@@ -12,21 +12,17 @@ from delivery import replay
 from delivery.ledger.failures import Failure, FailureSummary
 from delivery.ledger.run import Run
 from memmodel.run_context import tier_chooser
-from memmodel.tiers import tier_named, tier_of
 from producer import render, run_lookup
 from runtime import cli
 from runtime.errors import UsageError
 
 app = cli.new_app(
     "Shards that cannot be made, with the reason.\n\n"
-    "A shard gets here at once when its input is broken, and after the largest tier when it is too "
-    "big. Look (list, show), mend what is wrong, then requeue; or drop it for good."
+    "A shard becomes a dead letter at once if its input is broken, and after the largest tier if "
+    "it needs more memory. List and show them, repair the cause, then requeue; or drop them."
 )
 
 KeysArgument = Annotated[list[str] | None, typer.Argument(metavar="KEY...", show_default=False)]
-TierOption = Annotated[
-    str | None, typer.Option("--tier", metavar="NAME", help="Where to, such as 16gi.")
-]
 
 
 def register(parent: typer.Typer) -> None:
@@ -40,7 +36,7 @@ def list_letters(
     state: cli.StateOption = None,
     dest: cli.OptionalDestOption = None,
     queue: run_lookup.RunQueueOption = None,
-    tier: TierOption = None,
+    tier: run_lookup.TierOption = None,
     scale: Annotated[int | None, typer.Option("--scale", help="Only this scale.")] = None,
     reason: Annotated[
         str | None, typer.Option("--reason", metavar="TEXT", help="Only where the reason has TEXT.")
@@ -75,7 +71,7 @@ def show(
     queue: run_lookup.RunQueueOption = None,
     as_json: cli.JsonOption = False,
 ) -> None:
-    """Show all that is known of one dead shard: each tier it went through, and why.
+    """Show one dead shard: reason, history of tiers and deliveries, sources.
 
     Example: python -m producer dead-letters show s0/0fe9 --dest out
     """
@@ -98,21 +94,23 @@ def show(
 @app.command()
 def requeue(
     keys: KeysArgument = None,
-    every: Annotated[bool, typer.Option("--all", help="All that are not given up.")] = False,
-    tier: TierOption = None,
+    every: Annotated[bool, typer.Option("--all", help="All shards that are not given up.")] = False,
+    tier: run_lookup.TierOption = None,
     run: cli.RunOption = None,
     state: cli.StateOption = None,
     dest: cli.OptionalDestOption = None,
     queue: run_lookup.RunQueueOption = None,
 ) -> None:
-    """Send dead shards to work again, on the tier where they died or another.
+    """Publish dead shards again, on the tier where they died or another.
 
     Example: python -m producer dead-letters requeue s0/0fe9 --tier 16gi --dest out
     """
     if bool(keys) == every:
-        raise UsageError("which shards?", hint="name their keys, or say --all")
+        raise UsageError(
+            "which shards? Either keys or --all are needed", hint="name their keys, or pass --all"
+        )
     found = run_lookup.find_drained(run, state, dest, queue)
-    check_tier(found, tier)
+    run_lookup.check_tier(found, tier)
     with run_lookup.broker_of(found, queue) as broker:
         sent = replay.failed(found, broker, tier_chooser(found), keys=keys or None, tier=tier)
     typer.echo(f"{render.shards(len(sent))} published again{': ' if sent else ''}{', '.join(sent)}")
@@ -126,9 +124,9 @@ def drop(
     dest: cli.OptionalDestOption = None,
     queue: run_lookup.RunQueueOption = None,
 ) -> None:
-    """Give dead shards up: the run can end, what depends on them is not made.
+    """Give dead shards up: the run can end, their dependents are not made.
 
-    A hole never becomes zeros, and the run ends with exit code 1. `requeue` takes it back.
+    A hole never becomes zeros, and the run ends with exit code 1. `requeue` undoes it.
 
     Example: python -m producer dead-letters drop s0/0fe9 --dest out
     """
@@ -138,12 +136,6 @@ def drop(
     for key in keys:
         found.failures.drop(key)
     typer.echo(f"{len(keys)} shards given up: {', '.join(keys)}")
-
-
-def check_tier(run: Run, tier: str | None) -> None:
-    """Raise UsageError if the run has no such tier."""
-    if tier is not None:
-        tier_named(tier, [tier_of(name) for name in run.info.tiers])
 
 
 def _letter(run: Run, key: str) -> Failure:

@@ -21,6 +21,7 @@ from rich.progress import track
 
 from braid.precomputed.sharding import factors
 from braid.precomputed.volume_spec import ScaleSpec, VolumeSpec
+from braid.typing import UInt64Array, Vec3
 from delivery.broker import absolute_queue_url
 from memmodel.tiers import parse_tiers
 from producer import launch_output as output
@@ -29,7 +30,7 @@ from producer.info import write_info
 from producer.launch import LaunchConfig, create_or_resume, preflight, publish_and_wait
 from producer.run_request import Request
 from producer.synthetic_export import SyntheticVolume, sample_spec, write_export
-from producer.tensorstore_reader import Volume, Voxels, halved
+from producer.tensorstore_reader import Volume, halved
 from runtime import settings
 from runtime.cli import print_stderr
 from runtime.errors import EXIT_FINDINGS, ShardliftError, UsageError
@@ -41,8 +42,6 @@ _TIERS = "0.5,1,2"  # GiB; fits any machine
 _MARKER = "demo.json"  # identifies the folder and the version of its demo
 _DONE = "made"  # written after the export is complete
 _SLAB = 128  # slices compared at a time; even, so that windows of two stay whole
-
-Triple = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -203,7 +202,7 @@ def _verify(folders: Folders, volume: VolumeSpec, sample: SyntheticVolume) -> in
     return count
 
 
-def _slabs(size: Triple) -> Iterator[tuple[Triple, Triple]]:
+def _slabs(size: Vec3) -> Iterator[tuple[Vec3, Vec3]]:
     """Boxes of whole slices, with a progress bar on a terminal."""
     x, y, z = size
     console = Console(stderr=True)
@@ -214,7 +213,7 @@ def _slabs(size: Triple) -> Iterator[tuple[Triple, Triple]]:
         yield (0, 0, start), (x, y, min(start + _SLAB, z))
 
 
-def _compare(found: Voxels, truth: Voxels, scale: int) -> None:
+def _compare(found: UInt64Array, truth: UInt64Array, scale: int) -> None:
     wrong = int((found != truth).sum())
     if wrong:
         raise WrongVoxelsError(f"scale {scale}: {wrong:,} voxels differ from the truth")

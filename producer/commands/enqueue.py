@@ -49,32 +49,35 @@ def enqueue(
     z_compress: Annotated[
         int,
         typer.Option(
-            "--z-compress", min=0, metavar="N", help="Leave out N slices after each kept."
+            "--z-compress", min=0, metavar="N", help="Leave out N slices after each kept one."
         ),
     ] = 0,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Make shards that exist, too; cancels other runs.")
+        bool, typer.Option("--overwrite", help="Also make shards that exist; cancels other runs.")
     ] = False,
     tiers: cli.TiersOption = settings.DEFAULT_TIERS,
     gzip_level: cli.GzipOption = settings.DEFAULT_GZIP_LEVEL,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what it would take and cost; write nothing.")
+        bool, typer.Option("--dry-run", help="Print estimated work and cost; write nothing.")
     ] = False,
     wait_for_end: Annotated[
-        bool, typer.Option("--wait", help="Stay until the run has ended; works on it, too.")
+        bool,
+        typer.Option(
+            "--wait", help="Wait until the run has ended; on one machine, run its workers."
+        ),
     ] = False,
     new_run: Annotated[
         bool, typer.Option("--new-run", help="Do not continue an unfinished run.")
     ] = False,
     run_id: Annotated[
-        str | None, typer.Option("--run-id", metavar="ID", help="Name the run yourself.")
+        str | None, typer.Option("--run-id", metavar="ID", help="Id of a new run.")
     ] = None,
     state: cli.StateOption = None,
     queue: cli.QueueOption = settings.DEFAULT_QUEUE_URL,
     lease: cli.LeaseOption = settings.DEFAULT_LEASE_S,
     memory: Annotated[
         str | None,
-        typer.Option("--memory", metavar="SIZE", help="For --wait: memory that work may use."),
+        typer.Option("--memory", metavar="SIZE", help="For --wait: memory that workers may use."),
     ] = None,
     cpus: Annotated[
         int | None, typer.Option("--cpus", min=1, metavar="N", help="For --wait: workers at once.")

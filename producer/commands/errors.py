@@ -1,4 +1,4 @@
-"""`producer errors`: what went wrong, by reason."""
+"""`producer errors`: failed shards by reason."""
 
 from typing import Annotated
 
@@ -18,7 +18,7 @@ def register(parent: typer.Typer) -> None:
 def errors(
     *,
     details: Annotated[
-        bool, typer.Option("--details", help="Every dead shard with all that is known of it.")
+        bool, typer.Option("--details", help="Print the whole record of each dead shard.")
     ] = False,
     run: cli.RunOption = None,
     state: cli.StateOption = None,
@@ -26,7 +26,7 @@ def errors(
     queue: run_lookup.RunQueueOption = None,
     as_json: cli.JsonOption = False,
 ) -> None:
-    """Show why shards failed, and what they block. Exit code 1 if there are any.
+    """Show why shards failed, and how many they block. Exit code 1 if there are any.
 
     Example: python -m producer errors --dest out --details
     """

@@ -23,10 +23,10 @@ def init(
     dest: cli.DestOption,
     force: Annotated[
         bool,
-        typer.Option("--force", help="Replace an info that disagrees. Foreign keys are kept."),
+        typer.Option("--force", help="Replace an info that differs. Foreign keys are kept."),
     ] = False,
 ) -> None:
-    """Check the spec, write info, and show which path serves each scale.
+    """Check the spec, write info, and show the code path of each scale.
 
     Keys that others added to an existing info (mesh, skeletons, segment_properties) are kept.
 

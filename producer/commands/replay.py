@@ -11,9 +11,10 @@ from delivery.messages import parse_key
 from delivery.replay import ReplayResult
 from memmodel.run_context import tier_chooser
 from producer import render, run_lookup
-from producer.commands.dead_letters import TierOption, check_tier
 from runtime import cli
 from runtime.errors import EXIT_FINDINGS, UsageError
+
+_SHOWN = 20  # keys: a screenful
 
 
 def register(parent: typer.Typer) -> None:
@@ -24,11 +25,11 @@ def register(parent: typer.Typer) -> None:
 def replay(
     failed: Annotated[bool, typer.Option("--failed", help="All dead shards.")] = False,
     missing: Annotated[
-        bool, typer.Option("--missing", help="Every shard that could be made now and is not done.")
+        bool, typer.Option("--missing", help="All ready shards: not done, inputs complete.")
     ] = False,
     since: Annotated[
         str | None,
-        typer.Option("--since", metavar="TIME", help="What was published since; UTC if unsaid."),
+        typer.Option("--since", metavar="TIME", help="Shards published since; UTC by default."),
     ] = None,
     shards: Annotated[
         str | None, typer.Option("--shards", metavar="KEY,KEY,...", help="Such as s0/0a,s0/0b.")
@@ -36,22 +37,22 @@ def replay(
     redo: Annotated[
         bool, typer.Option("--redo", help="Make finished shards again (--since or --shards).")
     ] = False,
-    tier: TierOption = None,
+    tier: run_lookup.TierOption = None,
     run: cli.RunOption = None,
     state: cli.StateOption = None,
     dest: cli.OptionalDestOption = None,
     queue: run_lookup.RunQueueOption = None,
 ) -> None:
-    """Publish shards again; always safe, because a worker only acks what is done.
+    """Publish shards again; safe, because workers ack shards that are done without making them.
 
-    --missing mends a run whose queue lost its messages. --since takes the queues back to a time.
-    With --redo finished shards are made once more, and what depends on them if they changed.
+    --missing repairs a run whose queue lost its messages. --since seeks the queues back to a time.
+    With --redo finished shards are made again, and their dependents if the bytes changed.
 
     Example: python -m producer replay --since 2026-03-01T08:00 --redo --dest out
     """
     _check_choice(failed, missing, since, shards, redo=redo)
     found = run_lookup.find(run, state, dest)
-    check_tier(found, tier)
+    run_lookup.check_tier(found, tier)
     with run_lookup.broker_of(found, queue) as broker:
         run_lookup.drain_dead_letters(found, broker)
         choose = tier_chooser(found)
@@ -66,20 +67,21 @@ def replay(
             keys = [key.strip() for key in (shards or "").split(",") if key.strip()]
             _check_made(found, keys if redo else [])
             done = again.shards(found, broker, choose, keys, redo=redo, tier=tier)
-    _say(done)
+    _print_result(done)
 
 
 def parse_time(text: str) -> datetime:
-    """An aware time; one without a zone is UTC.
+    """Parse an ISO 8601 time; without a zone it is UTC.
 
     Raises:
-        UsageError: it is no ISO 8601 time.
+        UsageError: the text is not an ISO 8601 time.
     """
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
         raise UsageError(
-            f"--since {text!r} is no time", hint="write it as 2026-03-01T08:00 (UTC) or with +01:00"
+            f"--since {text!r} is not a time",
+            hint="write it as 2026-03-01T08:00 (UTC) or with +01:00",
         ) from None
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
@@ -89,14 +91,15 @@ def _check_choice(
 ) -> None:
     if sum([failed, missing, since is not None, shards is not None]) != 1:
         raise UsageError(
-            "which shards?", hint="say one of --failed, --missing, --since TIME, --shards KEY,KEY"
+            "which shards? One of the options is needed",
+            hint="pass one of --failed, --missing, --since TIME, --shards KEY,KEY",
         )
     if redo and (failed or missing):
-        raise UsageError("--redo goes with --since or --shards: the others have nothing finished")
+        raise UsageError("--redo goes with --since or --shards: only these select finished shards")
 
 
 def _check_made(run: Run, keys: list[str]) -> None:
-    """Refuse to make again what the run only takes as it is: it knows nothing to make it from."""
+    """Raise UsageError for shards that the run does not make, which it cannot make again."""
     info = run.info
     for key in keys:
         scale, _ = parse_key(key)
@@ -107,12 +110,12 @@ def _check_made(run: Run, keys: list[str]) -> None:
             )
 
 
-def _say(done: ReplayResult) -> None:
+def _print_result(done: ReplayResult) -> None:
     typer.echo(f"{render.shards(len(done.published))} published")
-    for key in done.published[:20]:
+    for key in done.published[:_SHOWN]:
         typer.echo(f"  {key}")
-    if len(done.published) > 20:  # noqa: PLR2004 - a screenful
-        typer.echo(f"  ... and {len(done.published) - 20} more")
+    if len(done.published) > _SHOWN:
+        typer.echo(f"  ... and {len(done.published) - _SHOWN} more")
     for key, why in done.left.items():
         typer.echo(f"not published: {key}: {why}")
     if done.left:

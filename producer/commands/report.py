@@ -1,4 +1,4 @@
-"""`producer report`: a run as one page to keep or to send."""
+"""`producer report`: write a run as one HTML page."""
 
 from pathlib import Path
 from typing import Annotated
@@ -24,9 +24,9 @@ def report(
     state: cli.StateOption = None,
     dest: cli.OptionalDestOption = None,
 ) -> None:
-    """Write what a run did as one HTML page: counts, rates, memory, tiers, failures.
+    """Write a run as one HTML page: counts, rates, memory, tiers, failures.
 
-    It reads every receipt, and changes nothing. The page needs no other file and no network.
+    Reads every receipt and changes nothing. The page needs no other file and no network.
 
     Example: python -m producer report --dest out --out report.html
     """

@@ -1,4 +1,4 @@
-"""`producer runs`: the runs of a destination."""
+"""`producer runs`: list the runs of a destination."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def runs(
     dest: cli.OptionalDestOption = None,
     as_json: cli.JsonOption = False,
 ) -> None:
-    """List runs, oldest first: when, what, how far.
+    """List runs, oldest first: state, scales, shards done and lost.
 
     Example: python -m producer runs --dest out
     """

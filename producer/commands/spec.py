@@ -24,7 +24,12 @@ def spec(
     ] = "8,8,8",
     scales: Annotated[
         int | None,
-        typer.Option("--scales", min=1, metavar="N", help="How many. Default: until one screen."),
+        typer.Option(
+            "--scales",
+            min=1,
+            metavar="N",
+            help="Number of scales. Default: until one fits a screen.",
+        ),
     ] = None,
 ) -> None:
     """Design a valid sharded multiscale spec and print it as JSON.
@@ -37,7 +42,7 @@ def spec(
 
 
 def _numbers(text: str, option: str, *, whole: bool = False) -> list[float]:
-    """Three numbers; one alone stands for all axes."""
+    """Parse three numbers; a single one stands for all axes."""
     try:
         found = [int(part) if whole else float(part) for part in text.split(",")]
     except ValueError:

@@ -1,4 +1,4 @@
-"""`producer status`: how far a run is."""
+"""`producer status`: progress of a run."""
 
 import time
 from typing import Annotated
@@ -31,7 +31,7 @@ def register(parent: typer.Typer) -> None:
 def status(
     *,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Stay and show it again until the run has ended.")
+        bool, typer.Option("--watch", help="Refresh until the run has ended.")
     ] = False,
     run: cli.RunOption = None,
     state: cli.StateOption = None,
@@ -39,10 +39,10 @@ def status(
     queue: run_lookup.RunQueueOption = None,
     as_json: cli.JsonOption = False,
 ) -> None:
-    """Show how far a run is: shards by state, queues, work in flight, rate, time left.
+    """Show the progress of a run: shards by state, queues, work in flight, rate, time left.
 
-    Counts are exact, plan minus receipts; what a queue cannot tell is unknown, never 0. Looking
-    also mends: dead letters go into the ledger, dependents that became ready into the queue.
+    Counts are exact: plan minus receipts. A backlog that the queue does not report is unknown,
+    never 0. The command also drains dead letters and publishes dependents that became ready.
 
     Example: python -m producer status --dest out --watch
     """

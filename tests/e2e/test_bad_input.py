@@ -144,11 +144,11 @@ def renamed(bench: Bench, file: str, name: str) -> None:
         (lambda _: None, ""),
         (
             lambda bench: renamed(bench, "64_0_0.arrow", "65_0_0.arrow"),
-            "files named after no cell of this spec: 1, such as s0/65_0_0.arrow",
+            "files named after no extent of this spec: 1, such as s0/65_0_0.arrow",
         ),
         (
             lambda bench: renamed(bench, "64_0_0.arrow", "640_0_0.arrow"),
-            "1 files are named after cells outside the volume, such as s0/640_0_0.arrow",
+            "1 files are named after extents outside the volume, such as s0/640_0_0.arrow",
         ),
         (
             lambda bench: [
@@ -156,7 +156,7 @@ def renamed(bench: Bench, file: str, name: str) -> None:
                 for file in (bench.export / "s0").glob("*.arrow")
                 if any(int(part) % 128 for part in file.stem.split("_"))
             ],
-            "all files are named after multiples of 128 voxels, and the cells of this spec are 64",
+            "all files are named after multiples of 128 voxels, and the extents of this spec are 64",
         ),
     ],
 )

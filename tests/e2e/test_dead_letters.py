@@ -187,7 +187,7 @@ def test_replay_since(finished: Desk) -> None:
         ([], "which shards?"),
         (["--failed", "--missing"], "which shards?"),
         (["--missing", "--redo"], "--redo goes with"),
-        (["--since", "yesterday"], "is no time"),
+        (["--since", "yesterday"], "is not a time"),
         (["--shards", "s0/00", "--tier", "3gi"], "3gi"),
         (["--shards", "s9/00"], "s9/00"),
     ],
