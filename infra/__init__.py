@@ -1,1 +1,1 @@
-"""Cloud resources as data: made, compared and removed by `python -m infra`."""
+"""Cloud resources of a queue, compared, created and deleted by `python -m infra`."""

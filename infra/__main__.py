@@ -1,7 +1,7 @@
-"""`python -m infra up | check | down`: the cloud resources behind a queue.
+"""`python -m infra up | check | down`: the cloud resources of a queue.
 
-They carry work and hold nothing that is not in the ledger as well: after `down`, or when an
-emulator forgot everything, `infra up` and `producer replay --missing` bring a run back.
+They hold no state that is not in the ledger: after `down`, or after a restart of an emulator,
+`infra up` and `producer replay --missing` restore a run.
 """
 
 import json as jsonlib
@@ -21,7 +21,7 @@ from memmodel.tiers import parse_tiers
 from runtime import cli, settings
 from runtime.errors import EXIT_FINDINGS, UsageError
 
-app = cli.new_app("Make, compare and remove the cloud resources behind a queue.")
+app = cli.new_app("Create, compare and delete the cloud resources of a queue.")
 
 QueueOption = Annotated[
     str | None,
@@ -32,20 +32,22 @@ QueueOption = Annotated[
         help="The queue. Default: made of PROJECT_ID and BASE_JOB_NAME.",
     ),
 ]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; do not.")]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Print what would be done; change nothing.")
+]
 NumberOption = Annotated[
     int | None,
     typer.Option(
         "--project-number",
         metavar="NUMBER",
-        help="Of the project, where it may not be looked up. It names Pub/Sub's own account.",
+        help="Of the project, if it cannot be looked up. It names Pub/Sub's service account.",
     ),
 ]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """The cloud, or its emulator, and what shall be there."""
+class QueueResources:
+    """Desired resources of a queue, and access to the cloud or its emulator."""
 
     admin: PubSubAdmin
     topics: Topics
@@ -53,7 +55,7 @@ class Place:
     bindings: Sequence[desired.Binding] | None  # None where the emulator has no IAM
 
     def compare(self) -> list[Change]:
-        """What each resource needs."""
+        """Changes that the resources need."""
         changes = list(self.topics.compare(self.queues))
         if self.bindings is None:
             return [*changes, Change(Action.SKIP, "binding", "all", "the emulator has no IAM")]
@@ -72,14 +74,14 @@ def up(
     dry_run: DryRunOption = False,
     json: cli.JsonOption = False,
 ) -> None:
-    """Make what is missing and mend what differs; safe to repeat."""
+    """Create what is missing and update what differs; idempotent."""
     names = _names(queue, project, base_name)
-    with _place(names, tiers, lease, project_number) as place:
-        changes = place.compare()
+    with _open_resources(names, tiers, lease, project_number) as resources:
+        changes = resources.compare()
         if not dry_run:
-            place.topics.make(place.queues, changes)
-            iam.grant(place.admin, place.bindings or ())
-    _show(names, changes, json=json, dry_run=dry_run)
+            resources.topics.make(resources.queues, changes)
+            iam.grant(resources.admin, resources.bindings or ())
+    _print_changes(names, changes, json=json, dry_run=dry_run)
 
 
 @app.command()
@@ -93,11 +95,11 @@ def check(
     project_number: NumberOption = None,
     json: cli.JsonOption = False,
 ) -> None:
-    """Compare; exit 1 when something is missing or differs."""
+    """Compare; exit code 1 if something is missing or differs."""
     names = _names(queue, project, base_name)
-    with _place(names, tiers, lease, project_number) as place:
-        changes = place.compare()
-    _show(names, changes, json=json, dry_run=True)
+    with _open_resources(names, tiers, lease, project_number) as resources:
+        changes = resources.compare()
+    _print_changes(names, changes, json=json, dry_run=True)
     if any(change.action in FINDINGS for change in changes):
         raise typer.Exit(EXIT_FINDINGS)
 
@@ -111,7 +113,7 @@ def down(
     dry_run: DryRunOption = False,
     json: cli.JsonOption = False,
 ) -> None:
-    """Remove every tier's queue; plan, receipts and volume stay."""
+    """Delete the queues of all tiers; plan, receipts and volume stay."""
     names = _names(queue, project, base_name)
     admin = PubSubAdmin(names.url)
     topics = Topics(admin, names, emulator=_is_emulator())
@@ -119,7 +121,7 @@ def down(
     if not dry_run:
         topics.remove(changes)
     admin.close()
-    _show(names, changes, json=json, dry_run=dry_run)
+    _print_changes(names, changes, json=json, dry_run=dry_run)
 
 
 def _names(queue: str | None, project: str | None, base_name: str) -> PubSubNames:
@@ -132,9 +134,9 @@ def _names(queue: str | None, project: str | None, base_name: str) -> PubSubName
 
 
 @contextmanager
-def _place(
+def _open_resources(
     names: PubSubNames, tiers: str, lease_s: int, project_number: int | None
-) -> Iterator[Place]:
+) -> Iterator[QueueResources]:
     emulator = _is_emulator()
     queues = desired.queues(names, [tier.name for tier in parse_tiers(tiers)], lease_s)
     bindings = None
@@ -143,7 +145,7 @@ def _place(
         bindings = desired.bindings(queues, number)
     admin = PubSubAdmin(names.url)
     try:
-        yield Place(admin, Topics(admin, names, emulator=emulator), queues, bindings)
+        yield QueueResources(admin, Topics(admin, names, emulator=emulator), queues, bindings)
     finally:
         admin.close()
 
@@ -152,7 +154,9 @@ def _is_emulator() -> bool:
     return settings.get(settings.PUBSUB_EMULATOR_HOST) is not None
 
 
-def _show(names: PubSubNames, changes: Sequence[Change], *, json: bool, dry_run: bool) -> None:
+def _print_changes(
+    names: PubSubNames, changes: Sequence[Change], *, json: bool, dry_run: bool
+) -> None:
     if json:
         document = {"queue": names.url, "dry_run": dry_run, "changes": as_json(changes)}
         typer.echo(jsonlib.dumps(document, indent=2))

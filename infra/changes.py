@@ -1,4 +1,4 @@
-"""What a command did or would do to resources, as a table and as JSON."""
+"""Changes to resources, as a table and as JSON."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -10,30 +10,30 @@ _COLUMNS: Final = (9, 13)  # of action and kind
 
 
 class Action(StrEnum):
-    """What a resource needs."""
+    """Action that a resource needs."""
 
-    OK = "ok"  # it is as it shall be
+    OK = "ok"  # as desired
     CREATE = "create"
     UPDATE = "update"
     DELETE = "delete"
-    CONFLICT = "conflict"  # it is wrong in a way that cannot be changed
-    EXTRA = "extra"  # nobody asked for it, but it is ours
-    SKIP = "skip"  # it cannot be looked at here
+    CONFLICT = "conflict"  # differs in a field that cannot be changed
+    EXTRA = "extra"  # of this queue, but not desired
+    SKIP = "skip"  # cannot be compared here
 
 
 FINDINGS: Final = frozenset({Action.CREATE, Action.UPDATE, Action.CONFLICT})
-"""Actions that mean that something is not as it shall be."""
+"""Actions that mean that a resource is not as desired."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One resource and what it needs.
+    """Action for one resource.
 
     Attributes:
-        action: what to do.
+        action: to take.
         kind: topic, subscription or binding.
         name: its id, without the project.
-        note: what differs, or why nothing is done.
+        note: fields that differ, or the reason to do nothing.
     """
 
     action: Action
@@ -50,10 +50,10 @@ _DONE: Final = {
 
 
 def table(changes: Iterable[Change], *, done: bool) -> str:
-    """A line per resource; a note that does not fit into 80 columns gets lines of its own.
+    """Table with a line per resource; a note that exceeds 80 columns gets lines of its own.
 
     Args:
-        changes: in the order to be shown.
+        changes: in the order of the lines.
         done: whether the changes were made, or only found.
     """
     return "\n".join(line for change in changes for line in _lines(change, done=done))
@@ -71,7 +71,7 @@ def _lines(change: Change, *, done: bool) -> Sequence[str]:
 
 
 def summary(changes: Sequence[Change], *, done: bool) -> str:
-    """How many need what: `12 ok, 2 to create`; or `2 created`."""
+    """Number of changes per action: `12 ok, 2 to create`, or `2 created`."""
     counts = [(sum(change.action is action for change in changes), action) for action in Action]
     return ", ".join(f"{count} {_word(action, done=done)}" for count, action in counts if count)
 
@@ -83,5 +83,5 @@ def _word(action: Action, *, done: bool) -> str:
 
 
 def as_json(changes: Iterable[Change]) -> list[dict[str, str]]:
-    """The same for programs."""
+    """Changes as JSON objects."""
     return [asdict(change) for change in changes]

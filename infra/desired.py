@@ -1,8 +1,8 @@
-"""What shall exist, as data: nothing here talks to the cloud.
+"""Desired resources as data; makes no requests.
 
-Each tier has a topic and a subscription. A message that five workers took without an ack moves to
-the next tier's topic, on the last tier to the dead letters, which have a subscription too, since a
-topic without one loses what is published to it.
+Each tier has a topic and a subscription. A message that was delivered five times without an ack
+moves to the next tier's topic, on the last tier to the dead letters. These have a subscription too,
+since a topic without one loses its messages.
 """
 
 from collections.abc import Sequence
@@ -12,21 +12,21 @@ from typing import Final
 from delivery.broker.base import DEAD, MAX_DELIVERIES, RETENTION_S
 from delivery.broker.pubsub_names import PubSubNames
 
-LEAST_DEADLINE_S: Final = 10  # of an ack, by Pub/Sub's rules; the most is LEASE_S's own limit
-BACKOFF_S: Final = (10, 120)  # a message that killed a worker waits before it meets the next
+LEAST_DEADLINE_S: Final = 10  # ack deadline: the minimum of Pub/Sub; LEASE_S has its own maximum
+BACKOFF_S: Final = (10, 120)  # delay of a message that may have killed a worker
 PUBLISHER: Final = "roles/pubsub.publisher"
 SUBSCRIBER: Final = "roles/pubsub.subscriber"
 
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """A topic with its one subscription; all names in full.
+    """A topic with its one subscription; full resource names.
 
     Attributes:
-        topic: where messages of the tier are published.
-        subscription: where its workers take them.
-        ack_deadline_s: how long a message is kept from others before the worker says more.
-        dead_letter_topic: where a message goes that nobody acks; None for the dead letters.
+        topic: to which messages of the tier are published.
+        subscription: from which its workers pull.
+        ack_deadline_s: lease of a message, until the worker extends it.
+        dead_letter_topic: for messages that were never acked; None for the dead letters.
     """
 
     topic: str
@@ -35,17 +35,17 @@ class Queue:
     dead_letter_topic: str | None
 
     def settings(self, *, emulator: bool) -> dict[str, object]:
-        """What the subscription shall be set to, under Pub/Sub's own field names.
+        """Desired settings of the subscription, by Pub/Sub's field names.
 
         Args:
-            emulator: leave out the retry policy, with which Google's emulator stalls for good
-                after a late ack.
+            emulator: leave out the retry policy, with which Google's emulator stalls after a late
+                ack.
         """
         found: dict[str, object] = {
             "ack_deadline_seconds": self.ack_deadline_s,
             "message_retention_duration": {"seconds": RETENTION_S},
-            "retain_acked_messages": True,  # else a replay finds nothing
-            "expiration_policy": {},  # never; the default forgets it after 31 idle days
+            "retain_acked_messages": True,  # needed by replay
+            "expiration_policy": {},  # never; by default it is deleted after 31 idle days
         }
         if self.dead_letter_topic:
             found["dead_letter_policy"] = {
@@ -63,7 +63,7 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """A role that an account has on a resource; the resource's name in full."""
+    """Role of an account on a resource; full resource name."""
 
     resource: str
     role: str
@@ -71,12 +71,12 @@ class Binding:
 
 
 def queues(names: PubSubNames, tiers: Sequence[str], lease_s: int) -> tuple[Queue, ...]:
-    """All queues in the order in which they can be made: each after the one it hands on to.
+    """Desired queues in the order of creation: each after its dead letter topic.
 
     Args:
-        names: of the queue URL.
-        tiers: their names, smallest first.
-        lease_s: the ack deadline, raised to the least that Pub/Sub takes.
+        names: resource names of the queue URL.
+        tiers: names, smallest first.
+        lease_s: ack deadline, raised to the minimum of Pub/Sub.
     """
     chain = [*tiers, DEAD]
     deadline_s = max(lease_s, LEAST_DEADLINE_S)
@@ -93,7 +93,7 @@ def queues(names: PubSubNames, tiers: Sequence[str], lease_s: int) -> tuple[Queu
 
 
 def bindings(wanted: Sequence[Queue], project_number: int) -> tuple[Binding, ...]:
-    """What Pub/Sub's own account needs to move messages: without it dead letters never move."""
+    """Bindings of Pub/Sub's service account, without which dead letters do not move."""
     agent = f"service-{project_number}@gcp-sa-pubsub.iam.gserviceaccount.com"
     member = f"serviceAccount:{agent}"
     return tuple(

@@ -1,4 +1,4 @@
-"""The rights that Pub/Sub's own account needs; whatever else is granted stays as it is."""
+"""IAM bindings of Pub/Sub's service account; other bindings are not changed."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -18,7 +18,7 @@ _CALL_S: Final = 20.0
 
 
 def compare(admin: PubSubAdmin, wanted: Sequence[Binding]) -> Iterator[Change]:
-    """Which bindings are missing; a resource that is not there yet misses all of its own."""
+    """Compare desired bindings; a resource that does not exist misses all of its bindings."""
     for binding in wanted:
         policy = admin.policy(binding.resource)
         held = policy is not None and _holds(policy, binding)
@@ -26,12 +26,12 @@ def compare(admin: PubSubAdmin, wanted: Sequence[Binding]) -> Iterator[Change]:
             Action.OK if held else Action.CREATE,
             "binding",
             binding.resource.rpartition("/")[2],
-            f"{binding.role} for Pub/Sub's own account",
+            f"{binding.role} for Pub/Sub's service account",
         )
 
 
 def grant(admin: PubSubAdmin, wanted: Sequence[Binding]) -> None:
-    """Add what is missing; a policy that changed meanwhile is refused by its etag."""
+    """Add missing bindings; concurrent changes of a policy are detected by its etag."""
     for binding in wanted:
         policy = admin.policy(binding.resource)
         if policy is not None and not _holds(policy, binding):
@@ -40,7 +40,7 @@ def grant(admin: PubSubAdmin, wanted: Sequence[Binding]) -> None:
 
 
 def _holds(policy: object, binding: Binding) -> bool:
-    """Whether the account has the role without a condition."""
+    """Whether the account has the role unconditionally."""
     return any(
         held.role == binding.role
         and binding.member in held.members
@@ -50,7 +50,7 @@ def _holds(policy: object, binding: Binding) -> bool:
 
 
 def project_number(project: str) -> int:
-    """The number behind a project's id, which names Pub/Sub's own account."""
+    """Look up a project's number, which names Pub/Sub's service account."""
     try:
         credentials, _ = google.auth.default(scopes=[_SCOPE])
         session = AuthorizedSession(credentials)  # type: ignore[no-untyped-call] # Google's

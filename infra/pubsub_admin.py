@@ -1,4 +1,4 @@
-"""Pub/Sub's administrative calls, retried, with errors that say what to do."""
+"""Administrative calls to Pub/Sub with retries and translated errors."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,17 +12,17 @@ from google.pubsub_v1 import PublisherClient, SubscriberClient
 from delivery.broker.pubsub import ours
 from runtime import settings
 
-CALL_S: Final = 20.0  # deadline of one try
+CALL_S: Final = 20.0  # deadline of one attempt
 T = TypeVar("T")
 
 
 class PubSubAdmin:
-    """Topics, subscriptions and who may use them, by their full names.
+    """Client for topics, subscriptions and their policies, by full resource name.
 
     Args:
-        url: the queue's, for errors.
-        publisher: Google's client; None makes one.
-        subscriber: the same.
+        url: of the queue, for error messages.
+        publisher: client of Google's library; None for a new one.
+        subscriber: likewise.
     """
 
     def __init__(
@@ -32,81 +32,82 @@ class PubSubAdmin:
         subscriber: Any = None,  # noqa: ANN401 - the same
     ) -> None:
         self._url = url
-        with self._translated():
+        with self._translate_errors():
             self._publisher: Any = publisher or PublisherClient()
             self._subscriber: Any = subscriber or SubscriberClient()
 
     def topic_exists(self, name: str) -> bool:
-        """Whether there is such a topic."""
+        """Whether a topic exists."""
         return (
-            self._found(lambda: self._call(self._publisher.get_topic, {"topic": name})) is not None
+            self._or_none(lambda: self._call(self._publisher.get_topic, {"topic": name}))
+            is not None
         )
 
     def create_topic(self, name: str) -> None:
-        """Make it, unless somebody else just did."""
-        self._tolerated(
+        """Create a topic; an existing one is kept."""
+        self._ignoring(
             lambda: self._call(self._publisher.create_topic, {"name": name}), api.AlreadyExists
         )
 
     def delete_topic(self, name: str) -> None:
-        """Remove it, unless somebody else just did."""
-        self._tolerated(
+        """Delete a topic, if it exists."""
+        self._ignoring(
             lambda: self._call(self._publisher.delete_topic, {"topic": name}), api.NotFound
         )
 
     def topics(self, project: str) -> Iterator[str]:
-        """The names of all topics of the project."""
+        """Names of all topics of a project."""
         request = {"project": f"projects/{project}"}
-        with self._translated():
+        with self._translate_errors():
             for topic in self._call(self._publisher.list_topics, request):
                 yield topic.name
 
     def subscription(self, name: str) -> Any:  # noqa: ANN401 - untyped
-        """The subscription as Pub/Sub has it; None if there is none."""
-        return self._found(
+        """Read a subscription; None if it does not exist."""
+        return self._or_none(
             lambda: self._call(self._subscriber.get_subscription, {"subscription": name})
         )
 
     def create_subscription(self, name: str, topic: str, fields: Mapping[str, object]) -> None:
-        """Make it, unless somebody else just did."""
+        """Create a subscription; an existing one is kept."""
         request = {"name": name, "topic": topic, **fields}
-        self._tolerated(
+        self._ignoring(
             lambda: self._call(self._subscriber.create_subscription, request), api.AlreadyExists
         )
 
     def update_subscription(self, name: str, topic: str, fields: Mapping[str, object]) -> None:
-        """Set these fields; the others stay."""
+        """Set fields of a subscription; the others stay."""
         request = {
             "subscription": {"name": name, "topic": topic, **fields},
             "update_mask": {"paths": list(fields)},
         }
-        with self._translated():
+        with self._translate_errors():
             self._call(self._subscriber.update_subscription, request)
 
     def delete_subscription(self, name: str) -> None:
-        """Remove it, unless somebody else just did."""
-        self._tolerated(
+        """Delete a subscription, if it exists."""
+        self._ignoring(
             lambda: self._call(self._subscriber.delete_subscription, {"subscription": name}),
             api.NotFound,
         )
 
     def subscriptions(self, project: str) -> Iterator[str]:
-        """The names of all subscriptions of the project."""
+        """Names of all subscriptions of a project."""
         request = {"project": f"projects/{project}"}
-        with self._translated():
+        with self._translate_errors():
             for subscription in self._call(self._subscriber.list_subscriptions, request):
                 yield subscription.name
 
     def policy(self, resource: str) -> Any:  # noqa: ANN401 - untyped
-        """Who may use a topic or subscription; None if it does not exist."""
-        return self._found(
+        """IAM policy of a topic or subscription; None if it does not exist."""
+        return self._or_none(
             lambda: self._call(self._client(resource).get_iam_policy, {"resource": resource})
         )
 
     def set_policy(self, resource: str, policy: Any) -> None:  # noqa: ANN401 - untyped
-        """Replace it; refused if another changed it since it was read (its etag tells)."""
+        """Replace an IAM policy; refused if it changed since it was read (compared by etag)."""
         request = {"resource": resource, "policy": policy}
-        with self._translated():
+        with self._translate_errors():
             self._call(self._client(resource).set_iam_policy, request)
 
     def close(self) -> None:
@@ -120,26 +121,26 @@ class PubSubAdmin:
     @staticmethod
     def _call(method: Callable[..., T], request: Mapping[str, object]) -> T:
         limit_s = settings.storage_retry_s()
-        passing = if_exception_type(api.ServiceUnavailable, api.DeadlineExceeded, api.Aborted)
-        retry = Retry(predicate=passing, initial=0.25, maximum=10, timeout=limit_s)
+        transient = if_exception_type(api.ServiceUnavailable, api.DeadlineExceeded, api.Aborted)
+        retry = Retry(predicate=transient, initial=0.25, maximum=10, timeout=limit_s)
         return method(request=request, timeout=CALL_S, retry=retry if limit_s else None)
 
-    def _found(self, ask: Callable[[], T]) -> T | None:
-        with self._translated():
+    def _or_none(self, request: Callable[[], T]) -> T | None:
+        with self._translate_errors():
             try:
-                return ask()
+                return request()
             except api.NotFound:
                 return None
 
-    def _tolerated(self, act: Callable[[], object], harmless: type[Exception]) -> None:
-        with self._translated():
+    def _ignoring(self, act: Callable[[], object], harmless: type[Exception]) -> None:
+        with self._translate_errors():
             try:
                 act()
             except harmless:
                 return
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         try:
             yield
         except (

@@ -1,4 +1,4 @@
-"""Topics and subscriptions: compared with what is desired, made, and removed."""
+"""Topics and subscriptions: compare with the desired ones, create, update, delete."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
@@ -13,16 +13,16 @@ from infra.pubsub_admin import PubSubAdmin
 from memmodel.tiers import tier_of
 from runtime.errors import UsageError
 
-_FIXED_ON_EMULATOR: Final = {"expiration_policy"}  # it sets it, but cannot change it
+_FIXED_ON_EMULATOR: Final = {"expiration_policy"}  # the emulator sets it, but cannot change it
 
 
 class Topics:
-    """The queues of one URL.
+    """Topics and subscriptions of one queue URL.
 
     Args:
-        admin: what talks to Pub/Sub.
-        names: of the URL.
-        emulator: whether that is Google's emulator.
+        admin: client.
+        names: resource names of the URL.
+        emulator: whether the client talks to Google's emulator.
     """
 
     def __init__(self, admin: PubSubAdmin, names: PubSubNames, *, emulator: bool) -> None:
@@ -31,12 +31,12 @@ class Topics:
         self._emulator = emulator
 
     def compare(self, wanted: Sequence[Queue]) -> Iterator[Change]:
-        """What each queue needs, in the order in which it can be done; then what is left over."""
+        """Changes that the queues need, in order of execution; then resources not desired."""
         for queue in wanted:
             yield self._compare_topic(queue)
             yield self._compare_subscription(queue)
         expected = {name for queue in wanted for name in (queue.topic, queue.subscription)}
-        for kind, name in self._ours():
+        for kind, name in self._existing():
             if name not in expected:
                 yield Change(Action.EXTRA, kind, _id(name), "of a tier that is not in --tiers")
 
@@ -57,10 +57,10 @@ class Topics:
         )
 
     def make(self, wanted: Sequence[Queue], changes: Sequence[Change]) -> None:
-        """Do what `compare` found.
+        """Make the changes that `compare` found.
 
         Raises:
-            UsageError: something is wrong in a way that cannot be changed; nothing was done.
+            UsageError: a field differs that cannot be changed; nothing was done.
         """
         for change in changes:
             if change.action is Action.CONFLICT:
@@ -81,7 +81,7 @@ class Topics:
             self._admin.update_subscription(queue.subscription, queue.topic, fields)
 
     def _differing(self, queue: Queue, found: Any) -> dict[str, object]:  # noqa: ANN401 - untyped
-        """The fields that are not as they shall be, with what they shall be."""
+        """Fields that differ, with their desired values."""
         fields = queue.settings(emulator=self._emulator)
         wanted = Subscription(fields)
         return {
@@ -92,11 +92,11 @@ class Topics:
         }
 
     def leftovers(self) -> Sequence[Change]:
-        """Everything of this queue that exists, of whatever tier, to be removed."""
-        return [Change(Action.DELETE, kind, _id(name)) for kind, name in self._ours()]
+        """Deletions of all existing resources of this queue, of any tier."""
+        return [Change(Action.DELETE, kind, _id(name)) for kind, name in self._existing()]
 
     def remove(self, leftovers: Sequence[Change]) -> None:
-        """Remove them; messages that wait are lost, plan and receipts are not."""
+        """Delete resources; their messages are lost, plan and receipts are not."""
         for change in leftovers:
             project = f"projects/{self._names.project}"
             if change.kind == "topic":
@@ -104,16 +104,16 @@ class Topics:
             else:
                 self._admin.delete_subscription(f"{project}/subscriptions/{change.name}")
 
-    def _ours(self) -> Iterator[tuple[str, str]]:
-        """Kind and name of what exists under our prefix, whatever its tier."""
+    def _existing(self) -> Iterator[tuple[str, str]]:
+        """Kind and name of all existing resources with the queue's prefix."""
         for name in sorted(self._admin.topics(self._names.project)):
-            if self._is_our_topic(name):
+            if self._is_own_topic(name):
                 yield "topic", name
         for name in sorted(self._admin.subscriptions(self._names.project)):
             if _is_tier(self._names.tier_of_subscription(name)):
                 yield "subscription", name
 
-    def _is_our_topic(self, name: str) -> bool:
+    def _is_own_topic(self, name: str) -> bool:
         stem = self._names.topic("")
         return name == self._names.topic(DEAD) or (
             name.startswith(stem) and _is_tier(name.removeprefix(stem))
@@ -121,12 +121,12 @@ class Topics:
 
 
 def _same(field: str, wanted: Subscription, found: Any) -> bool:  # noqa: ANN401 - untyped
-    """Whether a field is as it shall be; an empty message differs from none (it means never)."""
+    """Whether a field has its desired value; an empty message (never) differs from none."""
     return (field in found) == (field in wanted) and getattr(found, field) == getattr(wanted, field)
 
 
 def _is_tier(tier: str | None) -> bool:
-    """Whether this is a tier's name, and not another prefix that begins like ours."""
+    """Whether this is the name of a tier, not the rest of a longer prefix."""
     if tier is None or tier == DEAD:
         return tier is not None
     try:

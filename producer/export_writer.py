@@ -1,7 +1,7 @@
-"""Writes what DVID's `export-shards` writes: Arrow and CSV files, in every dialect of theirs.
+"""Writer of export files as DVID's `export-shards` makes them: Arrow and CSV, all dialects.
 
-For made-up data only: the demo, the tests and the benchmarks. Format: DVID's
-`datatype/labelmap/ExportShards.md`; the dialects are those found in the wild.
+For synthetic data only (demo, tests, benchmarks). Format: DVID's
+`datatype/labelmap/ExportShards.md`; the dialects are those of existing exports.
 """
 
 import itertools
@@ -40,14 +40,14 @@ _SIZED_FRAME_BYTES = 256
 
 
 class Dialect(StrEnum):
-    """How the CSV beside an Arrow file says where its rows are."""
+    """Form of the CSV index of an Arrow file."""
 
     CURRENT = "current"  # x,y,z,offset,size,batch_idx after "# schema_size=N"
     SIZE_ZERO = "size-zero"  # the same, N = 0, the first range begins with the schema
     OLD = "old"  # x,y,z,rec
     MORTON = "morton"  # x,y,z,rec,morton
-    BESIDE = "beside"  # old, and x,y,z,rec,offset,size in NAME-offsets.csv
-    ALONE = "alone"  # only NAME-offsets.csv
+    SPLIT = "split"  # old, and x,y,z,rec,offset,size in NAME-offsets.csv
+    OFFSETS_ONLY = "offsets-only"  # only NAME-offsets.csv
     MARCH_2026 = "march-2026"  # x,y,z,rec,batch_offset,batch_idx, and NAME-offsets.csv
 
 
@@ -56,14 +56,14 @@ Ipc = Literal["stream", "file"]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One block as DVID exports it.
+    """One row of an export: a block and its labels.
 
     Attributes:
         coords: block coordinates x, y, z.
         frame: the block, zstd-compressed.
         uncompressed_size: bytes before zstd.
-        supervoxels: uint64 (n,), the block's own table.
-        labels: uint64 (n,), what each supervoxel is mapped to.
+        supervoxels: uint64 (n,), the label table of the block.
+        labels: uint64 (n,), the label of each supervoxel.
     """
 
     coords: Vec3
@@ -75,7 +75,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class ExportFormat:
-    """The choices a DVID version or a caller of `export-shards` made."""
+    """Options of an export: index dialect, Arrow format, rows per record batch."""
 
     dialect: Dialect = Dialect.CURRENT
     ipc: Ipc = "stream"
@@ -84,7 +84,7 @@ class ExportFormat:
 
 @dataclass(slots=True)
 class _Index:
-    """Where each written row is; grows by one entry per row."""
+    """Index of the rows written so far."""
 
     schema_bytes: int = 0
     rows: list[tuple[Vec3, int, int, int]] = field(default_factory=list)
@@ -110,12 +110,12 @@ class _Index:
 def make_row(
     coords: Vec3, supervoxels: UInt64Array, labels_of: Callable[[UInt64Array], UInt64Array]
 ) -> Row:
-    """Encode a block.
+    """Make the row of a block.
 
     Args:
         coords: block coordinates x, y, z.
         supervoxels: uint64 (64, 64, 64), ZYX.
-        labels_of: the label of each supervoxel, array to array.
+        labels_of: maps supervoxels to labels, array to array.
     """
     block = bytes(encode_block(np.ascontiguousarray(supervoxels)))
     table = np.frombuffer(block, "<u8", int.from_bytes(block[12:16], "little"), 16)
@@ -123,7 +123,7 @@ def make_row(
 
 
 def compress(block: bytes) -> bytes:
-    """A zstd frame as DVID writes it: with checksum; small ones without their content size."""
+    """Compress to a zstd frame as DVID does: with checksum, small ones without content size."""
     sized = len(block) >= _SIZED_FRAME_BYTES
     compressor = zstandard.ZstdCompressor(level=3, write_checksum=True, write_content_size=sized)
     return compressor.compress(block)
@@ -140,15 +140,15 @@ def write_file(folder: Path, name: str, rows: Iterable[Row], form: ExportFormat)
 
 
 def file_edge(scale: ScaleSpec) -> int:
-    """Edge in chunks of the cell that one export file covers: the largest of the shard's box."""
+    """Edge in chunks of the extent of an export file: the largest of the shard's box."""
     bits = scale.sharding.preshift_bits + scale.sharding.minishard_bits
     inside = morton.bit_axes(scale.grid)[:bits]
     return int(1 << max((inside.count(axis) for axis in range(3)), default=0))
 
 
-def file_name(cell: Vec3, edge: int) -> str:
-    """The name of a cell's file: its first voxel."""
-    return "_".join(str(c * edge * BLOCK_VOXELS) for c in cell)
+def file_name(extent: Vec3, edge: int) -> str:
+    """Name of the file of an extent: its first voxel."""
+    return "_".join(str(c * edge * BLOCK_VOXELS) for c in extent)
 
 
 def _write_arrow(out: BinaryIO, rows: Iterable[Row], form: ExportFormat) -> _Index:
@@ -167,7 +167,7 @@ def _write_arrow(out: BinaryIO, rows: Iterable[Row], form: ExportFormat) -> _Ind
 
 
 def _schema_bytes(ipc: Ipc) -> int:
-    """Bytes before the first record batch; the file format begins with its magic, padded to 8."""
+    """Bytes before the first record batch; the file format begins with 8 bytes of magic."""
     return len(SCHEMA.serialize()) + (8 if ipc == "file" else 0)
 
 
@@ -210,10 +210,10 @@ def _write_csv(stem: Path, index: _Index, dialect: Dialect) -> None:
             _write(plain, index.lines("x,y,z,rec"))
         case Dialect.MORTON:
             _write(plain, index.lines("x,y,z,rec,morton"))
-        case Dialect.BESIDE:
+        case Dialect.SPLIT:
             _write(plain, index.lines("x,y,z,rec"))
             _write(offsets, [comment, *index.lines("x,y,z,rec,offset,size")])
-        case Dialect.ALONE:
+        case Dialect.OFFSETS_ONLY:
             _write(offsets, [comment, *index.lines("x,y,z,rec,offset,size")])
         case Dialect.MARCH_2026:
             _write(plain, index.lines("x,y,z,rec,batch_offset,batch_idx"))
@@ -221,7 +221,7 @@ def _write_csv(stem: Path, index: _Index, dialect: Dialect) -> None:
 
 
 def _widened(index: _Index) -> _Index:
-    """The first batch's range begins at byte 0, as Go's lazy writer makes DVID record it."""
+    """Index whose first range begins at byte 0, as DVID records it with Go's lazy writer."""
     first = index.schema_bytes
     rows = [
         (coords, 0, size + first, i) if offset == first else (coords, offset, size, i)
@@ -242,6 +242,6 @@ def _plain_morton(coords: Vec3) -> int:
 
 
 def blocks_of(size: Vec3) -> Vec3:
-    """Blocks per axis that hold a volume of that many voxels."""
+    """Blocks per axis of a volume of this size in voxels."""
     x, y, z = (math.ceil(s / BLOCK_VOXELS) for s in size)
     return x, y, z

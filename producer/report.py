@@ -1,4 +1,4 @@
-"""A run as one HTML page that needs nothing else: facts, counts, tables, charts, failures."""
+"""HTML report of a run in one self-contained page: counts, tables, charts, failures."""
 
 import html
 from collections import Counter
@@ -52,13 +52,13 @@ td { overflow-wrap: anywhere; }
 
 
 @dataclass(frozen=True)
-class Facts:
-    """Everything that the page tells.
+class RunFacts:
+    """Content of the page.
 
     Attributes:
         status: of every shard.
-        receipts: whole, in the order in which they were finished.
-        at: when it was read.
+        receipts: in full, in the order of their finish.
+        at: time of reading.
     """
 
     run: Run
@@ -68,15 +68,15 @@ class Facts:
     at: datetime
 
 
-def read_facts(run: Run, status: RunStatus, at: datetime) -> Facts:
-    """Read every receipt of the run; one request each."""
+def read_facts(run: Run, status: RunStatus, at: datetime) -> RunFacts:
+    """Read every receipt of the run, one request each."""
     read = (run.receipts.get(key) for key in status.receipts)
     receipts = sorted((one for one in read if one is not None), key=lambda one: one.finished)
-    return Facts(run, status, receipts, measure(run, status, (), {}, at).scales, at)
+    return RunFacts(run, status, receipts, measure(run, status, (), {}, at).scales, at)
 
 
-def page(facts: Facts) -> str:
-    """The whole document."""
+def page(facts: RunFacts) -> str:
+    """Render the HTML document."""
     run = facts.run
     parts = [
         f"<h1>Run {_text(run.run_id)}</h1>",
@@ -98,12 +98,12 @@ def page(facts: Facts) -> str:
     )
 
 
-def _lead(facts: Facts) -> str:
+def _lead(facts: RunFacts) -> str:
     dest = _text(facts.run.info.dest)
-    return f"{dest} &middot; {_standing(facts)} &middot; read {facts.at:%Y-%m-%d %H:%M} UTC"
+    return f"{dest} &middot; {_run_state(facts)} &middot; read {facts.at:%Y-%m-%d %H:%M} UTC"
 
 
-def _standing(facts: Facts) -> str:
+def _run_state(facts: RunFacts) -> str:
     if (cancelled := facts.run.cancelled()) is not None:
         return f"cancelled: {_text(cancelled.why)}"
     if not facts.status.ended:
@@ -111,7 +111,7 @@ def _standing(facts: Facts) -> str:
     return "complete" if facts.status.succeeded else "ended with shards missing"
 
 
-def _cards(facts: Facts) -> str:
+def _cards(facts: RunFacts) -> str:
     receipts = facts.receipts
     chunks = sum(one.chunks for one in receipts)
     wall = _wall_s(receipts)
@@ -129,8 +129,8 @@ def _cards(facts: Facts) -> str:
     return f'<div class="cards">{body}</div>'
 
 
-def _states(facts: Facts) -> str:
-    """A bar per scale, divided by state, with the counts beside it."""
+def _states(facts: RunFacts) -> str:
+    """One bar per scale, divided by state, and a table of the counts."""
     counts = facts.status.counts
     bars = [
         (f"s{scale}", [(counts[scale][state], colour) for state, colour in _COLOURS.items()])
@@ -168,8 +168,8 @@ def _scales(scales: Iterable[ScaleProgress]) -> str:
     return _table(headers, rows)
 
 
-def _charts(facts: Facts) -> str:
-    """Progress over time, and measured against estimated memory; nothing without receipts."""
+def _charts(facts: RunFacts) -> str:
+    """Charts of progress over time and of measured against estimated memory; empty at first."""
     receipts = facts.receipts
     if not receipts:
         return ""
@@ -222,7 +222,7 @@ def _escalations(receipts: Iterable[Receipt]) -> str:
 
 
 def _failures(failures: Sequence[FailureSummary]) -> str:
-    """Reasons by how often, then each dead shard."""
+    """Reasons by frequency, then each dead shard."""
     if not failures:
         return "none"
     reasons = Counter(failure.reason for failure in failures)
@@ -243,7 +243,7 @@ def _failures(failures: Sequence[FailureSummary]) -> str:
     return f"{_table(['shards', 'reason'], summary, text=True)}<br>{each}{rest}"
 
 
-def _run_facts(facts: Facts) -> str:
+def _run_facts(facts: RunFacts) -> str:
     info = facts.run.info
     rows: list[list[str]] = [
         ["source", info.source or "-"],
@@ -287,9 +287,11 @@ def _section(title: str, body: str) -> str:
 
 
 def _table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, text: bool = False) -> str:
-    """Cells are escaped: reasons and paths come from outside."""
+    """HTML table; texts are escaped, because reasons and paths are untrusted."""
     head = "".join(f"<th>{_text(header)}</th>" for header in headers)
-    body = "".join(f"<tr>{''.join(f'<td>{_text(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    body = "".join(
+        f"<tr>{''.join(f'<td>{_text(value)}</td>' for value in row)}</tr>" for row in rows
+    )
     shown = f"<thead><tr>{head}</tr></thead>" if any(headers) else ""
     kind = ' class="text"' if text else ""
     return f"<table{kind}>{shown}<tbody>{body}</tbody></table>"

@@ -1,4 +1,4 @@
-"""Small charts as inline SVG: nothing to load, readable when printed."""
+"""Charts as inline SVG."""
 
 import html
 import math
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 _WIDTH, _HEIGHT = 480, 260
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 10, 40  # room around the plot for its axes
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 10, 40  # margins for the axes
 _BAR, _GAP = 18, 8
 _INK, _GRID, _MAIN = "#55606d", "#e3e8ed", "#33658a"
 _TICKS = 5
@@ -17,7 +17,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Dot:
-    """One point of a scatter chart, with its name."""
+    """Named point of a scatter chart."""
 
     x: float
     y: float
@@ -27,10 +27,11 @@ class Dot:
 
 @dataclass(frozen=True)
 class _Plot:
-    """Axes from 0 to nice ends.
+    """Axes from 0 to round ends.
 
     Attributes:
-        x_end, y_end: values at the right and upper end.
+        x_end: value at the right end.
+        y_end: value at the upper end.
     """
 
     x_end: float
@@ -44,7 +45,7 @@ class _Plot:
         return round(_HEIGHT - _BOTTOM - value / self.y_end * (_HEIGHT - _TOP - _BOTTOM), 1)
 
     def wrap(self, body: str, x_name: str, y_name: str) -> str:
-        """The document: grid, ticks, names of the axes, then the body."""
+        """SVG document of grid, ticks, axis names and the body."""
         parts = []
         for tick in _ticks(self.y_end):
             at = self.y(tick)
@@ -61,7 +62,7 @@ class _Plot:
 
 
 def stacked(bars: Sequence[tuple[str, Sequence[tuple[int, str]]]]) -> str:
-    """One bar per name, each divided by its (count, colour) parts."""
+    """Stacked bars: one per name, divided by its (count, colour) parts."""
     parts = []
     for row, (name, pieces) in enumerate(bars):
         top, left = row * (_BAR + _GAP), 40.0
@@ -75,20 +76,20 @@ def stacked(bars: Sequence[tuple[str, Sequence[tuple[int, str]]]]) -> str:
 
 
 def steps(points: Sequence[Point], x_name: str, y_name: str) -> str:
-    """A line that climbs in steps; points ascend in x."""
-    plot = _Plot(_nice(max(x for x, _ in points)), _nice(max(y for _, y in points)))
+    """Step chart; points ascend in x."""
+    plot = _Plot(_round_up(max(x for x, _ in points)), _round_up(max(y for _, y in points)))
     path = f"M{plot.x(0)} {plot.y(0)}" + "".join(f"H{plot.x(x)}V{plot.y(y)}" for x, y in points)
     line = f'<path d="{path}" fill="none" stroke="{_MAIN}" stroke-width="2"/>'
     return plot.wrap(line, x_name, y_name)
 
 
 def histogram(values: Sequence[float], unit: str) -> str:
-    """How often values lie in each of twenty equal stretches from 0."""
-    end = _nice(max(values))
+    """Histogram of twenty equal bins from 0."""
+    end = _round_up(max(values))
     counts = [0] * _BINS
     for value in values:
         counts[min(int(value / end * _BINS), _BINS - 1)] += 1
-    plot = _Plot(end, _nice(max(counts)))
+    plot = _Plot(end, _round_up(max(counts)))
     bars = []
     for number, held in enumerate(counts):
         left, right = plot.x(end * number / _BINS), plot.x(end * (number + 1) / _BINS)
@@ -99,8 +100,8 @@ def histogram(values: Sequence[float], unit: str) -> str:
 
 
 def scatter(dots: Sequence[Dot], x_name: str, y_name: str) -> str:
-    """Dots, and the diagonal on which x and y are equal."""
-    end = _nice(max(max(dot.x, dot.y) for dot in dots))
+    """Scatter chart with the diagonal on which x and y are equal."""
+    end = _round_up(max(max(dot.x, dot.y) for dot in dots))
     plot = _Plot(end, end, 2 * _WIDTH)
     parts = [
         _line(
@@ -116,8 +117,8 @@ def scatter(dots: Sequence[Dot], x_name: str, y_name: str) -> str:
     return plot.wrap("".join(parts), x_name, y_name)
 
 
-def _nice(most: float) -> float:
-    """The next of 1, 2, 2.5, 5 times a power of ten."""
+def _round_up(most: float) -> float:
+    """Round up to 1, 2, 2.5 or 5 times a power of ten."""
     if most <= 0:
         return 1.0
     power = 10.0 ** math.floor(math.log10(most))

@@ -1,9 +1,9 @@
-"""A made-up but believable export: neurites that touch, cell bodies, a vessel, empty corners.
+"""Synthetic export: a segmentation with neurites, cell bodies, a vessel and empty corners.
 
-Every voxel is a formula of its coordinates and the seed, so that whatever was made from the export
-can be compared with the truth. Neurites run along z and wander; each is cut into supervoxels, and
-some neighbours are merged into one label, as agglomeration does. Beyond the volume's edge the
-formula goes on, because DVID's edge blocks are whole: readers must clip.
+Every voxel is a formula of its coordinates and the seed, so that any output can be compared with
+the expected voxels. Neurites run along z and wander; each is cut into supervoxels, and some
+neighbours are merged into one label, as agglomeration does. The formula also covers voxels beyond
+the volume's edge, because DVID's edge blocks are whole: readers must clip.
 """
 
 import itertools
@@ -44,7 +44,7 @@ _SWAPPED = 0.1  # share of rows that DVID's 50 writers leave out of order
 
 
 class Field(Protocol):
-    """A segmentation that can be asked for any box."""
+    """Segmentation that can be evaluated on any box."""
 
     @property
     def size(self) -> Vec3:
@@ -54,16 +54,16 @@ class Field(Protocol):
         """ZYX voxels of the box [begin, end), in x, y, z; also beyond `size`."""
 
     def labels_of(self, supervoxels: UInt64Array) -> UInt64Array:
-        """The label each supervoxel is merged into, any shape."""
+        """Labels of supervoxels, any shape."""
 
 
 @dataclass(frozen=True)
 class SyntheticVolume:
-    """The made-up segmentation.
+    """Synthetic segmentation.
 
     Attributes:
         size: voxels x, y, z.
-        seed: another seed, other cells.
+        seed: of the formula.
         pitch: mean distance of neurites in voxels; smaller is denser.
     """
 
@@ -85,7 +85,7 @@ class SyntheticVolume:
         return voxels
 
     def labels_of(self, supervoxels: UInt64Array) -> UInt64Array:
-        """The label each supervoxel is merged into, any shape; 0 stays 0."""
+        """Labels of supervoxels, any shape; 0 stays 0."""
         numbers = (supervoxels - np.uint64(_SUPERVOXELS)) % np.uint64(_BODIES)
         tubes = numbers // np.uint64(_PIECES)
         merged = (_hash(tubes, self.seed + 1) % np.uint64(4) == 0) & (tubes > 0)
@@ -103,29 +103,29 @@ class SyntheticVolume:
         return voxels
 
     def _neurites(self, x: Int64Array, y: Int64Array, z: Int64Array) -> UInt64Array:
-        """The nearest neurite's supervoxel, slice by slice (a Voronoi diagram that drifts)."""
+        """Supervoxel of the nearest neurite, slice by slice (a drifting Voronoi diagram)."""
         column, line = x // self.pitch, y // self.pitch
         columns = np.arange(column[0] - 1, column[-1] + 2)
         lines = np.arange(line[0] - 1, line[-1] + 2)
         centre_x, centre_y, pieces = self._grid(columns, lines, z)
-        row, cell = line - line[0], column - column[0]
+        row, col = line - line[0], column - column[0]
         nearest = np.full((len(z), len(y), len(x)), np.inf, np.float32)
         which = np.zeros(nearest.shape, np.uint8)
         fx, fy = x.astype(np.float32), y[:, None].astype(np.float32)
         for number, (dy, dx) in enumerate(itertools.product((0, 1, 2), repeat=2)):
             # Gathered axis by axis, which is faster than all at once.
-            away_x = centre_x[:, row + dy][:, :, cell + dx] - fx
-            away_y = centre_y[:, row + dy][:, :, cell + dx] - fy
+            away_x = centre_x[:, row + dy][:, :, col + dx] - fx
+            away_y = centre_y[:, row + dy][:, :, col + dx] - fy
             distance = away_x * away_x + away_y * away_y
             np.copyto(which, number, where=distance < nearest)
             np.minimum(nearest, distance, out=nearest)
         slices = np.arange(len(z))[:, None, None]
-        return np.asarray(pieces[slices, row[:, None] + which // 3, cell + which % 3])
+        return np.asarray(pieces[slices, row[:, None] + which // 3, col + which % 3])
 
     def _grid(
         self, columns: Int64Array, lines: Int64Array, z: Int64Array
     ) -> tuple[F32, F32, UInt64Array]:
-        """Per slice and cell of the grid, (z, lines, columns): its neurite's x, y, supervoxel."""
+        """Per slice and grid square, (z, lines, columns): x, y and supervoxel of its neurite."""
         tube = _tube(columns, lines)
         a, b, c = (_unit(_hash(tube, self.seed + k)) for k in (2, 3, 4))
         along = z[:, None, None]
@@ -136,7 +136,7 @@ class SyntheticVolume:
         return (x * self.pitch).astype(np.float32), (y * self.pitch).astype(np.float32), ids
 
     def _add_bodies(self, voxels: UInt64Array, x: Int64Array, y: Int64Array, z: Int64Array) -> None:
-        """Draw the cell bodies that meet the box, each one supervoxel of a neurite's label."""
+        """Draw the cell bodies that meet the box; each is one supervoxel of a neurite's label."""
         reach = _BODY_RADII[1]
         cells = (
             range((a[0] - reach) // _BODY_PITCH, (a[-1] + reach) // _BODY_PITCH + 1)
@@ -150,7 +150,7 @@ class SyntheticVolume:
             voxels[inside < radius**2] = body
 
     def _body(self, i: int, j: int, k: int) -> tuple[int, int, int, int]:
-        """Centre (x, y, z) and radius of the cell body in cell (i, j, k) of their grid."""
+        """Centre (x, y, z) and radius of the cell body in cube (i, j, k) of their grid."""
         number = np.array([(k + 1) << 42 | (j + 1) << 21 | (i + 1)], np.uint64)
         u, v, w, r = (float(_unit(_hash(number, self.seed + n))[0]) for n in (5, 6, 7, 8))
         cx, cy, cz = (int((c + 0.25 + q / 2) * _BODY_PITCH) for c, q in ((i, u), (j, v), (k, w)))
@@ -158,7 +158,7 @@ class SyntheticVolume:
         return cx, cy, cz, int(low + (high - low) * r)
 
     def _empty(self, x: Int64Array, y: Int64Array, z: Int64Array) -> BoolArray:
-        """Outside the tissue, an ellipsoid that the volume's faces cut, and in the vessel."""
+        """Mask of voxels outside the tissue (an ellipsoid that the faces cut) or in the vessel."""
         sx, sy, sz = self.size
         y, z = y[:, None], z[:, None, None]
         tissue = (x / sx - 0.5) ** 2 + (y / sy - 0.5) ** 2 + (z / sz - 0.5) ** 2
@@ -177,11 +177,11 @@ def write_export(
     *,
     keep_empty: bool = False,
 ) -> list[Path]:
-    """Export a field as DVID would: one Arrow file and its index per cell, under `root`/s<scale>.
+    """Export a field as DVID does: one Arrow file and its index per extent, in `root`/s<scale>.
 
     Args:
         root: the export's folder.
-        scale: the volume's scale at the source; its sharding decides the files' cells.
+        scale: the volume's scale at the source; its sharding decides the files' extents.
         field: the voxels.
         form: dialect, Arrow format and rows per batch.
         seed: of the order of rows.
@@ -194,14 +194,12 @@ def write_export(
     x, y, z = (range(-(-n // edge)) for n in blocks_of(field.size))
     form = form or ExportFormat()
     paths = []
-    for cell in itertools.product(x, y, z):
-        rows = _shuffled(_rows(field, cell, edge, keep_empty=keep_empty), seed)
+    for extent in itertools.product(x, y, z):
+        rows = _shuffled(_rows(field, extent, edge, keep_empty=keep_empty), seed)
         folder = root / f"s{scale.index}"
         if (first := next(rows, None)) is not None:
             everything = itertools.chain([first], rows)
-            paths.append(
-                write_file(folder, file_name(cell, edge), everything, form or ExportFormat())
-            )
+            paths.append(write_file(folder, file_name(extent, edge), everything, form))
     return sorted(paths)
 
 
@@ -215,15 +213,15 @@ def write_large(
     form: ExportFormat | None = None,
     seed: int = 0,
 ) -> Path:
-    """Write one file of the first cell, fast: its blocks repeat a pool of `pool` made-up ones.
+    """Write the file of the first extent, fast: its blocks repeat a pool of synthetic ones.
 
     Args:
         root: the export's folder.
-        scale: the scale at the source, whose first cell holds at least `chunks` blocks.
+        scale: the scale at the source, whose first extent holds at least `chunks` blocks.
         chunks: rows to write, in ZYX order.
         pitch: distance of neurites in voxels: 28 gives about 20 supervoxels per block and
             5 KB of zstd, 6 about 250 and 36 KB.
-        pool: distinct blocks.
+        pool: number of distinct blocks.
         form: dialect, Arrow format and rows per batch.
         seed: of the blocks.
 
@@ -242,7 +240,7 @@ def write_large(
 
 
 def pool_rows(count: int, pitch: int = 28, seed: int = 0) -> list[Row]:
-    """That many different blocks from the inside of a sample, without empty voxels."""
+    """Make distinct blocks from the inside of a synthetic volume, without empty voxels."""
     field = SyntheticVolume((1 << 20, 1 << 20, 1 << 20), seed, pitch)
     middle = (1 << 13) - count // 2  # blocks; the tissue's middle
     rows = []
@@ -253,7 +251,7 @@ def pool_rows(count: int, pitch: int = 28, seed: int = 0) -> list[Row]:
 
 
 def sample_spec(size: Vec3, scales: int = 1) -> dict[str, Any]:
-    """A sharded spec whose shards are 4x4x4 chunks, so that a small volume has several."""
+    """Make a sharded spec with shards of 4x4x4 chunks, so that a small volume has several."""
     entries = []
     for index in range(scales):
         at = tuple(-(-s // 2**index) for s in size)
@@ -287,11 +285,11 @@ def sample_spec(size: Vec3, scales: int = 1) -> dict[str, Any]:
     }
 
 
-def _rows(field: Field, cell: Vec3, edge: int, *, keep_empty: bool) -> Iterator[Row]:
-    """The blocks of a cell that hold a label, in ZYX order."""
+def _rows(field: Field, extent: Vec3, edge: int, *, keep_empty: bool) -> Iterator[Row]:
+    """Rows of an extent whose blocks hold a label, in ZYX order."""
     ranges = (
         range(c * edge, min((c + 1) * edge, n))
-        for c, n in zip(cell, blocks_of(field.size), strict=True)
+        for c, n in zip(extent, blocks_of(field.size), strict=True)
     )
     x, y, z = ranges
     for bz, by, bx in itertools.product(z, y, x):
@@ -302,7 +300,7 @@ def _rows(field: Field, cell: Vec3, edge: int, *, keep_empty: bool) -> Iterator[
 
 
 def _shuffled(rows: Iterator[Row], seed: int) -> Iterator[Row]:
-    """Now and then the next row first, as DVID's concurrent writers leave them."""
+    """Swap some neighbouring rows, as DVID's concurrent writers do."""
     rng = np.random.default_rng(seed)
     for row in rows:
         if rng.random() < _SWAPPED and (following := next(rows, None)) is not None:
@@ -316,13 +314,13 @@ def _far(begin: Vec3) -> Vec3:
 
 
 def _tube(columns: Int64Array, lines: Int64Array) -> UInt64Array:
-    """The number of the neurite in each cell of the grid, (lines, columns)."""
+    """Number of the neurite in each grid square, (lines, columns)."""
     i, j = (a.astype(np.uint64) & np.uint64(_TUBES - 1) for a in (columns, lines))
     return np.asarray(j[:, None] * np.uint64(_TUBES) + i)
 
 
 def _hash(numbers: UInt64Array, seed: int) -> UInt64Array:
-    """Scatter numbers over 64 bits (the finalizer of splitmix64)."""
+    """Hash numbers to 64 bits (the finalizer of splitmix64)."""
     h = numbers + np.uint64((seed + 1) * 0x9E3779B97F4A7C15 & 0xFFFF_FFFF_FFFF_FFFF)
     h = (h ^ h >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
     h = (h ^ h >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
@@ -330,5 +328,5 @@ def _hash(numbers: UInt64Array, seed: int) -> UInt64Array:
 
 
 def _unit(hashes: UInt64Array) -> npt.NDArray[np.float64]:
-    """Hashes as numbers from 0 to 1."""
+    """Scale hashes to numbers from 0 to 1."""
     return (hashes >> np.uint64(11)) / float(1 << 53)

@@ -250,7 +250,7 @@ def _text(filename: object) -> str:
 
 def _usage_hint(error: Exception) -> str | None:
     context = getattr(error, "ctx", None)
-    return f"{context.command_path} --help shows what it takes" if context else None
+    return f"{context.command_path} --help shows its options" if context else None
 
 
 def _save_traceback(error: Exception) -> str:

@@ -94,7 +94,7 @@ CHANGES = [
         "a-rather-long-prefix-of-a-queue-tier-512mi-workers",
         "ack_deadline_seconds; message_retention_duration",
     ),
-    Change(Action.CREATE, "binding", "x" * 40, "roles/pubsub.publisher for Pub/Sub's own account"),
+    Change(Action.CREATE, "binding", "x" * 40, "roles/pubsub.publisher for Pub/Sub's service account"),
 ]
 
 
@@ -107,7 +107,7 @@ def test_the_table_fits_a_terminal() -> None:
         "         ack_deadline_seconds",
         "         message_retention_duration",
         "create   binding      " + "x" * 40,
-        "         roles/pubsub.publisher for Pub/Sub's own account",
+        "         roles/pubsub.publisher for Pub/Sub's service account",
     ]
 
 
