@@ -68,14 +68,14 @@ def convert_shard(
     phases = {
         "index": index_s,
         "read": reading.seconds,
-        "decompress": coder.tally.decompress_s,
-        "transcode": coder.tally.transcode_s,
-        "gzip": coder.tally.gzip_s,
+        "decompress": coder.stats.decompress_s,
+        "transcode": coder.stats.transcode_s,
+        "gzip": coder.stats.gzip_s,
         "wall": time.perf_counter() - began,
     }
     return build_outcome(
         inputs,
-        coder.tally,
+        coder.stats,
         written,
         threads=task.threads,
         code_path=scale.code_path(coder.z_step),

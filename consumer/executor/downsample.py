@@ -134,7 +134,7 @@ def downsample_shard(
         written = write_chunks(dest, coarse, task.shard, chunks, confirm)
     if inputs.absent:
         _log.warning(log.INPUTS_ABSENT, shard=task.key, inputs=inputs.absent, taken_as="zeros")
-    stats = downsampler.tally
+    stats = downsampler.stats
     read = InputStats(
         bytes_in=inputs.bytes_in,
         reads=inputs.requests,

@@ -1,14 +1,20 @@
 """Logs: on stderr, for people or as JSON, filtered by level."""
 
+import ast
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import structlog
 
 from runtime import log
+from tests.support.event_table import EVENTS_MD, events_md
+
+ROOT = Path(__file__).resolve().parents[3]
+ROOMS = ("runtime", "delivery", "memmodel", "producer", "consumer", "infra")
 
 Captured = pytest.CaptureFixture[str]
 
@@ -78,8 +84,46 @@ def test_processes_that_share_a_log_do_not_mix_their_lines(tmp_path: Path) -> No
     assert len(events) == 4 * 500
 
 
-def test_event_names_are_said_once() -> None:
-    """Each constant is its own name in small letters, and no two are equal."""
-    names = {key: value for key, value in vars(log).items() if key.isupper()}
-    assert len(names) > 10
-    assert all(value == key.lower() for key, value in names.items())
+def test_every_event_has_its_constant() -> None:
+    """Each constant is its own name in small letters; the table has all of them and no other."""
+    constants = {key: value for key, value in vars(log).items() if key.isupper()}
+    del constants["EVENTS"]
+    assert all(value == key.lower() for key, value in constants.items())
+    assert log.EVENTS.keys() == set(constants.values())
+
+
+def test_events_are_logged_as_the_table_says() -> None:
+    """Every event is logged somewhere, with the level and exactly the fields of its entry."""
+    logged = {
+        event for room in ROOMS for path in ROOT.glob(f"{room}/**/*.py") for event in _logged(path)
+    }
+    expected = {(name, spec.level, frozenset(spec.fields)) for name, spec in log.EVENTS.items()}
+    assert logged == expected
+
+
+def test_the_documented_table_is_the_table_of_the_code() -> None:
+    """`python -m tests.support.event_table` writes it."""
+    assert EVENTS_MD.read_text() == events_md()
+
+
+def _logged(path: Path) -> Iterator[tuple[str, str, frozenset[str]]]:
+    """Name, level and fields of each call with `log.NAME` as an argument."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            fields = {keyword.arg for keyword in node.keywords if keyword.arg}
+            for argument in node.args:
+                if (name := _event_name(argument)) is None:
+                    continue
+                level = node.func.attr
+                if level == "ack":  # Disposition.ack logs with these two
+                    level, fields = "info", fields | {"shard", "tier"}
+                yield name, level, frozenset(fields)
+
+
+def _event_name(node: ast.expr) -> str | None:
+    """Of `log.NAME`, and of `NAME` in `runtime/log.py` itself."""
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+        name = node.attr if node.value.id == "log" else ""
+    else:
+        name = node.id if isinstance(node, ast.Name) else ""
+    return name.lower() if name.isupper() and name.lower() in log.EVENTS else None

@@ -21,7 +21,8 @@ from producer.export_writer import Dialect, ExportFormat, Row, make_row, write_f
 from runtime.errors import ObjectNotFound, OutOfMemory
 from runtime.storage import open_storage
 from tests.support.gcs_server import GcsServer
-from tests.support.volumes import made_info, tensorstore_voxels
+from tests.support.specs import made_info
+from tests.support.volumes import tensorstore_voxels
 from tests.support.voxel_exports import ArrayField, Conversion, blobs, source_spec
 
 SIZE = (260, 200, 190)
@@ -59,11 +60,11 @@ def task(root: Path, info: dict[str, Any], *names: str, **options: Any) -> Conve
 def convert(
     what: ConvertTask,
     confirm: Callable[[], None] = lambda: None,
-    progress: Callable[[int], None] = lambda _: None,
+    on_progress: Callable[[int], None] = lambda _: None,
 ) -> Any:  # noqa: ANN401 - an Outcome
-    """As the work process does."""
+    """As the executor does."""
     dest, source = open_storage(what.dest), open_storage(what.source)
-    return convert_shard(what, dest, source, confirm, progress)
+    return convert_shard(what, dest, source, confirm, on_progress)
 
 
 # -- rows
@@ -105,8 +106,8 @@ def test_what_an_outcome_counts(made: Conversion) -> None:
         assert outcome.code_path == "palette"
         assert outcome.reads >= 3
         assert outcome.labels > outcome.chunks
-        assert set(outcome.seconds) == {"index", "read", "unzip", "transcode", "gzip", "wall"}
-        assert 0 < outcome.seconds["gzip"] < outcome.seconds["wall"]
+        assert set(outcome.phases) == {"index", "read", "decompress", "transcode", "gzip", "wall"}
+        assert 0 < outcome.phases["gzip"] < outcome.phases["wall"]
 
 
 @pytest.mark.parametrize("threads", [2, 4])
@@ -125,11 +126,11 @@ def test_gzip_level_is_passed_on(made: Conversion) -> None:
 
 
 def test_progress_counts_up(made: Conversion, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is told after each batch, at the end of all chunks."""
+    """After each batch, at the end of all chunks."""
     monkeypatch.setattr(transcoder, "BATCH_CHUNKS", 3)
-    with_progress: list[int] = []
-    outcome = convert(made.task(0), progress=with_progress.append)
-    assert with_progress == [*range(3, outcome.chunks, 3), outcome.chunks]
+    progress: list[int] = []
+    outcome = convert(made.task(0), on_progress=progress.append)
+    assert progress == [*range(3, outcome.chunks, 3), outcome.chunks]
 
 
 # -- windows
@@ -165,7 +166,7 @@ def test_windows_are_bounded_and_complete(
     with SourceFiles(open_storage(what.source), what.sources) as files:
         assigned = assign_blocks(files.coords, made.scale, 0)
         windows = list(files.windows(assigned))
-        largest = int(files._place.message_bytes.max())
+        largest = int(files._locations.record_batch_bytes.max())
     assert len(windows) > 2
     assert np.concatenate([w.ids for w in windows]).tolist() == assigned.ids.tolist()
     assert all(len(w.rows.blocks) <= max(40_000, largest) for w in windows)

@@ -1,4 +1,4 @@
-"""The work process as a program: what it says, what it never says, and how it ends."""
+"""Executor process: its events, its streams, and how it ends."""
 
 import errno
 import os
@@ -11,8 +11,16 @@ import psutil
 import pytest
 
 from braid.exceptions import DecompressionError, SourceNotFoundError
-from consumer.executor.__main__ import EXIT_STOPPED, Refused, kind_of, reason_of
-from consumer.protocol.events import Started, StopCommand, decode_event
+from consumer.executor.__main__ import EXIT_STOPPED, PublishRefused, kind_of, reason_of
+from consumer.protocol.events import (
+    Failed,
+    InputChanged,
+    Started,
+    StopCommand,
+    TaskCommand,
+    decode_event,
+)
+from consumer.protocol.tasks import ConvertTask
 from runtime.errors import (
     ObjectNotFound,
     OutOfMemory,
@@ -23,6 +31,10 @@ from runtime.errors import (
 )
 from tests.support.waiting import wait_for
 
+NO_VOLUME = ConvertTask(
+    run="/run", key="s0/0", volume={}, scale=0, shard=0, dest="/dest", source="/src", sources=()
+)
+
 
 @pytest.mark.parametrize(
     ("error", "kind"),
@@ -31,6 +43,7 @@ from tests.support.waiting import wait_for
         (OutOfMemory("too much"), "memory"),
         (OSError(errno.ENOMEM, "no memory"), "memory"),
         (UnreachableError("no network"), "retryable"),
+        (InputChanged("another checksum"), "changed"),
         (OSError(errno.EIO, "input/output error"), "retryable"),
         (UsageError("no right to write"), "usage"),
         (PermanentError("one chunk twice"), "permanent"),
@@ -38,24 +51,24 @@ from tests.support.waiting import wait_for
         (DecompressionError("bad zstd"), "permanent"),
         (SourceNotFoundError("no such file"), "permanent"),
         (ZeroDivisionError("a bug"), "permanent"),
-        (Refused(StopCommand(kind="cancelled", reason="enough")), "cancelled"),
-        (Refused(StopCommand(kind="lease", reason="lost")), "lease"),
-        (Refused(StopCommand(kind="stopped", reason="SIGTERM")), "stopped"),
+        (PublishRefused(StopCommand(kind="cancelled", reason="enough")), "cancelled"),
+        (PublishRefused(StopCommand(kind="lease", reason="lost")), "lease"),
+        (PublishRefused(StopCommand(kind="stopped", reason="SIGTERM")), "stopped"),
     ],
 )
 def test_every_error_has_a_consequence(error: Exception, kind: str) -> None:
-    """The kind tells the worker what to do with the message."""
+    """The kind decides how the worker settles the message."""
     assert kind_of(error) == kind
 
 
 def test_a_reason_is_one_line_with_its_hint() -> None:
-    """It travels in a message and stands in a table."""
+    """It goes into messages and tables."""
     assert reason_of(ShardliftError("two\nlines", hint="do this")) == "two lines (do this)"
     assert reason_of(MemoryError()) == "MemoryError"
 
 
-def test_a_bug_says_where_it_is() -> None:
-    """A shard dies of it once, with a reason that somebody can work with."""
+def test_the_reason_of_a_bug_names_its_place() -> None:
+    """File and line are part of the reason."""
     with pytest.raises(ZeroDivisionError) as raised:
         1 / 0  # noqa: B018 - the bug
     assert reason_of(raised.value).startswith("unexpected ZeroDivisionError at test_executor.py:")
@@ -72,8 +85,8 @@ def start(*arguments: str, program: str | None = None) -> subprocess.Popen[bytes
     )
 
 
-def test_it_ends_when_its_orders_end() -> None:
-    """A closed pipe is how a worker says goodbye."""
+def test_it_ends_when_its_commands_end() -> None:
+    """A worker closes the pipe to end its executor."""
     process = start(str(os.getpid()))
     assert process.stdin is not None
     assert process.stdout is not None
@@ -82,14 +95,14 @@ def test_it_ends_when_its_orders_end() -> None:
     assert process.wait(60) == EXIT_STOPPED
 
 
-def test_it_serves_nobody_but_its_worker() -> None:
+def test_it_serves_only_its_own_worker() -> None:
     """The worker may have died while the program was starting."""
     process = start("1")
     assert process.wait(60) == EXIT_STOPPED
 
 
 def test_nothing_but_events_reaches_stdout() -> None:
-    """What a library prints, in Python or in C, goes to stderr; it cannot read orders either."""
+    """What a library prints, in Python or in C, goes to stderr; it cannot read commands either."""
     process = start(
         program="""
         import os, sys
@@ -101,7 +114,7 @@ def test_nothing_but_events_reaches_stdout() -> None:
         channel.send(Started())
         """
     )
-    out, err = process.communicate(b'{"order":"publish"}\n', timeout=60)
+    out, err = process.communicate(b'{"command":"publish"}\n', timeout=60)
     assert [decode_event(line) for line in out.splitlines()] == [Started()]
     assert b"noise from Python" in err
     assert b"noise from C" in err
@@ -109,7 +122,7 @@ def test_nothing_but_events_reaches_stdout() -> None:
 
 
 def test_it_stops_by_itself_when_its_worker_is_gone() -> None:
-    """A worker killed with SIGKILL closes nothing in order, and still nobody stays behind."""
+    """A worker killed with SIGKILL closes nothing in order, and still no process stays."""
     worker = start(
         program="""
         import time
@@ -129,13 +142,15 @@ def test_it_stops_by_itself_when_its_worker_is_gone() -> None:
     )
 
 
-def test_ctrl_c_is_for_the_worker_to_answer() -> None:
-    """SIGINT does not end it; SIGTERM does."""
+def test_ctrl_c_is_left_to_the_worker() -> None:
+    """SIGINT does not end it: it answers the next task. SIGTERM does."""
     process = start(str(os.getpid()))
+    assert process.stdin is not None
     assert process.stdout is not None
     process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    with pytest.raises(subprocess.TimeoutExpired):
-        process.wait(0.5)
+    process.stdin.write(TaskCommand(task=NO_VOLUME).line())
+    process.stdin.flush()
+    assert isinstance(decode_event(process.stdout.readline()), Failed)
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == EXIT_STOPPED

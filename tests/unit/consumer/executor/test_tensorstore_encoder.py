@@ -16,7 +16,7 @@ from braid.precomputed import morton
 from braid.precomputed.shard_reader import ShardFile
 from braid.precomputed.volume_spec import ScaleSpec, VolumeSpec
 from consumer.executor.tensorstore_encoder import encoder
-from tests.support.volumes import made_info
+from tests.support.specs import made_info
 from tests.support.voxel_exports import Conversion, blobs, source_spec
 
 SIZE = (100, 90, 70)

@@ -1,12 +1,9 @@
-"""A fleet: the right workers within the budget, with programs in place of real workers."""
+"""Fleet: workers within the budget, with fake workers tick by tick, and with real processes."""
 
-import os
-import signal
 import sys
 import textwrap
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +11,8 @@ import psutil
 import pytest
 
 from consumer.exit_condition import ExitCondition
-from consumer.fleet.fleet import Fleet, FleetConfig, WorkersFailed
+from consumer.fleet.fleet import MAX_DEATHS, Fleet, FleetConfig, WorkersFailed
+from consumer.fleet.worker_process import WorkerProcess, WorkerReport
 from consumer.run_discovery import RunDiscovery
 from consumer.run_supervisor import RunSupervisor
 from consumer.signals import ShutdownFlags
@@ -22,27 +20,22 @@ from delivery.broker.base import DEAD, Backlog
 from delivery.broker.embedded import EmbeddedBroker
 from delivery.messages import ShardMessage, decode
 from memmodel.capacity import Budget
-from memmodel.tiers import GIB, parse_tiers
-from tests.support.three_shard_run import made_run
+from memmodel.tiers import GIB, Tier, parse_tiers
+from tests.support.three_shard_run import three_shard_run
 from tests.support.waiting import wait_for
 
 TIERS = parse_tiers("1,2,4")
 NAMES = ("1gi", "2gi", "4gi")
 
-# Writes down its tier, says how it is, retires on SIGUSR1.
+# A real worker process: begins so, and ends as the test says.
 PROGRAM = """
-import json, os, signal, sys, time
-tier = sys.argv[sys.argv.index("--tier") + 1]
-with open(os.path.join(os.path.dirname(__file__), "started"), "a") as file:
-    file.write(json.dumps([tier, os.getpid()]) + "\\n")
-signal.signal(signal.SIGUSR1, lambda *_: os._exit(0))
-signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-def say(line): print(line, flush=True)
+import os, signal, sys, time
+def report(line): print(line, flush=True)
 """
 
 
-class Silent(EmbeddedBroker):
-    """A queue that tells no numbers, as Pub/Sub on the emulator."""
+class SilentBroker(EmbeddedBroker):
+    """A queue that reports no numbers, as Pub/Sub on the emulator."""
 
     one_machine = False
 
@@ -52,198 +45,319 @@ class Silent(EmbeddedBroker):
         return Backlog()
 
 
+class FakeWorker(WorkerProcess):
+    """A worker without a process: the test sets its state and how it ends."""
+
+    def __init__(self, tier: Tier, on_report: Callable[[WorkerReport], None]) -> None:
+        self.tier = tier
+        self.state = "new"
+        self.retiring = False
+        self.on_report = on_report
+        self.code: int | None = None
+
+    @property
+    def pid(self) -> int:
+        """Of no process."""
+        return 0
+
+    @property
+    def exit_code(self) -> int | None:
+        """As the test set it."""
+        return self.code
+
+    def retire(self) -> None:
+        """End unless busy."""
+        self.retiring = True
+        if self.state != "busy":
+            self.code = 0
+
+
 @dataclass
-class Yard:
-    """A fleet with everything around it."""
+class FleetBench:
+    """A fleet of fake workers, with a queue and a clock that the test moves."""
 
     folder: Path
     broker: EmbeddedBroker
-    met: list[str] = field(default_factory=list)
+    workers: list[FakeWorker] = field(default_factory=list)
+    discovered: list[str] = field(default_factory=list)
     flags: ShutdownFlags = field(default_factory=ShutdownFlags)
-    thread: threading.Thread | None = None
-    error: Exception | None = None
+    now_s: float = 1000.0
 
-    def fleet(self, body: str, memory_bytes: int = 8 * GIB, cpus: int = 2) -> Fleet:
-        """A fleet whose workers are a program that ends in `body`."""
-        script = self.folder / "worker.py"
-        script.write_text(PROGRAM + textwrap.dedent(body))
-        budget = Budget(memory_bytes, cpus)
-        command = (sys.executable, str(script))
-        crew = FleetConfig(budget, TIERS, (), str(self.folder / "dest.runs"), command)
-        return Fleet(self.broker, crew, self.flags, self.met.append)
+    def fleet(self, memory_bytes: int = 8 * GIB, cpus: int = 2) -> Fleet:
+        """A fleet of fake workers."""
+        return Fleet(
+            self.broker,
+            self.config(memory_bytes, cpus),
+            self.flags,
+            self.discovered.append,
+            start_worker=self.start_worker,
+            clock=lambda: self.now_s,
+        )
 
-    def run(self, fleet: Fleet) -> None:
-        """Let it run until the test ends, or until it ends by itself."""
-        known = RunDiscovery(None, None, self.broker.url)
-        ending = ExitCondition(self.broker, RunSupervisor(self.broker, known), lambda: fleet.busy)
+    def config(self, memory_bytes: int, cpus: int, *command: str) -> FleetConfig:
+        """Of every tier."""
+        return FleetConfig(
+            Budget(memory_bytes, cpus), TIERS, (), str(self.folder / "dest.runs"), command
+        )
 
-        def go() -> None:
-            try:
-                fleet.run(ending, until_drained=False)
-            except WorkersFailed as error:
-                self.error = error
-
-        self.thread = threading.Thread(target=go)
-        self.thread.start()
+    def start_worker(self, tier: Tier, on_report: Callable[[WorkerReport], None]) -> FakeWorker:
+        """Start a fake one."""
+        self.workers.append(FakeWorker(tier, on_report))
+        return self.workers[-1]
 
     def publish(self, tier: str, count: int = 1) -> None:
-        """Messages in a queue."""
+        """Put messages in a queue."""
         message = ShardMessage(run=str(self.folder / "dest.runs/r1"), key="s0/0", kind="convert")
         self.broker.publish(tier, [message] * count)
 
     def started(self) -> list[str]:
         """Tiers of all workers that were started, in order."""
-        path = self.folder / "started"
-        return [line.split('"')[1] for line in path.open()] if path.exists() else []
+        return [worker.tier.name for worker in self.workers]
 
-    def alive(self) -> list[int]:
-        """Process ids of our workers that live."""
-        children = psutil.Process().children()
-        return [c.pid for c in children if str(self.folder) in " ".join(c.cmdline())]
-
-    def stop(self) -> None:
-        """End the fleet."""
-        self.flags.immediate.set()
-        if self.thread is not None:
-            self.thread.join(20)
+    def alive(self) -> list[str]:
+        """Tiers of the workers that have not ended."""
+        return [worker.tier.name for worker in self.workers if worker.code is None]
 
 
 @pytest.fixture
-def yard(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Yard]:
-    """Empty queues; those of `Silent` where the test says so."""
+def bench(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[FleetBench]:
+    """Empty queues; of a `SilentBroker` where the test says so."""
     kind = getattr(request, "param", EmbeddedBroker)
     with kind(tmp_path / "queue.db", NAMES, 60.0) as broker:
-        yard = Yard(tmp_path, broker)
-        yield yard
-        yard.stop()
+        yield FleetBench(tmp_path, broker)
 
 
-def test_workers_go_where_shards_are(yard: Yard) -> None:
+def test_workers_go_where_shards_are(bench: FleetBench) -> None:
     """None without work; as many as there are CPUs, the larger tier served first."""
-    yard.run(yard.fleet("say('{\"busy\":true}')\ntime.sleep(600)"))
-    time.sleep(0.6)
-    assert yard.started() == []
-    yard.publish("1gi", 5)
-    yard.publish("4gi")
-    wait_for(lambda: sorted(yard.started()) == ["1gi", "4gi"])
-    time.sleep(0.6)
-    assert len(yard.started()) == 2
+    fleet = bench.fleet()
+    fleet.tick()
+    assert bench.started() == []
+    bench.publish("1gi", 5)
+    bench.publish("4gi")
+    for _ in range(3):
+        fleet.tick()
+        assert bench.started() == ["4gi", "1gi"]
+        for worker in bench.workers:
+            worker.state = "busy"
 
 
-def test_memory_limits_workers_too(yard: Yard) -> None:
+def test_memory_limits_workers_too(bench: FleetBench) -> None:
     """Two workers of 4 GiB do not fit into 6."""
-    yard.run(yard.fleet("say('{\"busy\":true}')\ntime.sleep(600)", memory_bytes=6 * GIB))
-    yard.publish("4gi", 9)
-    wait_for(lambda: yard.started() == ["4gi"])
-    time.sleep(0.6)
-    assert yard.started() == ["4gi"]
+    fleet = bench.fleet(memory_bytes=6 * GIB)
+    bench.publish("4gi", 9)
+    for _ in range(3):
+        fleet.tick()
+        assert bench.started() == ["4gi"]
 
 
-def test_a_worker_moves_when_the_backlog_does(yard: Yard) -> None:
+def test_a_worker_moves_when_the_backlog_does(bench: FleetBench) -> None:
     """The idle one is retired, which lets it finish, and another starts where shards wait."""
-    yard.run(yard.fleet("say('{\"busy\":false}')\ntime.sleep(600)", cpus=1))
-    yard.publish("1gi")
-    wait_for(lambda: yard.started() == ["1gi"])
-    delivery = yard.broker.lease("1gi")
+    fleet = bench.fleet(cpus=1)
+    bench.publish("1gi")
+    fleet.tick()
+    delivery = bench.broker.lease("1gi")
     assert delivery is not None
-    yard.broker.ack(delivery)
-    time.sleep(0.6)
-    assert len(yard.alive()) == 1  # idle, and nobody needs its place
-    yard.publish("2gi")
-    wait_for(lambda: yard.started() == ["1gi", "2gi"])
-    assert len(yard.alive()) == 1
+    bench.broker.ack(delivery)
+    bench.workers[0].state = "idle"
+    fleet.tick()
+    assert bench.alive() == ["1gi"]  # idle, but no other tier needs its place
+    bench.publish("2gi")
+    fleet.tick()
+    assert bench.alive() == []
+    fleet.tick()
+    assert bench.alive() == ["2gi"]
 
 
-def test_a_dead_worker_is_replaced(yard: Yard) -> None:
-    """Its message will come back, so somebody should be there."""
-    yard.run(yard.fleet("say('{\"busy\":true}')\ntime.sleep(600)", cpus=1))
-    yard.publish("1gi")
-    wait_for(yard.started)
-    os.kill(yard.alive()[0], signal.SIGKILL)
-    wait_for(lambda: len(yard.started()) == 2)
+def test_a_busy_worker_finishes_before_it_moves(bench: FleetBench) -> None:
+    """It is retired, and its place is taken only when it has ended."""
+    fleet = bench.fleet(cpus=1)
+    bench.publish("1gi")
+    fleet.tick()
+    bench.workers[0].state = "busy"
+    delivery = bench.broker.lease("1gi")
+    assert delivery is not None
+    bench.broker.ack(delivery)
+    bench.publish("2gi")
+    fleet.tick()
+    fleet.tick()
+    assert (bench.alive(), bench.workers[0].retiring) == (["1gi"], True)
+    bench.workers[0].code = 0
+    fleet.tick()
+    assert bench.alive() == ["2gi"]
+
+
+def test_a_dead_worker_is_replaced(bench: FleetBench) -> None:
+    """Its message will be delivered again."""
+    fleet = bench.fleet(cpus=1)
+    bench.publish("1gi")
+    fleet.tick()
+    bench.workers[0].state, bench.workers[0].code = "busy", -9
+    fleet.tick()
+    assert bench.started() == ["1gi", "1gi"]
 
 
 @pytest.mark.parametrize("code", [2, 3])
-def test_a_worker_that_gives_up_ends_the_fleet(yard: Yard, code: int) -> None:
-    """It said why; starting it again would only say it once more."""
-    yard.run(yard.fleet(f"sys.exit({code})"))
-    yard.publish("1gi")
-    wait_for(lambda: yard.error is not None)
-    assert isinstance(yard.error, WorkersFailed)
-    assert yard.error.exit_code == code
+def test_a_worker_that_gives_up_ends_the_fleet(bench: FleetBench, code: int) -> None:
+    """It logged the reason; another would only fail in the same way."""
+    fleet = bench.fleet()
+    bench.publish("1gi")
+    fleet.tick()
+    bench.workers[0].code = code
+    with pytest.raises(WorkersFailed) as raised:
+        fleet.tick()
+    assert raised.value.exit_code == code
 
 
-def test_workers_that_die_at_once_are_not_started_for_ever(yard: Yard) -> None:
-    """Something is wrong that another start will not mend."""
-    yard.run(yard.fleet("os.kill(os.getpid(), 9)"))
-    yard.publish("1gi")
-    wait_for(lambda: yard.error is not None)
-    assert "ended as soon as they started" in str(yard.error)
+def test_workers_that_die_at_their_start_end_the_fleet(bench: FleetBench) -> None:
+    """A fault that another start does not mend."""
+    fleet = bench.fleet(cpus=1)
+    bench.publish("1gi")
+    for _ in range(MAX_DEATHS):
+        fleet.tick()
+        bench.workers[-1].code = -9
+    with pytest.raises(WorkersFailed, match="ended as soon as they started"):
+        fleet.tick()
 
 
-def test_it_learns_runs_from_its_workers(yard: Yard) -> None:
-    """A fleet without a state root knows what messages lead to."""
-    yard.run(yard.fleet("say('{\"run\":\"/runs/r7\"}')\nsay('noise')\ntime.sleep(600)"))
-    yard.publish("1gi")
-    wait_for(lambda: yard.met == ["/runs/r7"])
+def test_deaths_count_only_in_a_row(bench: FleetBench) -> None:
+    """A worker that had a shard before it died starts the count anew."""
+    fleet = bench.fleet(cpus=1)
+    bench.publish("1gi")
+    for _ in range(2):
+        for _ in range(MAX_DEATHS - 1):
+            fleet.tick()
+            bench.workers[-1].code = -9
+        fleet.tick()
+        bench.workers[-1].state, bench.workers[-1].code = "busy", -9
+    fleet.tick()
+    assert len(bench.started()) == 2 * MAX_DEATHS + 1
 
 
-def test_all_workers_stop_with_it(yard: Yard) -> None:
-    """Politely first, then not."""
-    stubborn = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nsay('{\"busy\":true}')\n"
-    fleet = yard.fleet(stubborn + "time.sleep(600)", cpus=1)
-    yard.run(fleet)
-    yard.publish("1gi")
-    wait_for(lambda: fleet._hands and fleet._hands[0].state == "busy")
-    yard.stop()
-    assert yard.alive() == []
-
-
-def test_what_no_worker_here_can_hold_is_dead(yard: Yard) -> None:
-    """With both numbers, where this machine is all there is."""
-    made_run(yard.folder)
-    yard.publish("4gi")
-    yard.run(yard.fleet("time.sleep(600)", memory_bytes=2 * GIB))
-    wait_for(lambda: yard.broker.backlog(DEAD).waiting)
-    letter = yard.broker.lease(DEAD)
+def test_shards_beyond_this_machine_are_dead_letters(bench: FleetBench) -> None:
+    """With both numbers, where this machine is the only one."""
+    three_shard_run(bench.folder)
+    bench.publish("4gi")
+    bench.fleet(memory_bytes=2 * GIB).tick()
+    letter = bench.broker.lease(DEAD)
     assert letter is not None
     reason = decode(letter.data).reason
     assert reason is not None
     assert "needs a worker of tier 4gi" in reason
     assert "this machine has 2.00 GiB" in reason
-    assert yard.started() == []
+    assert bench.started() == []
 
 
-@pytest.mark.parametrize("yard", [Silent], indirect=True)
-def test_queues_without_numbers_are_tried_in_turn(
-    yard: Yard, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("bench", [SilentBroker], indirect=True)
+def test_queues_without_numbers_are_probed_in_turn(bench: FleetBench) -> None:
+    """A worker that finds nothing makes room for another tier's; every tier is probed again."""
+    fleet = bench.fleet(cpus=1)
+    for _ in range(600):
+        fleet.tick()
+        bench.workers[-1].state = "idle"
+        bench.now_s += 1
+    assert set(bench.started()[: len(NAMES)]) == set(NAMES)
+    assert min(bench.started().count(name) for name in NAMES) > 1
+
+
+@pytest.mark.parametrize("bench", [SilentBroker], indirect=True)
+def test_idle_workers_stay_while_there_is_room(bench: FleetBench) -> None:
+    """A start costs two seconds of a CPU: without need no worker is retired."""
+    fleet = bench.fleet(cpus=3)
+    for _ in range(600):
+        fleet.tick()
+        for worker in bench.workers:
+            worker.state = "idle"
+        bench.now_s += 1
+    assert sorted(bench.started()) == sorted(bench.alive()) == sorted(NAMES)
+
+
+@pytest.mark.parametrize("bench", [SilentBroker], indirect=True)
+def test_a_busy_tier_without_numbers_gets_more(bench: FleetBench) -> None:
+    """All its workers have a shard, so there may be more."""
+    fleet = bench.fleet(cpus=3, memory_bytes=64 * GIB)
+    for _ in range(3):
+        fleet.tick()
+        for worker in bench.workers:
+            worker.state = "busy" if worker.tier.name == "1gi" else "idle"
+    assert bench.alive().count("1gi") >= 2
+
+
+@pytest.mark.parametrize("bench", [SilentBroker], indirect=True)
+def test_a_published_message_ends_the_wait_for_a_probe(bench: FleetBench) -> None:
+    """A tier found empty is probed at once when a worker reports that it published there."""
+    fleet = bench.fleet(cpus=1)
+    while len(bench.started()) < len(NAMES):
+        fleet.tick()
+        bench.workers[-1].state = "idle"
+    fleet.tick()
+    assert len(bench.started()) == len(NAMES)
+    bench.workers[-1].on_report(WorkerReport(tier="4gi"))
+    fleet.tick()
+    fleet.tick()
+    assert bench.started()[len(NAMES) :] == ["4gi"]
+
+
+@dataclass
+class RealFleet:
+    """A running fleet whose workers are processes of a small program."""
+
+    bench: FleetBench
+    fleet: Fleet
+    thread: threading.Thread
+
+    def processes(self) -> list[psutil.Process]:
+        """Its workers that live."""
+        children = psutil.Process().children()
+        return [c for c in children if str(self.bench.folder) in " ".join(c.cmdline())]
+
+    def stop(self) -> None:
+        """End the fleet."""
+        self.bench.flags.immediate.set()
+        self.thread.join(60)
+
+
+@pytest.fixture
+def run_fleet(bench: FleetBench) -> Iterator[Callable[[str], RealFleet]]:
+    """Runs a fleet of one worker whose program ends in the given code."""
+    running: list[RealFleet] = []
+
+    def run(body: str) -> RealFleet:
+        script = bench.folder / "worker.py"
+        script.write_text(PROGRAM + textwrap.dedent(body))
+        config = bench.config(8 * GIB, 1, sys.executable, str(script))
+        fleet = Fleet(bench.broker, config, bench.flags, bench.discovered.append)
+        supervisor = RunSupervisor(bench.broker, RunDiscovery(None, None, bench.broker.url))
+        exit_condition = ExitCondition(bench.broker, supervisor, lambda: fleet.busy)
+        thread = threading.Thread(
+            target=fleet.run, args=(exit_condition,), kwargs={"until_drained": False}
+        )
+        running.append(RealFleet(bench, fleet, thread))
+        bench.publish("1gi")
+        thread.start()
+        return running[-1]
+
+    yield run
+    for fleet in running:
+        fleet.stop()
+
+
+def test_it_discovers_runs_from_its_workers(
+    bench: FleetBench, run_fleet: Callable[[str], RealFleet]
 ) -> None:
-    """A worker that finds nothing makes room for another tier's; no tier is forgotten."""
-    monkeypatch.setattr("consumer.fleet.fleet.MOST_EMPTY_S", 4.0)
-    yard.run(yard.fleet("time.sleep(0.3)\nsay('{\"busy\":false}')\ntime.sleep(600)", cpus=1))
-    wait_for(lambda: set(yard.started()) == set(NAMES))
-    wait_for(lambda: len(yard.started()) > len(NAMES))
+    """A line of a worker that is not a report is passed over."""
+    run_fleet("report('noise')\nreport('{\"run\":\"/runs/r7\"}')\ntime.sleep(600)")
+    wait_for(lambda: bench.discovered == ["/runs/r7"])
 
 
-@pytest.mark.parametrize("yard", [Silent], indirect=True)
-def test_idle_workers_stay_while_there_is_room(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A start costs two seconds of a CPU: without need nobody is retired."""
-    monkeypatch.setattr("consumer.fleet.fleet.MOST_EMPTY_S", 0.5)
-    yard.run(yard.fleet("say('{\"busy\":false}')\ntime.sleep(600)", cpus=3))
-    wait_for(lambda: sorted(yard.started()) == sorted(NAMES))
-    time.sleep(2)
-    assert len(yard.started()) == len(NAMES)
-
-
-@pytest.mark.parametrize("yard", [Silent], indirect=True)
-def test_a_busy_tier_without_numbers_gets_more(yard: Yard) -> None:
-    """Its workers all have a shard, so there may be more."""
-    busy = """
-    if tier == "1gi" or os.environ.get("ALL"):
-        say('{"busy":true}')
-    else:
-        say('{"busy":false}')
-    time.sleep(600)
-    """
-    yard.run(yard.fleet(busy, cpus=3, memory_bytes=64 * GIB))
-    wait_for(lambda: yard.started().count("1gi") >= 2)
+def test_all_workers_stop_with_it(
+    run_fleet: Callable[[str], RealFleet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By SIGTERM, and by SIGKILL those that ignore it."""
+    monkeypatch.setattr("consumer.fleet.fleet.GRACE_S", 0.5)
+    running = run_fleet(
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nreport('{\"busy\":true}')\ntime.sleep(600)"
+    )
+    wait_for(lambda: running.fleet._workers and running.fleet._workers[0].state == "busy")
+    assert len(running.processes()) == 1
+    running.stop()
+    assert running.processes() == []

@@ -1,8 +1,10 @@
-"""What a machine can give to workers."""
+"""Resources of a machine for workers."""
+
+import os
 
 import pytest
 
-from consumer.fleet.host_resources import parse_size, served_tiers, work_limit_bytes
+from consumer.fleet.host_resources import cpus, parse_size, served_tiers, work_limit_bytes
 from memmodel.tiers import GIB, MIB, Tier, parse_tiers
 from runtime.errors import UsageError
 
@@ -19,8 +21,8 @@ def test_a_size_is_read(text: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "much", "-1GiB", "0", "12 parsecs"])
-def test_what_is_no_size_is_refused(text: str) -> None:
-    """With what to say instead."""
+def test_other_text_is_refused(text: str) -> None:
+    """With examples of sizes."""
     with pytest.raises(UsageError, match="not a memory size"):
         parse_size(text)
 
@@ -37,7 +39,7 @@ def test_what_is_no_size_is_refused(text: str) -> None:
 def test_the_first_tier_beyond_a_machine_gets_what_there_is(
     machine: int, served: list[tuple[str, int]]
 ) -> None:
-    """A shard of tier 4gi may need only 3 GiB; one of 8gi needs more than 4."""
+    """A shard of tier 4gi may need only 3 GiB; one of 8gi needs more than 4 GiB."""
     assert [(tier.name, tier.limit_bytes) for tier in served_tiers(TIERS, machine)] == served
 
 
@@ -46,3 +48,10 @@ def test_work_gets_no_more_than_the_machine_has() -> None:
     tier = Tier("2gi", 2 * GIB)
     assert work_limit_bytes(tier, GIB) == GIB
     assert work_limit_bytes(tier, 8 * GIB) <= 2 * GIB
+
+
+def test_cpus_count_without_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On systems that cannot bind a process to CPUs, all of them count."""
+    assert 1 <= cpus() <= (os.cpu_count() or 1)
+    monkeypatch.delattr("os.sched_getaffinity")
+    assert cpus() == os.cpu_count()

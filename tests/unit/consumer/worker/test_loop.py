@@ -1,157 +1,123 @@
-"""A worker's day: patience with trouble, and an orderly end."""
+"""Worker loop: polling, backoff, graceful shutdown."""
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from consumer.signals import RETIRE, ShutdownFlags
-from consumer.worker.loop import MOST_TROUBLES, WorkerLoop
+from consumer.signals import Flag
+from consumer.worker.loop import MAX_ERRORS, WorkerLoop
 from delivery.ledger.run import Cancellation, Run
 from delivery.messages import NewerSchema
 from runtime.errors import UnreachableError
 from tests.support.three_shard_run import SMALL
-from tests.support.worker_bench import Bench, done, failed, made_bench
+from tests.support.worker_harness import WorkerHarness, done, failed, worker_harness
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
+def harness(tmp_path: Path) -> Iterator[WorkerHarness]:
     """A worker with a queue."""
-    with made_bench(tmp_path) as bench:
-        yield bench
+    with worker_harness(tmp_path) as harness:
+        yield harness
 
 
-def shift(
-    bench: Bench, tell: Callable[[bool], None] = lambda _: None, pause_s: float = 0.01
+def make_loop(
+    harness: WorkerHarness, on_busy: Callable[[bool], None] = lambda _: None, pause_s: float = 0.01
 ) -> WorkerLoop:
-    """The bench's worker at its tier."""
-    return WorkerLoop(bench.broker, SMALL, bench.worker, bench.flags, tell=tell, pause_s=pause_s)
+    """The loop of the harness's worker."""
+    return WorkerLoop(
+        harness.broker, SMALL, harness.worker, harness.flags, on_busy=on_busy, pause_s=pause_s
+    )
 
 
-def test_it_works_until_all_is_over(bench: Bench) -> None:
-    """`over` is asked only when nothing came."""
-    bench.script(s0_0=[done()], s0_1=[done()])
-    bench.publish("s0/0")
-    bench.publish("s0/1")
-    shift(bench).run(lambda: True)
-    assert sorted(bench.run.receipts.list()) == ["s0/0", "s0/1"]
+class RecordingFlag(Flag):
+    """A flag whose waits end at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[float] = []
+
+    def wait(self, timeout_s: float) -> bool:
+        """Record the timeout."""
+        self.waits.append(timeout_s)
+        return self.is_set()
 
 
-def test_it_tells_when_it_is_busy(bench: Bench) -> None:
+def test_it_serves_until_the_exit_condition_holds(harness: WorkerHarness) -> None:
+    """`should_exit` is called only when no message came."""
+    harness.script(s0_0=[done()], s0_1=[done()])
+    harness.publish("s0/0")
+    harness.publish("s0/1")
+    make_loop(harness).run(lambda: True)
+    assert sorted(harness.run.receipts.list()) == ["s0/0", "s0/1"]
+
+
+def test_it_reports_when_it_is_busy(harness: WorkerHarness) -> None:
     """Once at each change."""
-    bench.script(s0_0=[done()], s0_1=[done()])
-    bench.publish("s0/0")
-    bench.publish("s0/1")
-    said: list[bool] = []
-    shift(bench, said.append).run(lambda: True)
-    assert said == [True, False]
+    harness.script(s0_0=[done()], s0_1=[done()])
+    harness.publish("s0/0")
+    harness.publish("s0/1")
+    reports: list[bool] = []
+    make_loop(harness, reports.append).run(lambda: True)
+    assert reports == [True, False]
 
 
-def test_after_much_trouble_in_a_row_it_gives_up(bench: Bench) -> None:
-    """Whoever started it decides what then; the message waits for better times."""
-    bench.script(s0_0=[failed("retryable", "no network")])
-    bench.publish()
+def test_after_several_errors_in_a_row_it_gives_up(harness: WorkerHarness) -> None:
+    """The last error ends it; the message stays in the queue."""
+    harness.script(s0_0=[failed("retryable", "no network")])
+    harness.publish()
     with pytest.raises(UnreachableError, match="no network"):
-        shift(bench).run(lambda: False)
-    assert len(bench.tasks()) == MOST_TROUBLES
-    assert len(bench.waiting(SMALL)) == 1
+        make_loop(harness).run(lambda: False)
+    assert len(harness.tasks()) == MAX_ERRORS
+    assert len(harness.waiting(SMALL)) == 1
 
 
-def test_the_pauses_grow(bench: Bench) -> None:
-    """Four pauses before the fifth trouble: 1 + 2 + 4 + 8 of the first."""
-    bench.script(s0_0=[failed("retryable")])
-    bench.publish()
-    began = time.monotonic()
+def test_the_pauses_grow(harness: WorkerHarness) -> None:
+    """Four pauses before the fifth error, each twice as long."""
+    harness.script(s0_0=[failed("retryable")])
+    harness.publish()
+    harness.flags.immediate = flag = RecordingFlag()
     with pytest.raises(UnreachableError):
-        shift(bench, pause_s=0.1).run(lambda: False)
-    assert time.monotonic() - began >= 1.5
+        make_loop(harness, pause_s=0.1).run(lambda: False)
+    assert flag.waits == [0.1, 0.2, 0.4, 0.8]
 
 
-def test_a_success_forgets_trouble(bench: Bench) -> None:
-    """One shard's trouble between others' successes ends nothing."""
-    bench.script(s0_0=[failed("retryable")], s0_1=[done()])
-    for _ in range(MOST_TROUBLES + 1):
-        bench.publish("s0/1")
-    bench.publish("s0/0")
-    day = shift(bench)
-    for _ in range(MOST_TROUBLES):  # trouble, then a duplicate of what is done
-        assert day._patiently()
-        bench.publish("s0/1")
-        assert day._patiently()
+def test_a_success_resets_the_count_of_errors(harness: WorkerHarness) -> None:
+    """Errors of one shard between successes of others do not end the worker."""
+    harness.script(s0_0=[failed("retryable")], s0_1=[done()])
+    for _ in range(MAX_ERRORS + 1):
+        harness.publish("s0/1")
+    harness.publish("s0/0")
+    loop = make_loop(harness)
+    for _ in range(MAX_ERRORS):  # an error, then a duplicate of a done shard
+        assert loop._poll_with_backoff()
+        harness.publish("s0/1")
+        assert loop._poll_with_backoff()
 
 
-def test_a_newer_schema_ends_it_at_once(bench: Bench) -> None:
+def test_a_newer_schema_ends_it_at_once(harness: WorkerHarness) -> None:
     """Waiting would not make this program newer."""
-    bench.publish_newer("s0/0")
+    harness.publish_newer("s0/0")
     with pytest.raises(NewerSchema):
-        shift(bench, pause_s=60).run(lambda: False)
+        make_loop(harness, pause_s=60).run(lambda: False)
 
 
-def test_retirement_finishes_the_shard_in_work(bench: Bench) -> None:
-    """No other is begun."""
-    bench.script(s0_0=["wait", done()], s0_1=[done()])
-    bench.publish("s0/0")
-    bench.publish("s0/1")
+def test_a_graceful_shutdown_finishes_the_shard_in_work(harness: WorkerHarness) -> None:
+    """No other shard is begun."""
+    harness.script(s0_0=["wait", done()], s0_1=[done()])
+    harness.publish("s0/0")
+    harness.publish("s0/1")
 
-    class Retiring(Run):
-        """Retires the worker when the work process asks whether it may publish."""
+    class RetiringRun(Run):
+        """Requests the shutdown when the executor waits for the permission to publish."""
 
         def cancelled(self) -> Cancellation | None:
-            """Asked before and after the work."""
-            if bench.tasks():
-                bench.flags.idle.set()
+            """Called before and after the work."""
+            if harness.tasks():
+                harness.flags.graceful.set()
             return super().cancelled()
 
-    bench.worker._runs[bench.run.uri] = Retiring(bench.run.uri)
-    shift(bench).run(lambda: False)
-    assert list(bench.run.receipts.list()) == ["s0/0"]
-    assert bench.broker.backlog(SMALL).waiting == 1
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, RETIRE])
-def test_signals_set_flags(number: signal.Signals) -> None:
-    """SIGTERM and Ctrl-C mean at once, a fleet's SIGUSR1 when idle."""
-    before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT, RETIRE)}
-    flags = ShutdownFlags()
-    try:
-        flags.listen()
-        os.kill(os.getpid(), number)
-        assert flags.wanted
-        assert flags.immediate.is_set() == (number is not RETIRE)
-    finally:
-        for known, handler in before.items():
-            signal.signal(known, handler)
-
-
-STORMY = """
-import time
-from consumer.signals import ShutdownFlags
-flags = ShutdownFlags()
-flags.listen()
-print("listening", flush=True)
-end = time.monotonic() + 2
-while time.monotonic() < end:
-    flags.immediate.wait(0.001)
-    flags.wanted
-print("still here", flush=True)
-"""
-
-
-def test_signals_that_interrupt_signals_stop_nothing_for_ever() -> None:
-    """Very many SIGTERMs, each maybe in the middle of the last one's handler."""
-    process = subprocess.Popen([sys.executable, "-c", STORMY], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "listening\n"
-    storm_end = time.monotonic() + 1.5
-    while time.monotonic() < storm_end:
-        process.send_signal(signal.SIGTERM)
-        process.send_signal(RETIRE)
-    try:
-        assert process.communicate(timeout=60)[0] == "still here\n"
-    finally:
-        process.kill()
+    harness.replace_run(RetiringRun(harness.run.uri))
+    make_loop(harness).run(lambda: False)
+    assert list(harness.run.receipts.list()) == ["s0/0"]
+    assert harness.broker.backlog(SMALL).waiting == 1

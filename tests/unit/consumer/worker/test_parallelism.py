@@ -1,4 +1,4 @@
-"""Threads are for the last shards of a run, and no more than memory holds."""
+"""Number of threads: more for the last shards of a run, as far as memory allows."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,13 +15,13 @@ from delivery.ledger.run import Run
 from delivery.messages import ShardMessage, decode
 from memmodel.run_context import RunContext
 from memmodel.tiers import GIB, MIB, Tier
-from tests.support.three_shard_run import LARGE, SMALL, made_run
+from tests.support.three_shard_run import LARGE, SMALL, three_shard_run
 
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Broker]:
     """A queue with the run's two shards."""
-    run = made_run(tmp_path)
+    run = three_shard_run(tmp_path)
     with open_broker(run.info.queue, run.info.tiers, 60.0) as broker:
         messages = [ShardMessage(run=run.uri, key=f"s0/{n}", kind="convert") for n in (0, 1)]
         broker.publish(SMALL, messages)
@@ -33,47 +33,49 @@ def leased(broker: Broker) -> LeasedShard:
     delivery = broker.lease(SMALL)
     assert delivery is not None
     message = decode(delivery.data)
-    return LeasedShard(delivery, Lease(broker, delivery, 60.0), message, RunContext(Run(message.run)))
+    return LeasedShard(
+        delivery, Lease(broker, delivery, 60.0), message, RunContext(Run(message.run))
+    )
 
 
-def post(threads: int, limit_bytes: int = GIB) -> WorkerConfig:
-    """A worker that may use so much."""
+def config(threads: int, limit_bytes: int = GIB) -> WorkerConfig:
+    """A worker with so much memory."""
     return WorkerConfig(Tier(LARGE, GIB), limit_bytes, threads)
 
 
 def test_with_other_shards_open_each_gets_its_share(broker: Broker) -> None:
     """Two shards, two CPUs: one thread each."""
-    job = leased(broker)
-    assert threads_for(job, post(2), broker) == 1
-    assert threads_for(job, post(4), broker) == 2
+    shard = leased(broker)
+    assert threads_for(shard, config(2), broker) == 1
+    assert threads_for(shard, config(4), broker) == 2
 
 
 def test_the_last_shard_gets_all_cpus(broker: Broker) -> None:
-    """Nobody else would use them."""
+    """Else CPUs would be idle."""
     broker.ack(leased(broker).delivery)
-    assert threads_for(leased(broker), post(2), broker) == 2
+    assert threads_for(leased(broker), config(2), broker) == 2
 
 
 def test_one_thread_stays_one(broker: Broker) -> None:
     """The option is an upper bound."""
     broker.ack(leased(broker).delivery)
-    assert threads_for(leased(broker), post(1), broker) == 1
+    assert threads_for(leased(broker), config(1), broker) == 1
 
 
 def test_memory_bounds_threads(broker: Broker) -> None:
     """What would pass the watchdog's mark is not tried."""
     broker.ack(leased(broker).delivery)
-    job = leased(broker)
-    one, many = (estimated_bytes(job, threads) for threads in (2, 64))
+    shard = leased(broker)
+    one, many = (estimated_bytes(shard, threads) for threads in (2, 64))
     assert one is not None
     assert many is not None
     assert one < many
-    assert threads_for(job, post(64, round(many / 0.9) - MIB), broker) < 64
-    assert threads_for(job, post(64, round(many / 0.9) + MIB), broker) == 64
+    assert threads_for(shard, config(64, round(many / 0.9) - MIB), broker) < 64
+    assert threads_for(shard, config(64, round(many / 0.9) + MIB), broker) == 64
 
 
 def test_the_plans_estimate_is_for_one_thread(broker: Broker) -> None:
-    """With more, the receipt tells what was to be expected of so many."""
-    job = leased(broker)
-    assert estimated_bytes(job, 1) == job.row.estimated_bytes
-    assert estimated_bytes(job, 2) != job.row.estimated_bytes
+    """For more, the estimate is of so many."""
+    shard = leased(broker)
+    assert estimated_bytes(shard, 1) == shard.row.estimated_bytes
+    assert estimated_bytes(shard, 2) != shard.row.estimated_bytes
