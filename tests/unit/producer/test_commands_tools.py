@@ -18,7 +18,7 @@ from producer.export_writer import Dialect, ExportFormat
 from producer.synthetic_export import sample_spec, write_export
 from runtime.errors import UsageError
 from runtime.storage import open_storage
-from tests.support.small_commands import corrupt_zstd
+from tests.support.workspace import corrupt_zstd
 
 Triple = tuple[int, int, int]
 SIZE = (300, 130, 100)  # 30 blocks in two files
