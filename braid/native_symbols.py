@@ -1,8 +1,8 @@
-"""C functions inside extensions of packages that are installed anyway.
+"""Addresses of C functions inside extensions of packages that are installed anyway.
 
 The packages' Python functions take one buffer a call; a kernel calls the C functions behind them
 in a loop without the GIL. Where an extension hides them (another build of the package), callers
-have another way.
+fall back to the Python functions.
 """
 
 import ctypes
@@ -16,14 +16,14 @@ Addresses = tuple[int, ...]
 
 
 def addresses(extension: str, names: Sequence[str]) -> Addresses | None:
-    """Where C functions are.
+    """Look up C functions in an extension.
 
     Args:
         extension: the module that holds them.
         names: as the C library calls them.
 
     Returns:
-        Their addresses; None if the extension is not there or shows not all of them.
+        Their addresses; None if the extension is missing or hides one of them.
     """
     spec = find_spec(extension)
     if spec is None or spec.origin is None:
@@ -38,20 +38,20 @@ def addresses(extension: str, names: Sequence[str]) -> Addresses | None:
 
 @cache
 def libdeflate() -> Addresses | None:
-    """What `_braid.gzip_chunks` needs."""
+    """Addresses that `_braid.gzip_chunks` takes."""
     names = ("alloc_compressor", "gzip_compress", "gzip_compress_bound", "free_compressor")
     return addresses("deflate._deflate", [f"libdeflate_{name}" for name in names])
 
 
 @cache
 def libinflate() -> Addresses | None:
-    """What `_braid.gunzip_chunks` needs."""
+    """Addresses that `_braid.gunzip_chunks` takes."""
     names = ("alloc_decompressor", "gzip_decompress", "free_decompressor")
     return addresses("deflate._deflate", [f"libdeflate_{name}" for name in names])
 
 
 @cache
 def libzstd() -> Addresses | None:
-    """What `_braid.unzip_frames` needs."""
+    """Addresses that `_braid.unzip_frames` takes."""
     names = ("createDCtx", "decompressDCtx", "isError", "getErrorName", "freeDCtx")
     return addresses("zstandard._cffi", [f"ZSTD_{name}" for name in names])

@@ -1,7 +1,7 @@
-"""Arrow shards of a DVID export, chunk by chunk or many rows at once.
+"""Readers of Arrow shards of a DVID export, chunk by chunk or many rows at once.
 
 `ShardReader` holds the whole file, `ShardRangeReader` reads byte ranges; otherwise they are the
-same. Index dialects and damage: see `shard_index` and `scan`.
+same. Index dialects and damage: see `dvid.csv_index` and `dvid.stream_scan`.
 """
 
 from enum import StrEnum
@@ -38,7 +38,7 @@ __all__ = [
 
 
 class LabelType(StrEnum):
-    """Which labels a chunk is read with."""
+    """Labels that a chunk is read with."""
 
     LABELS = "labels"
     SUPERVOXELS = "supervoxels"
@@ -49,14 +49,14 @@ class ShardRangeReader(RowReader):
 
     Args:
         arrow: path, gs:// URL or source of the .arrow file (stream or file format).
-        csv: its index; None looks beside a path, and does without where there is none.
-        offsets: the companion with byte offsets of an old index; None looks beside a path.
+        csv: its index; None searches next to a path, and scans the stream if there is none.
+        offsets: companion with byte offsets of an old index; None searches next to a path.
 
     An export without byte offsets is scanned once, when the reader is made.
 
     Raises:
         InvalidShardFormatError: the file or its index is damaged, or they disagree.
-        SourceNotFoundError: a file that was named is not there.
+        SourceNotFoundError: a named file does not exist.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class ShardRangeReader(RowReader):
         return (x, y, z) in self._rows_by_chunk
 
     def get_chunk_info(self, x: int, y: int, z: int) -> dict[str, Any]:
-        """Counts and sizes of a chunk, without decoding it.
+        """Read counts and sizes of a chunk, without decoding it.
 
         Raises:
             ChunkNotFoundError: the shard does not hold it.
@@ -120,7 +120,7 @@ class ShardRangeReader(RowReader):
         }
 
     def read_chunk_raw(self, x: int, y: int, z: int) -> dict[str, Any]:
-        """A chunk as exported: the zstd frame and its two lists.
+        """Read a chunk as exported: the zstd frame and its two lists.
 
         Raises:
             ChunkNotFoundError: the shard does not hold it.
@@ -155,7 +155,7 @@ class ShardRangeReader(RowReader):
             `chunk_shape` uint64, ZYX.
 
         Raises:
-            InvalidCoordinateError: a coordinate is negative or no integer.
+            InvalidCoordinateError: a coordinate is negative or not an integer.
             ChunkNotFoundError: the shard does not hold the chunk.
             DecompressionError: its bytes do not decode.
         """
@@ -170,7 +170,7 @@ class ShardRangeReader(RowReader):
                 block_shape=chunk_shape,
             )
         except DecompressionError as error:
-            raise DecompressionError(f"{self.place(row)}: {error}") from None
+            raise DecompressionError(f"{self.describe_row(row)}: {error}") from None
 
     def _open(self, arrow: Location) -> ByteSource:
         return open_source(arrow)
@@ -187,7 +187,7 @@ class ShardRangeReader(RowReader):
 
 
 class ShardReader(ShardRangeReader):
-    """The same with the whole Arrow file in memory: one request, then no waiting."""
+    """`ShardRangeReader` with the whole Arrow file in memory, read in one request."""
 
     def _open(self, arrow: Location) -> ByteSource:
         source = open_source(arrow)

@@ -1,6 +1,6 @@
-"""Cells: the chunks of a fine scale behind each chunk of the next, coarser one.
+"""Cells: the 2x2x2 chunks of a fine scale behind each chunk of the next, coarser one.
 
-Where `cells_are_consecutive` holds (nearly always), walking the fine shards in id order meets one
+Where `cells_are_consecutive` holds (nearly always), walking the fine shards in id order yields one
 complete cell after another, in the coarse scale's id order, and every file is read once from its
 first chunk to its last. Elsewhere the chunks of each cell are looked up.
 """
@@ -31,14 +31,14 @@ _ID_BITS = 64
 
 
 class Inputs(Protocol):
-    """The fine shards, opened one after another (all at once where cells are looked up)."""
+    """Fine shards, opened one after another (all at once where cells are looked up)."""
 
     def open(self, shard: int) -> ShardFile | None:
-        """A shard of the fine scale; None if it is empty."""
+        """Open a shard of the fine scale; None if it is empty."""
         ...
 
     def finished(self, shard: int, file: ShardFile) -> None:
-        """The whole shard has been read and `file.crc32c` is known; may raise."""
+        """Called when the whole shard has been read and `file.crc32c` is known; may raise."""
         ...
 
 
@@ -61,7 +61,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class CellShape:
-    """How chunks of one scale are made from chunks of the scale before.
+    """Geometry of cells: how chunks of one scale are made from chunks of the scale before.
 
     Attributes:
         factor: voxels per voxel, 1 or 2 per axis.
@@ -77,7 +77,7 @@ class CellShape:
 
     @classmethod
     def of(cls, fine: ScaleSpec, coarse: ScaleSpec) -> "CellShape":
-        """The shape for two scales; SpecError if the one cannot be made from the other."""
+        """Shape for two scales; SpecError if the one cannot be made from the other."""
         factor = factors(fine, coarse)
         x, y, z = (f * edge for f, edge in zip(factor, coarse.chunk_size, strict=True))
         ex, ey, ez = fine.chunk_size
@@ -93,77 +93,81 @@ class CellShape:
 
 
 def iter_cells(
-    shape: CellShape, shard: int, source: Inputs, window_bytes: int = WINDOW_BYTES
+    shape: CellShape, shard: int, fine_shards: Inputs, window_bytes: int = WINDOW_BYTES
 ) -> Iterator[Cell]:
-    """Cells of a coarse shard that hold anything, by ascending coarse id.
+    """Cells of a coarse shard that hold a chunk, by ascending coarse id.
 
     Args:
         shape: the two scales.
         shard: of the coarse scale.
-        source: opens the fine shards.
+        fine_shards: opens them.
         window_bytes: most stored bytes read at a time.
 
     Raises:
         InvalidShardFormatError: an input breaks its format.
     """
     if cells_are_consecutive(shape.fine, shape.coarse):
-        return _walk(shape, shard, source, window_bytes)
-    return _look_up(shape, shard, source, window_bytes)
+        return _walk_cells(shape, shard, fine_shards, window_bytes)
+    return _lookup_cells(shape, shard, fine_shards, window_bytes)
 
 
-def _walk(shape: CellShape, shard: int, source: Inputs, window_bytes: int) -> Iterator[Cell]:
+def _walk_cells(
+    shape: CellShape, shard: int, fine_shards: Inputs, window_bytes: int
+) -> Iterator[Cell]:
     shift = sum(n > 1 for n in shape.fine.grid)
     first, end = shard_id_range(shard, shape.coarse.sharding)
-    members = _walk_members(shape, shard, source, (first << shift, end << shift), window_bytes)
+    members = _walk_members(shape, shard, fine_shards, (first << shift, end << shift), window_bytes)
     for coarse_id, found in groupby(members, key=lambda member: member.chunk_id >> shift):
         yield Cell(coarse_id, tuple(found))
 
 
 def _walk_members(
-    shape: CellShape, shard: int, source: Inputs, ids: tuple[int, int], window_bytes: int
+    shape: CellShape, shard: int, fine_shards: Inputs, ids: tuple[int, int], window_bytes: int
 ) -> Iterator[Member]:
     first, end = ids[0], min(ids[1], 1 << _ID_BITS)
     mask = math.prod(shape.slots) - 1  # an id's low bits, one per axis with chunks, are the slot
     for fine_shard in inputs(shape.fine, shape.coarse, shard):
-        file = _open(shape.fine, fine_shard, source)
+        file = _open(shape.fine, fine_shard, fine_shards)
         if file is None:
             continue
         whole = not len(file) or (first <= int(file.ids()[0]) and int(file.ids()[-1]) < end)
         if not whole:  # other coarse shards share the file: its checksum needs a pass of its own
-            _read_through(file, window_bytes)
+            _read_whole(file, window_bytes)
         for chunk_id, payload in file.iter_chunks(window_bytes, first, end):
             yield Member(chunk_id & mask, chunk_id, file, payload)
-        source.finished(fine_shard, file)
+        fine_shards.finished(fine_shard, file)
 
 
-def _look_up(shape: CellShape, shard: int, source: Inputs, window_bytes: int) -> Iterator[Cell]:
-    shelf = _Shelf(_open_all(shape, shard, source, window_bytes))
+def _lookup_cells(
+    shape: CellShape, shard: int, fine_shards: Inputs, window_bytes: int
+) -> Iterator[Cell]:
+    lookup = _ChunkLookup(_open_all(shape, shard, fine_shards, window_bytes))
     low, high = shard_id_range(shard, shape.coarse.sharding)
     high = min(high, 1 << shape.coarse.id_bits)
     for start in range(low, high, _IDS_AT_ONCE):
         ids = np.arange(start, min(start + _IDS_AT_ONCE, high), dtype=np.uint64)
         coords = morton.decode(ids, shape.coarse.grid)
         inside = (coords < np.asarray(shape.coarse.grid)).all(axis=1)
-        cell, slot, place = _places(shape, coords[inside], shelf.ids)
-        yield from shelf.cells(ids[inside][cell], slot, place, window_bytes)
+        cell, slot, place = _find_members(shape, coords[inside], lookup.ids)
+        yield from lookup.cells(ids[inside][cell], slot, place, window_bytes)
 
 
 def _open_all(
-    shape: CellShape, shard: int, source: Inputs, window_bytes: int
+    shape: CellShape, shard: int, fine_shards: Inputs, window_bytes: int
 ) -> Iterator[ShardFile]:
     """Every input, read through once for its checksum before any chunk of it is used."""
     for fine_shard in inputs(shape.fine, shape.coarse, shard):
-        file = _open(shape.fine, fine_shard, source)
+        file = _open(shape.fine, fine_shard, fine_shards)
         if file is not None:
-            _read_through(file, window_bytes)
-            source.finished(fine_shard, file)
+            _read_whole(file, window_bytes)
+            fine_shards.finished(fine_shard, file)
             yield file
 
 
-def _places(
+def _find_members(
     shape: CellShape, coords: Int64Array, known: UInt64Array
 ) -> tuple[Int64Array, Int64Array, Int64Array]:
-    """Which of the known fine chunks lie behind these coarse chunks.
+    """Find the known fine chunks behind coarse chunks.
 
     Returns:
         (n,) each: row of `coords`, slot, row of `known`; by row, then slot.
@@ -179,8 +183,8 @@ def _places(
     return cell[found], slot[found], place[found]
 
 
-class _Shelf:
-    """All chunks of several open shard files, by id."""
+class _ChunkLookup:
+    """Index of all chunks of several open shard files, by id."""
 
     def __init__(self, files: Iterator[ShardFile]) -> None:
         self.files = list(files)
@@ -199,7 +203,7 @@ class _Shelf:
     def cells(
         self, coarse: UInt64Array, slot: Int64Array, place: Int64Array, window_bytes: int
     ) -> Iterator[Cell]:
-        """Cells from parallel arrays, sorted by coarse id; a window's chunks are read together."""
+        """Cells from parallel arrays, sorted by coarse id; a window's chunks share reads."""
         cells = np.flatnonzero(np.diff(coarse, prepend=coarse[:1] + np.uint64(1)))
         ends = np.append(cells[1:], len(coarse))
         stored = np.append(0, np.cumsum(self.size[place]))
@@ -238,8 +242,8 @@ class _Shelf:
         return payloads
 
 
-def _open(fine: ScaleSpec, shard: int, source: Inputs) -> ShardFile | None:
-    file = source.open(shard)
+def _open(fine: ScaleSpec, shard: int, fine_shards: Inputs) -> ShardFile | None:
+    file = fine_shards.open(shard)
     if file is None:
         return None
     try:
@@ -255,12 +259,12 @@ def _open(fine: ScaleSpec, shard: int, source: Inputs) -> ShardFile | None:
     return file
 
 
-def _read_through(file: ShardFile, window_bytes: int) -> None:
+def _read_whole(file: ShardFile, window_bytes: int) -> None:
     for _ in file.iter_chunks(window_bytes):
         pass
 
 
 def _slots(span: int, edge: int, size: int) -> int:
-    """Chunks of `edge` voxels that a run of `span` voxels meets at most."""
-    lead = edge - math.gcd(span, edge)  # the furthest that a run begins into a chunk
+    """Most chunks of `edge` voxels that `span` voxels can meet."""
+    lead = edge - math.gcd(span, edge)  # the furthest that a span begins into a chunk
     return min(-(-(span + lead) // edge), -(-size // edge))

@@ -1,4 +1,4 @@
-"""A shard's worth of coarse chunks from the stored chunks of the scale before.
+"""Downsampler: chunks of a coarse shard from the stored chunks of the scale before.
 
 Cells stream through in batches bounded by what they hold, so memory does not grow with the shard.
 Scales with compressed_segmentation blocks of 8x8x8 go through the block kernel; all others are
@@ -34,7 +34,7 @@ BATCH_CELLS = 256
 
 
 class Rule(StrEnum):
-    """Who votes in a window; ties go to the smallest label in both."""
+    """Voting rule; ties go to the smallest label in both."""
 
     MODE = "mode"  # every voxel, zeros too: TensorStore's
     NONZERO_MODE = "nonzero-mode"  # zeros never vote; 0 only if all are: DVID's
@@ -42,7 +42,7 @@ class Rule(StrEnum):
 
 @dataclass
 class DownsampleStats(StepStats):
-    """What downsampling has done so far."""
+    """Counts and times of downsampling."""
 
     chunks_in: int = 0
     bytes_in: int = 0  # payloads as stored
@@ -58,9 +58,9 @@ class Downsampler:
     Attributes:
         fine: the scale before.
         coarse: the scale to make.
-        rule: who votes.
+        rule: which voxels vote.
         gzip_level: libdeflate's, 1 to 12 (0 stores).
-        threads: batches worked on at the same time; the result does not depend on it.
+        threads: batches in work at the same time; the result does not depend on it.
         by_voxels: take the voxel path even where the block kernel would serve.
         stats: counts and times of all that was consumed.
     """
@@ -84,22 +84,22 @@ class Downsampler:
         """Whether the block kernel does the work."""
         return isinstance(self._voter, BlockVoter)
 
-    def payloads(self, shard: int, source: Inputs) -> Generator[ChunkBatch]:
+    def payloads(self, shard: int, fine_shards: Inputs) -> Generator[ChunkBatch]:
         """Stored chunks of a coarse shard, batch by batch; chunks of zeros are left out.
 
         Args:
             shard: of the coarse scale.
-            source: opens the fine shards.
+            fine_shards: opens them.
 
         Raises:
             InvalidShardFormatError: an input file breaks its format.
             DecompressionError: a chunk of one does.
             SpecError: the one scale cannot be made from the other.
         """
-        batches = self._batches(iter_cells(self._shape, shard, source))
-        made = ordered_map(self._work, batches, self.threads, self.threads, "vote")
-        with closing(made):
-            for payloads, stats in made:
+        batches = self._batches(iter_cells(self._shape, shard, fine_shards))
+        results = ordered_map(self._work, batches, self.threads, self.threads, "vote")
+        with closing(results):
+            for payloads, stats in results:
                 self.stats.add(stats)
                 yield payloads
 
@@ -140,7 +140,7 @@ class Downsampler:
         return payloads, stats
 
     def _chunks(self, batch: Sequence[Cell]) -> list[BytesLike | None]:
-        """The batch's fine chunks, data encoding undone: every slot of every cell."""
+        """Fine chunks of a batch, data encoding undone: every slot of every cell."""
         slots = math.prod(self._shape.slots)
         members = {m.chunk_id: m for cell in batch for m in cell.members}
         decoded = decode_all([(m.file, m.chunk_id, m.payload) for m in members.values()])

@@ -1,7 +1,7 @@
-"""Votes of whole cells: fine chunks in, coarse chunks out, by blocks or by voxels.
+"""Voters: fine chunks of whole cells in, coarse chunks out, by blocks or by voxels.
 
-Both voters take the same arguments and give the same bytes; where the block kernel can serve, it is
-an order of magnitude faster.
+Both take the same arguments and give the same bytes; where the block kernel can serve, it is an
+order of magnitude faster.
 """
 
 from collections.abc import Sequence
@@ -19,12 +19,12 @@ from braid.typing import BytesLike, Int64Array
 __all__ = ["BlockVoter", "Voter", "VoxelVoter", "takes_blocks"]
 
 
-_CELL_BLOCK = (8, 8, 8)
-_LARGEST_SPAN = 8192  # voxels per axis that the block kernel looks at for one chunk
+_BLOCK = (8, 8, 8)
+_LARGEST_SPAN = 8192  # voxels per axis that the block kernel reads for one chunk
 
 
 class Voter(Protocol):
-    """Makes coarse chunks."""
+    """Makes coarse chunks from cells."""
 
     def vote(self, coords: Int64Array, chunks: Sequence[BytesLike | None]) -> _braid.Transcoded:
         """Vote on cells.
@@ -47,14 +47,14 @@ def takes_blocks(shape: CellShape) -> bool:
     """Whether the block kernel serves these scales."""
     edges = (*shape.fine.chunk_size, *shape.coarse.chunk_size)
     return (
-        shape.fine.block_size == shape.coarse.block_size == _CELL_BLOCK
+        shape.fine.block_size == shape.coarse.block_size == _BLOCK
         and all(edge % 8 == 0 for edge in edges)
         and max(*shape.fine.chunk_size, *shape.span) <= _LARGEST_SPAN
     )
 
 
 class BlockVoter:
-    """Works on compressed_segmentation blocks of 8x8x8; voxels never exist as labels."""
+    """Votes on compressed_segmentation blocks of 8x8x8; voxels never exist as labels."""
 
     def __init__(self, shape: CellShape, *, nonzero: bool) -> None:
         self._shape = shape
@@ -101,7 +101,7 @@ class VoxelVoter:
     def _vote(
         self, item: int, coord: Int64Array, chunks: Sequence[BytesLike | None]
     ) -> tuple[bytes, int]:
-        """A coarse chunk and its distinct labels, 0 included; nothing of zeros."""
+        """A coarse chunk and its number of distinct labels, 0 included; no bytes if all is 0."""
         voxels = _braid.downsample_voxels(
             self._region(item, coord, chunks), self._shape.factor, self._nonzero
         )
@@ -110,7 +110,7 @@ class VoxelVoter:
         return encode_chunk(self._shape.coarse, voxels), len(np.unique(voxels))
 
     def _region(self, item: int, coord: Int64Array, chunks: Sequence[BytesLike | None]) -> Voxels:
-        """The fine voxels behind a coarse chunk."""
+        """Fine voxels behind a coarse chunk."""
         fine = self._shape.fine
         begin = coord * self._shape.span
         end = np.minimum(begin + self._shape.span, fine.size)

@@ -1,9 +1,9 @@
-"""Where each row of an Arrow shard lies: the CSV beside it, in every dialect DVID has written.
+"""CSV index of an Arrow shard: byte range of every row, in every dialect DVID has written.
 
 Dialects (parsed by header names): `x,y,z,rec[,morton]`, `x,y,z,rec,offset,size`,
 `x,y,z,offset,size,batch_idx` (current), `x,y,z,rec,batch_offset,batch_idx` and
 `x,y,z,rec,offset,size,batch_idx`; an optional first line `# schema_size=N` is never trusted.
-`offset,size` is the byte range of a record-batch message, repeated for each of its rows.
+`offset,size` is the byte range of a record batch's IPC message, repeated for each of its rows.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from braid.typing import BoolArray, Int32Array, Int64Array, UInt32Array, UInt64A
 __all__ = ["Listing", "ShardIndex", "check_unique", "parse_listing", "write_index"]
 
 
-# 32,768 rows take about 1.3 MB; this only stops a file that is no index from filling memory.
+# 32,768 rows take about 1.3 MB; this only stops a file that is not an index from filling memory.
 _MAX_CSV_BYTES = 1 << 26
 _CHUNK = ("x", "y", "z")
 _COLUMNS = (*_CHUNK, "rec", "offset", "size", "batch_idx")
@@ -27,13 +27,13 @@ _OF_NUMBERS = b"0123456789+-, \t\r\n"
 
 @dataclass(frozen=True)
 class ShardIndex:
-    """Byte range and place of every row, in stream order. Row numbers are positions in here.
+    """Byte range of every row, in stream order. Row numbers are positions in here.
 
     Attributes:
         coords: (n, 3) int32, chunk coordinates xyz.
-        offset: (n,) uint64, first byte of the row's record-batch message.
+        offset: (n,) uint64, first byte of the IPC message with the row's record batch.
         size: (n,) uint64, bytes of that message.
-        batch_row: (n,) uint32, the row's place in its batch.
+        batch_row: (n,) uint32, the row's position in its record batch.
         schema_size: bytes before the first batch.
     """
 
@@ -48,28 +48,28 @@ class ShardIndex:
 
     @cached_property
     def batch(self) -> Int64Array:
-        """(n,) int64: number of each row's batch, counted along the stream."""
+        """(n,) number of each row's record batch, counted along the stream."""
         return np.cumsum(self.batch_row == 0) - 1
 
     @cached_property
     def first_rows(self) -> Int64Array:
-        """(batches,) int64: first row of each batch."""
+        """(batches,) first row of each record batch."""
         return np.flatnonzero(self.batch_row == 0)
 
     @cached_property
     def batch_lengths(self) -> Int64Array:
-        """(batches,) int64: rows of each batch."""
+        """(batches,) rows of each record batch."""
         return np.diff(self.first_rows, append=len(self))
 
     @property
     def end(self) -> int:
-        """Byte past the last batch."""
+        """Byte past the last record batch."""
         return int(self.offset[-1] + self.size[-1]) if len(self) else self.schema_size
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The columns of one CSV file, rows sorted into stream order; absent columns are None."""
+    """Columns of one CSV file, rows sorted into stream order; absent columns are None."""
 
     name: str
     coords: Int32Array
@@ -79,14 +79,14 @@ class Listing:
 
     @property
     def has_ranges(self) -> bool:
-        """Whether this dialect says where rows lie."""
+        """Whether this dialect has byte ranges."""
         return self.offset is not None and self.size is not None
 
     def index(self) -> ShardIndex | None:
-        """The shard index, if this dialect has byte ranges.
+        """Shard index, if this dialect has byte ranges.
 
         Raises:
-            InvalidShardFormatError: ranges overlap, leave gaps, or batches are not whole.
+            InvalidShardFormatError: ranges overlap, leave gaps, or record batches are not whole.
         """
         if self.offset is None or self.size is None:
             return None
@@ -103,7 +103,7 @@ class Listing:
         )
 
     def check_agrees(self, index: ShardIndex, other: str) -> None:
-        """Every row must name the same chunk as the index made from `other`.
+        """Check that every row names the same chunk as the index made from `other`.
 
         Raises:
             InvalidShardFormatError: the two disagree.
@@ -120,14 +120,14 @@ class Listing:
 
 
 def parse_listing(data: bytes | memoryview, name: str) -> Listing:
-    """Read a CSV index of any dialect.
+    """Parse a CSV index of any dialect.
 
     Args:
         data: the file.
-        name: what errors call it.
+        name: of the file, for errors.
 
     Raises:
-        InvalidShardFormatError: it is no such index, or lists a chunk twice.
+        InvalidShardFormatError: not such an index, or it lists a chunk twice.
     """
     numbers = _read_csv(data, name)
     chunks = np.stack([numbers[axis] for axis in _CHUNK], axis=1)
@@ -145,7 +145,7 @@ def parse_listing(data: bytes | memoryview, name: str) -> Listing:
 
 
 def write_index(index: ShardIndex) -> str:
-    """The index as CSV in the current dialect."""
+    """Render the index as CSV in the current dialect."""
     out = StringIO()
     out.write(f"# schema_size={index.schema_size}\nx,y,z,offset,size,batch_idx\n")
     columns = (*index.coords.T, index.offset, index.size, index.batch_row)
@@ -155,13 +155,13 @@ def write_index(index: ShardIndex) -> str:
 
 
 def _read_csv(data: bytes | memoryview, name: str) -> dict[str, Int64Array]:
-    """The columns that an index may have, by name; others are passed over."""
+    """Columns that an index may have, by name; others are skipped."""
     if len(data) > _MAX_CSV_BYTES:
-        raise _no_index(name, f"{len(data)} bytes is no shard index")
+        raise _no_index(name, f"{len(data)} bytes is not a shard index")
     header, rows = _header_and_rows(data)
     wanted = [column for column in header if column in _COLUMNS]
     if not set(_CHUNK) <= set(wanted) or len(set(header)) != len(header):
-        raise _no_index(name, f"header {ascii(header)[:160]} is no shard index's")
+        raise _no_index(name, f"header {ascii(header)[:160]} is not a shard index's")
     _check_rows(rows, len(header), name)
     if not rows:
         return {column: np.zeros(0, np.int64) for column in wanted}
@@ -174,7 +174,7 @@ def _read_csv(data: bytes | memoryview, name: str) -> dict[str, Int64Array]:
 
 
 def _header_and_rows(data: bytes | memoryview) -> tuple[list[str], list[str]]:
-    """Column names and the lines below them; comments above and blank lines are passed over."""
+    """Column names and the lines below them; comments above and blank lines are skipped."""
     lines = list(filter(str.strip, str(data, "utf-8-sig", "replace").split("\n")))
     first = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
     header = lines[first].split(",") if first < len(lines) else []
@@ -182,7 +182,7 @@ def _header_and_rows(data: bytes | memoryview) -> tuple[list[str], list[str]]:
 
 
 def _check_rows(rows: list[str], columns: int, name: str) -> None:
-    """Every row must have a whole number for each column."""
+    """Refuse rows without a whole number for each column."""
     text = "\n".join(rows)
     if text.count(",") == len(rows) * (columns - 1) and not _odd(text):
         return
@@ -205,18 +205,18 @@ def _no_index(name: str, why: str) -> InvalidShardFormatError:
 
 
 def _odd(text: str) -> bytes:
-    """What belongs into no number."""
+    """Characters that cannot be part of a number."""
     return text.encode().translate(None, _OF_NUMBERS)
 
 
 def _coords(chunks: Int64Array, name: str) -> Int32Array:
     coords = chunks.astype(np.int32)
-    _refuse(name, (coords != chunks).any(axis=1), "a chunk coordinate is no int32")
+    _refuse(name, (coords != chunks).any(axis=1), "a chunk coordinate is not an int32")
     return coords
 
 
 def _stream_order(numbers: dict[str, Int64Array], count: int, name: str) -> Int64Array:
-    """Rows as they stand in the stream: by record number, else by byte offset."""
+    """Order of rows in the stream: by record number, else by byte offset."""
     if "rec" in numbers:
         order: Int64Array = np.argsort(numbers["rec"], kind="stable")
         _refuse(name, numbers["rec"][order] != np.arange(count), "rec does not count up from 0")
@@ -228,7 +228,7 @@ def _stream_order(numbers: dict[str, Int64Array], count: int, name: str) -> Int6
 
 
 def _place_in_batch(offset: Int64Array) -> Int64Array:
-    """0, 1, 2… within each run of equal offsets."""
+    """0, 1, 2… within each span of equal offsets."""
     rows = np.arange(len(offset))
     fresh = np.ones(len(offset), bool)
     fresh[1:] = offset[1:] != offset[:-1]
@@ -236,8 +236,8 @@ def _place_in_batch(offset: Int64Array) -> Int64Array:
 
 
 def _check_ranges(name: str, offset: Int64Array, size: Int64Array, place: Int64Array) -> None:
-    _refuse(name, (offset < 0) | (size <= 0), "offset or size is no byte range")
-    _refuse(name, size > np.iinfo(np.int64).max - offset, "offset + size is no byte range")
+    _refuse(name, (offset < 0) | (size <= 0), "offset or size is not a byte range")
+    _refuse(name, size > np.iinfo(np.int64).max - offset, "offset + size is not a byte range")
     fits = np.ones(len(offset), bool)
     follows = offset[1:] == offset[:-1] + size[:-1]
     fits[1:] = np.where(place[1:] > 0, size[1:] == size[:-1], follows)
@@ -245,10 +245,10 @@ def _check_ranges(name: str, offset: Int64Array, size: Int64Array, place: Int64A
 
 
 def check_unique(coords: Int32Array, name: str) -> None:
-    """A shard holds each chunk once.
+    """Check that a shard holds each chunk once.
 
     Raises:
-        InvalidShardFormatError: a chunk stands in two rows.
+        InvalidShardFormatError: a chunk is in two rows.
     """
     order = np.lexsort(coords.T)
     ordered = coords[order]

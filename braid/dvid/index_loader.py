@@ -1,7 +1,7 @@
-"""The index of a shard: which files hold it, and whether it is the stream's.
+"""Loader of a shard's index: from CSV files or a scan, checked against the Arrow file.
 
-An index may be a CSV file of any dialect, an old one with its companion, or nothing: then the
-stream is scanned. Whatever it came from, it must fit the Arrow file.
+An index may be a CSV file of any dialect, or an old one with its companion; without any the stream
+is scanned.
 """
 
 import os
@@ -20,13 +20,13 @@ Location: TypeAlias = str | os.PathLike[str] | ByteSource
 
 
 def find_listings(arrow: Location, csv: Location | None, offsets: Location | None) -> list[Listing]:
-    """The index that was named or lies beside the Arrow file, and its companion where needed."""
+    """Parse the given index or the one next to the Arrow file, and its companion if needed."""
     stem = _stem(arrow if csv is None else csv)
-    main = _beside(stem, ".csv") if csv is None else open_source(csv)
+    main = _open_sibling(stem, ".csv") if csv is None else open_source(csv)
     found = [] if main is None else [_listing(main)]
     if found and found[0].has_ranges:
         return found  # a companion could only be older
-    companion = _beside(stem, "-offsets.csv") if offsets is None else open_source(offsets)
+    companion = _open_sibling(stem, "-offsets.csv") if offsets is None else open_source(offsets)
     return found if companion is None else [*found, _listing(companion)]
 
 
@@ -36,7 +36,7 @@ def _stem(where: Location) -> str | None:
     return os.path.splitext(os.fspath(where))[0]  # noqa: PTH122 (may be a gs:// URL)
 
 
-def _beside(stem: str | None, ending: str) -> ByteSource | None:
+def _open_sibling(stem: str | None, ending: str) -> ByteSource | None:
     if stem is None:
         return None
     try:
@@ -53,7 +53,7 @@ def _listing(source: ByteSource) -> Listing:
 
 
 def load_index(source: ByteSource, preamble: Preamble, listings: list[Listing]) -> ShardIndex:
-    """The index of a shard, from the first listing that has byte ranges, else by a scan.
+    """Load the index of a shard, from the first listing that has byte ranges, else by a scan.
 
     Raises:
         InvalidShardFormatError: index and stream disagree, or either is damaged.
@@ -72,10 +72,8 @@ def load_index(source: ByteSource, preamble: Preamble, listings: list[Listing]) 
 
 
 def _from_schema_end(index: ShardIndex, end: int, name: str) -> ShardIndex:
-    """The index with its first range beginning behind the schema message.
-
-    DVID's own files may count the schema to the first row (offset 0, size covering both).
-    """
+    """Index whose first range begins behind the schema message."""
+    # DVID's own files may count the schema to the first row (offset 0, size covering both).
     if not len(index):
         return ShardIndex(index.coords, index.offset, index.size, index.batch_row, end)
     begin, size = int(index.offset[0]), int(index.size[0])

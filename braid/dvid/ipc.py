@@ -1,8 +1,8 @@
-"""Frames of an Arrow IPC stream: where each message begins and ends, and what it is.
+"""Arrow IPC messages: kind and length of each, from its metadata.
 
 Format: Arrow columnar format, "Encapsulated message format" and `format/Message.fbs`. A message is
-0xFFFFFFFF, u32 metadata length, metadata (a flatbuffer), body. Of the metadata our kernel reads the
-few fields that a walk over the stream needs; data is pyarrow's business.
+0xFFFFFFFF, u32 metadata length, metadata (a flatbuffer), body. Of the metadata the kernel reads the
+few fields that a scan of the stream needs.
 """
 
 from struct import Struct
@@ -34,7 +34,7 @@ _prefix = Struct("<II").unpack_from
 
 
 class Message(NamedTuple):
-    """What the metadata of one message says; `rows` and the rest only of a record batch."""
+    """Metadata of one IPC message; `rows` and the rest only of a record batch."""
 
     kind: int
     body_bytes: int
@@ -49,7 +49,7 @@ def metadata_length(prefix: bytes | memoryview) -> int:
     """Length of the metadata that follows these 8 bytes; 0 is the end of the stream.
 
     Raises:
-        InvalidShardFormatError: no message begins here.
+        InvalidShardFormatError: no IPC message begins here.
     """
     mark, length = _prefix(prefix)
     if mark != _CONTINUATION or length > _MAX_METADATA_BYTES:
@@ -58,7 +58,7 @@ def metadata_length(prefix: bytes | memoryview) -> int:
 
 
 def parse_metadata(metadata: bytes | memoryview, want: int = 0) -> Message:
-    """Read the metadata of one message.
+    """Parse the metadata of one IPC message.
 
     Args:
         metadata: the flatbuffer, without prefix and body.

@@ -1,4 +1,4 @@
-"""Many rows of an Arrow shard at once, each proved to be the chunk that the index names."""
+"""Row reader: many rows of an Arrow shard at once, each checked against the index."""
 
 import numpy as np
 import numpy.typing as npt
@@ -14,12 +14,12 @@ from braid.typing import Int64Array
 
 __all__ = ["RowReader", "in_order_of_use"]
 
-Messages = tuple[list[memoryview], Int64Array, Int64Array, Int64Array]
-"""Buffers, and of each message which buffer holds it, from where to where."""
+BatchBuffers = tuple[list[memoryview], Int64Array, Int64Array, Int64Array]
+"""Buffers, and for each IPC message its buffer, begin and end."""
 
 
 class RowReader:
-    """Reads rows by byte range: what the pipeline works with.
+    """Reads rows by byte range.
 
     Args:
         source: the Arrow file.
@@ -34,7 +34,7 @@ class RowReader:
 
     @property
     def name(self) -> str:
-        """What errors call the shard."""
+        """Name of the shard in errors."""
         return source_name(self._source)
 
     @property
@@ -43,7 +43,7 @@ class RowReader:
         return int(getattr(self._source, "requests", 0))
 
     def read_rows(self, rows: npt.ArrayLike) -> Rows:
-        """Read rows in the order asked, with as few requests as their places allow.
+        """Read rows in the given order, with as few requests as their places allow.
 
         Args:
             rows: (k,) positions in `index`.
@@ -59,12 +59,12 @@ class RowReader:
         self._check_coords(decoded, wanted)
         return decoded
 
-    def place(self, row: int) -> str:
-        """A row in words, for errors."""
+    def describe_row(self, row: int) -> str:
+        """Name of a row in errors."""
         return f"{self.name}: row {row}, chunk {tuple(self.index.coords[row].tolist())}"
 
-    def _read_batches(self, batches: Int64Array) -> Messages:
-        """Whole messages; neighbours in the file share a request."""
+    def _read_batches(self, batches: Int64Array) -> BatchBuffers:
+        """Read whole IPC messages; neighbours in the file share a request."""
         firsts = self.index.first_rows[batches]
         starts = self.index.offset[firsts].astype(np.int64)
         ends = starts + self.index.size[firsts].astype(np.int64)
@@ -76,29 +76,29 @@ class RowReader:
         return read, group, starts - begins[group], ends - begins[group]
 
     def _decode(
-        self, messages: Messages, batches: Int64Array, batch: Int64Array, wanted: Int64Array
+        self, buffers: BatchBuffers, batches: Int64Array, batch: Int64Array, wanted: Int64Array
     ) -> Rows:
         lengths = self.index.batch_lengths[batches]
         within = self.index.batch_row[wanted].astype(np.int64)
         try:
-            return Rows(*_braid.arrow_rows(*messages, lengths, batch, within))
+            return Rows(*_braid.arrow_rows(*buffers, lengths, batch, within))
         except _braid.KernelError as error:
-            place = self.place(int(self.index.first_rows[batches[error.item]]))
-            raise InvalidShardFormatError(f"{place}: {error}") from None
+            row = self.describe_row(int(self.index.first_rows[batches[error.item]]))
+            raise InvalidShardFormatError(f"{row}: {error}") from None
 
     def _check_coords(self, decoded: Rows, wanted: Int64Array) -> None:
         differ = (decoded.coords != self.index.coords[wanted]).any(axis=1)
         if differ.any():
             at = int(differ.argmax())
             raise InvalidShardFormatError(
-                f"{self.place(int(wanted[at]))}: the stream holds chunk "
+                f"{self.describe_row(int(wanted[at]))}: the stream holds chunk "
                 f"{tuple(decoded.coords[at].tolist())} there, so index and stream disagree. "
                 "Re-export into an empty folder"
             )
 
 
 def in_order_of_use(values: Int64Array) -> tuple[Int64Array, Int64Array]:
-    """Distinct values in the order in which they first appear, and each value's place in them.
+    """Distinct values in order of first appearance, and each value's position in them.
 
     Args:
         values: none negative, and none much larger than their count.

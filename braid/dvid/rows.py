@@ -1,4 +1,4 @@
-"""The rows of an export: their columns, and many of them as arrays.
+"""Rows of an export: their columns, and many of them as arrays.
 
 Columns of a DVID export, in order: `chunk_x, chunk_y, chunk_z: int32`, `labels: list<uint64>`,
 `supervoxels: list<uint64>`, `dvid_compressed_block: binary`, `uncompressed_size: uint32`; nullable
@@ -56,31 +56,29 @@ class Rows:
         return len(self.coords)
 
     def block(self, row: int) -> UInt8Array:
-        """One row's zstd frame."""
+        """Zstd frame of one row."""
         return self.blocks[self.block_start[row] : self.block_start[row + 1]]
 
     def label_list(self, row: int) -> UInt64Array:
-        """One row's agglomerated labels."""
+        """Agglomerated labels of one row."""
         return self.labels[self.label_start[row] : self.label_start[row + 1]]
 
     def supervoxel_list(self, row: int) -> UInt64Array:
-        """One row's supervoxels."""
+        """Supervoxels of one row."""
         return self.supervoxels[self.supervoxel_start[row] : self.supervoxel_start[row + 1]]
 
 
 @lru_cache(maxsize=4)
 def read_schema(message: bytes) -> pa.Schema:
-    """Read a whole schema message and check names, types and order of its columns.
-
-    All files of an export have the same one, so it is kept.
+    """Read a whole schema message and check names, types and order of its columns; cached.
 
     Raises:
-        InvalidShardFormatError: it is no schema, or not that of a DVID export.
+        InvalidShardFormatError: not a schema, or not that of a DVID export.
     """
     try:
         schema = pa.ipc.read_schema(pa.py_buffer(message))
         _check_columns(schema)
-    except (pa.ArrowException, OSError, ValueError) as error:  # a name may be no UTF-8
+    except (pa.ArrowException, OSError, ValueError) as error:  # a name may not be UTF-8
         raise InvalidShardFormatError(f"unreadable Arrow schema ({one_line(error)})") from None
     return schema
 

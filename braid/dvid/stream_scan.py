@@ -1,6 +1,6 @@
-"""One walk over an Arrow stream finds every row: for exports that lack byte offsets.
+"""Scan of an Arrow stream: finds every row of exports that lack byte offsets.
 
-Only message headers and the three coordinate columns are looked at, through a window that moves
+Only IPC message headers and the three coordinate columns are read, through a window that moves
 along the file, so memory does not grow with it.
 """
 
@@ -29,7 +29,7 @@ from braid.io.byte_source import ByteSource, read_exactly, source_name
 
 __all__ = ["Preamble", "check_end", "read_preamble", "scan_offsets"]
 
-_WINDOW_BYTES = 8 << 20
+_AHEAD_BYTES = 8 << 20
 _HEAD_BYTES = 16 << 10  # a schema message takes about 700
 _COORDINATES = 3  # the first columns: x, y, z
 _MIN_ROW_BYTES = 28  # seven columns with four bytes of value or offset each
@@ -38,11 +38,11 @@ _TRAILER_BYTES = 4 + len(FILE_MAGIC)
 
 @dataclass(frozen=True)
 class Preamble:
-    """What stands before the first batch: perhaps the file format's magic, then the schema.
+    """Part before the first record batch: the file format's magic, if any, then the schema.
 
     Attributes:
         start: first byte of the schema message.
-        end: where the first batch begins.
+        end: where the first record batch begins.
         schema: with the columns of an export.
     """
 
@@ -52,12 +52,12 @@ class Preamble:
 
     @property
     def is_file(self) -> bool:
-        """Whether this is the file format, which has a footer."""
+        """Whether this is the Arrow file format, which has a footer."""
         return self.start > 0
 
 
-class _Window:
-    """Views of a source, read ahead while the walk goes forward."""
+class _ReadAhead:
+    """Views of a source, read ahead of the scan."""
 
     def __init__(self, source: ByteSource) -> None:
         self._source = source
@@ -67,8 +67,8 @@ class _Window:
     def view(self, offset: int, length: int) -> memoryview:
         begin = offset - self._start
         if begin < 0 or begin + length > len(self._data):
-            ahead = min(max(length, _WINDOW_BYTES), self._source.size - offset)
-            self._data = read_exactly(self._source, offset, max(ahead, length))
+            wanted = min(max(length, _AHEAD_BYTES), self._source.size - offset)
+            self._data = read_exactly(self._source, offset, max(wanted, length))
             self._start, begin = offset, 0
         return self._data[begin : begin + length]
 
@@ -93,7 +93,7 @@ def read_preamble(source: ByteSource) -> Preamble:
 
 
 def _schema_message(source: ByteSource, head: memoryview, start: int) -> bytes:
-    """The whole message, of which `head` usually holds all."""
+    """Whole schema message, which `head` usually contains."""
     if len(head) < start + PREFIX_BYTES:
         raise InvalidShardFormatError(f"it ends after {source.size} bytes")
     end = start + PREFIX_BYTES + metadata_length(head[start : start + PREFIX_BYTES])
@@ -102,12 +102,12 @@ def _schema_message(source: ByteSource, head: memoryview, start: int) -> bytes:
     )
     message = parse_metadata(schema[PREFIX_BYTES:])
     if message.kind != SCHEMA or message.body_bytes:
-        raise InvalidShardFormatError("the first message is no schema")
+        raise InvalidShardFormatError("the first message is not a schema")
     return schema
 
 
 def check_end(source: ByteSource, preamble: Preamble, end: int) -> None:
-    """After the last batch there must be nothing but the end mark (and the file format's footer).
+    """Check that only the end mark (and the file format's footer) follow the last record batch.
 
     Raises:
         InvalidShardFormatError: the stream is cut short, or another one follows.
@@ -133,16 +133,16 @@ def check_end(source: ByteSource, preamble: Preamble, end: int) -> None:
 
 
 def scan_offsets(source: ByteSource) -> ShardIndex:
-    """Build the index from the stream itself, reading it once from front to back.
+    """Build the index from the stream itself, read once from front to back.
 
     Raises:
         InvalidShardFormatError: the stream is damaged, holds a chunk twice, or is followed by
             another one.
     """
     preamble = read_preamble(source)
-    found = _Found()
+    found = _FoundRows()
     end = preamble.end
-    for batch in _walk(source, preamble):
+    for batch in _scan_batches(source, preamble):
         found.add(batch)
         end = batch.end
     check_end(source, preamble, end)
@@ -152,7 +152,7 @@ def scan_offsets(source: ByteSource) -> ShardIndex:
 
 
 class _Batch(NamedTuple):
-    """Byte range of a message, and its x, y and z columns as stored (i32)."""
+    """Byte range of a record batch's message, and its x, y and z columns as stored (i32)."""
 
     offset: int
     size: int
@@ -164,8 +164,8 @@ class _Batch(NamedTuple):
         return self.offset + self.size
 
 
-class _Found:
-    """What the walk has seen, packed: hostile files may hold millions of tiny batches."""
+class _FoundRows:
+    """Rows found so far, packed: hostile files may hold millions of tiny record batches."""
 
     def __init__(self) -> None:
         self._offsets = array("Q")
@@ -185,24 +185,24 @@ class _Found:
     def index(self, preamble: Preamble) -> ShardIndex:
         lengths = np.array(self._lengths, np.int64)
         firsts = np.cumsum(lengths) - lengths
-        place = np.arange(lengths.sum()) - np.repeat(firsts, lengths)
+        within = np.arange(lengths.sum()) - np.repeat(firsts, lengths)
         columns = [np.frombuffer(column, "<i4") for column in self._columns]
         return ShardIndex(
             coords=np.stack(columns, axis=1).astype(np.int32),
             offset=np.repeat(np.array(self._offsets, np.uint64), lengths),
             size=np.repeat(np.array(self._sizes, np.uint64), lengths),
-            batch_row=place.astype(np.uint32),
+            batch_row=within.astype(np.uint32),
             schema_size=preamble.end,
         )
 
 
-def _walk(source: ByteSource, preamble: Preamble) -> Iterator[_Batch]:
-    window = _Window(source)
+def _scan_batches(source: ByteSource, preamble: Preamble) -> Iterator[_Batch]:
+    ahead = _ReadAhead(source)
     limit = source.size if not preamble.is_file else _footer_start(source)
     at = preamble.end
     while at < limit:
         try:
-            batch = _read_batch(window, at, limit)
+            batch = _read_batch(ahead, at, limit)
         except InvalidShardFormatError as error:
             raise InvalidShardFormatError(
                 f"{source_name(source)}: message at byte {at}: {error}"
@@ -213,19 +213,19 @@ def _walk(source: ByteSource, preamble: Preamble) -> Iterator[_Batch]:
         at = batch.end
 
 
-def _read_batch(window: _Window, at: int, limit: int) -> _Batch | None:
-    """The batch at a byte, or None at the end mark."""
+def _read_batch(ahead: _ReadAhead, at: int, limit: int) -> _Batch | None:
+    """Record batch at a byte, or None at the end mark."""
     if at + PREFIX_BYTES > limit:
         raise InvalidShardFormatError("cut short. Export this shard again")
-    length = metadata_length(window.view(at, PREFIX_BYTES))
+    length = metadata_length(ahead.view(at, PREFIX_BYTES))
     if length == 0:
         return None
     body = at + PREFIX_BYTES + length
     if body > limit:
         raise InvalidShardFormatError("cut short. Export this shard again")
-    message = parse_metadata(window.view(at + PREFIX_BYTES, length), want=_COORDINATES)
+    message = parse_metadata(ahead.view(at + PREFIX_BYTES, length), want=_COORDINATES)
     _check_message(message, limit - body)
-    columns = [_column(window, body, message, i) for i in range(_COORDINATES)]
+    columns = [_column(ahead, body, message, i) for i in range(_COORDINATES)]
     return _Batch(at, body + message.body_bytes - at, message.rows, columns)
 
 
@@ -233,7 +233,7 @@ def _check_message(message: Message, room: int) -> None:
     if message.kind == SCHEMA:
         raise InvalidShardFormatError("a second stream begins here. Re-export into an empty folder")
     if message.kind != RECORD_BATCH:
-        raise InvalidShardFormatError(f"no record batch (kind {message.kind})")
+        raise InvalidShardFormatError(f"not a record batch (kind {message.kind})")
     if message.compressed:
         raise InvalidShardFormatError("Arrow body compression is not supported")
     if message.body_bytes > room:
@@ -242,7 +242,7 @@ def _check_message(message: Message, room: int) -> None:
         raise InvalidShardFormatError(f"{message.rows} rows in {message.body_bytes} bytes")
 
 
-def _column(window: _Window, body: int, message: Message, number: int) -> memoryview:
+def _column(ahead: _ReadAhead, body: int, message: Message, number: int) -> memoryview:
     """One coordinate column: fixed width, so node i has buffers 2i (validity) and 2i + 1."""
     if len(message.nodes) < _COORDINATES or len(message.buffers) < 2 * _COORDINATES:
         raise InvalidShardFormatError("the batch lacks coordinate columns")
@@ -252,7 +252,7 @@ def _column(window: _Window, body: int, message: Message, number: int) -> memory
     needed = 4 * message.rows
     if offset < 0 or length < needed or offset + needed > message.body_bytes:
         raise InvalidShardFormatError("a coordinate column lies outside its batch")
-    return window.view(body + offset, needed)
+    return ahead.view(body + offset, needed)
 
 
 def _footer_start(source: ByteSource) -> int:

@@ -1,7 +1,7 @@
-"""Where bytes come from: anything that knows its size and reads ranges.
+"""Byte sources: objects of known size that are read by range.
 
-Storage hands in its own objects; for a bare path or gs:// URL `open_source` makes one, so that the
-library is usable alone.
+The programs pass objects of their storage; for a bare path or gs:// URL `open_source` makes one, so
+that the library is usable alone.
 """
 
 import os
@@ -24,7 +24,7 @@ __all__ = [
 
 @runtime_checkable
 class ByteSource(Protocol):
-    """An object of fixed size. Implementations may also have `name` (for errors) and `requests`."""
+    """Object of fixed size. Implementations may also have `name` (for errors) and `requests`."""
 
     @property
     def size(self) -> int:
@@ -32,12 +32,12 @@ class ByteSource(Protocol):
         ...
 
     def read_at(self, offset: int, length: int) -> BytesLike:
-        """Exactly `length` bytes from `offset`."""
+        """Read exactly `length` bytes from `offset`."""
         ...
 
 
 class BytesSource:
-    """Bytes that are already in memory (or mapped)."""
+    """Source of bytes in memory (or mapped)."""
 
     def __init__(self, data: BytesLike, name: str = "bytes") -> None:
         self._view = memoryview(data).cast("B")
@@ -50,13 +50,13 @@ class BytesSource:
         return len(self._view)
 
     def read_at(self, offset: int, length: int) -> memoryview:
-        """A view, no copy."""
+        """View a range; nothing is copied."""
         self.requests += 1
         return self._view[offset : offset + length]
 
 
 class FileSource:
-    """A local file, read by `pread`, so that threads may share it."""
+    """Local file, read by `pread`, so that threads may share it."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.name = os.fspath(path)
@@ -97,7 +97,7 @@ class FileSource:
 
 
 class GcsSource:
-    """An object on Google Cloud Storage, for a bare gs:// URL (the programs use their storage)."""
+    """Object on Google Cloud Storage, for a bare gs:// URL (the programs use their storage)."""
 
     def __init__(self, url: str) -> None:
         # Imported when used: it costs a second, and local work needs no cloud library.
@@ -124,26 +124,26 @@ class GcsSource:
         return bytes(self._blob.download_as_bytes(start=offset, end=end, checksum=None))
 
 
-def open_source(where: str | os.PathLike[str] | ByteSource) -> ByteSource:
-    """A source for a path, a gs:// URL, or a source itself.
+def open_source(location: str | os.PathLike[str] | ByteSource) -> ByteSource:
+    """Open a path or a gs:// URL; a source is returned as it is.
 
     Raises:
-        SourceNotFoundError: nothing is there.
+        SourceNotFoundError: there is no such file or object.
     """
-    if not isinstance(where, str | os.PathLike):
-        return where
-    if isinstance(where, str) and where.startswith("gs://"):
-        return GcsSource(where)
-    return FileSource(where)
+    if not isinstance(location, str | os.PathLike):
+        return location
+    if isinstance(location, str) and location.startswith("gs://"):
+        return GcsSource(location)
+    return FileSource(location)
 
 
 def source_name(source: ByteSource) -> str:
-    """What errors call a source."""
+    """Name of a source in errors."""
     return str(getattr(source, "name", "source"))
 
 
 def read_exactly(source: ByteSource, offset: int, length: int) -> memoryview:
-    """A range that must exist.
+    """Read a range that must exist.
 
     Raises:
         InvalidShardFormatError: it goes beyond the object, or the object has shrunk.

@@ -16,7 +16,7 @@ def merge_ranges(
     ends: Int64Array,
     gap_bytes: int = MERGE_GAP_BYTES,
 ) -> tuple[Int64Array, Int64Array, Int64Array]:
-    """Join ranges that lie close together, so that each becomes one request.
+    """Merge ranges that lie close together, so that each becomes one request.
 
     Args:
         starts: (n,) first bytes, in any order; ranges may overlap.

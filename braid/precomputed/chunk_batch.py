@@ -1,4 +1,4 @@
-"""Many chunks in one buffer: threads hand them on as a whole, not one Python object each."""
+"""Batch of chunks in one buffer, passed between threads without a Python object per chunk."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ __all__ = ["BytesLike", "ChunkBatch"]
 
 @dataclass(frozen=True)
 class ChunkBatch:
-    """Chunks of a shard by ascending id, one after another; encoded, or as they are stored.
+    """Chunks of a shard by ascending id, one after another; encoded, or as stored.
 
     Attributes:
         ids: (k,) uint64.
@@ -28,7 +28,7 @@ class ChunkBatch:
 
     @classmethod
     def of(cls, pairs: Iterable[tuple[int, BytesLike]]) -> Self:
-        """Chunks as (id, bytes), put one behind another."""
+        """Concatenate chunks given as (id, bytes)."""
         held = list(pairs)
         start = np.zeros(len(held) + 1, np.int64)
         np.cumsum([len(data) for _, data in held], out=start[1:])
@@ -39,7 +39,7 @@ class ChunkBatch:
         return len(self.ids)
 
     def __iter__(self) -> Iterator[tuple[int, BytesLike]]:
-        """Chunk by chunk, as (id, bytes)."""
+        """Yield each chunk as (id, bytes)."""
         for chunk_id, (begin, end) in zip(
             self.ids.tolist(), pairwise(self.start.tolist()), strict=True
         ):
@@ -51,7 +51,7 @@ class ChunkBatch:
         return int(self.start[-1])
 
     def without_empty(self) -> "ChunkBatch":
-        """Those that have bytes: a chunk of zeros has none."""
+        """Chunks that have bytes: a chunk of zeros has none."""
         kept = self.start[1:] > self.start[:-1]
         if kept.all():
             return self
@@ -61,7 +61,7 @@ class ChunkBatch:
 
     @classmethod
     def joined(cls, parts: Iterable["ChunkBatch"]) -> "ChunkBatch":
-        """All chunks of several, by ascending id."""
+        """Merge the chunks of several batches, by ascending id."""
         held = [part for part in parts if len(part)]
         if len(held) == 1:
             return held[0]

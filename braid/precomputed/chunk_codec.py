@@ -1,7 +1,7 @@
-"""Voxels of a chunk of any scale, both ways; voxels are (z, y, x).
+"""Codec of chunks of any scale; voxels are (z, y, x).
 
-compressed_segmentation is described in `kernels/cseg.pxi`. A raw chunk is its voxels,
-little-endian, x fastest (Neuroglancer `src/datasource/precomputed/volume.md`).
+Formats: Neuroglancer `src/sliceview/compressed_segmentation/README.md`; a raw chunk is its voxels,
+little-endian, x fastest (`src/datasource/precomputed/volume.md`).
 """
 
 from typing import TypeAlias
@@ -19,12 +19,12 @@ Voxels: TypeAlias = UInt64Array | UInt32Array
 
 
 def voxel_dtype(scale: ScaleSpec) -> np.dtype[np.uint64] | np.dtype[np.uint32]:
-    """The voxels' type, little-endian like every host that the kernels run on."""
+    """Type of the voxels, little-endian like every host that the kernels run on."""
     return np.dtype(np.uint32) if scale.data_type == "uint32" else np.dtype(np.uint64)
 
 
 def decode_chunk(scale: ScaleSpec, data: BytesLike, shape: Vec3) -> Voxels:
-    """Voxels of a chunk whose (clipped) shape is known.
+    """Decode a chunk of known (clipped) shape.
 
     Raises:
         DecompressionError: the bytes do not fit.
@@ -46,7 +46,7 @@ def decode_chunk(scale: ScaleSpec, data: BytesLike, shape: Vec3) -> Voxels:
 
 
 def encode_chunk(scale: ScaleSpec, voxels: Voxels) -> bytes:
-    """A chunk before its data encoding.
+    """Encode a chunk, without the data encoding.
 
     Raises:
         EncodingError: it is too large for the format.

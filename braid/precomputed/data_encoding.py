@@ -1,4 +1,4 @@
-"""Chunks become payloads, as they are or as gzip members, and back: many in one call."""
+"""Data encoding of a shard: chunks to payloads (raw or gzip) and back, many in one call."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -23,7 +23,7 @@ def payloads_of(chunks: ChunkBatch, data_encoding: str, level: int) -> ChunkBatc
         level: of gzip, as in `gzip_all`.
     """
     if data_encoding == "raw":
-        # A copy: the chunks may lie in a far larger buffer, which nobody shall wait with.
+        # Copy, so that the caller does not keep a far larger buffer alive.
         return ChunkBatch(chunks.ids, chunks.start, bytes(chunks.data[: chunks.size]))
     data, start = gzip_all(chunks.data, chunks.start, level)
     return ChunkBatch(chunks.ids, start, data)
@@ -38,7 +38,7 @@ def gzip_all(data: BytesLike, start: Int64Array, level: int) -> tuple[bytes, Int
         level: libdeflate's, 1 to 12 (0 stores).
 
     Returns:
-        Gzip members one after another, and where each starts.
+        Gzip members one after another, and the start of each.
     """
     functions = libdeflate()
     if functions is not None:
@@ -57,7 +57,7 @@ def gunzip_all(members: Sequence[BytesLike], sizes: Sequence[int]) -> list[memor
         sizes: bytes of each when it is decompressed; as much memory is taken.
 
     Returns:
-        What they hold, parts of one buffer.
+        Decompressed members, parts of one buffer.
 
     Raises:
         KernelError: member `.item` is damaged, or holds more or less.
@@ -74,7 +74,7 @@ def gunzip_all(members: Sequence[BytesLike], sizes: Sequence[int]) -> list[memor
 
 
 def _gunzip_each(members: Sequence[BytesLike], start: Int64Array, out: UInt8Array) -> None:
-    """The same through the package's own function, a call for each member."""
+    """The same by the package's own function, a call for each member."""
     for item, (member, (begin, end)) in enumerate(
         zip(members, pairwise(start.tolist()), strict=True)
     ):

@@ -25,13 +25,13 @@ _DataEncoding = Literal["raw", "gzip"]
 
 
 class _Raw(BaseModel):
-    """Unknown keys are kept: they belong to others and pass through."""
+    """Base of models that keep unknown keys: they belong to other programs and pass through."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
 
 class RawSharding(BaseModel):
-    """`sharding` of one scale; readers refuse keys they do not know in here, and so do we."""
+    """`sharding` of one scale; unknown keys are refused, as readers do."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -58,7 +58,7 @@ class RawScale(_Raw):
 
 
 class RawInfo(_Raw):
-    """The whole document."""
+    """Schema of the whole document."""
 
     type_at: Literal["neuroglancer_multiscale_volume"] = Field(
         default="neuroglancer_multiscale_volume", alias="@type"
@@ -87,7 +87,7 @@ def load_info(data: str | bytes | Mapping[str, Any], where: str) -> dict[str, An
 
 
 def first_fault(error: ValidationError, document: Mapping[str, Any]) -> str:
-    """Pydantic's first complaint as one line: scale, field, what is wrong."""
+    """First error of pydantic as one line: scale, field, what is wrong."""
     fault = error.errors(include_url=False)[0]
     place = _place(fault["loc"], document)
     if fault["type"] == "missing":
@@ -125,4 +125,4 @@ def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")

@@ -2,7 +2,7 @@
 
 Format: Neuroglancer `src/datasource/precomputed/volume.md`. The bits of x, y and z are interleaved
 from bit 0 up, x first; an axis whose bits are used up is skipped. (A plain Morton code differs as
-soon as the grid is no cube.)
+soon as the grid is not a cube.)
 """
 
 from collections.abc import Iterator
@@ -37,8 +37,8 @@ def grid_bits(grid: Vec3) -> Vec3:
 
 @lru_cache(maxsize=64)
 def bit_axes(grid: Vec3) -> tuple[int, ...]:
-    """The axis (0 x, 1 y, 2 z) of each id bit, lowest bit first."""
-    return tuple(axis for axis, _ in _places(grid_bits(grid)))
+    """Axis (0 x, 1 y, 2 z) of each id bit, lowest bit first."""
+    return tuple(axis for axis, _ in _bit_positions(grid_bits(grid)))
 
 
 def encode(coords: npt.ArrayLike, grid: Vec3) -> UInt64Array:
@@ -62,7 +62,7 @@ def encode(coords: npt.ArrayLike, grid: Vec3) -> UInt64Array:
 
 
 def decode(ids: npt.ArrayLike, grid: Vec3) -> Int64Array:
-    """Grid coordinates of chunk ids; they may lie past the edge of a grid that is no power of two.
+    """Grid coordinates of chunk ids; they may lie past the edge unless the grid is a power of two.
 
     Args:
         ids: (n,) non-negative integers.
@@ -93,7 +93,7 @@ def _checked(coords: npt.ArrayLike, grid: Vec3) -> Int64Array:
     return points
 
 
-def _places(bits: Vec3) -> Iterator[tuple[int, int]]:
+def _bit_positions(bits: Vec3) -> Iterator[tuple[int, int]]:
     """(axis, bit of that axis) of every id bit, lowest first."""
     for bit in range(max(bits)):
         for axis in range(3):
@@ -103,10 +103,10 @@ def _places(bits: Vec3) -> Iterator[tuple[int, int]]:
 
 @lru_cache(maxsize=64)
 def _encode_tables(bits: Vec3) -> tuple[tuple[int, int, UInt64Array], ...]:
-    """Per axis and byte of a coordinate: the id bits of all 256 values of that byte."""
+    """Id bits of all 256 values of a byte, per axis and byte of a coordinate."""
     values = np.arange(256, dtype=np.uint64)
     tables: dict[tuple[int, int], UInt64Array] = {}
-    for place, (axis, bit) in enumerate(_places(bits)):
+    for place, (axis, bit) in enumerate(_bit_positions(bits)):
         table = tables.setdefault((axis, bit // _BYTE), np.zeros(256, np.uint64))
         table |= ((values >> np.uint64(bit % _BYTE)) & np.uint64(1)) << np.uint64(place)
     return tuple((axis, byte, table) for (axis, byte), table in tables.items())
@@ -114,9 +114,9 @@ def _encode_tables(bits: Vec3) -> tuple[tuple[int, int, UInt64Array], ...]:
 
 @lru_cache(maxsize=64)
 def _decode_tables(bits: Vec3) -> tuple[Int64Array, ...]:
-    """Per byte of an id: the (x, y, z) that its bits stand for, (256, 3) int64."""
+    """Coordinates (256, 3) that the values of a byte stand for, per byte of an id."""
     values = np.arange(256, dtype=np.int64)
     tables = [np.zeros((256, 3), np.int64) for _ in range(-(-sum(bits) // _BYTE))]
-    for place, (axis, bit) in enumerate(_places(bits)):
+    for place, (axis, bit) in enumerate(_bit_positions(bits)):
         tables[place // _BYTE][:, axis] |= ((values >> (place % _BYTE)) & 1) << bit
     return tuple(tables)

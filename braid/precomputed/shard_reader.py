@@ -1,8 +1,8 @@
-"""A shard file's index and chunks, read by range and checked.
+"""Reader of a shard file: index and chunks, read by range and checked.
 
 Format: Neuroglancer `src/datasource/precomputed/sharded.md`. Any order of chunks, gaps and wrapping
 deltas are accepted; refused are an id twice, payloads that share bytes, payloads without bytes, and
-ranges beyond the file. What is held: 24 bytes per chunk and one window.
+ranges beyond the file. Memory: 24 bytes per chunk and one window.
 """
 
 import math
@@ -39,7 +39,7 @@ _LABEL_BYTES = {"uint64": 8, "uint32": 4}
 
 @dataclass(frozen=True)
 class Entries:
-    """Chunks of a shard, ascending by id.
+    """Entries of a shard's index, ascending by id.
 
     Attributes:
         ids: (n,) uint64.
@@ -56,7 +56,7 @@ class Entries:
 
 
 class ShardFile:
-    """One shard file.
+    """Open shard file, its index read and checked.
 
     Args:
         source: the file's bytes.
@@ -95,7 +95,7 @@ class ShardFile:
 
     @classmethod
     def open(cls, source: ByteSource, scale: ScaleSpec, shard: int) -> Self:
-        """A shard of a scale, with every limit that the scale gives."""
+        """Open a shard of a scale, with every limit that the scale gives."""
         begin, end = shard_box(scale, shard)
         return cls(
             source,
@@ -108,12 +108,12 @@ class ShardFile:
 
     @property
     def name(self) -> str:
-        """What errors call the file."""
+        """Name of the file in errors."""
         return source_name(self._source)
 
     @property
     def source(self) -> ByteSource:
-        """Where the bytes come from."""
+        """Source of the file's bytes."""
         return self._source
 
     @property
@@ -125,7 +125,7 @@ class ShardFile:
     def crc32c(self) -> str | None:
         """CRC-32C of the whole file as GCS prints it; None until all chunks were iterated over.
 
-        Bytes that belong to no chunk (there are none in our files) are read for it.
+        Bytes that belong to no chunk (shardlift writes none) are read for it.
         """
         if self._checksum is None:
             return None
@@ -143,7 +143,7 @@ class ShardFile:
         return self.entries.ids
 
     def chunk(self, chunk_id: int) -> bytes:
-        """One chunk, data encoding undone.
+        """Read one chunk, data encoding undone.
 
         Raises:
             ChunkNotFoundError: the shard does not hold it.
@@ -159,12 +159,12 @@ class ShardFile:
         """Undo the data encoding of a payload.
 
         Raises:
-            InvalidShardFormatError: it is no gzip, or larger than a chunk can be.
+            InvalidShardFormatError: it is not gzip, or larger than a chunk can be.
         """
         return bytes(decode_all([(self, chunk_id, payload)])[0])
 
     def decoded_bytes(self, chunk_id: int, payload: bytes) -> int:
-        """How many bytes `decode` will give, as the payload says itself.
+        """Bytes that `decode` will give, as the payload claims.
 
         Raises:
             InvalidShardFormatError: more than a chunk can have.
@@ -202,7 +202,7 @@ class ShardFile:
         chunk_ids = ids[low:high].tolist()
         for first, last, begin, stop in plan_windows(starts, ends, window_bytes):
             data = read_exactly(self._source, begin, stop - begin)
-            for start, end in _runs(starts[first:last], ends[first:last]):
+            for start, end in _joined(starts[first:last], ends[first:last]):
                 checksum.add(start, data[start - begin : end - begin])
             for i in range(first, last):
                 yield chunk_ids[i], bytes(data[starts[i] - begin : ends[i] - begin])
@@ -284,7 +284,7 @@ class ShardFile:
         try:
             raw = inflate.decompress(index, limit + 1)
         except zlib.error as error:
-            raise self._broken(f"its index is no gzip ({error})") from None
+            raise self._broken(f"its index is not gzip ({error})") from None
         if len(raw) > limit or not inflate.eof or inflate.unused_data:
             raise self._broken("its index is too long, cut short, or followed by something")
         return raw
@@ -336,7 +336,7 @@ def decode_all(stored: Sequence[Stored]) -> Sequence[BytesLike]:
     """Undo the data encoding of many payloads of one scale, in one call.
 
     Raises:
-        InvalidShardFormatError: one is no gzip, or larger than a chunk can be.
+        InvalidShardFormatError: one is not gzip, or larger than a chunk can be.
     """
     payloads = [payload for _, _, payload in stored]
     if not stored or stored[0][0].data_encoding == "raw":
@@ -349,7 +349,7 @@ def decode_all(stored: Sequence[Stored]) -> Sequence[BytesLike]:
         raise InvalidShardFormatError(f"{file.name}: chunk {chunk_id}: {error}") from None
 
 
-def _runs(starts: list[int], ends: list[int]) -> Iterator[tuple[int, int]]:
+def _joined(starts: list[int], ends: list[int]) -> Iterator[tuple[int, int]]:
     """Join ranges that follow each other without a gap."""
     begin, stop = starts[0], starts[0]
     for start, end in zip(starts, ends, strict=True):
@@ -361,12 +361,12 @@ def _runs(starts: list[int], ends: list[int]) -> Iterator[tuple[int, int]]:
 
 
 def _stored_limit(plain_bytes: int) -> int:
-    """Most bytes that so many can take once stored: gzip adds to what it cannot shrink."""
+    """Most bytes that so many can take as stored: gzip adds to what it cannot shrink."""
     return plain_bytes + plain_bytes // 8 + 1024
 
 
 def largest_chunk_bytes(scale: ScaleSpec) -> int:
-    """Most bytes that a chunk of this scale can have before the data encoding."""
+    """Most bytes of a chunk of this scale before the data encoding."""
     label = _LABEL_BYTES[scale.data_type]
     if scale.block_size is None:
         return label * math.prod(scale.chunk_size)

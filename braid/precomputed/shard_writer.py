@@ -1,7 +1,7 @@
-"""Chunks in id order become a shard file, streaming.
+"""Writer of a shard file: chunks in id order, streamed.
 
-Format: Neuroglancer `src/datasource/precomputed/sharded.md`. Layout of ours: the body is nothing
-but payloads in id order, all minishard indices at the tail. So the body streams out while chunks
+Format: Neuroglancer `src/datasource/precomputed/sharded.md`. Layout: the body is nothing but
+payloads in id order, all minishard indices at the tail. So the body streams out while chunks
 come in, and only the shard index, which stands first in the file, is known last: it is returned.
 """
 
@@ -20,11 +20,11 @@ __all__ = ["head_bytes", "shard_pieces"]
 
 
 _ENTRY = np.dtype("<u8")
-_INDEX_GZIP_LEVEL = 6  # part of every output's bytes, so no option
+_INDEX_GZIP_LEVEL = 6  # part of every output's bytes, so not an option
 
 
 def head_bytes(sharding: ShardingSpec) -> int:
-    """Length of the shard index: a u64 pair per minishard."""
+    """Bytes of the shard index: a u64 pair per minishard."""
     return 2 * _ENTRY.itemsize << sharding.minishard_bits
 
 
@@ -56,7 +56,7 @@ def shard_pieces(
 
 
 class _Index:
-    """Ids and sizes seen so far, 16 bytes per chunk."""
+    """Ids and sizes of the chunks so far, 16 bytes per chunk."""
 
     def __init__(self, sharding: ShardingSpec, shard: int) -> None:
         self._sharding = sharding
@@ -89,7 +89,7 @@ class _Index:
             least = chunk_id + 1
 
     def encode(self) -> tuple[bytes, bytes]:
-        """All minishard indices, one after another, and the shard index that points at them."""
+        """Encode the minishard indices, one after another, and the shard index."""
         ids = np.concatenate([*self._ids, np.zeros(0, _ENTRY)])
         sizes = np.concatenate([*self._sizes, np.zeros(0, _ENTRY)])
         ends = np.cumsum(sizes, dtype=_ENTRY)

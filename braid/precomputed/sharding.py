@@ -1,4 +1,4 @@
-"""Chunk ids, shards and boxes: which file holds a chunk, and which shards feed which.
+"""Sharding: chunk ids, shards and their boxes, and which shards a shard is made from.
 
 Format: Neuroglancer `src/datasource/precomputed/sharded.md`. With `h = id >> preshift_bits` the low
 `minishard_bits` of h name the minishard and the next `shard_bits` the shard. Because ids are
@@ -54,17 +54,17 @@ def minishard_numbers(ids: npt.ArrayLike, sharding: ShardingSpec) -> UInt64Array
 
 
 def shard_hex(shard: int, sharding: ShardingSpec) -> str:
-    """A shard's name: lower-case hex, padded to the digits of the largest one."""
+    """Name of a shard: lower-case hex, padded to the digits of the largest one."""
     return f"{shard:x}".zfill(-(-sharding.shard_bits // 4))
 
 
 def shard_path(scale: ScaleSpec, shard: int) -> str:
-    """Where a shard lies under the volume: `16x16x16/0fe9.shard`."""
+    """Path of a shard under the volume: `16x16x16/0fe9.shard`."""
     return f"{scale.key}/{shard_hex(shard, scale.sharding)}.shard"
 
 
 def parse_shard_path(scale: ScaleSpec, path: str) -> int | None:
-    """The shard that a path under the volume holds; None if it is no shard of this scale."""
+    """Shard number of a path under the volume; None if it is not a shard of this scale."""
     folder, _, name = path.rpartition("/")
     stem = name.removesuffix(".shard")
     if folder != scale.key or stem == name or not _SHARD_NAME.fullmatch(stem):
@@ -80,12 +80,12 @@ def shard_id_range(shard: int, sharding: ShardingSpec) -> tuple[int, int]:
 
 
 def count_shards(scale: ScaleSpec) -> int:
-    """Shard numbers in use are below this; those wholly past the volume's edge hold no chunk."""
+    """Upper bound of shard numbers in use; those wholly past the volume's edge hold no chunk."""
     return 1 << max(0, scale.id_bits - _low_bits(scale))
 
 
 def shard_box(scale: ScaleSpec, shard: int) -> Box:
-    """The chunks of a shard, clipped to the grid.
+    """Box of a shard in chunks, clipped to the grid.
 
     Raises:
         InvalidCoordinateError: no chunk of the grid lies in that shard.
@@ -103,7 +103,7 @@ def shard_box(scale: ScaleSpec, shard: int) -> Box:
 
 
 def shard_boxes(scale: ScaleSpec, shards: npt.ArrayLike) -> tuple[Int64Array, Int64Array]:
-    """Begins and ends in chunks, (n, 3) int64 each, of many shards that hold chunks of the grid."""
+    """Boxes in chunks, begins and ends (n, 3) each, of many shards that hold chunks of the grid."""
     begins = morton.decode(_shift_left(np.asarray(shards, np.uint64), _low_bits(scale)), scale.grid)
     return begins, np.minimum(begins + np.asarray(_shard_edges(scale)), scale.grid)
 

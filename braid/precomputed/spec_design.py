@@ -1,4 +1,4 @@
-"""A sharded multiscale spec designed from a size and a resolution.
+"""Design of a sharded multiscale spec from a size and a resolution.
 
 Full shards are cubes of 32**3 chunks in 64 minishards of 512, as in the volumes published from
 DVID; upper scales, whose ids have fewer bits, drop shards first, then minishards.

@@ -1,4 +1,4 @@
-"""A Neuroglancer volume as its `info` describes it, every field checked.
+"""Specification of a Neuroglancer volume: its `info`, every field checked.
 
 Format: Neuroglancer `src/datasource/precomputed/volume.md` and `sharded.md`. Coordinates and
 sizes are (x, y, z); resolutions are nanometres.
@@ -31,7 +31,7 @@ __all__ = [
 # Keys of DVID's export call, not of the volume.
 _CALL_KEYS = ("directory", "num_scales", "batch_size")
 _DEFAULT_BLOCK: Vec3 = (8, 8, 8)
-# 512**3 voxels: 1 GiB as uint64. Nobody shows such chunks, and no tier would hold them.
+# 512**3 voxels: 1 GiB as uint64. Viewers do not show such chunks, and no tier would hold them.
 _MAX_CHUNK_VOXELS = 2**27
 _ID_BITS = 64
 _MAX_GRID = 2**31  # DVID's chunk coordinates are int32
@@ -49,7 +49,7 @@ class CodePath(StrEnum):
 
 @dataclass(frozen=True)
 class ShardingSpec:
-    """How chunk ids are cut into shards and minishards (identity hash)."""
+    """Cut of chunk ids into shards and minishards (identity hash)."""
 
     preshift_bits: int
     minishard_bits: int
@@ -58,7 +58,7 @@ class ShardingSpec:
     minishard_index_encoding: Literal["raw", "gzip"] = "raw"
 
     def to_info(self) -> dict[str, Any]:
-        """The `sharding` object of an `info`, complete."""
+        """Render the `sharding` object of an `info`, complete."""
         return {
             "@type": "neuroglancer_uint64_sharded_v1",
             "hash": "identity",
@@ -104,7 +104,7 @@ class ScaleSpec:
         return CodePath.PALETTE if palette else CodePath.VOXELS
 
     def chunk_box(self, chunk: Vec3) -> tuple[Vec3, Vec3]:
-        """First voxel and end voxel of a chunk, clipped to the volume.
+        """Box of a chunk in voxels, clipped to the volume.
 
         Raises:
             InvalidCoordinateError: the chunk is not on the grid.
@@ -118,7 +118,7 @@ class ScaleSpec:
         return begin, _per_axis(min, end, self.size)
 
     def to_info(self) -> dict[str, Any]:
-        """The entry of `scales`, with every key that readers need."""
+        """Render the entry of `scales`, with every key that readers need."""
         block = (
             {"compressed_segmentation_block_size": list(self.block_size)} if self.block_size else {}
         )
@@ -137,7 +137,7 @@ class ScaleSpec:
 
 @dataclass(frozen=True)
 class VolumeSpec:
-    """A checked volume: what `info` says, plus the foreign keys that pass through (`extra`)."""
+    """Checked volume: the fields of `info`, and foreign keys that pass through (`extra`)."""
 
     data_type: Literal["uint64", "uint32"]
     scales: tuple[ScaleSpec, ...]
@@ -160,7 +160,7 @@ class VolumeSpec:
         return cls(data_type=raw.data_type, scales=scales, extra=dict(raw.model_extra or {}))
 
     def to_info(self) -> dict[str, Any]:
-        """The complete `info`, ready for `json.dumps`."""
+        """Render the complete `info`, ready for `json.dumps`."""
         return {
             "@type": "neuroglancer_multiscale_volume",
             "type": "segmentation",
@@ -185,16 +185,16 @@ def compare_info(existing: str | bytes | Mapping[str, Any], spec: VolumeSpec) ->
 
 
 def merge_info(existing: Mapping[str, Any], spec: VolumeSpec) -> dict[str, Any]:
-    """The spec's `info` with the foreign keys that others added to an existing one."""
+    """Merge the spec's `info` with foreign keys that other programs added to an existing one."""
     info = spec.to_info()
     extras = _scale_extras(existing)
-    scales = [_kept(extras.get(scale["key"], {}), scale) for scale in info["scales"]]
-    return {**_kept(_foreign(existing, RawInfo), info), "scales": scales}
+    scales = [_with_foreign(extras.get(scale["key"], {}), scale) for scale in info["scales"]]
+    return {**_with_foreign(_foreign(existing, RawInfo), info), "scales": scales}
 
 
-def _kept(foreign: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
-    """Ours, then what only others know; where both name a foreign key, theirs stays."""
-    return {**ours, **foreign}
+def _with_foreign(foreign: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Own keys, then foreign ones; where both have a key, the foreign value stays."""
+    return {**own, **foreign}
 
 
 def _foreign(document: Mapping[str, Any], model: type[RawInfo | RawScale]) -> dict[str, Any]:

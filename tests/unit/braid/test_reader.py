@@ -303,14 +303,14 @@ def _add(row: int, column: int, value: int) -> Change:
         (_drop_first, "the index begins at byte"),
         (_drop_middle, "made.csv: row 2: its range does not follow"),
         (_repeat, "made.csv: "),
-        (_put(1, 3, -8), "made.csv: row 0: offset or size is no byte range"),
+        (_put(1, 3, -8), "made.csv: row 0: offset or size is not a byte range"),
         (_put(4, 4, 2**62), "made.arrow: cut short"),
         (_put(4, 4, 0), "made.csv: row 4: offset or size"),
-        (_put(4, 3, 2**63 - 1), "made.csv: row 4: offset . size is no byte range"),
+        (_put(4, 3, 2**63 - 1), "made.csv: row 4: offset . size is not a byte range"),
         (_add(4, 4, 8), "made.arrow"),
         (_add(1, 3, 8), "made.csv: row 1: its range does not follow"),
         (_put(1, 5, 1), "made.csv: row 1: batch_idx does not count up from 0"),
-        (_put(1, 0, 2**31), "made.csv: row 1: a chunk coordinate is no int32"),
+        (_put(1, 0, 2**31), "made.csv: row 1: a chunk coordinate is not an int32"),
         (_put(1, 0, 19_000), "made.arrow: row 1, chunk"),
     ],
 )
@@ -380,7 +380,7 @@ def test_one_chunk_twice() -> None:
     ],
 )
 def test_garbage_instead_of_an_index(csv: bytes) -> None:
-    """What is no index is refused, naming the file."""
+    """What is not an index is refused, naming the file."""
     export = made_export(made_rows(1))
     assert "made.csv: " in refusal(Export(export.arrow, csv, None))
 
@@ -443,7 +443,7 @@ def test_nulls_are_refused(nullable_column: int) -> None:
 
 
 def test_null_labels_are_refused() -> None:
-    """A null inside a list of labels is no label."""
+    """A null inside a list of labels is not a label."""
     rows = made_rows(2)
     batch, schema = batch_rows(rows)
     lists = pa.array([[1, None], [2]], pa.list_(pa.uint64()))
@@ -496,7 +496,7 @@ def test_arrow_compression_is_refused(codec: str) -> None:
 
 
 def test_other_files_are_refused() -> None:
-    """A file that is no Arrow at all, and one without any bytes."""
+    """A file that is not Arrow at all, and one without any bytes."""
     csv = made_export(made_rows(1)).csv
     for arrow in (b"no arrow file at all", b"\xff" * 100, b"ARROW1\0\0", bytes(1000)):
         assert "made.arrow: not an Arrow shard" in refusal(Export(arrow, csv, None))

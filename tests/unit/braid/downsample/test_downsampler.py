@@ -19,7 +19,8 @@ from braid.precomputed.shard_reader import ShardFile
 from braid.precomputed.sharding import all_shards, cells_are_consecutive, inputs
 from braid.precomputed.volume_spec import ScaleSpec, VolumeSpec
 from tests.support.shards import shard_of
-from tests.support.volumes import DictInputs, crc_of, made_info, shard_bytes
+from tests.support.specs import made_info
+from tests.support.volumes import DictInputs, crc_of, shard_bytes
 from tests.support.votes_reference import Triple, Voxels, made_volume, numpy_votes
 
 FACTORS = [f for f in itertools.product((1, 2), (1, 2), (1, 2)) if f != (1, 1, 1)]

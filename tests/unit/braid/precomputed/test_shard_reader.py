@@ -242,7 +242,7 @@ def test_unlawful_entries(entries: list[tuple[int, int, int]], says: str) -> Non
     ],
 )
 def test_unlawful_shard_index(head: list[tuple[int, int]], says: str) -> None:
-    """Minishard indices that lie outside, overlap, or are no tables."""
+    """Minishard indices that lie outside, overlap, or are not tables."""
     data = np.array(head, "<u8").tobytes() + bytes(8)
     with pytest.raises(InvalidShardFormatError, match=says):
         ShardFile(BytesSource(data), RAW)
@@ -299,7 +299,7 @@ def test_a_payload_larger_than_any_chunk() -> None:
 
 
 def test_bad_gzip_names_the_chunk() -> None:
-    """A payload that is no gzip."""
+    """A payload that is not gzip."""
     sharding = ShardingSpec(1, 0, 0, "gzip", "raw")
     file = ShardFile(BytesSource(shard_of([(1, b"no gzip")], sharding, 0)), sharding)
     with pytest.raises(InvalidShardFormatError, match="chunk 1"):

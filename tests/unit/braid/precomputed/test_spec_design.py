@@ -88,6 +88,6 @@ def test_tensorstore_opens_a_design(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_designed(size: Triple, resolution: Triple, scales: int, says: str) -> None:
-    """What is no volume is refused, naming the option."""
+    """What is not a volume is refused, naming the option."""
     with pytest.raises(SpecError, match=says):
         design_volume(size, resolution, scales)

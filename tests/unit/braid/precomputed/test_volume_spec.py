@@ -174,7 +174,7 @@ def test_refusals_name_scale_and_field(change: dict[str, Any], says: str) -> Non
         ("{", "not valid JSON"),
         ("[]", "expected a JSON object"),
         ('{"scales": [], "scales": []}', "'scales' appears twice"),
-        ('{"a": NaN}', "NaN is no JSON number"),
+        ('{"a": NaN}', "NaN is not a JSON number"),
         ("[" * 100_000, "not valid JSON"),
         (b"\xff\xfe\x00", "not valid JSON"),
         (json.dumps(info_dict(data_type="uint8")), "data_type"),
@@ -188,7 +188,7 @@ def test_refusals_name_scale_and_field(change: dict[str, Any], says: str) -> Non
     ],
 )
 def test_documents_that_are_no_info(document: str | bytes, says: str) -> None:
-    """What is no info at all is refused in one line too."""
+    """What is not an info at all is refused in one line too."""
     with pytest.raises(SpecError, match=says) as caught:
         VolumeSpec.parse(document, "my.json")
     assert "\n" not in str(caught.value)
@@ -215,7 +215,7 @@ def test_code_paths(data_type: str, change: dict[str, Any], code_path: str, deci
 
 
 def test_chunk_box_is_clipped() -> None:
-    """A chunk at the upper edge ends where the volume does; one beyond it is no chunk."""
+    """A chunk at the upper edge ends where the volume does; one beyond it is not a chunk."""
     scale = VolumeSpec.parse(info_dict()).scales[0]
     assert scale.grid == (5, 4, 2)
     assert scale.chunk_box((0, 1, 0)) == ((0, 64, 0), (64, 128, 64))
@@ -283,7 +283,7 @@ def test_any_change_parses_or_is_refused(data: st.DataObject) -> None:
 
 @given(st.binary(max_size=60))
 def test_any_bytes_are_refused_plainly(data: bytes) -> None:
-    """Bytes that are no JSON object never raise anything but SpecError."""
+    """Bytes that are not a JSON object never raise anything but SpecError."""
     found = parse_or_refuse(data)
     assert isinstance(found, str)
     assert "\n" not in found

@@ -22,7 +22,7 @@ from braid.transcode.row_window import RowWindow
 from braid.transcode.transcoder import Transcoder
 from producer.export_writer import Row, make_row
 from tests.support.source_box import source_box
-from tests.support.volumes import made_info
+from tests.support.specs import made_info
 from tests.support.voxel_exports import blobs
 
 Triple = tuple[int, int, int]
