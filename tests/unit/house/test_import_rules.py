@@ -1,4 +1,4 @@
-"""The house's plan, held: which room may import which, and where Google's libraries may be."""
+"""Import rules: which room may import which, and where outside libraries may be imported."""
 
 import ast
 import subprocess
@@ -19,14 +19,14 @@ TENSORSTORE = ("consumer/executor/tensorstore_encoder.py", "producer/", "benchma
 
 
 def modules(*rooms: str) -> Iterator[tuple[str, ast.Module]]:
-    """Each module's path below the root, and what it says."""
+    """Path below the root and syntax tree of each module."""
     for room in rooms:
         for file in sorted((ROOT / room).rglob("*.py")):
             yield file.relative_to(ROOT).as_posix(), ast.parse(file.read_text())
 
 
 def imported(tree: ast.AST) -> set[str]:
-    """The packages imported anywhere in it: their first names."""
+    """Packages imported anywhere in a tree: their first names."""
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -37,7 +37,7 @@ def imported(tree: ast.AST) -> set[str]:
 
 
 def at_the_top(tree: ast.Module) -> set[str]:
-    """The packages imported as soon as the module is."""
+    """Packages imported as soon as the module is."""
     return set().union(*(imported(node) for node in tree.body if not _is_definition(node)))
 
 
@@ -45,8 +45,8 @@ def _is_definition(node: ast.stmt) -> bool:
     return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
 
 
-def test_rooms_import_one_way() -> None:
-    """The contracts in pyproject.toml, by import-linter, indirect imports included."""
+def test_import_contracts_hold() -> None:
+    """Contracts in pyproject.toml, by import-linter, indirect imports included."""
     command = [str(Path(sys.executable).parent / "lint-imports"), "--no-cache"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -67,17 +67,17 @@ def test_google_libraries_stay_in_their_places() -> None:
     ("library", "places"), [("google_crc32c", CRC32C), ("tensorstore", TENSORSTORE)]
 )
 def test_other_libraries_stay_in_their_places(library: str, places: tuple[str, ...]) -> None:
-    """Checksums where bytes are kept; TensorStore where the kernels do not reach."""
+    """Checksums where bytes are stored; TensorStore where the kernels do not serve."""
     users = {path for path, tree in modules(*ROOMS) if library in imported(tree)}
     assert {path for path in users if not path.startswith(places)} == set()
 
 
 def test_formats_are_pure() -> None:
-    """`braid` knows no network, clock or environment, and no other room."""
+    """`braid` uses no network, clock or environment, and no other room."""
     impure = {"datetime", "socket", "requests", "logging", "structlog", "random"}
     for path, tree in modules("braid"):
         assert not imported(tree) & (impure | set(ROOMS) - {"braid"}), path
-        assert used_of("time", tree) <= {"perf_counter"}, path  # a stopwatch is no clock
+        assert used_of("time", tree) <= {"perf_counter"}, path  # a stopwatch, not a clock
 
 
 def used_of(module: str, tree: ast.Module) -> set[str]:
