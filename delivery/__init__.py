@@ -1,1 +1,1 @@
-"""How work travels and what is known of it; shared by producer, consumer and infra."""
+"""Delivery: messages, brokers, the ledger of a run and its reconciliation."""

@@ -1,6 +1,6 @@
-"""Dead letters into the ledger: written there first, acked afterwards, so that none is lost.
+"""Drain of the dead letters: each is written to the ledger of its run first and acked afterwards.
 
-Whoever runs first drains: `status`, `--wait`, fleet, autoscale, `dead-letters`.
+Any of `status`, `--wait`, fleet, autoscale and `dead-letters` drains; at the same time, too.
 """
 
 from dataclasses import dataclass, field
@@ -15,12 +15,12 @@ from runtime.storage import Storage
 
 @dataclass
 class DrainResult:
-    """What a drain did.
+    """Outcome of a drain.
 
     Attributes:
-        keys: run URI and shard of each letter that is in its ledger now.
-        unreadable: paths of letters kept as bytes, because they are broken or their run is gone.
-        left: letters that could not be dealt with now and stay in the queue, with the reason.
+        keys: run URI and shard key of each letter that became a failure record.
+        unreadable: paths of quarantined letters: broken, or of a run that is gone.
+        left: reasons of letters that stay in the queue for now.
     """
 
     keys: list[tuple[str, str]] = field(default_factory=list)
@@ -32,9 +32,9 @@ def drain(broker: Broker, state: Storage, wait_s: float = 0.0) -> DrainResult:
     """Take every dead letter, write it to the ledger of its own run, ack it.
 
     Args:
-        broker: whose dead letters.
-        state: root of the state, for letters that lead to no run.
-        wait_s: how long to wait for a first letter, and after each for the next.
+        broker: of the dead letters.
+        state: the state root, for the quarantine of letters that name no known run.
+        wait_s: how long to wait for the first letter, and after each for the next.
     """
     done = DrainResult()
     later: list[Delivery] = []
@@ -43,7 +43,7 @@ def drain(broker: Broker, state: Storage, wait_s: float = 0.0) -> DrainResult:
             _record(letter, state, done)
         except (NewerSchema, UnreachableError) as error:
             done.left.append(str(error))
-            later.append(letter)  # given back only at the end: else it would come at once again
+            later.append(letter)  # released at the end: before, it would be delivered again at once
         else:
             broker.ack(letter)
     for letter in later:
@@ -67,7 +67,7 @@ def _record(letter: Delivery, state: Storage, done: DrainResult) -> None:
 
 
 def _failure(message: ShardMessage, letter: Delivery) -> failures.Failure:
-    """The record; what the broker itself moved here has no reason but its deliveries."""
+    """The record; a letter that the broker itself moved here has its deliveries for a reason."""
     if message.reason is not None:
         return failures.from_letter(message, message.reason)
     tier = letter.attributes.get(f"{DEAD_LETTER_SOURCE}Subscription", "unknown")

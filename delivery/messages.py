@@ -1,7 +1,7 @@
-"""What travels through a queue: one message is one output shard.
+"""Queue messages: one message is one output shard.
 
-JSON, at most 10 KB, frozen and versioned; encoded and decoded only here. Broken bytes become
-`UnreadableMessage`, which keeps them; a newer schema is no poison and becomes `NewerSchema`.
+JSON of at most 10 KB, frozen and versioned; encoded and decoded only here. Broken bytes raise
+`UnreadableMessage`, which holds them; a newer schema is sound and raises `NewerSchema`.
 """
 
 import json
@@ -27,7 +27,7 @@ _ABSOLUTE = re.compile(r"/|[a-z][a-z0-9+.-]*://")
 
 
 class UnreadableMessage(ShardliftError):  # noqa: N818 - it is the message that is unreadable
-    """The bytes are no message of ours; they are kept in `data`."""
+    """The bytes are not a message; `data` holds them."""
 
     def __init__(self, data: bytes, why: str) -> None:
         super().__init__(f"a message cannot be read: {why}")
@@ -36,7 +36,7 @@ class UnreadableMessage(ShardliftError):  # noqa: N818 - it is the message that 
 
 
 class NewerSchema(UsageError):  # noqa: N818 - a state of the message, not a fault
-    """The message is sound, but written by a newer program: hand it back and stop."""
+    """The message is sound but of a newer schema: release it and stop."""
 
     def __init__(self, data: bytes, schema: int) -> None:
         super().__init__(
@@ -48,7 +48,7 @@ class NewerSchema(UsageError):  # noqa: N818 - a state of the message, not a fau
 
 
 def shard_key(scale: int, shard_hex: str) -> str:
-    """The key of a shard: `s0/0fe9`."""
+    """Shard key: `s0/0fe9`."""
     return f"s{scale}/{shard_hex}"
 
 
@@ -56,16 +56,16 @@ def parse_key(key: str) -> tuple[int, str]:
     """Scale and hexadecimal shard number of a key.
 
     Raises:
-        UsageError: it is no key.
+        UsageError: it is not a shard key.
     """
     match = _KEY.fullmatch(key)
     if match is None:
-        raise UsageError(f"{key!r} is no shard key", hint="a key looks like s0/0fe9")
+        raise UsageError(f"{key!r} is not a shard key", hint="a key looks like s0/0fe9")
     return int(match[1]), match[2]
 
 
 class Hop(BaseModel):
-    """One tier that a shard went through without getting done."""
+    """One tier that a shard went through without being made."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -82,14 +82,14 @@ class Hop(BaseModel):
 
 
 class ShardMessage(BaseModel):
-    """Make this shard of this run.
+    """Request to make one shard of a run.
 
     Attributes:
         run: absolute URI of the run's folder, so that a message alone leads to its ledger.
         key: `s0/0fe9`.
-        redo: how many times the shard was asked for again; a receipt of a lower one is too old.
+        redo: the redo request it answers; a receipt of a lower one is stale.
         history: the tiers it went through so far, oldest first.
-        sources: files to convert; None: see the plan's row (there are too many, or none).
+        sources: files to convert; None: those of the plan's row (too many for a message, or none).
         reason: why it is a dead letter.
     """
 
@@ -138,11 +138,11 @@ class ShardMessage(BaseModel):
         return data
 
     def attributes(self) -> dict[str, str]:
-        """What brokers may show or filter by without reading the message."""
+        """Attributes, by which brokers show or filter messages without reading them."""
         return {"run": self.run, "scale": str(self.scale), "kind": self.kind}
 
     def after(self, hop: Hop, reason: str | None = None) -> "ShardMessage":
-        """The same shard, one hop later; with a `reason` it is a dead letter."""
+        """The message one hop later; a dead letter if there is a `reason`."""
         history = (*self.history, hop)
         fields = {"history": history, "reason": reason and shortened(reason, REASON_CHARS)}
         return self.model_copy(update=fields)
@@ -162,10 +162,10 @@ def _smaller(message: ShardMessage) -> ShardMessage:
 
 
 def decode(data: bytes) -> ShardMessage:
-    """The message in these bytes.
+    """Decode a message.
 
     Raises:
-        UnreadableMessage: they are no message.
+        UnreadableMessage: the bytes are not a message.
         NewerSchema: a newer program wrote them.
     """
     try:
@@ -194,10 +194,10 @@ def _check_schema(data: bytes, fields: Mapping[str, object]) -> None:
 
 
 def shortened(text: str, limit: int) -> str:
-    """The text, cut to `limit` (at least 1) characters with its end marked."""
+    """The text, cut to `limit` (at least 1) characters; a cut ends with an ellipsis."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def now() -> datetime:
-    """The present moment, in UTC."""
+    """The current time in UTC."""
     return datetime.now(UTC)

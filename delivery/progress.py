@@ -1,7 +1,6 @@
-"""How far a run is: counts, rates and an estimate of the time left, as data.
+"""Progress of a run as data: counts, rates and an estimate of the time left.
 
-Counts are exact: plan minus receipts. Backlogs come from the broker and may be unknown. How it
-looks is the producer's business.
+Counts are exact: plan minus receipts. Backlogs come from the broker and may be unknown.
 """
 
 from collections import Counter
@@ -18,18 +17,18 @@ from delivery.ledger.run import Heartbeat, Run
 from delivery.ledger.shard_status import RunStatus, ShardState
 from delivery.messages import parse_key
 
-WINDOW: Final = timedelta(minutes=10)  # rates are of this long, or of the run's age
+RATE_WINDOW: Final = timedelta(minutes=10)  # of rates; shorter in a younger run
 STALE: Final = timedelta(minutes=3)  # a heartbeat comes each minute
 
 
 class ScaleProgress(BaseModel):
-    """One scale.
+    """Progress of one scale.
 
     Attributes:
-        total: shards this run makes; `present` and `empty` ones come on top.
-        chunks: stored by finished shards; bytes and seconds are theirs too.
+        total: shards this run makes, without `present` and `empty` ones.
+        chunks: stored by finished shards, as are bytes and seconds.
         wall_s: from the first start to the last finish.
-        peak_bytes: the largest memory of a work process.
+        peak_bytes: the largest memory of an executor.
         chunks_per_s: over the last ten minutes.
         work_left_s: seconds of work in shards not finished, judged by finished ones.
     """
@@ -59,12 +58,12 @@ class ScaleProgress(BaseModel):
 
     @property
     def left(self) -> int:
-        """Shards that may still get done."""
+        """Number of shards that can still be done."""
         return self.ready + self.waiting
 
 
 class InFlight(BaseModel):
-    """A shard that a worker says it is at."""
+    """A shard in work, by its worker's heartbeat."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -78,12 +77,12 @@ class InFlight(BaseModel):
 
 
 class Progress(BaseModel):
-    """A whole run.
+    """Progress of a whole run.
 
     Attributes:
-        backlogs: by tier, the dead letters among them; a None in one means unknown.
-        eta_s: seconds until the run ends, None where nobody can tell.
-        workers: how many were heard of lately.
+        backlogs: by tier, with the dead letters; a None in one means unknown.
+        eta_s: seconds until the run ends; None if unknown.
+        workers: number of those with a recent heartbeat.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -100,17 +99,17 @@ class Progress(BaseModel):
 
     @property
     def done(self) -> int:
-        """Shards that this run has finished."""
+        """Number of shards that this run has finished."""
         return sum(scale.done for scale in self.scales)
 
     @property
     def total(self) -> int:
-        """Shards that this run makes."""
+        """Number of shards that this run makes."""
         return sum(scale.total for scale in self.scales)
 
 
-class _Window(NamedTuple):
-    """The stretch of time that rates are taken over."""
+class _RateWindow(NamedTuple):
+    """The time that rates are taken over."""
 
     begin: datetime
     end: datetime
@@ -126,7 +125,7 @@ class _Window(NamedTuple):
 
 
 class _Shard(NamedTuple):
-    """A shard of the plan as far as it counts here."""
+    """A shard of the plan, for counting."""
 
     role: PlanState
     state: ShardState
@@ -140,12 +139,12 @@ def measure(
     backlogs: Mapping[str, Backlog],
     now: datetime,
 ) -> Progress:
-    """How far the run is at `now`, from what was read before."""
+    """Progress at `now` from a status that was read before."""
     receipts = status.receipts.values()
     first = min((receipt.started for receipt in receipts), default=now)
-    window = _Window(max(now - WINDOW, first), now)
+    window = _RateWindow(max(now - RATE_WINDOW, first), now)
     scales = _scales(status, window)
-    hands = sum(map(window.busy_s, receipts)) / window.seconds
+    busy_workers = sum(map(window.busy_s, receipts)) / window.seconds
     return Progress(
         run_id=run.run_id,
         at=now,
@@ -154,19 +153,19 @@ def measure(
         in_flight=tuple(_in_flight(status, heartbeats, now)),
         workers=sum(now - heartbeat.at < STALE for heartbeat in heartbeats),
         chunks_per_s=sum(scale.chunks_per_s for scale in scales),
-        eta_s=_eta_s(scales, hands),
+        eta_s=_eta_s(scales, busy_workers),
         backlogs=dict(backlogs),
     )
 
 
 def read_progress(run: Run, broker: Broker, status: RunStatus, now: datetime) -> Progress:
-    """The same, reading heartbeats and the backlog of every tier and the dead letters."""
+    """Read heartbeats and backlogs, then measure."""
     backlogs = {name: broker.backlog(name) for name in (*broker.tiers, DEAD)}
     return measure(run, status, run.heartbeats(), backlogs, now)
 
 
-def _scales(status: RunStatus, window: _Window) -> tuple[ScaleProgress, ...]:
-    """Every planned scale, ascending; a scale without receipts takes the last one's mean time."""
+def _scales(status: RunStatus, window: _RateWindow) -> tuple[ScaleProgress, ...]:
+    """Every planned scale, ascending; one without receipts takes the mean time of the last."""
     found = []
     mean_s = None
     for scale, shards in _by_scale(status).items():
@@ -191,7 +190,7 @@ def _mean_s(shards: Iterable[_Shard], otherwise: float | None) -> float | None:
 
 
 def _scale(
-    scale: int, shards: Sequence[_Shard], window: _Window, mean_s: float | None
+    scale: int, shards: Sequence[_Shard], window: _RateWindow, mean_s: float | None
 ) -> ScaleProgress:
     roles = Counter(shard.role for shard in shards)
     states = Counter(shard.state for shard in shards if shard.role == "make")
@@ -231,19 +230,19 @@ def _totals(receipts: Sequence[ReceiptSummary]) -> dict[str, Any]:
     }
 
 
-def _eta_s(scales: Iterable[ScaleProgress], hands: float) -> float | None:
-    """Work left, divided among as many hands as were busy lately."""
+def _eta_s(scales: Iterable[ScaleProgress], busy_workers: float) -> float | None:
+    """Work left, divided among as many workers as were busy in the rate window."""
     work_s = [scale.work_left_s for scale in scales if scale.left]
     known = [seconds for seconds in work_s if seconds is not None]
     if not work_s:
         return 0.0
-    return sum(known) / hands if hands and len(known) == len(work_s) else None
+    return sum(known) / busy_workers if busy_workers and len(known) == len(work_s) else None
 
 
 def _in_flight(
     status: RunStatus, heartbeats: Iterable[Heartbeat], now: datetime
 ) -> Iterator[InFlight]:
-    """What workers say they are at, but for what has a receipt since."""
+    """Shards of the heartbeats, except those with a receipt since."""
     for beat in heartbeats:
         receipt = status.receipts.get(beat.key or "")
         if beat.key is None or (receipt is not None and receipt.finished >= beat.at):

@@ -1,4 +1,4 @@
-"""Queues, one per tier, behind one contract: embedded SQLite or Google Pub/Sub."""
+"""Brokers: queues, one per tier, in embedded SQLite or on Google Pub/Sub."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +21,7 @@ def open_broker(url: str, tiers: Sequence[str], lease_s: float) -> Broker:
         lease_s: how long a lease lasts without being extended.
 
     Raises:
-        UsageError: the URL names no broker, or the queue cannot be used there.
+        UsageError: the URL is not a broker's, or the queue cannot be used there.
     """
     if url.startswith(PUBSUB):
         from delivery.broker.pubsub import PubSubBroker  # noqa: PLC0415 - half a second of imports
@@ -39,11 +39,11 @@ def queue_path(url: str) -> Path:
     """The file of an embedded queue.
 
     Raises:
-        UsageError: the URL names no such queue.
+        UsageError: the URL is not an embedded queue's.
     """
     if not url.startswith(SQLITE) or url == SQLITE:
         raise UsageError(
-            f"{url!r} is no queue",
+            f"{url!r} is not a queue",
             hint="set QUEUE_URL or --queue to sqlite:PATH or pubsub://PROJECT/PREFIX",
         )
     path = url.removeprefix(SQLITE)

@@ -1,12 +1,12 @@
-"""The contract of a broker: one queue per memory tier, and one more for dead letters.
+"""Contract of a broker: one queue per memory tier, and one for dead letters.
 
-Delivery is at least once. A lease that is not acked in time ends and the message is delivered
+Delivery is at least once. A lease that is not acked in time expires, and the message is delivered
 again; the fifth delivery that ends without an ack moves it to the next tier, on the last tier to
-the dead letters. That is a backstop for workers that die silently: whoever knows better hands
-over. A queue carries work and is never asked what is done, which is the ledger's word.
+the dead letters. That is a backstop for workers that die silently: workers that can classify a
+failure call `hand_over`. Queues are never consulted for completion; the ledger is.
 
-All methods may be called from several threads. Trouble with the service is retried inside and
-ends as `UnreachableError`; what only another setting can mend is a `UsageError`.
+All methods are thread-safe. Errors of the service are retried and then raised as
+`UnreachableError`; an error that only another setting can mend is a `UsageError`.
 """
 
 from abc import ABC, abstractmethod
@@ -26,15 +26,15 @@ DEAD_LETTER_SOURCE: Final = "CloudPubSubDeadLetterSource"  # begins the names of
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One message, leased to us.
+    """One leased message.
 
     Attributes:
         tier: the queue it came from.
-        data: the message's bytes, unread.
-        attributes: what travels beside them.
-        attempt: the how-manieth delivery on this tier, from 1; approximate on Pub/Sub.
-        token: proves the lease to the broker.
-        received_s: `time.monotonic()` when the lease began, at the latest.
+        data: the message's bytes, not decoded.
+        attributes: of the message.
+        attempt: delivery attempt on this tier, starting at 1; approximate on Pub/Sub.
+        token: identifies the lease to the broker.
+        received_s: `time.monotonic()` when the lease began, or a moment later.
     """
 
     tier: str
@@ -47,12 +47,12 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What one queue holds; None means unknown, never zero.
+    """Backlog of one queue; None means unknown, never zero.
 
     Attributes:
         waiting: messages to be delivered (Pub/Sub counts leased ones too).
-        leased: messages that somebody works on.
-        oldest_s: age of the oldest message not acked, in seconds; None too when there is none.
+        leased: messages under a lease.
+        oldest_s: age in seconds of the oldest message not acked; None also if there is none.
     """
 
     waiting: int | None = None
@@ -61,7 +61,7 @@ class Backlog:
 
     @property
     def known(self) -> bool:
-        """Whether the broker could tell."""
+        """Whether the broker knows the number of waiting messages."""
         return self.waiting is not None
 
 
@@ -69,10 +69,10 @@ class Broker(ABC):
     """Queues behind one URL."""
 
     url: str
-    """Absolute: any process may open the same queues with it."""
+    """Absolute, so that any process can open the same queues with it."""
 
     one_machine: ClassVar[bool] = False
-    """Whether all workers of these queues run on this machine, so that what it has is all."""
+    """Whether all workers of these queues run on this machine, within its memory."""
 
     def __init__(self, tiers: Sequence[str], lease_s: float) -> None:
         if not tiers:
@@ -82,59 +82,54 @@ class Broker(ABC):
 
     @abstractmethod
     def publish(self, tier: str, messages: Sequence[ShardMessage]) -> None:
-        """Add messages in this order; returns when the broker has confirmed every one."""
+        """Publish messages in this order; returns after the broker has confirmed every one."""
 
     @abstractmethod
     def lease(self, tier: str, wait_s: float = 0.0) -> Delivery | None:
-        """One message for `lease_s` seconds; None when none came within `wait_s`.
+        """Lease one message for `lease_s` seconds; None if none came within `wait_s`.
 
         None does not prove that the queue is empty.
         """
 
     @abstractmethod
     def extend(self, delivery: Delivery) -> bool:
-        """Let the lease end `lease_s` from now; False: it is lost.
+        """Extend the lease to `lease_s` from now; False if it is lost.
 
-        Pub/Sub cannot tell and says True: only the worker's own clock is to be trusted.
+        Pub/Sub returns True also for a lost lease: only the worker's own clock is reliable.
         """
 
     @abstractmethod
     def ack(self, delivery: Delivery) -> bool:
-        """The message is done with. False: the lease was lost and nothing happened."""
+        """Acknowledge the message; False if the lease was lost, without any effect."""
 
     @abstractmethod
     def nack(self, delivery: Delivery) -> bool:
-        """Give the message back at once, which counts as a delivery; False as in `ack`."""
+        """Return the message to its queue now, which counts as a delivery; False as in `ack`."""
 
     def hand_over(self, delivery: Delivery, tier: str, message: ShardMessage) -> bool:
-        """Publish `message` to `tier`, wait for it, then ack; so it is never nowhere.
+        """Publish `message` to `tier`, wait for confirmation, then ack; False as in `ack`.
 
-        To the same tier this gives a message back without counting a delivery. The message is
-        published even if the lease was lost, which is harmless; then False.
+        At any time at least one of the two messages exists. To the same tier, this releases a
+        message without counting a delivery. With a lost lease the message is published all the
+        same, a harmless duplicate.
         """
         self.publish(tier, [message])
         return self.ack(delivery)
 
     @abstractmethod
     def backlog(self, tier: str) -> Backlog:
-        """What the queue holds, where the broker can tell."""
+        """The queue's backlog, as far as the broker knows it."""
 
     @abstractmethod
     def seek(self, tier: str, to: datetime) -> None:
-        """Deliver everything published from `to` on again, acked or not, and drop all before."""
+        """Deliver again everything published from `to` on, acked or not; drop everything before."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of the service; leases end by themselves."""
-
-    def next_tier(self, tier: str) -> str:
-        """The tier after this one; after the last, the dead letters."""
-        self.check_tier(tier)
-        at = (*self.tiers, DEAD).index(tier)
-        return (*self.tiers, DEAD, DEAD)[at + 1]
+        """Close the connection; leases expire by themselves."""
 
     def check_tier(self, tier: str) -> None:
-        """Refuse a tier that has no queue here, where a message would wait for ever."""
+        """Raise UsageError for a tier without a queue, where no worker would take a message."""
         if tier != DEAD and tier not in self.tiers:
             raise UsageError(
                 f"no queue for tier {tier}: {self.url} has {', '.join(self.tiers)}",

@@ -1,9 +1,7 @@
-"""The broker that needs no server: one SQLite file, used by many processes of one machine.
+"""Embedded broker: queues in one SQLite file, used by many processes of one machine.
 
-It does what Pub/Sub does with the subscriptions of `infra`: leases, five deliveries per tier,
-dead letters, seek. Beyond that it tells when a lease is lost and knows its backlog exactly.
-A message carries the tiers after its own as its publisher knew them, so that the backstop works
-whichever tiers the process knows that happens to run it.
+It has the semantics of Pub/Sub with the subscriptions of `infra`: leases, five deliveries per tier,
+dead letters, seek. Beyond that it reports a lost lease and knows its backlog exactly.
 """
 
 import json
@@ -28,9 +26,10 @@ from delivery.broker.sqlite_file import QueueFile
 from delivery.messages import ShardMessage
 
 FIRST_PAUSE_S: Final = 0.02
-LONGEST_PAUSE_S: Final = 0.5  # between two looks at an empty queue
+LONGEST_PAUSE_S: Final = 0.5  # between two polls of an empty queue
 
-# `later` holds the tiers after this one, separated by commas; times are Unix seconds.
+# `later` holds the tiers after this one as the publisher knew them, separated by commas, so that
+# the backstop works in a process that knows other tiers; times are Unix seconds.
 _SCHEMA: Final = """
 CREATE TABLE message (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -80,14 +79,14 @@ class EmbeddedBroker(Broker):
         self._file = QueueFile(path, _SCHEMA)
 
     def publish(self, tier: str, messages: Sequence[ShardMessage]) -> None:
-        """Add messages in one transaction; what was acked a week ago is forgotten with it."""
+        """Publish messages in one transaction; it deletes messages acked a week ago."""
         self.check_tier(tier)
         with self._file.transaction() as db:
             self._insert(db, tier, messages)
             db.execute("DELETE FROM message WHERE acked < ?", (self._clock() - RETENTION_S,))
 
     def lease(self, tier: str, wait_s: float = 0.0) -> Delivery | None:
-        """The message published first, looked for politely until `wait_s` has passed."""
+        """Lease the message published first, polled for until `wait_s` has passed."""
         self.check_tier(tier)
         end = time.monotonic() + wait_s
         pause = FIRST_PAUSE_S
@@ -100,15 +99,15 @@ class EmbeddedBroker(Broker):
         return delivery
 
     def extend(self, delivery: Delivery) -> bool:
-        """Let the lease end `lease_s` from now; False if the message is someone else's."""
+        """Extend the lease to `lease_s` from now; False if another worker has the message."""
         return self._change(delivery, "lease_until = ?", self._clock() + self.lease_s)
 
     def ack(self, delivery: Delivery) -> bool:
-        """Keep the message for `seek` only."""
+        """Acknowledge the message; it stays in the file for `seek`."""
         return self._change(delivery, "acked = ?", self._clock())
 
     def nack(self, delivery: Delivery) -> bool:
-        """End the lease now."""
+        """End the lease now, so that the message is delivered again."""
         return self._change(delivery, "lease = NULL, lease_until = ?", 0.0)
 
     def hand_over(self, delivery: Delivery, tier: str, message: ShardMessage) -> bool:
@@ -131,7 +130,7 @@ class EmbeddedBroker(Broker):
         return Backlog(waiting=total - leased, leased=leased, oldest_s=age)
 
     def seek(self, tier: str, to: datetime) -> None:
-        """Drop what was published before; bring back what was acked since. Leases stay."""
+        """Drop what was published before, restore what was acked since; leases stay."""
         self.check_tier(tier)
         time_s = to.timestamp()
         drop = "UPDATE message SET acked = ? WHERE tier = ? AND acked IS NULL AND published < ?"
@@ -148,7 +147,7 @@ class EmbeddedBroker(Broker):
         self._file.close()
 
     def _lease_now(self, tier: str) -> Delivery | None:
-        """One look. Only when there is something does it ask for the write lock."""
+        """Poll once; takes the write lock only if there is a message."""
         if not self._anything(tier):
             return None
         received_s = time.monotonic()
@@ -194,7 +193,7 @@ class EmbeddedBroker(Broker):
         db.executemany(_INSERT, (_row(tier, later, message, now) for message in messages))
 
     def _later(self, db: sqlite3.Connection, delivery: Delivery, tier: str) -> str | None:
-        """The tiers after `tier` as the first publisher knew them, where we do not."""
+        """The tiers after `tier` as the first publisher knew them, where this process does not."""
         if tier == DEAD or tier in self.tiers:
             return None
         query = "SELECT later FROM message WHERE id = ?"
@@ -210,7 +209,7 @@ class EmbeddedBroker(Broker):
 
 
 def _change(db: sqlite3.Connection, delivery: Delivery, what: str, value: float) -> bool:
-    """Change the message if the lease is still ours; an expired lease is, until it is taken."""
+    """Change the message if the lease is still held: also an expired one, until the next lease."""
     query = f"UPDATE message SET {what} WHERE id = ? AND lease = ? AND acked IS NULL"  # noqa: S608 - constants
     return db.execute(query, (value, *_token(delivery))).rowcount == 1
 
@@ -227,7 +226,7 @@ def _row(
 
 
 def _move_struck(db: sqlite3.Connection, now: float) -> None:
-    """Move what was delivered five times in vain to its next tier, as a new message."""
+    """Move messages delivered five times without an ack to their next tier, as new messages."""
     query = (
         "SELECT id, tier, later, data, attributes, published, attempts FROM message"  # noqa: S608 - constants
         f" WHERE tier != '{DEAD}' AND {_STRUCK} ORDER BY id"

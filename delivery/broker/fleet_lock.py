@@ -1,7 +1,7 @@
-"""Whether a fleet works on a queue of one machine: a lock that lives as long as the fleet.
+"""Fleet lock: at most one fleet works on a queue of one machine.
 
-Two fleets on one queue harm no shard, but each spends the memory that it found free. The lock is
-the kernel's (flock) on a file beside the queue, so a fleet that dies in any way leaves none.
+The kernel's lock (flock) on a file next to the queue's, so that a fleet that dies in any way
+releases it. Two fleets on one queue harm no shard, but each spends the memory that it found free.
 """
 
 import contextlib
@@ -39,14 +39,14 @@ class FleetLock:
         return True
 
     def take_when_free(self) -> bool:
-        """Take the lock now or, in the background, as soon as nobody else has it; whether now."""
+        """Take the lock now or, in the background, as soon as it is free; whether now."""
         if self.take():
             return True
         threading.Thread(target=self._await, name="fleet-lock", daemon=True).start()
         return False
 
     def close(self) -> None:
-        """Let go of the lock; processes that inherited it keep it."""
+        """Release the lock; processes that inherited it keep it."""
         os.close(self._file)
 
     def __enter__(self) -> Self:

@@ -1,10 +1,10 @@
-"""The broker on Google Pub/Sub: a topic and a subscription per tier, made by `python -m infra up`.
+"""Broker on Google Pub/Sub: a topic and a subscription per tier, made by `python -m infra up`.
 
-Unary calls only. A streaming pull takes more than one message, keeps them when it is slow, and
-leaves ghosts in the emulator; with unary pull the lease is ours, and the worker's clock guards it.
-Extending an expired lease succeeds here: `extend`, `ack` and `nack` say True although it is lost,
-and False only for a lease that the service never gave.
+Extending an expired lease succeeds here: `extend`, `ack` and `nack` return True although it is
+lost, and False only for a lease that the service never gave.
 """
+# Unary calls only: a streaming pull takes more than one message, holds them when it is slow, and
+# leaves ghosts in the emulator. With unary pull the worker holds one lease and its clock guards it.
 
 import threading
 import time
@@ -25,10 +25,10 @@ from runtime import log, settings
 from runtime.errors import ShardliftError, UnreachableError, UsageError
 
 MOST_PUBLISHED: Final = 500  # messages in one request of at most 10 MB; Pub/Sub allows 1,000
-POLL_S: Final = 5.0  # one pull's patience; longer ones are asked for in several pulls
+POLL_S: Final = 5.0  # deadline of one pull; longer waits take several pulls
 MARGIN_S: Final = 1.0  # the emulator answers an empty pull this long before the deadline
 CALL_S: Final = 20.0  # deadline of any other request
-METRIC_AGE_S: Final = 30.0  # how long an answer of Cloud Monitoring, or its absence, is kept
+METRIC_AGE_S: Final = 30.0  # how long an answer of Cloud Monitoring, or its absence, is cached
 METRIC_SPAN: Final = timedelta(minutes=10)  # it is 1 to 3 minutes late
 _METRICS: Final = "pubsub.googleapis.com/subscription/"
 _UNDELIVERED: Final = _METRICS + "num_undelivered_messages"
@@ -76,7 +76,7 @@ class PubSubBroker(Broker):
         self._metrics = _Metrics(self.names, monitoring)
 
     def publish(self, tier: str, messages: Sequence[ShardMessage]) -> None:
-        """Add messages, some hundred per request."""
+        """Publish messages, some hundred per request."""
         self.check_tier(tier)
         topic = self.names.topic(tier)
         for first in range(0, len(messages), MOST_PUBLISHED):
@@ -87,7 +87,7 @@ class PubSubBroker(Broker):
         self._publisher.publish(topic=topic, messages=group, retry=None, timeout=CALL_S)
 
     def lease(self, tier: str, wait_s: float = 0.0) -> Delivery | None:
-        """One message, by one pull after the other until `wait_s` has passed."""
+        """Lease one message, by repeated pulls until `wait_s` has passed."""
         self.check_tier(tier)
         end = time.monotonic() + wait_s
         while True:
@@ -99,11 +99,11 @@ class PubSubBroker(Broker):
                 return None
 
     def extend(self, delivery: Delivery) -> bool:
-        """Let the lease end `lease_s` from now; retried for a third of that at most."""
+        """Extend the lease to `lease_s` from now; retried for a third of that at most."""
         return self._modify(delivery, round(self.lease_s), self.lease_s / 3)
 
     def ack(self, delivery: Delivery) -> bool:
-        """The message is done with."""
+        """Acknowledge the message."""
         name = self.names.subscription(delivery.tier)
         return self._settle(
             lambda: self._subscriber.acknowledge(
@@ -112,11 +112,11 @@ class PubSubBroker(Broker):
         )
 
     def nack(self, delivery: Delivery) -> bool:
-        """Give the message back at once."""
+        """Return the message to its queue at once."""
         return self._modify(delivery, 0)
 
     def backlog(self, tier: str) -> Backlog:
-        """What Cloud Monitoring knows, some minutes old; unknown where it cannot be asked."""
+        """The backlog by Cloud Monitoring, some minutes old; unknown without access to it."""
         self.check_tier(tier)
         return self._metrics.backlog(tier)
 
@@ -145,7 +145,7 @@ class PubSubBroker(Broker):
         return answer.received_messages[0] if answer.received_messages else None
 
     def _leased(self, tier: str, received: Any) -> Delivery | None:  # noqa: ANN401 - untyped
-        """The delivery, its lease made `lease_s` long; None if that failed: it comes back."""
+        """The delivery with a lease of `lease_s`; None if extending failed: it comes again."""
         delivery = Delivery(
             tier=tier,
             data=received.message.data,
@@ -181,7 +181,7 @@ class PubSubBroker(Broker):
         )
 
     def _settle(self, request: Callable[[], object], limit_s: float | None = None) -> bool:
-        """Ask for something about a lease; False if the service never heard of it."""
+        """Send a request about a lease; False if the service does not know the lease."""
         try:
             self._call(request, limit_s)
         except UsageError as error:
@@ -191,14 +191,14 @@ class PubSubBroker(Broker):
         return True
 
     def _call(self, request: Callable[[], T], limit_s: float | None = None) -> T:
-        """Ask until answered, refused for good, or as long as storage trouble is borne too."""
+        """Send a request; transient errors are retried, by default as long as those of storage."""
         attempts = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(_PASSING),
             wait=tenacity.wait_random_exponential(multiplier=0.2, max=5),
             stop=tenacity.stop_before_delay(
                 settings.storage_retry_s() if limit_s is None else limit_s
             ),
-            before_sleep=_tell,
+            before_sleep=_log_retry,
             reraise=True,
         )
         try:
@@ -208,7 +208,7 @@ class PubSubBroker(Broker):
 
 
 class _Metrics:
-    """Backlogs from Cloud Monitoring, asked for all tiers at once and not too often."""
+    """Backlogs from Cloud Monitoring, read for all tiers at once and cached."""
 
     def __init__(self, names: PubSubNames, client: Any) -> None:  # noqa: ANN401 - untyped
         self._names = names
@@ -245,7 +245,7 @@ class _Metrics:
         return {tier: Backlog(count, None, ages.get(tier)) for tier, count in waiting.items()}
 
     def _newest(self, metric: str) -> dict[str, int]:
-        """The newest value of each of our subscriptions, by tier."""
+        """The newest value of each subscription, by tier."""
         now = datetime.now(UTC)
         series = self._client.list_time_series(
             request={
@@ -271,7 +271,7 @@ def _encoded(message: ShardMessage) -> dict[str, Any]:
 
 
 def ours(error: Exception, url: str) -> ShardliftError:
-    """The error that tells our caller what may be done."""
+    """The error for a caller, with the next action."""
     if isinstance(error, google.auth.exceptions.DefaultCredentialsError):
         return _no_credentials()
     if isinstance(error, api.NotFound):
@@ -302,6 +302,6 @@ def _no_credentials() -> UsageError:
     )
 
 
-def _tell(state: tenacity.RetryCallState) -> None:
+def _log_retry(state: tenacity.RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
     log.get().warning(log.BROKER_RETRIED, attempt=state.attempt_number, error=type(error).__name__)

@@ -1,4 +1,4 @@
-"""What a queue is called on Pub/Sub: one topic and one subscription per tier, under a prefix.
+"""Names on Pub/Sub: one topic and one subscription per tier, under a prefix.
 
 `pubsub://PROJECT/PREFIX` and tier `2gi` give topic `PREFIX-tier-2gi` and subscription
 `PREFIX-tier-2gi-workers`; dead letters have `PREFIX-dead` and `PREFIX-dead-letters`.
@@ -11,7 +11,7 @@ from typing import Final
 from delivery.broker.base import DEAD
 from runtime.errors import UsageError
 
-# Ids: a letter, then 2 to 254 of these, not "goog" first; we leave room for what we append.
+# Ids: a letter, then 2 to 254 of these, not "goog" first; leaves room for the suffixes.
 _URL: Final = re.compile(
     r"pubsub://([a-z][a-z0-9:.-]{4,60}[a-z0-9])/([A-Za-z][A-Za-z0-9_.~+%-]{0,99})"
 )
@@ -26,11 +26,11 @@ class PubSubNames:
 
     @classmethod
     def parse(cls, url: str) -> "PubSubNames":
-        """The names behind `pubsub://PROJECT/PREFIX`; UsageError if it is none."""
+        """The names behind `pubsub://PROJECT/PREFIX`; UsageError if it is not one."""
         match = _URL.fullmatch(url.rstrip("/"))
         if match is None or match[2].lower().startswith("goog"):
             raise UsageError(
-                f"{url!r} is no Pub/Sub queue",
+                f"{url!r} is not a Pub/Sub queue",
                 hint="it looks like pubsub://PROJECT_ID/PREFIX; a prefix begins with a letter",
             )
         return cls(match[1], match[2])

@@ -1,9 +1,9 @@
-"""One SQLite file that many processes use at once: opening it, refusing it, its errors.
+"""SQLite file shared by many processes: opening, refusing, errors.
 
-WAL mode lets readers and one writer work side by side through shared memory, which exists only
-between processes of one machine. On a network file system it breaks silently, so we refuse there.
+WAL mode lets readers and one writer work concurrently through shared memory, which exists only
+between processes of one machine. On a network file system it breaks silently, so that is refused.
 `synchronous=NORMAL`: a killed process loses nothing; a power cut may lose the last messages, which
-the ledger makes good (`replay --missing`).
+`replay --missing` publishes again from the ledger.
 """
 
 import contextlib
@@ -33,14 +33,14 @@ _HINT: Final = "set QUEUE_URL or --queue to a local path, such as sqlite:/tmp/sh
 
 
 class Mount(Protocol):
-    """The part of a mounted file system that we look at."""
+    """The part of a mounted file system that is read here."""
 
     mountpoint: str
     fstype: str
 
 
 class QueueFile:
-    """Connection to the file, shared by the threads of this process, one transaction at a time."""
+    """Connection to the file, shared by the threads of a process, one transaction at a time."""
 
     def __init__(self, path: Path, schema: str) -> None:
         self.path = path
@@ -53,13 +53,13 @@ class QueueFile:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection for single statements that only read."""
+        """Yield a connection for single statements that only read."""
         with self._lock, _plain_errors(self.path):
             yield self._connected()
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """A connection inside a write transaction, taken back if the block raises."""
+        """Yield a connection inside a write transaction; rolled back if the block raises."""
         with self.reading() as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -78,7 +78,7 @@ class QueueFile:
             self._connection = None
 
     def _connected(self) -> sqlite3.Connection:
-        """The connection; a new one where the file was removed or replaced behind our back."""
+        """The connection; a new one if the file was removed or replaced meanwhile."""
         if self._connection is None or _identity(self.path) != self._identity:
             self.close()
             self._connection = _open(self.path, self._schema)
@@ -153,7 +153,7 @@ def _pragma(connection: sqlite3.Connection, name: str) -> int:
 
 
 def _set_wal(connection: sqlite3.Connection) -> str:
-    """Ask for WAL and say what we got; the busy timeout does not cover this change, so retry."""
+    """Set WAL mode and return the mode; the busy timeout does not cover this, hence the retries."""
     end = time.monotonic() + BUSY_S
     while True:
         try:
@@ -166,7 +166,7 @@ def _set_wal(connection: sqlite3.Connection) -> str:
 
 @contextlib.contextmanager
 def _plain_errors(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors into ours, by what the user can do about them."""
+    """Translate SQLite's errors, by what the user can do about them."""
     try:
         yield
     except sqlite3.Error as error:
@@ -177,7 +177,7 @@ def _plain(error: sqlite3.Error, path: Path) -> ShardliftError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte, without its refinement
     if code in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}:
         return UsageError(
-            f"the queue {path} is damaged or no queue ({error})",
+            f"the queue {path} is damaged or not a queue ({error})",
             "move it away and run `python -m producer replay --missing`: the ledger has the truth",
         )
     if code in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}:

@@ -1,1 +1,1 @@
-"""The truth about a run, as plain objects beside the volume: plan, receipts, failures."""
+"""Ledger of a run: plan, receipts and failure records as plain objects on storage."""

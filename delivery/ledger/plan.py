@@ -1,7 +1,7 @@
-"""The plan: one row per shard of every scale concerned, immutable, kept as one Arrow file.
+"""Plan of a run: an immutable Arrow file with one row per shard of every scale concerned.
 
-It holds the relations between scales, so that nothing here needs to know about volumes. An input
-named in a row that has no row itself is a shard of zeros.
+It holds the relations between scales, so that `delivery` does not know about volumes. An input
+without a row of its own is a shard of zeros.
 """
 
 import io
@@ -44,14 +44,14 @@ class PlanRow:
     """One shard.
 
     Attributes:
-        key: `s0/0fe9`; `scale`, `hex` and `shard` say the same apart.
+        key: `s0/0fe9`; `scale`, `hex` and `shard` are its parts.
         state: to make; present from before this run; or known to be all zeros.
-        tier: the smallest that holds it; None: known only from its inputs' receipts.
+        tier: the smallest that holds it; None: chosen later from its inputs' receipts.
         estimated_bytes: peak memory, likewise.
         bytes_in: of the source files or input shards, as far as known.
         sources: files to convert, relative to the run's source.
         inputs: keys of the shards of the scale below that it is made from; none for `convert`.
-        crc32c: of a present shard, where the storage tells.
+        crc32c: of a present shard, where the storage has it.
     """
 
     key: str
@@ -69,7 +69,7 @@ class PlanRow:
 
 
 class Relation(NamedTuple):
-    """The part of a row from which its state is derived."""
+    """The part of a row from which the shard's state is derived."""
 
     key: str
     state: PlanState

@@ -16,7 +16,7 @@ from runtime.storage import Storage
 
 EMPTY: Final = "empty"  # stands for the checksum of a shard of zeros, which has no file
 FOLDER: Final = "receipts"
-_PHASES: Final = {"unzip": "decompress"}  # as stored up to 0.1.0: as they are named now
+_PHASES: Final = {"unzip": "decompress"}  # as formerly stored: as named now
 
 
 class ReceiptSummary(BaseModel):
@@ -70,8 +70,8 @@ class Receipt(ReceiptSummary):
     Attributes:
         attempt: delivery attempt on the last tier.
         history: the tiers it went through before.
-        code_path: of the conversion; stored as `route` up to 0.1.0.
-        phases: seconds of work by phase; `decompress` was stored as `unzip` up to 0.1.0.
+        code_path: of the conversion; formerly stored as `route`.
+        phases: seconds of work by phase; `decompress` was formerly stored as `unzip`.
     """
 
     attempt: int = 1

@@ -97,7 +97,7 @@ class PublishMarker(BaseModel):
     """Note that a dependent was published.
 
     Attributes:
-        inputs_digest: of the inputs it was published for; stored as `occasion` up to 0.1.0.
+        inputs_digest: of the inputs it was published for; formerly stored as `occasion`.
     """
 
     model_config = ConfigDict(frozen=True)

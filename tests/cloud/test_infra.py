@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from pathlib import Path
@@ -30,7 +29,7 @@ from infra.desired import bindings, queues
 from infra.pubsub_admin import PubSubAdmin
 from infra.topics import Topics
 from runtime.errors import ShardliftError, UnreachableError, UsageError
-from tests.support.commands import run_here
+from tests.support.commands import CommandResult, run_in_process
 from tests.support.emulator import new_queue_url
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,10 +58,10 @@ class Infra:
         return {f"{c['kind']} {c['name']}": c["action"] for c in document["changes"]}
 
 
-def program(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def program(*arguments: str, **environment: str) -> CommandResult:
     """The program as a user starts it."""
     known = {k: v for k, v in os.environ.items() if k not in {"QUEUE_URL", "PROJECT_ID"}}
-    return run_here("infra", *arguments, folder=ROOT, environment=known | environment)
+    return run_in_process("infra", *arguments, folder=ROOT, environment=known | environment)
 
 
 @pytest.fixture
@@ -236,8 +235,8 @@ def nack(subscriber: Untyped, name: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--queue", "sqlite:x.db"], "is no Pub/Sub queue"),
-        (["--queue", "pubsub://ab/c"], "is no Pub/Sub queue"),
+        (["--queue", "sqlite:x.db"], "is not a Pub/Sub queue"),
+        (["--queue", "pubsub://ab/c"], "is not a Pub/Sub queue"),
         ([], "An embedded one needs no infra"),
     ],
 )

@@ -309,10 +309,6 @@ class BrokerContract(ABC):
         with pytest.raises(UsageError, match="no queue for tier 64gi"):
             getattr(broker, call)("64gi", *rest.get(call, ()))
 
-    def test_the_chain_of_tiers(self, broker: Broker) -> None:
-        """Each tier leads to the next, the last and the dead letters to the dead letters."""
-        assert [broker.next_tier(tier) for tier in (*TIERS, DEAD)] == [MIDDLE, HIGH, DEAD, DEAD]
-
     def test_the_url_opens_the_same_queues(
         self, broker: Broker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:

@@ -242,7 +242,7 @@ def test_a_removed_file_is_noticed(broker: EmbeddedBroker, path: Path) -> None:
 def test_a_damaged_file_is_one_line(path: Path, content: bytes) -> None:
     """Damage is wrong use with a way out, not a traceback; the file stays as it is."""
     path.write_bytes(content)
-    with pytest.raises(UsageError, match="damaged or no queue") as caught:
+    with pytest.raises(UsageError, match="damaged or not a queue") as caught:
         open_broker(f"sqlite:{path}", TIERS, LEASE_S)
     assert "\n" not in str(caught.value)
     assert caught.value.hint is not None
@@ -259,7 +259,7 @@ def test_damage_under_our_hands_is_one_line(broker: EmbeddedBroker, path: Path) 
         file.seek(4096)
         file.write(b"\xff" * (path.stat().st_size - 4096))
     with (
-        pytest.raises(UsageError, match="damaged or no queue"),
+        pytest.raises(UsageError, match="damaged or not a queue"),
         EmbeddedBroker(path, TIERS, LEASE_S) as other,
     ):
         other.lease(LOW)
@@ -366,5 +366,5 @@ def test_urls_are_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert absolute_queue_url("sqlite:///var/q.db") == "sqlite:/var/q.db"
     assert absolute_queue_url("pubsub://project/prefix") == "pubsub://project/prefix"
     for wrong in ("", "sqlite:", "queue.db", "redis://here"):
-        with pytest.raises(UsageError, match="is no queue"):
+        with pytest.raises(UsageError, match="is not a queue"):
             open_broker(wrong, TIERS, LEASE_S)

@@ -48,7 +48,7 @@ def test_names_lead_back_to_their_tier(prefix: str, tier: str) -> None:
 )  # fmt: skip
 def test_bad_urls_are_wrong_use(url: str) -> None:
     """A URL that names no project or prefix says what one looks like."""
-    with pytest.raises(UsageError, match="is no Pub/Sub queue"):
+    with pytest.raises(UsageError, match="is not a Pub/Sub queue"):
         PubSubNames.parse(url)
 
 

@@ -182,7 +182,8 @@ class Worker:
         )
 
     def _escalate(self, delivery: Delivery, message: ShardMessage) -> None:
-        self._hand_over(delivery, message, self.broker.next_tier(self.tier), "died silently")
+        larger = (*TIERS, DEAD)[TIERS.index(self.tier) + 1]
+        self._hand_over(delivery, message, larger, "died silently")
 
     def _hand_over(self, delivery: Delivery, message: ShardMessage, tier: str, reason: str) -> None:
         moment = datetime.fromtimestamp(self.world.tick(), UTC)

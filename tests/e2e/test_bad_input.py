@@ -9,30 +9,30 @@ import numpy as np
 import pytest
 
 from producer.tensorstore_reader import Volume
-from tests.support.programs import Bench, complaint, make_bench
+from tests.support.workspace import Workspace, error_line, make_workspace
 
 USAGE, UNREACHABLE, FINDINGS = 2, 3, 1
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """An export, nothing made of it."""
-    return make_bench(tmp_path_factory.mktemp("made"), scales=2)
+    return make_workspace(tmp_path_factory.mktemp("made"), scales=2)
 
 
 @pytest.fixture
-def bench(made: Bench, tmp_path: Path) -> Bench:
+def workspace(made: Workspace, tmp_path: Path) -> Workspace:
     """A copy that a test may spoil."""
     shutil.copytree(made.export, tmp_path / "export")
     shutil.copy(made.folder / "spec.json", tmp_path)
-    return Bench(tmp_path, made.sample, made.spec)
+    return Workspace(tmp_path, made.sample, made.spec)
 
 
-def spoil_spec(bench: Bench, change: Callable[[dict[str, object]], object]) -> None:
+def spoil_spec(workspace: Workspace, change: Callable[[dict[str, object]], object]) -> None:
     """Write the spec with a fault."""
-    document = json.loads((bench.folder / "spec.json").read_text())
+    document = json.loads((workspace.folder / "spec.json").read_text())
     change(document)
-    (bench.folder / "spec.json").write_text(json.dumps(document))
+    (workspace.folder / "spec.json").write_text(json.dumps(document))
 
 
 @pytest.mark.parametrize(
@@ -51,18 +51,18 @@ def spoil_spec(bench: Bench, change: Callable[[dict[str, object]], object]) -> N
         (["--gzip-level", "99"], USAGE, "--gzip-level"),
         (["--spec", "none.json"], UNREACHABLE, "no such spec file: none.json"),
         (["--source", "nowhere"], UNREACHABLE, "no such directory"),
-        (["--queue", "redis://here"], USAGE, "is no queue"),
+        (["--queue", "redis://here"], USAGE, "is not a queue"),
         (["--run-id", "a/b"], USAGE, "cannot name a run"),
         (["--dest", "s3://bucket/x"], USAGE, "no storage speaks s3://"),
         (["--bogus"], USAGE, "--bogus"),
     ],
 )
-def test_a_wrong_option(made: Bench, more: list[str], code: int, said: str) -> None:
+def test_a_wrong_option(made: Workspace, more: list[str], code: int, said: str) -> None:
     """Refused before anything is written."""
     before = made.files(".")
-    done = made.run(*made.enqueue(), *more)
+    done = made.run(*made.enqueue_command(), *more)
     assert (done.returncode, done.stdout) == (code, "")
-    assert said in complaint(done)
+    assert said in error_line(done)
     assert made.files(".") == before
 
 
@@ -74,68 +74,68 @@ def test_a_wrong_option(made: Bench, more: list[str], code: int, said: str) -> N
         ("memmodel", "estimate export/s0/0_0_0.arrow"),
     ],
 )
-def test_a_spec_that_is_not_there(made: Bench, program: str, command: str) -> None:
+def test_a_spec_that_is_not_there(made: Workspace, program: str, command: str) -> None:
     """Exit 3 and the same words everywhere: a path that could not be reached."""
-    done = made.run_really(*command.split(), "--spec", "none.json", program=program)
+    done = made.run_subprocess(*command.split(), "--spec", "none.json", program=program)
     assert done.returncode == UNREACHABLE
-    assert complaint(done) == "error: no such spec file: none.json"
+    assert error_line(done) == "error: no such spec file: none.json"
 
 
-def test_a_file_to_be_estimated_that_is_not_there(made: Bench) -> None:
+def test_a_file_to_be_estimated_that_is_not_there(made: Workspace) -> None:
     """Likewise."""
-    done = made.run_really("estimate", "none.arrow", "--spec", "spec.json", program="memmodel")
+    done = made.run_subprocess("estimate", "none.arrow", "--spec", "spec.json", program="memmodel")
     assert done.returncode == UNREACHABLE
-    assert complaint(done) == "error: none.arrow: no such file"
+    assert error_line(done) == "error: none.arrow: no such file"
 
 
-def test_a_spec_that_is_no_json(bench: Bench) -> None:
+def test_a_spec_that_is_no_json(workspace: Workspace) -> None:
     """The file is named, and where in it."""
-    (bench.folder / "spec.json").write_text("{scales: 1}")
-    done = bench.run(*bench.enqueue())
+    (workspace.folder / "spec.json").write_text("{scales: 1}")
+    done = workspace.run(*workspace.enqueue_command())
     assert done.returncode == USAGE
-    assert "spec.json: not valid JSON" in complaint(done)
+    assert "spec.json: not valid JSON" in error_line(done)
 
 
-def test_an_unsharded_spec(bench: Bench) -> None:
+def test_an_unsharded_spec(workspace: Workspace) -> None:
     """The scale, the field and the reason."""
-    spoil_spec(bench, lambda document: document["scales"][0].pop("sharding"))  # type: ignore[index]
-    done = bench.run("init", "--spec", "spec.json", "--dest", "out")
+    spoil_spec(workspace, lambda document: document["scales"][0].pop("sharding"))  # type: ignore[index]
+    done = workspace.run("init", "--spec", "spec.json", "--dest", "out")
     assert done.returncode == USAGE
-    assert "scale 0 (8x8x8): sharding is missing" in complaint(done)
-    assert not (bench.folder / "out").exists()
+    assert "scale 0 (8x8x8): sharding is missing" in error_line(done)
+    assert not (workspace.folder / "out").exists()
 
 
-def test_an_info_of_another_volume(bench: Bench) -> None:
+def test_an_info_of_another_volume(workspace: Workspace) -> None:
     """What lies at the destination is not silently replaced."""
-    assert bench.run("init", "--spec", "spec.json", "--dest", "out").returncode == 0
-    before = bench.files("out")
-    spoil_spec(bench, lambda document: document["scales"][0].update(size=[200, 150, 99]))  # type: ignore[index]
-    done = bench.run(*bench.enqueue())
+    assert workspace.run("init", "--spec", "spec.json", "--dest", "out").returncode == 0
+    before = workspace.files("out")
+    spoil_spec(workspace, lambda document: document["scales"][0].update(size=[200, 150, 99]))  # type: ignore[index]
+    done = workspace.run(*workspace.enqueue_command())
     assert done.returncode == USAGE
-    assert "scale 0 size" in complaint(done)
-    assert bench.files("out") == before
+    assert "scale 0 size" in error_line(done)
+    assert workspace.files("out") == before
 
 
-def test_a_destination_that_cannot_be_written(bench: Bench) -> None:
+def test_a_destination_that_cannot_be_written(workspace: Workspace) -> None:
     """A file is in the way: one line, nothing published."""
-    (bench.folder / "file").write_text("in the way")
-    done = bench.run(*bench.enqueue(dest="file/volume"))
+    (workspace.folder / "file").write_text("in the way")
+    done = workspace.run(*workspace.enqueue_command(dest="file/volume"))
     assert done.returncode in {USAGE, UNREACHABLE}
-    assert "file/volume" in complaint(done)
-    assert not (bench.folder / ".braid").exists()
+    assert "file/volume" in error_line(done)
+    assert not (workspace.folder / ".braid").exists()
 
 
-def test_a_file_that_is_named_after_no_voxel(bench: Bench) -> None:
+def test_a_file_that_is_named_after_no_voxel(workspace: Workspace) -> None:
     """Its rows would be left out."""
-    (bench.export / "s0" / "copy of 0_0_0.arrow").write_bytes(b"x")
-    done = bench.run(*bench.enqueue())
+    (workspace.export / "s0" / "copy of 0_0_0.arrow").write_bytes(b"x")
+    done = workspace.run(*workspace.enqueue_command())
     assert done.returncode == USAGE
-    assert "s0/copy of 0_0_0.arrow is not named after a voxel origin" in complaint(done)
+    assert "s0/copy of 0_0_0.arrow is not named after a voxel origin" in error_line(done)
 
 
-def renamed(bench: Bench, file: str, name: str) -> None:
+def renamed(workspace: Workspace, file: str, name: str) -> None:
     """Give an export file another name."""
-    (bench.export / "s0" / file).rename(bench.export / "s0" / name)
+    (workspace.export / "s0" / file).rename(workspace.export / "s0" / name)
 
 
 @pytest.mark.parametrize(
@@ -143,17 +143,17 @@ def renamed(bench: Bench, file: str, name: str) -> None:
     [
         (lambda _: None, ""),
         (
-            lambda bench: renamed(bench, "64_0_0.arrow", "65_0_0.arrow"),
+            lambda workspace: renamed(workspace, "64_0_0.arrow", "65_0_0.arrow"),
             "files named after no extent of this spec: 1, such as s0/65_0_0.arrow",
         ),
         (
-            lambda bench: renamed(bench, "64_0_0.arrow", "640_0_0.arrow"),
+            lambda workspace: renamed(workspace, "64_0_0.arrow", "640_0_0.arrow"),
             "1 files are named after extents outside the volume, such as s0/640_0_0.arrow",
         ),
         (
-            lambda bench: [
+            lambda workspace: [
                 file.unlink()
-                for file in (bench.export / "s0").glob("*.arrow")
+                for file in (workspace.export / "s0").glob("*.arrow")
                 if any(int(part) % 128 for part in file.stem.split("_"))
             ],
             "all files are named after multiples of 128 voxels, and the extents of this spec are 64",
@@ -161,46 +161,46 @@ def renamed(bench: Bench, file: str, name: str) -> None:
     ],
 )
 def test_names_that_do_not_fit_the_spec(
-    bench: Bench, spoil: Callable[[Bench], object], said: str
+    workspace: Workspace, spoil: Callable[[Workspace], object], said: str
 ) -> None:
     """People are told before anything starts, for it may be another export's spec."""
-    spoil(bench)
-    done = bench.run(*bench.enqueue("--dry-run"))
+    spoil(workspace)
+    done = workspace.run(*workspace.enqueue_command("--dry-run"))
     assert done.returncode == 0, done.stderr
     notes = [line for line in done.stderr.splitlines() if "named after" in line]
     assert len(notes) == bool(said)
     assert said in done.stderr
 
 
-def test_a_volume_without_info(bench: Bench) -> None:
+def test_a_volume_without_info(workspace: Workspace) -> None:
     """Looking at nothing, or making scales from nothing, says how to begin."""
     for command in (["view", "--dest", "out", "--no-browser"], ["enqueue", "--dest", "out"]):
-        done = bench.run(*command)
+        done = workspace.run(*command)
         assert done.returncode == UNREACHABLE
-        assert "it has no info" in complaint(done)
+        assert "it has no info" in error_line(done)
 
 
 @pytest.mark.parametrize(
     "command", ["status", "errors", "cancel", "verify", "runs --run x", "replay --missing"]
 )
-def test_a_run_that_is_not_there(bench: Bench, command: str) -> None:
+def test_a_run_that_is_not_there(workspace: Workspace, command: str) -> None:
     """Exit 2, and what would start one."""
-    done = bench.run(*command.split(), *(["--dest", "out"] if "--run" not in command else []))
+    done = workspace.run(*command.split(), *(["--dest", "out"] if "--run" not in command else []))
     assert done.returncode == USAGE
-    complaint(done)
+    error_line(done)
 
 
 @pytest.mark.parametrize("command", ["", "enqueue", "status", "spec", "init", "view", "runs"])
-def test_help_teaches(made: Bench, command: str) -> None:
+def test_help_teaches(made: Workspace, command: str) -> None:
     """Every command shows an example and where its settings come from."""
     done = made.run(*command.split(), "--help")
     assert done.returncode == 0
     assert "python -m producer" in done.stdout.replace("\n", " ")
 
 
-def test_broken_shards_hold_up_no_other(bench: Bench) -> None:
+def test_broken_shards_hold_up_no_other(workspace: Workspace) -> None:
     """Six kinds of damage: each shard is dead, its file in the reason; the others are right."""
-    files = sorted((bench.export / "s0").glob("*.arrow"))
+    files = sorted((workspace.export / "s0").glob("*.arrow"))
     damage = {
         files[0]: truncated,
         files[3]: corrupted,
@@ -211,27 +211,27 @@ def test_broken_shards_hold_up_no_other(bench: Bench) -> None:
     }
     for file, spoil in damage.items():
         spoil(file)
-    done = bench.run(*bench.enqueue("--downres", "1", "--scales", "0", "--wait"))
+    done = workspace.run(*workspace.enqueue_command("--downres", "1", "--scales", "0", "--wait"))
     assert done.returncode == FINDINGS, done.stderr
     assert "Traceback" not in done.stderr
     assert "16" in next(line for line in done.stdout.splitlines() if line.startswith("s0"))
-    found = bench.json("errors", "--dest", "out")
+    found = workspace.run("errors", "--dest", "out", "--json").document
     assert len(found["failed"]) == 6
     for file in damage:
         (letter,) = [one for one in found["failed"] if file.name in one["reason"]]
         assert letter["attempts"] == 1
     assert found["blocked"]
-    status = bench.json("status", "--dest", "out")
+    status = workspace.run("status", "--dest", "out", "--json").document
     assert (status["ended"], status["succeeded"]) == (True, False)
-    _check_the_rest(bench, {tuple(map(int, file.stem.split("_"))) for file in damage})
-    text = bench.run("status", "--dest", "out").stdout
+    _check_the_rest(workspace, {tuple(map(int, file.stem.split("_"))) for file in damage})
+    text = workspace.run("status", "--dest", "out").stdout
     assert "blocked by" in text
 
 
-def _check_the_rest(bench: Bench, broken: set[tuple[int, ...]]) -> None:
+def _check_the_rest(workspace: Workspace, broken: set[tuple[int, ...]]) -> None:
     """Every other chunk of scale 0 is as it should be."""
-    volume, truth = Volume(str(bench.folder / "out")), bench.sample
-    scale = bench.spec.scales[0]
+    volume, truth = Volume(str(workspace.folder / "out")), workspace.sample
+    scale = workspace.spec.scales[0]
     for chunk in np.ndindex(scale.grid):
         begin, end = scale.chunk_box(chunk)
         if begin not in broken:

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.commands import run_here
-from tests.support.three_shard_run import made_run, write_receipt
+from tests.support.commands import run_in_process
+from tests.support.three_shard_run import three_shard_run, write_receipt
 
 
 def consumer(folder: Path, *arguments: str, **environment: str) -> tuple[int, str]:
     """Run the program in a folder of its own; exit code and stderr."""
     known = {name: value for name, value in os.environ.items() if not name.endswith("_PATH")}
-    done = run_here("consumer", *arguments, folder=folder, environment=known | environment)
+    done = run_in_process("consumer", *arguments, folder=folder, environment=known | environment)
     return done.returncode, done.stderr
 
 
@@ -21,7 +21,7 @@ def consumer(folder: Path, *arguments: str, **environment: str) -> tuple[int, st
     [
         (["work"], "--tier"),
         (["work", "--tier", "huge"], "'huge' is no tier"),
-        (["work", "--tier", "2gi", "--queue", "kafka://x"], "is no queue"),
+        (["work", "--tier", "2gi", "--queue", "kafka://x"], "is not a queue"),
         (["work", "--tier", "2gi", "--queue", "sqlite:/proc/q.db"], "/proc/q.db"),
         (["work", "--tier", "2gi", "--run", "r1"], "where is run r1?"),
         (["work", "--tier", "2gi", "--run", "r1", "--dest", "out"], "no run at"),
@@ -49,7 +49,7 @@ def test_with_nothing_to_do_and_no_run_known_it_ends_after_a_lease(
 @pytest.mark.parametrize("command", [["work", "--tier", "512mi"], ["fleet"]])
 def test_a_run_that_has_ended_needs_nobody(tmp_path: Path, command: list[str]) -> None:
     """Known by its destination alone."""
-    run = made_run(tmp_path)
+    run = three_shard_run(tmp_path)
     for key in ("s0/0", "s0/1"):
         write_receipt(run, key)
     write_receipt(run, "s1/0", inputs=dict.fromkeys(("s0/0", "s0/1"), "AAAAAA=="))
@@ -60,7 +60,7 @@ def test_a_run_that_has_ended_needs_nobody(tmp_path: Path, command: list[str]) -
 
 def test_a_run_nobody_is_heard_of_is_given_up_by_name(tmp_path: Path) -> None:
     """Its shards need another tier's worker; exit 1 names them and says what to do."""
-    run = made_run(tmp_path)
+    run = three_shard_run(tmp_path)
     options = ["--run", run.uri, "--queue", run.info.queue, "--until-drained"]
     code, stderr = consumer(tmp_path, "work", "--tier", "1gi", *options, LEASE_S="1")
     assert code == 1

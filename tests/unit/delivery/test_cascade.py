@@ -10,9 +10,11 @@ from delivery.broker.base import DEAD, Broker
 from delivery.cascade import cascade, cascade_all
 from delivery.ledger.plan import PlanRow
 from delivery.ledger.receipts import ReceiptSummary
+from delivery.ledger.shard_status import ShardState, read_status
 from delivery.messages import ShardMessage, decode
 from delivery.publishing import Dead, Publication
 from runtime.errors import UnreachableError
+from tests.support.gcs_server import GcsServer
 from tests.support.ledgers import TIERS, at, fail, finish, low_tier, made_run, row
 
 PAIR = [row("s0/00"), row("s0/01"), row("s1/00", "s0/00", "s0/01")]
@@ -205,3 +207,35 @@ def test_a_cancelled_run_cascades_no_more(tmp_path: Path, broker: Broker) -> Non
         finish(run, key)
     run.cancel("enough")
     assert cascade_all(run, broker, low_tier) == []
+
+
+def test_a_redo_requested_while_an_input_is_made_is_seen(tmp_path: Path, broker: Broker) -> None:
+    """Who requested it left the waiting dependent to the cascade of its last input."""
+    run = made_run(tmp_path / "runs", PAIR)
+    for one in PAIR:
+        finish(run, one.key)
+    run.raise_redo(["s0/00"])
+    run.raise_redo(["s1/00"])
+    assert read_status(run).states["s1/00"] is ShardState.WAITING
+    finish(run, "s0/00", redo=1)
+    (published,) = cascade(run, broker, "s0/00", low_tier)
+    assert (published.key, published.tier, published.message.redo) == ("s1/00", TIERS[0], 1)
+
+
+def test_redo_requests_are_read_once_for_all_dependents(
+    gcs: GcsServer, bucket: str, broker: Broker
+) -> None:
+    """They are listed once per cascade, and not at all for a shard without dependents."""
+    low = row("s0/00")
+    run = made_run(f"gs://{bucket}/runs", [low, *(row(f"s1/0{n}", low.key) for n in range(5))])
+    finish(run, low.key)
+    _ = run.plan
+
+    def listings() -> int:
+        return sum("redo" in request for request in gcs.seen if "prefix=" in request)
+
+    before = listings()
+    assert len(cascade(run, broker, low.key, low_tier)) == 5
+    assert listings() - before == 1
+    assert cascade(run, broker, "s1/00", low_tier) == []
+    assert listings() - before == 1
