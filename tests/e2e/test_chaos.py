@@ -17,8 +17,8 @@ from delivery.ledger.shard_status import RunStatus, ShardState, read_status
 from memmodel.run_context import tier_chooser
 from runtime.storage import open_storage
 from tests.support.emulator import environment_of, running_emulator
-from tests.support.mayhem import Mayhem
-from tests.support.small_runs import World, make_export, make_world, tiers_option
+from tests.support.fault_injection import FaultInjector
+from tests.support.run_harness import RunHarness, make_export, make_run_harness, tiers_option
 from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -42,19 +42,19 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture(scope="session")
-def calm(tmp_path_factory: pytest.TempPathFactory, export: list[Path]) -> Iterator[World]:
+def calm(tmp_path_factory: pytest.TempPathFactory, export: list[Path]) -> Iterator[RunHarness]:
     """A run that nobody disturbed, on the embedded broker."""
-    world = new_world(tmp_path_factory.mktemp("calm"), "sqlite", export)
-    world.publish()
-    fleet = start_fleet(world, "--until-drained")
+    harness = new_harness(tmp_path_factory.mktemp("calm"), "sqlite", export)
+    harness.publish()
+    fleet = start_fleet(harness, "--until-drained")
     assert fleet.wait(END_S) == 0
-    yield world
-    world.close()
+    yield harness
+    harness.close()
 
 
-def new_world(folder: Path, queue_kind: str, export: list[Path]) -> World:
+def new_harness(folder: Path, queue_kind: str, export: list[Path]) -> RunHarness:
     """A planned pyramid."""
-    return make_world(
+    return make_run_harness(
         folder,
         queue_kind,
         export,
@@ -65,54 +65,54 @@ def new_world(folder: Path, queue_kind: str, export: list[Path]) -> World:
     )
 
 
-def start_fleet(world: World, *options: str, **environment: str) -> subprocess.Popen[bytes]:
+def start_fleet(harness: RunHarness, *options: str, **environment: str) -> subprocess.Popen[bytes]:
     """Four workers, however few CPUs there are."""
-    common = ["--run", world.run.uri, "--memory", "16GiB", "--cpus", "4"]
-    return world.start("fleet", *common, *options, **environment)
+    common = ["--run", harness.run.uri, "--memory", "16GiB", "--cpus", "4"]
+    return harness.start("fleet", *common, *options, **environment)
 
 
 def test_chaos_on_the_embedded_broker(
-    calm: World, export: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    calm: RunHarness, export: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Kills, freezes and duplicates; then bytes, receipts and queues are as after a calm run."""
-    world = new_world(tmp_path, "sqlite", export)
+    harness = new_harness(tmp_path, "sqlite", export)
     try:
-        world.publish()
-        fleet = start_fleet(world, WORK_PAUSE_S=WORK_S)
-        mayhem = Mayhem(world, fleet.pid, SEED)
-        mayhem.rage(until_done=0.9)
-        settle(world, fleet, mayhem.counts)
-        check(world, calm)
-        tell(world, fleet, mayhem.counts, capsys)
+        harness.publish()
+        fleet = start_fleet(harness, WORK_PAUSE_S=WORK_S)
+        injector = FaultInjector(harness, fleet.pid, SEED)
+        injector.act(until_done=0.9)
+        settle(harness, fleet, injector.counts)
+        check(harness, calm)
+        tell(harness, fleet, injector.counts, capsys)
     finally:
-        world.close()
+        harness.close()
 
 
 def test_chaos_on_pubsub(
-    calm: World, export: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    calm: RunHarness, export: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The same, and the emulator restarts in the middle, which makes it forget everything."""
     with running_emulator(tmp_path / "emulator1.log") as host, environment_of(host):
-        world = new_world(tmp_path, "pubsub", export)
-        world.publish()
-        fleet = start_fleet(world, WORK_PAUSE_S=WORK_S)
-        mayhem = Mayhem(world, fleet.pid, SEED)
-        mayhem.rage(until_done=0.4)
+        harness = new_harness(tmp_path, "pubsub", export)
+        harness.publish()
+        fleet = start_fleet(harness, WORK_PAUSE_S=WORK_S)
+        injector = FaultInjector(harness, fleet.pid, SEED)
+        injector.act(until_done=0.4)
     port = int(host.rpartition(":")[2])
     with running_emulator(tmp_path / "emulator2.log", port) as host, environment_of(host):
         try:
-            mayhem.counts["broker restarts"] += 1
-            command("infra", "up", "--queue", world.queue, "--tiers", tiers_option(TIERS))
-            command("producer", "replay", "--missing", "--run", world.run.uri)
+            injector.counts["broker restarts"] += 1
+            command("infra", "up", "--queue", harness.queue, "--tiers", tiers_option(TIERS))
+            command("producer", "replay", "--missing", "--run", harness.run.uri)
             if fleet.poll() is not None:
-                fleet = start_fleet(world, WORK_PAUSE_S=WORK_S)
-                mayhem.fleet = fleet.pid
-            mayhem.rage(until_done=0.9)
-            settle(world, fleet, mayhem.counts)
-            check(world, calm)
-            tell(world, fleet, mayhem.counts, capsys)
+                fleet = start_fleet(harness, WORK_PAUSE_S=WORK_S)
+                injector.fleet = fleet.pid
+            injector.act(until_done=0.9)
+            settle(harness, fleet, injector.counts)
+            check(harness, calm)
+            tell(harness, fleet, injector.counts, capsys)
         finally:
-            world.close()
+            harness.close()
 
 
 def command(program: str, *arguments: str) -> None:
@@ -120,74 +120,74 @@ def command(program: str, *arguments: str) -> None:
     subprocess.run([sys.executable, "-m", program, *arguments], check=True)
 
 
-def settle(world: World, fleet: subprocess.Popen[bytes], counts: Counter[str]) -> None:
+def settle(harness: RunHarness, fleet: subprocess.Popen[bytes], counts: Counter[str]) -> None:
     """Requeue what died of too many kills; wait for the end, and until the fleet has no more to do.
 
     The fleet stays until the last duplicate is acked, which nobody would wait for in earnest.
     """
 
     def ended() -> RunStatus | None:
-        status = read_status(world.run)
+        status = read_status(harness.run)
         if status.keys(ShardState.FAILED):
-            requeue(world.run, world, counts)
+            requeue(harness.run, harness, counts)
             return None
         return status if status.ended else None
 
     status = wait_for(ended, "the end of the run", END_S)
     assert status.succeeded
     leased = -1
-    while leased != (leased := len(world.log(fleet))):
+    while leased != (leased := len(harness.log(fleet))):
         time.sleep(QUIET_S)
     assert fleet.poll() is None
     fleet.terminate()
     assert fleet.wait(30) == 130
 
 
-def requeue(run: Run, world: World, counts: Counter[str]) -> None:
+def requeue(run: Run, harness: RunHarness, counts: Counter[str]) -> None:
     """What a person does about dead letters whose reason is gone."""
     counts["dead letters requeued"] += len(
-        replay.failed(run, world.broker, tier_chooser(run), tier=TIERS[0])
+        replay.failed(run, harness.broker, tier_chooser(run), tier=TIERS[0])
     )
 
 
-def check(world: World, calm: World) -> None:
+def check(harness: RunHarness, calm: RunHarness) -> None:
     """One receipt per shard, the same bytes, nothing in any queue, nothing half-written."""
-    keys = {row.key for row in world.run.plan.rows()}
-    storage = open_storage(world.run.uri)
+    keys = {row.key for row in harness.run.plan.rows()}
+    storage = open_storage(harness.run.uri)
     receipts = [info.path for info in storage.list("receipts/")]
     assert sorted(receipts) == sorted(f"receipts/{key}.json" for key in keys)
-    assert world.leftovers() == dict.fromkeys((*TIERS, DEAD), 0)
-    whole, expected = world.shards(), calm.volume()
+    assert harness.leftovers() == dict.fromkeys((*TIERS, DEAD), 0)
+    whole, expected = harness.shards(), calm.volume()
     assert whole.keys() == expected.keys()
     assert [path for path in whole if whole[path] != expected[path]] == []
 
 
 def tell(
-    world: World,
+    harness: RunHarness,
     fleet: subprocess.Popen[bytes],
     counts: Counter[str],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """What happened, in numbers."""
-    receipts = [world.run.receipts.get(key) for key in world.run.receipts.list()]
+    receipts = [harness.run.receipts.get(key) for key in harness.run.receipts.list()]
     hops = [hop for receipt in receipts if receipt for hop in receipt.history]
     lines = {
         "shards": len(receipts),
         **counts,
-        "deliveries": len(world.events(fleet, "shard_leased")),
+        "deliveries": len(harness.events(fleet, "shard_leased")),
         "redeliveries": sum(
-            1 for line in world.events(fleet, "shard_leased") if line["attempt"] > 1
+            1 for line in harness.events(fleet, "shard_leased") if line["attempt"] > 1
         ),
-        "already done": len(world.events(fleet, "shard_already_done")),
-        "leases lost": len(world.events(fleet, "lease_lost")),
-        "escalations": len(world.events(fleet, "shard_escalated")),
+        "already done": len(harness.events(fleet, "shard_already_done")),
+        "leases lost": len(harness.events(fleet, "lease_lost")),
+        "escalations": len(harness.events(fleet, "shard_escalated")),
         "escalations in receipts": len(hops),
-        "workers replaced": len(world.events(fleet, "worker_died")),
-        "rounds of republishing": len(world.events(fleet, "shards_republished")),
+        "workers replaced": len(harness.events(fleet, "worker_died")),
+        "rounds of republishing": len(harness.events(fleet, "shards_republished")),
     }
     with capsys.disabled():
-        print(f"\nchaos on {world.queue.partition(':')[0]}")  # noqa: T201 - the result
+        print(f"\nchaos on {harness.queue.partition(':')[0]}")  # noqa: T201 - the result
         for name, number in lines.items():
             print(f"  {name:<24}{number:>6}")  # noqa: T201 - the result
     assert counts["workers killed"] > 0
-    assert counts["work processes killed"] > 0
+    assert counts["executors killed"] > 0

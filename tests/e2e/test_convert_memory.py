@@ -12,7 +12,7 @@ from consumer.protocol.tasks import ConvertTask, Outcome
 from producer import export_writer
 from producer.export_writer import Dialect
 from producer.synthetic_export import write_large
-from tests.support.volumes import made_info
+from tests.support.specs import made_info
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 

@@ -19,7 +19,8 @@ from consumer.protocol.tasks import ConvertTask, Outcome
 from producer.export_writer import Dialect, ExportFormat
 from producer.synthetic_export import SyntheticVolume
 from runtime.storage import open_storage
-from tests.support.volumes import cloudvolume_voxels, made_info, tensorstore_voxels
+from tests.support.specs import made_info
+from tests.support.volumes import cloudvolume_voxels, tensorstore_voxels
 from tests.support.voxel_exports import ArrayField, Conversion, blobs, source_spec
 
 Triple = tuple[int, int, int]

@@ -11,12 +11,12 @@ import pytest
 from producer.commands.demo import SIZE
 from producer.synthetic_export import SyntheticVolume
 from producer.tensorstore_reader import Volume
-from tests.support.commands import run_here
+from tests.support.commands import CommandResult, run_in_process
 
 
-def demo(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def demo(folder: Path, *arguments: str) -> CommandResult:
     """`python -m producer demo` in a folder."""
-    return run_here("producer", "demo", *arguments, folder=folder)
+    return run_in_process("producer", "demo", *arguments, folder=folder)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_it_teaches(home: Path) -> None:
     for words in commands:
         if words[0] == "view":
             continue
-        done = run_here("producer", *words, folder=home)
+        done = run_in_process("producer", *words, folder=home)
         assert done.returncode == 0, (words, done.stderr)
     assert (home / "demo" / "report.html").is_file()
 

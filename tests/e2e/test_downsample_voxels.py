@@ -32,9 +32,9 @@ from consumer.executor.downsample import downsample_shard
 from consumer.protocol.tasks import DownsampleTask, Outcome
 from runtime.storage import open_storage
 from tests.support.shards import shard_of
+from tests.support.specs import made_info
 from tests.support.volumes import (
     cloudvolume_voxels,
-    made_info,
     tensorstore_voxels,
     write_shards,
     write_volume,

@@ -16,32 +16,32 @@ import pytest
 from delivery.ledger.run import find_run
 from producer.tensorstore_reader import Volume, vote
 from tests.support.emulator import make_topology, new_queue_url
-from tests.support.programs import Bench, clean_environment, complaint, make_bench
 from tests.support.waiting import wait_for
+from tests.support.workspace import Workspace, clean_environment, error_line, make_workspace
 
 PYRAMID = ("--scales", "0", "--downres", "1,2")
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """An export converted with all its scales; tests only look."""
-    bench = make_bench(tmp_path_factory.mktemp("made"))
-    done = bench.run_really(*bench.enqueue(*PYRAMID, "--wait"))
+    workspace = make_workspace(tmp_path_factory.mktemp("made"))
+    done = workspace.run_subprocess(*workspace.enqueue_command(*PYRAMID, "--wait"))
     assert done.returncode == 0, done.stderr
-    (bench.folder / "stdout").write_text(done.stdout)
-    (bench.folder / "stderr").write_text(done.stderr)
-    return bench
+    (workspace.folder / "stdout").write_text(done.stdout)
+    (workspace.folder / "stderr").write_text(done.stderr)
+    return workspace
 
 
 @pytest.fixture
-def bench(made: Bench, tmp_path: Path) -> Bench:
+def workspace(made: Workspace, tmp_path: Path) -> Workspace:
     """The same export with nothing made of it."""
     shutil.copytree(made.export, tmp_path / "export")
     shutil.copy(made.folder / "spec.json", tmp_path)
-    return Bench(tmp_path, made.sample, made.spec)
+    return Workspace(tmp_path, made.sample, made.spec)
 
 
-def test_one_command_makes_every_voxel_of_every_scale(made: Bench) -> None:
+def test_one_command_makes_every_voxel_of_every_scale(made: Workspace) -> None:
     """Scale 0 equals the sample, each further one the plain vote on the one before."""
     volume = Volume(str(made.folder / "out"))
     truth = made.sample.labels((0, 0, 0), made.sample.size)
@@ -51,7 +51,7 @@ def test_one_command_makes_every_voxel_of_every_scale(made: Bench) -> None:
         assert np.array_equal(volume.read(index, (0, 0, 0), scale.size), truth)
 
 
-def test_it_says_what_it_did(made: Bench) -> None:
+def test_it_says_what_it_did(made: Workspace) -> None:
     """Tier table, run id and time table on stdout, none wider than 80; progress on stderr."""
     said = (made.folder / "stdout").read_text()
     run = find_run(str(made.folder / "out.runs"))
@@ -65,14 +65,14 @@ def test_it_says_what_it_did(made: Bench) -> None:
     assert all(line.startswith("s0 ") for line in lines)  # no log between them
 
 
-def test_its_log_may_be_asked_for(bench: Bench) -> None:
+def test_its_log_may_be_asked_for(workspace: Workspace) -> None:
     """JSON lines, since this is no terminal."""
-    (bench.folder / ".env").write_text("LOG_LEVEL=info")
-    done = bench.run(*bench.enqueue("--scales", "0"))
+    (workspace.folder / ".env").write_text("LOG_LEVEL=info")
+    done = workspace.run(*workspace.enqueue_command("--scales", "0"))
     assert [json.loads(line)["event"] for line in done.stderr.splitlines()] == ["run_created"]
 
 
-def test_nothing_else_lies_in_the_volume(made: Bench) -> None:
+def test_nothing_else_lies_in_the_volume(made: Workspace) -> None:
     """Info and shard files, no temporary ones, no state."""
     paths = set(made.files())
     assert "info" in paths
@@ -88,288 +88,305 @@ def test_nothing_else_lies_in_the_volume(made: Bench) -> None:
         (("--scales", "none", "--downres", "1,2"), 5),  # another fingerprint: it has no source
     ],
 )
-def test_what_is_done_needs_no_run(made: Bench, more: tuple[str, ...], shards: int) -> None:
+def test_what_is_done_needs_no_run(made: Workspace, more: tuple[str, ...], shards: int) -> None:
     """It says so at once, names the run that did it, ends well, and starts no other run."""
     run = find_run(str(made.folder / "out.runs"))
     before = made.files("out.runs")
-    done = made.run(*made.enqueue(*more))
+    done = made.run(*made.enqueue_command(*more))
     assert (done.returncode, done.stderr) == (0, "")
     expected = f"nothing to do: {shards} shards are all done in run {run.run_id}; --overwrite"
     assert done.stdout.startswith(expected)
     assert made.files("out.runs") == before
 
 
-def test_what_others_made_needs_no_run(made: Bench, tmp_path: Path) -> None:
+def test_what_others_made_needs_no_run(made: Workspace, tmp_path: Path) -> None:
     """A copy of a volume without its runs is complete, too."""
     shutil.copytree(made.folder / "out", tmp_path / "copy")
     (tmp_path / "copy" / "info").unlink()
-    done = made.run(*made.enqueue(*PYRAMID, dest=str(tmp_path / "copy")))
+    done = made.run(*made.enqueue_command(*PYRAMID, dest=str(tmp_path / "copy")))
     assert done.returncode == 0, done.stderr
     assert "nothing to do: 27 shards are all there, made by no run that is known" in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["copy"]
     assert (tmp_path / "copy" / "info").is_file()
 
 
-def test_status_errors_and_runs_tell_of_it(made: Bench) -> None:
+def test_status_errors_and_runs_tell_of_it(made: Workspace) -> None:
     """One JSON document each; all done, nothing queued, no errors."""
-    status = made.json("status", "--dest", "out")
+    status = made.run("status", "--dest", "out", "--json").document
     assert status["ended"]
     assert status["succeeded"]
     assert [scale["done"] for scale in status["scales"]] == [22, 4, 1]
     assert {backlog["waiting"] for backlog in status["backlogs"].values()} == {0}
-    assert made.json("errors", "--dest", "out") == {
+    assert made.run("errors", "--dest", "out", "--json").document == {
         "run": status["run"],
         "failed": [],
         "blocked": [],
     }
-    runs = made.json("runs", "--dest", "out")
+    runs = made.run("runs", "--dest", "out", "--json").document
     assert [(run["state"], run["done"], run["lost"]) for run in runs] == [("done", 27, 0)]
     text = made.run("status", "--dest", "out")
     assert "done, 27 of 27 shards" in text.stdout
     assert "(the newest)" in text.stderr
 
 
-def test_a_dry_run_writes_and_publishes_nothing(bench: Bench) -> None:
+def test_a_dry_run_writes_and_publishes_nothing(workspace: Workspace) -> None:
     """It prints shards, time, requests and dollars per tier and in all."""
-    before = bench.files(".")
-    done = bench.run(*bench.enqueue(*PYRAMID, "--dry-run"))
+    before = workspace.files(".")
+    done = workspace.run(*workspace.enqueue_command(*PYRAMID, "--dry-run"))
     assert done.returncode == 0, done.stderr
     rows = {line.split()[0]: line for line in done.stdout.splitlines() if line.strip()}
     assert rows["512mi"].split()[1] == "27"
     assert "$" in rows["all"]
     assert "s0 palette, s1 palette, s2 palette" in done.stdout
-    assert bench.files(".") == before
+    assert workspace.files(".") == before
 
 
 @pytest.mark.slow  # starts a fleet; `make test` has five minutes for all
-def test_enqueue_without_wait_returns_and_a_fleet_finishes(bench: Bench) -> None:
+def test_enqueue_without_wait_returns_and_a_fleet_finishes(workspace: Workspace) -> None:
     """The printed command is the one that makes the shards."""
-    done = bench.run(*bench.enqueue(*PYRAMID))
+    done = workspace.run(*workspace.enqueue_command(*PYRAMID))
     assert done.returncode == 0, done.stderr
     (next_line,) = [line for line in done.stdout.splitlines() if line.startswith("next: ")]
-    waiting = bench.json("status", "--dest", "out")
+    waiting = workspace.run("status", "--dest", "out", "--json").document
     assert [scale["ready"] for scale in waiting["scales"]] == [22, 0, 0]
     assert waiting["backlogs"]["512mi"]["waiting"] == 22
     fleet = next_line.removeprefix("next: python -m consumer ").split()
-    worked = bench.run_really(*fleet, program="consumer")
+    worked = workspace.run_subprocess(*fleet, program="consumer")
     assert worked.returncode == 0, worked.stderr
-    assert bench.json("status", "--dest", "out")["succeeded"]
+    assert workspace.run("status", "--dest", "out", "--json").document["succeeded"]
 
 
-def test_the_same_command_continues_after_an_interruption(bench: Bench, made: Bench) -> None:
+def test_the_same_command_continues_after_an_interruption(
+    workspace: Workspace, made: Workspace
+) -> None:
     """Ctrl-C ends with 130 and says how to go on; what was made stays; the bytes are the same."""
-    command = bench.enqueue(*PYRAMID, "--wait")
-    process = bench.start(*command, WORK_PAUSE_S="0.5")
-    root = bench.folder / "out.runs"
+    command = workspace.enqueue_command(*PYRAMID, "--wait")
+    process = workspace.start(*command, WORK_PAUSE_S="0.5")
+    root = workspace.folder / "out.runs"
     wait_for(lambda: list(root.glob("*/receipts/s0/*.json")), "a first shard")
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "the same command continues run" in said
     assert "Traceback" not in said
-    (run,) = bench.json("runs", "--dest", "out")
+    (run,) = workspace.run("runs", "--dest", "out", "--json").document
     assert run["state"] == "unfinished"
     assert 0 < run["done"] < 27
-    done = bench.run(*command)
+    done = workspace.run(*command)
     assert done.returncode == 0, done.stderr
     assert f"continuing {run['run']}, {27 - run['done']} to go" in done.stdout
-    assert bench.files() == made.files()
+    assert workspace.files() == made.files()
 
 
 @pytest.mark.slow  # starts a fleet; `make test` has five minutes for all
-def test_other_settings_over_the_same_outputs_are_refused(bench: Bench) -> None:
+def test_other_settings_over_the_same_outputs_are_refused(workspace: Workspace) -> None:
     """Exit 2, both runs' fingerprints and the difference named; --overwrite replaces the shards."""
-    assert bench.run(*bench.enqueue("--scales", "0", "--wait")).returncode == 0
-    labels = bench.files()
-    done = bench.run(*bench.enqueue("--scales", "0", "--supervoxels", "--wait"))
+    assert workspace.run(*workspace.enqueue_command("--scales", "0", "--wait")).returncode == 0
+    labels = workspace.files()
+    done = workspace.run(*workspace.enqueue_command("--scales", "0", "--supervoxels", "--wait"))
     assert done.returncode == 2
-    said = complaint(done)
-    run = find_run(str(bench.folder / "out.runs"))
+    said = error_line(done)
+    run = find_run(str(workspace.folder / "out.runs"))
     assert run.run_id in said
     assert run.info.fingerprint in said
     assert said.count("fingerprint") == 2
     assert "label_type labels there, supervoxels here" in said
-    assert bench.files() == labels
-    again = bench.run(*bench.enqueue("--scales", "0", "--supervoxels", "--wait", "--overwrite"))
+    assert workspace.files() == labels
+    again = workspace.run(
+        *workspace.enqueue_command("--scales", "0", "--supervoxels", "--wait", "--overwrite")
+    )
     assert again.returncode == 0, again.stderr
-    truth = bench.sample.supervoxels((0, 0, 0), bench.sample.size)
-    found = Volume(str(bench.folder / "out")).read(0, (0, 0, 0), bench.sample.size)
+    truth = workspace.sample.supervoxels((0, 0, 0), workspace.sample.size)
+    found = Volume(str(workspace.folder / "out")).read(0, (0, 0, 0), workspace.sample.size)
     assert np.array_equal(found, truth)
 
 
-def test_other_settings_over_an_unfinished_run_are_refused(bench: Bench) -> None:
+def test_other_settings_over_an_unfinished_run_are_refused(workspace: Workspace) -> None:
     """--overwrite cancels the other run; its messages are then nobody's work."""
-    assert bench.run(*bench.enqueue("--scales", "0")).returncode == 0
-    other = bench.enqueue("--scales", "0", "--label-type", "supervoxels", "--wait")
-    refused = bench.run(*other)
+    assert workspace.run(*workspace.enqueue_command("--scales", "0")).returncode == 0
+    other = workspace.enqueue_command("--scales", "0", "--label-type", "supervoxels", "--wait")
+    refused = workspace.run(*other)
     assert refused.returncode == 2
-    assert "is not finished" in complaint(refused)
-    assert bench.run(*other[:-1], "--overwrite").returncode == 0
-    states = [run["state"] for run in bench.json("runs", "--dest", "out")]
+    assert "is not finished" in error_line(refused)
+    assert workspace.run(*other[:-1], "--overwrite").returncode == 0
+    states = [run["state"] for run in workspace.run("runs", "--dest", "out", "--json").document]
     assert states == ["cancelled", "unfinished"]
 
 
 @pytest.mark.slow  # starts a fleet; `make test` has five minutes for all
-def test_only_missing_shards_are_made_again(bench: Bench) -> None:
+def test_only_missing_shards_are_made_again(workspace: Workspace) -> None:
     """Files that were removed come back; those that are there are not touched."""
-    command = bench.enqueue("--scales", "0", "--wait")
-    assert bench.run(*command).returncode == 0
-    before = bench.files()
-    files = sorted((bench.folder / "out/8x8x8").glob("*.shard"))
+    command = workspace.enqueue_command("--scales", "0", "--wait")
+    assert workspace.run(*command).returncode == 0
+    before = workspace.files()
+    files = sorted((workspace.folder / "out/8x8x8").glob("*.shard"))
     kept = files[0].stat().st_mtime_ns
     for file in files[1:3]:
         file.unlink()
-    done = bench.run(*command)
+    done = workspace.run(*command)
     assert done.returncode == 0, done.stderr
     assert f"{len(files) - 2} shards exist already" in done.stdout
-    assert bench.files() == before
+    assert workspace.files() == before
     assert files[0].stat().st_mtime_ns == kept
 
 
 @pytest.mark.slow  # starts a fleet; `make test` has five minutes for all
-def test_scales_are_made_from_those_that_exist(bench: Bench, made: Bench) -> None:
+def test_scales_are_made_from_those_that_exist(workspace: Workspace, made: Workspace) -> None:
     """`--downres 1,2` later, without the export, gives the same bytes as all at once."""
-    assert bench.run(*bench.enqueue("--scales", "0", "--wait")).returncode == 0
+    assert workspace.run(*workspace.enqueue_command("--scales", "0", "--wait")).returncode == 0
     later = ["enqueue", "--dest", "out", "--downres", "1,2", "--tiers", "0.5,1", "--wait"]
-    done = bench.run(*later)
+    done = workspace.run(*later)
     assert done.returncode == 0, done.stderr
-    assert bench.files() == made.files()
+    assert workspace.files() == made.files()
 
 
-def test_what_a_run_takes_as_it_is_cannot_be_redone(bench: Bench) -> None:
+def test_what_a_run_takes_as_it_is_cannot_be_redone(workspace: Workspace) -> None:
     """A shard that a run only downsamples from has nothing to be made from: it must stay."""
-    shard = bench.folder / "out/8x8x8/00.shard"
-    assert bench.run("init", "--spec", "spec.json", "--dest", "out").returncode == 0
+    shard = workspace.folder / "out/8x8x8/00.shard"
+    assert workspace.run("init", "--spec", "spec.json", "--dest", "out").returncode == 0
     shard.parent.mkdir()
     shard.write_bytes(b"made elsewhere")
-    both = bench.enqueue("--scales", "2", "--downres", "1")
-    shutil.copytree(bench.export / "s0", bench.export / "s2")
-    done = bench.run(*both)
+    both = workspace.enqueue_command("--scales", "2", "--downres", "1")
+    shutil.copytree(workspace.export / "s0", workspace.export / "s2")
+    done = workspace.run(*both)
     assert done.returncode == 0, done.stderr
     assert "no run is known that made them" in done.stderr
-    refused = bench.run("replay", "--dest", "out", "--shards", "s0/00", "--redo")
+    refused = workspace.run("replay", "--dest", "out", "--shards", "s0/00", "--redo")
     assert refused.returncode == 2
-    assert "does not make scale 0" in complaint(refused)
+    assert "does not make scale 0" in error_line(refused)
     assert shard.read_bytes() == b"made elsewhere"
 
 
 @pytest.mark.slow  # starts a fleet; `make test` has five minutes for all
-def test_a_hole_below_is_not_taken_as_zeros(bench: Bench) -> None:
+def test_a_hole_below_is_not_taken_as_zeros(workspace: Workspace) -> None:
     """A scale whose run left a shard undone cannot be made from until that one is done."""
-    assert bench.run(*bench.enqueue("--scales", "0", "--wait")).returncode == 0
-    min((bench.folder / "out/8x8x8").glob("*.shard")).unlink()
-    done = bench.run("enqueue", "--dest", "out", "--downres", "1", "--wait")
+    assert workspace.run(*workspace.enqueue_command("--scales", "0", "--wait")).returncode == 0
+    min((workspace.folder / "out/8x8x8").glob("*.shard")).unlink()
+    done = workspace.run("enqueue", "--dest", "out", "--downres", "1", "--wait")
     assert done.returncode == 2
-    assert "scale 0 has holes" in complaint(done)
+    assert "scale 0 has holes" in error_line(done)
 
 
-def test_a_shard_that_no_tier_holds_is_dead_at_once(bench: Bench) -> None:
+def test_a_shard_that_no_tier_holds_is_dead_at_once(workspace: Workspace) -> None:
     """Both numbers are in the reason; enqueue ends with 1 and the ledger has the record."""
-    done = bench.run(*bench.enqueue("--scales", "0"), "--tiers", "0.1")
+    done = workspace.run(*workspace.enqueue_command("--scales", "0"), "--tiers", "0.1")
     assert done.returncode == 1
-    status = bench.json("status", "--dest", "out")
+    status = workspace.run("status", "--dest", "out", "--json").document
     assert status["scales"][0]["failed"] == 22
-    (letter, *_) = bench.json("errors", "--dest", "out")["failed"]
+    (letter, *_) = workspace.run("errors", "--dest", "out", "--json").document["failed"]
     assert "needs about 0.1" in letter["reason"]
     assert "102mi" in letter["reason"]
 
 
-def test_run_ids_and_new_runs(bench: Bench) -> None:
+def test_run_ids_and_new_runs(workspace: Workspace) -> None:
     """--run-id names a run; --new-run starts another beside an unfinished one."""
-    assert bench.run(*bench.enqueue("--run-id", "first")).returncode == 0
-    again = bench.run(*bench.enqueue("--run-id", "first"))
+    assert workspace.run(*workspace.enqueue_command("--run-id", "first")).returncode == 0
+    again = workspace.run(*workspace.enqueue_command("--run-id", "first"))
     assert "continuing first, 22 to go" in again.stdout
-    assert bench.run(*bench.enqueue("--new-run", "--run-id", "second")).returncode == 0
-    assert [run["run"] for run in bench.json("runs", "--dest", "out")] == ["first", "second"]
-    taken = bench.run(*bench.enqueue("--new-run", "--run-id", "second"))
+    assert (
+        workspace.run(*workspace.enqueue_command("--new-run", "--run-id", "second")).returncode == 0
+    )
+    assert [run["run"] for run in workspace.run("runs", "--dest", "out", "--json").document] == [
+        "first",
+        "second",
+    ]
+    taken = workspace.run(*workspace.enqueue_command("--new-run", "--run-id", "second"))
     assert taken.returncode == 2
-    assert "there is a run second already" in complaint(taken)
+    assert "there is a run second already" in error_line(taken)
     # What is queued already is not published twice.
-    assert bench.json("status", "--dest", "out")["backlogs"]["512mi"]["waiting"] == 44
+    assert (
+        workspace.run("status", "--dest", "out", "--json").document["backlogs"]["512mi"]["waiting"]
+        == 44
+    )
 
 
 @pytest.mark.slow  # starts a fleet; `make test` has five minutes for all
-def test_cancelled_runs_make_nothing(bench: Bench) -> None:
+def test_cancelled_runs_make_nothing(workspace: Workspace) -> None:
     """Workers drop the messages; the same command starts another run for the rest."""
-    assert bench.run(*bench.enqueue()).returncode == 0
-    assert "is cancelled" in bench.run("cancel", "--dest", "out").stdout
-    assert "cancelled" in bench.run("status", "--dest", "out").stdout
-    worked = bench.run_really("fleet", "--until-drained", "--dest", "out", program="consumer")
+    assert workspace.run(*workspace.enqueue_command()).returncode == 0
+    assert "is cancelled" in workspace.run("cancel", "--dest", "out").stdout
+    assert "cancelled" in workspace.run("status", "--dest", "out").stdout
+    worked = workspace.run_subprocess(
+        "fleet", "--until-drained", "--dest", "out", program="consumer"
+    )
     assert worked.returncode == 0, worked.stderr
-    assert set(bench.files()) == {"info"}
-    again = bench.run(*bench.enqueue())
+    assert set(workspace.files()) == {"info"}
+    again = workspace.run(*workspace.enqueue_command())
     assert "22 shards published" in again.stdout
-    states = [run["state"] for run in bench.json("runs", "--dest", "out")]
+    states = [run["state"] for run in workspace.run("runs", "--dest", "out", "--json").document]
     assert states == ["cancelled", "unfinished"]
 
 
-def test_settings_may_come_from_a_file(bench: Bench) -> None:
+def test_settings_may_come_from_a_file(workspace: Workspace) -> None:
     """`.env` names everything; a flag wins over it."""
     lines = ["SOURCE_PATH=export", "DEST_PATH=elsewhere", "NG_SPEC_PATH=spec.json", "SCALES=0"]
-    (bench.folder / ".env").write_text("\n".join([*lines, "TIERS=0.5,1"]))
-    done = bench.run("enqueue", "--dest", "out")
+    (workspace.folder / ".env").write_text("\n".join([*lines, "TIERS=0.5,1"]))
+    done = workspace.run("enqueue", "--dest", "out")
     assert done.returncode == 0, done.stderr
-    assert (bench.folder / "out/info").is_file()
-    assert not (bench.folder / "elsewhere").exists()
+    assert (workspace.folder / "out/info").is_file()
+    assert not (workspace.folder / "elsewhere").exists()
 
 
-def test_init_keeps_foreign_keys(bench: Bench) -> None:
+def test_init_keeps_foreign_keys(workspace: Workspace) -> None:
     """Also with --force, which alone replaces an info that disagrees."""
-    assert bench.run("init", "--spec", "spec.json", "--dest", "out").returncode == 0
-    info = bench.folder / "out/info"
+    assert workspace.run("init", "--spec", "spec.json", "--dest", "out").returncode == 0
+    info = workspace.folder / "out/info"
     document = json.loads(info.read_text()) | {"mesh": "mesh_dir"}
     info.write_text(json.dumps(document))
-    assert bench.run("init", "--spec", "spec.json", "--dest", "out").returncode == 0
+    assert workspace.run("init", "--spec", "spec.json", "--dest", "out").returncode == 0
     assert json.loads(info.read_text())["mesh"] == "mesh_dir"
-    other = json.loads((bench.folder / "spec.json").read_text())
+    other = json.loads((workspace.folder / "spec.json").read_text())
     other["scales"][0]["size"] = [199, 150, 100]
-    (bench.folder / "other.json").write_text(json.dumps(other))
-    refused = bench.run("init", "--spec", "other.json", "--dest", "out")
+    (workspace.folder / "other.json").write_text(json.dumps(other))
+    refused = workspace.run("init", "--spec", "other.json", "--dest", "out")
     assert refused.returncode == 2
-    assert "scale 0 size" in complaint(refused)
-    forced = bench.run("init", "--spec", "other.json", "--dest", "out", "--force")
+    assert "scale 0 size" in error_line(refused)
+    forced = workspace.run("init", "--spec", "other.json", "--dest", "out", "--force")
     assert forced.returncode == 0
     written = json.loads(info.read_text())
     assert (written["mesh"], written["scales"][0]["size"]) == ("mesh_dir", [199, 150, 100])
 
 
-def test_a_designed_spec_can_be_used(bench: Bench) -> None:
+def test_a_designed_spec_can_be_used(workspace: Workspace) -> None:
     """`spec` prints JSON that `init` takes."""
-    done = bench.run("spec", "--size", "4096,3000,2000", "--resolution", "8,8,20")
-    (bench.folder / "designed.json").write_text(done.stdout)
-    made = bench.run("init", "--spec", "designed.json", "--dest", "new")
+    done = workspace.run("spec", "--size", "4096,3000,2000", "--resolution", "8,8,20")
+    (workspace.folder / "designed.json").write_text(done.stdout)
+    made = workspace.run("init", "--spec", "designed.json", "--dest", "new")
     assert made.returncode == 0, made.stderr
     assert "palette" in made.stdout
 
 
 def test_the_real_shard(tmp_path: Path, shared: Path) -> None:
     """Exit 0, 258 chunks in 16x16x16/0fe9.shard, the same bytes from both dialects."""
-    bench = Bench(tmp_path, None, None)  # type: ignore[arg-type]  # the export is another
+    workspace = Workspace(tmp_path, None, None)  # type: ignore[arg-type]  # the export is another
     for source in ("mcns-edge", "mcns-edge-old"):
-        done = bench.run(
+        done = workspace.run(
             *("enqueue", "--source", str(shared / "data" / source), "--dest", source),
             *("--spec", str(shared / "specs/mcns-export-specs.json"), "--scales", "1", "--wait"),
         )
         assert done.returncode == 0, done.stderr
-        assert bench.json("status", "--dest", source)["scales"][0]["chunks"] == 258
-    assert bench.files("mcns-edge").keys() == {"info", "16x16x16/0fe9.shard"}
-    assert bench.files("mcns-edge") == bench.files("mcns-edge-old")
+        assert (
+            workspace.run("status", "--dest", source, "--json").document["scales"][0]["chunks"]
+            == 258
+        )
+    assert workspace.files("mcns-edge").keys() == {"info", "16x16x16/0fe9.shard"}
+    assert workspace.files("mcns-edge") == workspace.files("mcns-edge-old")
 
 
 @pytest.mark.slow  # Google's emulator
-def test_waiting_for_workers_elsewhere(bench: Bench, pubsub_emulator: str) -> None:
+def test_waiting_for_workers_elsewhere(workspace: Workspace, pubsub_emulator: str) -> None:
     """On Pub/Sub `--wait` starts no fleet: it says that nobody works, and sees when others do."""
     assert pubsub_emulator
     queue = new_queue_url()
     make_topology(queue, ("512mi", "1gi"))
-    command = bench.enqueue(*PYRAMID, "--wait", "--queue", queue)
-    alone = bench.run(*command)
+    command = workspace.enqueue_command(*PYRAMID, "--wait", "--queue", queue)
+    alone = workspace.run(*command)
     assert alone.returncode == 1
     assert "no workers: start some with python -m consumer fleet" in alone.stderr
-    assert "nothing was heard" in complaint(alone)
-    process = bench.start(*command)
-    run = find_run(str(bench.folder / "out.runs"))
-    worked = bench.run_really(
+    assert "nothing was heard" in error_line(alone)
+    process = workspace.start(*command)
+    run = find_run(str(workspace.folder / "out.runs"))
+    worked = workspace.run_subprocess(
         *("fleet", "--queue", queue, "--run", run.uri, "--until-drained"), program="consumer"
     )
     assert worked.returncode == 0, worked.stderr
@@ -378,32 +395,34 @@ def test_waiting_for_workers_elsewhere(bench: Bench, pubsub_emulator: str) -> No
     assert f"run {run.run_id} is done: 27 shards" in said
 
 
-def test_no_second_fleet_on_one_queue(bench: Bench) -> None:
+def test_no_second_fleet_on_one_queue(workspace: Workspace) -> None:
     """`--wait` starts none while another lives, which may have other tiers; then it takes over."""
-    queue = f"sqlite:{bench.folder}/queue.db"
-    other = bench.start("fleet", "--queue", queue, "--tiers", "0.25", program="consumer")
+    queue = f"sqlite:{workspace.folder}/queue.db"
+    other = workspace.start("fleet", "--queue", queue, "--tiers", "0.25", program="consumer")
     assert other.stderr is not None
     assert any("fleet_started" in line for line in other.stderr)
-    waiting = bench.start(*bench.enqueue("--scales", "0", "--wait", "--queue", queue))
+    waiting = workspace.start(
+        *workspace.enqueue_command("--scales", "0", "--wait", "--queue", queue)
+    )
     assert waiting.stderr is not None
     assert any(f"a fleet works on {queue} already" in line for line in waiting.stderr)
-    assert not list(bench.folder.glob("fleet-*.log"))
+    assert not list(workspace.folder.glob("fleet-*.log"))
     other.terminate()
     other.communicate(timeout=60)
     _, said = waiting.communicate(timeout=120)
     assert "the other fleet has ended: started one" in said
     assert waiting.returncode == 0
-    assert bench.json("status", "--dest", "out")["succeeded"]
+    assert workspace.run("status", "--dest", "out", "--json").document["succeeded"]
 
 
 @pytest.mark.slow  # starts a fleet; `make test` has five minutes for all
-def test_progress_on_a_terminal(bench: Bench) -> None:
+def test_progress_on_a_terminal(workspace: Workspace) -> None:
     """Bars instead of lines, one per scale."""
     leader, follower = pty.openpty()
-    command = [sys.executable, "-m", "producer", *bench.enqueue(*PYRAMID, "--wait")]
+    command = [sys.executable, "-m", "producer", *workspace.enqueue_command(*PYRAMID, "--wait")]
     environment = clean_environment() | {"TERM": "xterm-256color", "COLUMNS": "80"}
     process = subprocess.Popen(
-        command, cwd=bench.folder, env=environment, stdout=subprocess.DEVNULL, stderr=follower
+        command, cwd=workspace.folder, env=environment, stdout=subprocess.DEVNULL, stderr=follower
     )
     os.close(follower)
     shown = b""

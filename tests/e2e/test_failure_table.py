@@ -15,7 +15,13 @@ from delivery.dead_letters import drain
 from delivery.messages import decode
 from runtime.storage import open_storage
 from tests.support.gcs_server import GcsServer
-from tests.support.small_runs import World, is_gone, make_export, make_world, executor_process
+from tests.support.run_harness import (
+    RunHarness,
+    executor_process,
+    is_gone,
+    make_export,
+    make_run_harness,
+)
 from tests.support.waiting import wait_for
 
 SIZE = (150, 130, 70)  # 3 x 3 x 2 chunks, clipped on every axis
@@ -24,7 +30,7 @@ MIB = 1 << 20
 # More than an executor needs by itself, so that the first tier is too small for it.
 BALLAST = str(400 * MIB)
 
-Worlds = Callable[..., World]
+Harnesses = Callable[..., RunHarness]
 
 
 @pytest.fixture(scope="session")
@@ -35,32 +41,34 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 # `make test` has five minutes for everything; the emulator's turn comes with `make slow`.
 @pytest.fixture(params=["sqlite", pytest.param("pubsub", marks=pytest.mark.slow)])
-def worlds(request: pytest.FixtureRequest, tmp_path: Path, export: list[Path]) -> Iterator[Worlds]:
+def harnesses(
+    request: pytest.FixtureRequest, tmp_path: Path, export: list[Path]
+) -> Iterator[Harnesses]:
     """Makes planned runs on one of the brokers."""
     if request.param == "pubsub":
         request.getfixturevalue("pubsub_emulator")
-    made: list[World] = []
+    made: list[RunHarness] = []
 
-    def make(files: list[Path] = export, **options: object) -> World:
-        folder = tmp_path / f"world{len(made)}"
+    def make(files: list[Path] = export, **options: object) -> RunHarness:
+        folder = tmp_path / f"harness{len(made)}"
         folder.mkdir()
-        made.append(make_world(folder, request.param, files, SIZE, **options))  # type: ignore[arg-type]  # passed on
+        made.append(make_run_harness(folder, request.param, files, SIZE, **options))  # type: ignore[arg-type]  # passed on
         return made[-1]
 
     yield make
-    for world in made:
-        world.close()
+    for harness in made:
+        harness.close()
 
 
 @pytest.fixture
-def world(worlds: Worlds) -> World:
+def harness(harnesses: Harnesses) -> RunHarness:
     """A run of scale 0 on two tiers."""
-    return worlds()
+    return harnesses()
 
 
-def one(world: World) -> str:
+def one(harness: RunHarness) -> str:
     """Publish one shard; its key."""
-    return world.publish(world.converted[4:5])[0]
+    return harness.publish(harness.converted[4:5])[0]
 
 
 def exit_code(process: subprocess.Popen[bytes], within_s: float = 120.0) -> int:
@@ -68,68 +76,68 @@ def exit_code(process: subprocess.Popen[bytes], within_s: float = 120.0) -> int:
     return process.wait(within_s)
 
 
-def test_done_means_output_receipt_and_an_empty_queue(worlds: Worlds) -> None:
+def test_done_means_output_receipt_and_an_empty_queue(harnesses: Harnesses) -> None:
     """Two workers share a pyramid; every shard has its file, one receipt, and no message stays."""
-    world = worlds(scales=2)
-    world.publish()
-    workers = [world.work(), world.work()]
+    harness = harnesses(scales=2)
+    harness.publish()
+    workers = [harness.work(), harness.work()]
     assert [exit_code(worker) for worker in workers] == [0, 0]
-    receipts = world.run.receipts.list()
-    assert receipts.keys() == {row.key for row in world.run.plan.rows()}
-    files = {path for path in world.volume() if path.endswith(".shard")}
+    receipts = harness.run.receipts.list()
+    assert receipts.keys() == {row.key for row in harness.run.plan.rows()}
+    files = {path for path in harness.volume() if path.endswith(".shard")}
     assert len(files) == sum(not receipt.empty for receipt in receipts.values())
-    assert not [path for path in world.volume() if ".tmp-" in path]
-    assert sum(world.leftovers().values()) == 0
+    assert not [path for path in harness.volume() if ".tmp-" in path]
+    assert sum(harness.leftovers().values()) == 0
 
 
-def test_delivered_again_after_it_is_done_changes_nothing(world: World) -> None:
+def test_delivered_again_after_it_is_done_changes_nothing(harness: RunHarness) -> None:
     """A duplicate is acked; file and receipt stay as they were."""
-    key = one(world)
-    worker = world.start("work", "--tier", "512mi", "--run", world.run.uri)
-    before, volume = world.receipt(key), world.volume()
-    world.publish([key])
-    wait_for(lambda: world.events(worker, "shard_already_done"), "the duplicate")
-    assert world.run.receipts.get(key) == before
-    assert world.volume() == volume
-    assert sum(world.leftovers().values()) == 0
+    key = one(harness)
+    worker = harness.start("work", "--tier", "512mi", "--run", harness.run.uri)
+    before, volume = harness.receipt(key), harness.volume()
+    harness.publish([key])
+    wait_for(lambda: harness.events(worker, "shard_already_done"), "the duplicate")
+    assert harness.run.receipts.get(key) == before
+    assert harness.volume() == volume
+    assert sum(harness.leftovers().values()) == 0
 
 
-def test_a_killed_workers_shard_is_done_by_another(world: World) -> None:
+def test_a_killed_workers_shard_is_done_by_another(harness: RunHarness) -> None:
     """The lease ends and the message is delivered again; the executor ends with its worker."""
-    key = one(world)
-    first = world.start("work", "--tier", "512mi", WORK_PAUSE_S=LONG_S)
-    assert world.heartbeat(first).key == key
+    key = one(harness)
+    first = harness.start("work", "--tier", "512mi", WORK_PAUSE_S=LONG_S)
+    assert harness.heartbeat(first).key == key
     child = executor_process(first.pid)
     first.kill()
     wait_for(lambda: is_gone(child), "the end of the executor")
-    assert not world.run.receipts.list()
-    assert not [path for path in world.volume() if ".tmp-" in path]
-    second = world.start("work", "--tier", "512mi")
-    receipt = world.receipt(key)
+    assert not harness.run.receipts.list()
+    assert not [path for path in harness.volume() if ".tmp-" in path]
+    second = harness.start("work", "--tier", "512mi")
+    receipt = harness.receipt(key)
     assert f"-{second.pid}-" in receipt.worker
     assert receipt.attempt == 2
     assert receipt.tiers_tried == ("512mi",)
 
 
-def test_a_killed_executor_sends_its_shard_to_the_next_tier(world: World) -> None:
+def test_a_killed_executor_sends_its_shard_to_the_next_tier(harness: RunHarness) -> None:
     """Its worker survives, reports what happened, and takes the next shard with a new executor."""
-    key = one(world)
-    worker = world.start("work", "--tier", "512mi", WORK_PAUSE_S=LONG_S)
-    world.heartbeat(worker)
+    key = one(harness)
+    worker = harness.start("work", "--tier", "512mi", WORK_PAUSE_S=LONG_S)
+    harness.heartbeat(worker)
     executor_process(worker.pid).kill()
-    world.start("work", "--tier", "1gi")
-    receipt = world.receipt(key)
+    harness.start("work", "--tier", "1gi")
+    receipt = harness.receipt(key)
     assert receipt.tiers_tried == ("512mi", "1gi")
     assert "SIGKILL" in receipt.history[0].reason
     assert worker.poll() is None
 
 
-def test_work_near_its_tiers_memory_finishes_on_a_larger_one(world: World) -> None:
+def test_work_near_its_tiers_memory_finishes_on_a_larger_one(harness: RunHarness) -> None:
     """The watchdog stops it at 90 % of the tier; both numbers are in the history."""
-    key = one(world)
-    for tier in world.tiers:
-        world.start("work", "--tier", tier, WORK_BALLAST_BYTES=BALLAST)
-    receipt = world.receipt(key)
+    key = one(harness)
+    for tier in harness.tiers:
+        harness.start("work", "--tier", tier, WORK_BALLAST_BYTES=BALLAST)
+    receipt = harness.receipt(key)
     assert receipt.tiers_tried == ("512mi", "1gi")
     assert "90%" in receipt.history[0].reason
     assert "of 512 MiB" in receipt.history[0].reason
@@ -137,55 +145,57 @@ def test_work_near_its_tiers_memory_finishes_on_a_larger_one(world: World) -> No
     assert 461 * MIB < receipt.peak_bytes < 1024 * MIB
 
 
-def test_a_memory_error_goes_to_the_next_tier(world: World) -> None:
+def test_a_memory_error_goes_to_the_next_tier(harness: RunHarness) -> None:
     """What the machine refuses counts like what the watchdog stops."""
-    key = one(world)
-    world.start("work", "--tier", "512mi", WORK_BALLAST_BYTES=str(1 << 40))
-    world.start("work", "--tier", "1gi")
-    receipt = world.receipt(key)
+    key = one(harness)
+    harness.start("work", "--tier", "512mi", WORK_BALLAST_BYTES=str(1 << 40))
+    harness.start("work", "--tier", "1gi")
+    receipt = harness.receipt(key)
     assert receipt.tiers_tried == ("512mi", "1gi")
     assert "MemoryError" in receipt.history[0].reason
 
 
-def test_past_the_last_tier_a_shard_is_dead_with_both_numbers(world: World) -> None:
+def test_past_the_last_tier_a_shard_is_dead_with_both_numbers(harness: RunHarness) -> None:
     """The run ends without it, exit code 1, and the ledger knows why."""
-    key = one(world)
+    key = one(harness)
     ballast = str(1200 * MIB)
-    world.start("work", "--tier", "512mi", WORK_BALLAST_BYTES=ballast)
-    world.start("work", "--tier", "1gi", WORK_BALLAST_BYTES=ballast)
-    letter = wait_for(lambda: world.broker.lease(DEAD, wait_s=1.0), "the dead letter")
+    harness.start("work", "--tier", "512mi", WORK_BALLAST_BYTES=ballast)
+    harness.start("work", "--tier", "1gi", WORK_BALLAST_BYTES=ballast)
+    letter = wait_for(lambda: harness.broker.lease(DEAD, wait_s=1.0), "the dead letter")
     message = decode(letter.data)
     assert message.key == key
     assert [hop.tier for hop in message.history] == ["512mi", "1gi"]
     assert message.reason is not None
     assert "of 1024 MiB" in message.reason
     assert "1gi (1.00 GiB) is the largest tier" in message.reason
-    world.broker.nack(letter)
-    drain(world.broker, open_storage(world.run.state_url), wait_s=2.0)
-    record = world.run.failures.get(key)
+    harness.broker.nack(letter)
+    drain(harness.broker, open_storage(harness.run.state_url), wait_s=2.0)
+    record = harness.run.failures.get(key)
     assert record is not None
     assert record.tiers_tried == ("512mi", "1gi")
 
 
-def test_two_silent_deaths_and_the_third_delivery_goes_to_the_next_tier(world: World) -> None:
+def test_two_silent_deaths_and_the_third_delivery_goes_to_the_next_tier(
+    harness: RunHarness,
+) -> None:
     """Without working: whatever kills workers might be the shard."""
-    key = one(world)
+    key = one(harness)
     for _ in range(2):
-        worker = world.start("work", "--tier", "512mi", WORK_PAUSE_S=LONG_S)
-        world.heartbeat(worker)
+        worker = harness.start("work", "--tier", "512mi", WORK_PAUSE_S=LONG_S)
+        harness.heartbeat(worker)
         worker.kill()
-    third = world.start("work", "--tier", "512mi")
-    wait_for(lambda: world.events(third, "shard_escalated"), "the third delivery")
-    assert not world.run.receipts.list()
-    world.start("work", "--tier", "1gi")
-    receipt = world.receipt(key)
+    third = harness.start("work", "--tier", "512mi")
+    wait_for(lambda: harness.events(third, "shard_escalated"), "the third delivery")
+    assert not harness.run.receipts.list()
+    harness.start("work", "--tier", "1gi")
+    receipt = harness.receipt(key)
     assert receipt.tiers_tried == ("512mi", "1gi")
     assert "without a report" in receipt.history[0].reason
     assert receipt.history[0].attempt == 3
 
 
 def test_corrupt_input_is_dead_at_once_and_holds_nobody_up(
-    worlds: Worlds, export: list[Path], tmp_path: Path
+    harnesses: Harnesses, export: list[Path], tmp_path: Path
 ) -> None:
     """One truncated file: its shard is dead with file and reason, all others finish."""
     folder = tmp_path / "broken" / "s0"
@@ -193,186 +203,186 @@ def test_corrupt_input_is_dead_at_once_and_holds_nobody_up(
     files = sorted(folder.glob("*.arrow"))
     broken = files[3]
     broken.write_bytes(broken.read_bytes()[: broken.stat().st_size // 2])
-    world = worlds(files)
-    keys = world.publish()
-    worker = world.work()
+    harness = harnesses(files)
+    keys = harness.publish()
+    worker = harness.work()
     assert exit_code(worker) == 1
-    assert len(world.run.receipts.list()) == len(keys) - 1
-    ((key, record),) = world.run.failures.list().items()
+    assert len(harness.run.receipts.list()) == len(keys) - 1
+    ((key, record),) = harness.run.failures.list().items()
     assert broken.name in record.reason
     assert record.attempts == 1
-    said = world.logs[worker.pid].read_text()
+    said = harness.logs[worker.pid].read_text()
     assert f"ended without 1 of its shards: {key}" in said
     assert "Traceback" not in said
 
 
-def test_an_input_that_never_fits_its_receipt_is_tried_twice(worlds: Worlds) -> None:
+def test_an_input_that_never_fits_its_receipt_is_tried_twice(harnesses: Harnesses) -> None:
     """Its dependent gets one second chance, then it is dead with both checksums; nothing loops."""
-    world = worlds(scales=2)
-    world.publish()
-    assert exit_code(world.work()) == 0
-    row = max(world.run.plan.rows(1), key=lambda row: len(row.inputs))
-    folder = Path(world.run.info.dest) / world.spec.scales[0].key
+    harness = harnesses(scales=2)
+    harness.publish()
+    assert exit_code(harness.work()) == 0
+    row = max(harness.run.plan.rows(1), key=lambda row: len(row.inputs))
+    folder = Path(harness.run.info.dest) / harness.spec.scales[0].key
     changed = folder / f"{row.inputs[0].partition('/')[2]}.shard"
     data = bytearray(changed.read_bytes())
     assert data[16:18] == b"\x1f\x8b"  # behind the index, the only chunk
     data[25] ^= 1  # on which system it was compressed: a sound file, but another
     changed.write_bytes(data)
-    world.run.raise_redo([row.key])
-    world.publish([row.key])
-    worker = world.work()
+    harness.run.raise_redo([row.key])
+    harness.publish([row.key])
+    worker = harness.work()
     assert exit_code(worker) == 1
-    (key,) = world.run.failures.list()
+    (key,) = harness.run.failures.list()
     assert key == row.key
-    record = world.run.failures.get(key)
-    receipt = world.run.receipts.get(row.inputs[0])
+    record = harness.run.failures.get(key)
+    receipt = harness.run.receipts.get(row.inputs[0])
     assert record is not None
     assert receipt is not None
     assert f"expected crc32c {receipt.crc32c}, found" in record.reason
     assert [hop.tier for hop in record.history] == ["512mi", "512mi"]
-    assert len(world.events(worker, "shard_leased")) == 2
-    assert sum(world.leftovers().values()) == 0
+    assert len(harness.events(worker, "shard_leased")) == 2
+    assert sum(harness.leftovers().values()) == 0
 
 
 def test_passing_storage_trouble_is_retried_in_place(
-    worlds: Worlds, gcs: GcsServer, bucket: str
+    harnesses: Harnesses, gcs: GcsServer, bucket: str
 ) -> None:
     """Some answers of 503 cost time, not a delivery."""
-    world = worlds(info={"dest": f"gs://{bucket}/volume"})
+    harness = harnesses(info={"dest": f"gs://{bucket}/volume"})
     gcs.fail("/upload/", times=3)
-    key = one(world)
-    worker = world.start("work", "--tier", "512mi")
-    receipt = world.receipt(key)
+    key = one(harness)
+    worker = harness.start("work", "--tier", "512mi")
+    receipt = harness.receipt(key)
     assert receipt.attempt == 1
-    assert len(world.events(worker, "shard_leased")) == 1
+    assert len(harness.events(worker, "shard_leased")) == 1
     assert gcs.names(bucket) == ["volume/8x8x8/04.shard"]
 
 
 def test_lasting_storage_trouble_is_handed_back(
-    worlds: Worlds, gcs: GcsServer, bucket: str
+    harnesses: Harnesses, gcs: GcsServer, bucket: str
 ) -> None:
     """The worker waits longer each time; when the storage is back, the shard gets done."""
-    world = worlds(info={"dest": f"gs://{bucket}/volume"})
+    harness = harnesses(info={"dest": f"gs://{bucket}/volume"})
     gcs.fail("/upload/", times=1_000_000)
-    key = one(world)
-    worker = world.start("work", "--tier", "512mi", STORAGE_RETRY_S="1")
-    wait_for(lambda: len(world.events(worker, "worker_backoff")) == 2, "trouble")
-    first, second = world.events(worker, "worker_backoff")
+    key = one(harness)
+    worker = harness.start("work", "--tier", "512mi", STORAGE_RETRY_S="1")
+    wait_for(lambda: len(harness.events(worker, "worker_backoff")) == 2, "trouble")
+    first, second = harness.events(worker, "worker_backoff")
     assert second["seconds"] == 2 * first["seconds"]
     gcs.heal()
-    receipt = world.receipt(key)
+    receipt = harness.receipt(key)
     assert (receipt.attempt, receipt.history) == (1, ())
 
 
-def test_sigterm_hands_back_at_once(world: World) -> None:
+def test_sigterm_hands_back_at_once(harness: RunHarness) -> None:
     """The message waits for the next worker as if nothing had happened; nothing half-written."""
-    key = one(world)
-    first = world.start("work", "--tier", "512mi", WORK_PAUSE_S=LONG_S)
-    world.heartbeat(first)
+    key = one(harness)
+    first = harness.start("work", "--tier", "512mi", WORK_PAUSE_S=LONG_S)
+    harness.heartbeat(first)
     child = executor_process(first.pid)
     first.send_signal(signal.SIGTERM)
     assert exit_code(first) == 130
     assert is_gone(child)
-    assert not [path for path in world.volume() if ".tmp-" in path]
-    world.start("work", "--tier", "512mi")
-    receipt = world.receipt(key)
+    assert not [path for path in harness.volume() if ".tmp-" in path]
+    harness.start("work", "--tier", "512mi")
+    receipt = harness.receipt(key)
     assert receipt.attempt == 1
     assert receipt.history == ()
 
 
-def test_handing_back_counts_no_attempt(world: World) -> None:
+def test_handing_back_counts_no_attempt(harness: RunHarness) -> None:
     """However often it is handed back, it is never taken for a silent death."""
-    key = one(world)
+    key = one(harness)
     for _ in range(4):
-        worker = world.start("work", "--tier", "512mi", WORK_PAUSE_S=LONG_S)
-        world.heartbeat(worker)
+        worker = harness.start("work", "--tier", "512mi", WORK_PAUSE_S=LONG_S)
+        harness.heartbeat(worker)
         worker.send_signal(signal.SIGINT)
         assert exit_code(worker) == 130
-    world.start("work", "--tier", "512mi")
-    receipt = world.receipt(key)
+    harness.start("work", "--tier", "512mi")
+    receipt = harness.receipt(key)
     assert (receipt.attempt, receipt.history) == (1, ())
 
 
-def test_a_lost_lease_publishes_nothing(world: World) -> None:
+def test_a_lost_lease_publishes_nothing(harness: RunHarness) -> None:
     """A worker that was frozen beyond its lease notices by its own clock when it wakes."""
-    key = one(world)
-    first = world.start("work", "--tier", "512mi", WORK_PAUSE_S="3")
-    world.heartbeat(first)
+    key = one(harness)
+    first = harness.start("work", "--tier", "512mi", WORK_PAUSE_S="3")
+    harness.heartbeat(first)
     child = executor_process(first.pid)
     first.send_signal(signal.SIGSTOP)
     child.send_signal(signal.SIGSTOP)
-    world.start("work", "--tier", "512mi")
-    receipt = world.receipt(key)
-    volume = world.shards()
+    harness.start("work", "--tier", "512mi")
+    receipt = harness.receipt(key)
+    volume = harness.shards()
     child.send_signal(signal.SIGCONT)
     first.send_signal(signal.SIGCONT)
-    wait_for(lambda: world.events(first, "lease_lost"), "the frozen worker's insight")
-    assert world.run.receipts.get(key) == receipt
-    assert world.shards() == volume
-    assert not world.events(first, "shard_done")
+    wait_for(lambda: harness.events(first, "lease_lost"), "the frozen worker's insight")
+    assert harness.run.receipts.get(key) == receipt
+    assert harness.shards() == volume
+    assert not harness.events(first, "shard_done")
     assert first.poll() is None
 
 
-def test_a_long_shard_is_worked_on_once(world: World) -> None:
+def test_a_long_shard_is_worked_on_once(harness: RunHarness) -> None:
     """It takes three leases and is delivered to nobody else."""
-    key = one(world)
-    pause = str(3 * world.lease_s)
-    workers = [world.start("work", "--tier", "512mi", WORK_PAUSE_S=pause) for _ in range(2)]
-    receipt = world.receipt(key)
+    key = one(harness)
+    pause = str(3 * harness.lease_s)
+    workers = [harness.start("work", "--tier", "512mi", WORK_PAUSE_S=pause) for _ in range(2)]
+    receipt = harness.receipt(key)
     assert receipt.attempt == 1
-    assert sum(len(world.events(worker, "shard_leased")) for worker in workers) == 1
+    assert sum(len(harness.events(worker, "shard_leased")) for worker in workers) == 1
 
 
-def test_a_cancelled_runs_messages_are_acked(world: World) -> None:
+def test_a_cancelled_runs_messages_are_acked(harness: RunHarness) -> None:
     """Its workers find nothing to do; a shard in work publishes no output."""
-    one(world)
-    worker = world.start("work", "--tier", "512mi", WORK_PAUSE_S="4")
-    world.heartbeat(worker)
-    world.run.cancel("enough")
-    world.publish_anyway(world.converted[5])
-    wait_for(lambda: len(world.events(worker, "shard_cancelled")) == 2, "both messages' end")
-    assert not world.run.receipts.list()
-    assert not [path for path in world.volume() if path.endswith(".shard")]
+    one(harness)
+    worker = harness.start("work", "--tier", "512mi", WORK_PAUSE_S="4")
+    harness.heartbeat(worker)
+    harness.run.cancel("enough")
+    harness.publish_anyway(harness.converted[5])
+    wait_for(lambda: len(harness.events(worker, "shard_cancelled")) == 2, "both messages' end")
+    assert not harness.run.receipts.list()
+    assert not [path for path in harness.volume() if path.endswith(".shard")]
 
 
-def test_a_fleet_does_the_whole_job(worlds: Worlds) -> None:
+def test_a_fleet_does_the_whole_job(harnesses: Harnesses) -> None:
     """One command, every scale; a worker that is killed on the way is replaced."""
-    world = worlds(scales=3)
-    world.publish()
-    options = ["--run", world.run.uri, "--memory", "4GiB", "--cpus", "2", "--until-drained"]
-    fleet = world.start("fleet", *options, WORK_PAUSE_S="0.3")
-    wait_for(world.run.receipts.list, "a first receipt")
+    harness = harnesses(scales=3)
+    harness.publish()
+    options = ["--run", harness.run.uri, "--memory", "4GiB", "--cpus", "2", "--until-drained"]
+    fleet = harness.start("fleet", *options, WORK_PAUSE_S="0.3")
+    wait_for(harness.run.receipts.list, "a first receipt")
     children = psutil.Process(fleet.pid).children()
     children[0].kill()
     assert exit_code(fleet, 120) == 0
-    assert world.run.receipts.list().keys() == {row.key for row in world.run.plan.rows()}
-    assert world.events(fleet, "worker_died")
+    assert harness.run.receipts.list().keys() == {row.key for row in harness.run.plan.rows()}
+    assert harness.events(fleet, "worker_died")
     assert all(is_gone(child) for child in children)
 
 
-def test_a_fleet_stops_promptly_and_hands_everything_back(world: World) -> None:
+def test_a_fleet_stops_promptly_and_hands_everything_back(harness: RunHarness) -> None:
     """Ctrl-C: no process stays, no attempt is counted."""
-    world.publish()
-    options = ["--run", world.run.uri, "--memory", "4GiB", "--cpus", "2"]
-    fleet = world.start("fleet", *options, WORK_PAUSE_S=LONG_S)
-    wait_for(lambda: len([b for b in world.run.heartbeats() if b.key]) == 2, "two busy workers")
+    harness.publish()
+    options = ["--run", harness.run.uri, "--memory", "4GiB", "--cpus", "2"]
+    fleet = harness.start("fleet", *options, WORK_PAUSE_S=LONG_S)
+    wait_for(lambda: len([b for b in harness.run.heartbeats() if b.key]) == 2, "two busy workers")
     processes = psutil.Process(fleet.pid).children(recursive=True)
     assert len(processes) == 4
     fleet.send_signal(signal.SIGINT)
     assert exit_code(fleet) == 130
     assert all(is_gone(process) for process in processes)
-    delivery = world.broker.lease("512mi", wait_s=2.0)
+    delivery = harness.broker.lease("512mi", wait_s=2.0)
     assert delivery is not None
     assert delivery.attempt == 1
-    assert world.run.heartbeats() == []
+    assert harness.run.heartbeats() == []
 
 
-def test_a_killed_fleet_leaves_no_worker(world: World) -> None:
+def test_a_killed_fleet_leaves_no_worker(harness: RunHarness) -> None:
     """Workers that belong to a fleet end with it, and hand back what they had."""
-    world.publish()
-    options = ["--run", world.run.uri, "--memory", "4GiB", "--cpus", "2"]
-    fleet = world.start("fleet", *options, WORK_PAUSE_S=LONG_S)
-    wait_for(lambda: len([b for b in world.run.heartbeats() if b.key]) == 2, "two busy workers")
+    harness.publish()
+    options = ["--run", harness.run.uri, "--memory", "4GiB", "--cpus", "2"]
+    fleet = harness.start("fleet", *options, WORK_PAUSE_S=LONG_S)
+    wait_for(lambda: len([b for b in harness.run.heartbeats() if b.key]) == 2, "two busy workers")
     processes = psutil.Process(fleet.pid).children(recursive=True)
     os.kill(fleet.pid, signal.SIGKILL)
     wait_for(lambda: all(map(is_gone, processes)), "the workers' end")

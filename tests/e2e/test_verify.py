@@ -8,19 +8,20 @@ import numpy as np
 import pytest
 import tensorstore as ts
 
-from tests.support.small_commands import Desk, Ended, finished_desk, make_desk
+from tests.support.commands import CommandResult
+from tests.support.workspace import Workspace, converted_workspace, make_small_workspace
 
 ALL = ("--deep", "--values", "150")
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Desk:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A finished run."""
-    return finished_desk(tmp_path_factory.mktemp("verify") / "desk")
+    return converted_workspace(tmp_path_factory.mktemp("verify") / "workspace")
 
 
 @pytest.fixture
-def desk(made: Desk) -> Iterator[Desk]:
+def workspace(made: Workspace) -> Iterator[Workspace]:
     """The finished run; the volume is put back afterwards, whatever a test does to it."""
     files = [path for path in made.volume.rglob("*") if path.is_file()]
     kept = {path: path.read_bytes() for path in files}
@@ -32,10 +33,10 @@ def desk(made: Desk) -> Iterator[Desk]:
         path.write_bytes(data)
 
 
-def findings(ended: Ended) -> dict[str, str]:
+def findings(ended: CommandResult) -> dict[str, str]:
     """What was found, by key; the exit code must agree."""
     found = {one["key"]: one["what"] for one in ended.document["findings"]}
-    assert ended.code == (1 if found else 0), ended
+    assert ended.returncode == (1 if found else 0), ended
     return found
 
 
@@ -44,51 +45,51 @@ def key_of(shard: Path, scale: int = 0) -> str:
     return f"s{scale}/{shard.stem}"
 
 
-def test_a_sound_volume(desk: Desk) -> None:
+def test_a_sound_volume(workspace: Workspace) -> None:
     """No findings; it says how much was looked at."""
-    ended = desk.of_run("verify", *ALL, "--json")
+    ended = workspace.of_run("verify", *ALL, "--json")
     assert findings(ended) == {}
     checked = ended.document["checked"]
     assert checked == {"shards": 14, "files_read": 14, "values": 150}
-    said = desk.of_run("verify")
-    assert (said.code, "no findings" in said.out) == (0, True)
+    said = workspace.of_run("verify")
+    assert (said.returncode, "no findings" in said.stdout) == (0, True)
 
 
-def test_a_missing_file(desk: Desk) -> None:
+def test_a_missing_file(workspace: Workspace) -> None:
     """The listing alone tells, and says what makes it again."""
-    lost = desk.shards()[3]
+    lost = workspace.shards()[3]
     lost.unlink()
-    found = findings(desk.of_run("verify", "--json"))
+    found = findings(workspace.of_run("verify", "--json"))
     assert list(found) == [key_of(lost)]
     assert "replay --redo" in found[key_of(lost)]
 
 
-def test_a_file_too_short(desk: Desk) -> None:
+def test_a_file_too_short(workspace: Workspace) -> None:
     """A size that is not the receipt's is seen without reading."""
-    short = desk.shards(1)[0]
+    short = workspace.shards(1)[0]
     short.write_bytes(short.read_bytes()[:-9])
-    found = findings(desk.of_run("verify", "--json"))
+    found = findings(workspace.of_run("verify", "--json"))
     assert "bytes, its receipt says" in found[key_of(short, 1)]
 
 
 @pytest.mark.parametrize("place", ["first", "payload", "index", "last"])
-def test_a_flipped_byte(desk: Desk, place: str) -> None:
+def test_a_flipped_byte(workspace: Workspace, place: str) -> None:
     """--deep finds one wrong byte anywhere; a listing of local files cannot."""
-    shard = desk.shards()[5]
+    shard = workspace.shards()[5]
     data = bytearray(shard.read_bytes())
     at = {"first": 0, "payload": 100, "index": len(data) - 12, "last": len(data) - 1}[place]
     data[at] ^= 1
     shard.write_bytes(data)
-    assert findings(desk.of_run("verify", "--json")) == {}
-    assert list(findings(desk.of_run("verify", "--deep", "--json"))) == [key_of(shard)]
+    assert findings(workspace.of_run("verify", "--json")) == {}
+    assert list(findings(workspace.of_run("verify", "--deep", "--json"))) == [key_of(shard)]
 
 
 @pytest.mark.parametrize("scale", [0, pytest.param(1, marks=pytest.mark.slow)])
-def test_wrong_voxels(desk: Desk, scale: int) -> None:
+def test_wrong_voxels(workspace: Workspace, scale: int) -> None:
     """A well-formed file with one wrong voxel in each chunk is caught by --values."""
     spec = {
         "driver": "neuroglancer_precomputed",
-        "kvstore": {"driver": "file", "path": f"{desk.volume}/"},
+        "kvstore": {"driver": "file", "path": f"{workspace.volume}/"},
         "scale_index": scale,
     }
     volume = ts.open(spec, open=True).result()
@@ -96,74 +97,76 @@ def test_wrong_voxels(desk: Desk, scale: int) -> None:
     voxels[5::64, 6::64, 7::64] += 1
     with ts.Transaction() as transaction:
         volume.with_transaction(transaction)[..., 0].write(voxels).result()
-    found = findings(desk.of_run("verify", "--values", "150", "--scales", str(scale), "--json"))
+    found = findings(
+        workspace.of_run("verify", "--values", "150", "--scales", str(scale), "--json")
+    )
     differing = {key for key, what in found.items() if "voxels differ" in what}
-    assert differing == {key_of(shard, scale) for shard in desk.shards(scale)}
+    assert differing == {key_of(shard, scale) for shard in workspace.shards(scale)}
 
 
-def test_a_foreign_file(desk: Desk) -> None:
+def test_a_foreign_file(workspace: Workspace) -> None:
     """A file that nobody planned is named by its path."""
-    (desk.volume / "8x8x8" / "notes.txt").write_text("hello")
-    assert list(findings(desk.of_run("verify", "--json"))) == ["8x8x8/notes.txt"]
+    (workspace.volume / "8x8x8" / "notes.txt").write_text("hello")
+    assert list(findings(workspace.of_run("verify", "--json"))) == ["8x8x8/notes.txt"]
 
 
-def test_the_export_is_gone(desk: Desk) -> None:
+def test_the_export_is_gone(workspace: Workspace) -> None:
     """Values that cannot be compared are findings, no crash."""
-    desk.export.rename(desk.folder / "elsewhere")
+    workspace.export.rename(workspace.folder / "elsewhere")
     try:
-        found = findings(desk.of_run("verify", "--values", "4", "--scales", "0", "--json"))
+        found = findings(workspace.of_run("verify", "--values", "4", "--scales", "0", "--json"))
     finally:
-        (desk.folder / "elsewhere").rename(desk.export)
+        (workspace.folder / "elsewhere").rename(workspace.export)
     assert found
     assert all("cannot be compared" in what for what in found.values())
 
 
-def test_report_file(desk: Desk) -> None:
+def test_report_file(workspace: Workspace) -> None:
     """--json-report holds all findings; people see them as text."""
-    lost = desk.shards()[0]
+    lost = workspace.shards()[0]
     lost.unlink()
-    report = desk.folder / "findings.json"
-    ended = desk.of_run("verify", "--json-report", str(report))
-    assert ended.code == 1
+    report = workspace.folder / "findings.json"
+    ended = workspace.of_run("verify", "--json-report", str(report))
+    assert ended.returncode == 1
     document = json.loads(report.read_text())
     assert [one["key"] for one in document["findings"]] == [key_of(lost)]
     assert document["scales"] == [0, 1]
-    assert document["findings"][0]["what"] in ended.out
+    assert document["findings"][0]["what"] in ended.stdout
 
 
-def test_a_scale_that_was_not_planned(desk: Desk) -> None:
+def test_a_scale_that_was_not_planned(workspace: Workspace) -> None:
     """Wrong use: exit code 2."""
-    ended = desk.of_run("verify", "--scales", "7")
-    assert (ended.code, "scale 7" in ended.err) == (2, True)
+    ended = workspace.of_run("verify", "--scales", "7")
+    assert (ended.returncode, "scale 7" in ended.stderr) == (2, True)
 
 
 def test_before_the_work_is_done(tmp_path: Path) -> None:
     """Shards that are not made yet are findings, each once."""
-    desk = make_desk(tmp_path / "desk")
-    assert desk.enqueue().code == 0
-    found = findings(desk.of_run("verify", "--json"))
+    workspace = make_small_workspace(tmp_path / "workspace")
+    assert workspace.enqueue().returncode == 0
+    found = findings(workspace.of_run("verify", "--json"))
     assert len(found) == 14
     assert all("not made yet" in what for what in found.values())
 
 
-def test_html_report_of_the_run(desk: Desk) -> None:
+def test_html_report_of_the_run(workspace: Workspace) -> None:
     """One page that loads nothing from elsewhere and names what the run did."""
-    page = desk.folder / "out" / "report.html"
-    assert desk.of_run("report", "--out", str(page)).code == 0
+    page = workspace.folder / "pages" / "report.html"
+    assert workspace.of_run("report", "--out", str(page)).returncode == 0
     text = page.read_text()
     assert "<svg" in text
     assert "complete" in text
     assert "14" in text
-    assert str(desk.volume) in text
+    assert str(workspace.volume) in text
     assert not any(mark in text for mark in ('src="', "href=", "@import", "url("))
 
 
 def test_html_report_of_a_run_without_receipts(tmp_path: Path) -> None:
     """Before any work there is a page too; text from outside is escaped."""
-    desk = make_desk(tmp_path / "<b>desk")
-    assert desk.enqueue().code == 0
-    assert desk.of_run("report", "--out", "report.html").code == 0
-    text = (desk.folder / "report.html").read_text()
+    workspace = make_small_workspace(tmp_path / "<b>workspace")
+    assert workspace.enqueue().returncode == 0
+    assert workspace.of_run("report", "--out", "report.html").returncode == 0
+    text = (workspace.folder / "report.html").read_text()
     assert "not ended yet" in text
-    assert "<b>desk" not in text
-    assert "&lt;b&gt;desk" in text
+    assert "<b>workspace" not in text
+    assert "&lt;b&gt;workspace" in text

@@ -20,7 +20,7 @@ from braid.precomputed.volume_spec import VolumeSpec
 from producer.synthetic_export import SyntheticVolume, sample_spec
 from producer.viewer import choose_position
 from runtime.storage import open_storage
-from tests.support.commands import run_here
+from tests.support.commands import CommandResult, run_in_process
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -182,9 +182,9 @@ def test_opens_the_browser(volume: Path, tmp_path: Path) -> None:
         assert running.stop(signal.SIGINT)[0] == 130
 
 
-def run_view(*arguments: str) -> subprocess.CompletedProcess[str]:
+def run_view(*arguments: str) -> CommandResult:
     """`producer view` that should end by itself."""
-    return run_here("producer", "view", "--no-browser", *arguments, folder=Path.cwd())
+    return run_in_process("producer", "view", "--no-browser", *arguments, folder=Path.cwd())
 
 
 @pytest.mark.parametrize("made", [False, True])

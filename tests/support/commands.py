@@ -1,11 +1,12 @@
-"""The programs run inside the test's own process, because a start takes longer than most commands.
+"""Commands run within the test's process, because starting Python takes longer than most of them.
 
-Arguments, environment, output and exit code go the same way as in a process of its own. What a
-process does as such (signals, being killed, a pipe that closes) is tested with real ones.
+Arguments, environment, output and exit code pass as in a process of its own. Signals, kills and
+closed pipes are tested with real processes.
 """
 
 import contextlib
 import io
+import json
 import os
 import runpy
 import signal
@@ -14,17 +15,28 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 from consumer.signals import RETIRE
 
-_TAKEN = (signal.SIGTERM, signal.SIGINT, RETIRE)  # by programs, for themselves
+_HANDLED = (signal.SIGTERM, signal.SIGINT, RETIRE)  # by the programs
 
 
-def run_here(
+class CommandResult(subprocess.CompletedProcess[str]):
+    """Exit code and output of a command."""
+
+    @property
+    def document(self) -> Any:  # noqa: ANN401 - JSON
+        """The one JSON document on stdout."""
+        assert self.stdout, self.stderr
+        return json.loads(self.stdout)
+
+
+def run_in_process(
     program: str, *arguments: str, folder: Path, environment: Mapping[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    """What `python -m PROGRAM ...` does in a folder, to its end; never a traceback.
+) -> CommandResult:
+    """Run `python -m PROGRAM ...` to its end; it must not print a traceback.
 
     Args:
         program: producer, consumer, ...
@@ -39,27 +51,27 @@ def run_here(
         contextlib.redirect_stderr(err),
         mock.patch.object(sys, "argv", [program, *arguments]),
         mock.patch.dict(os.environ, environment or {}, clear=environment is not None),
-        _same_signals(),
+        _restored_signals(),
     ):
         code = _exit_code(program)
     assert "a bug" not in err.getvalue(), err.getvalue()
-    return subprocess.CompletedProcess([program, *arguments], code, out.getvalue(), err.getvalue())
+    return CommandResult([program, *arguments], code, out.getvalue(), err.getvalue())
 
 
 def _exit_code(program: str) -> int:
-    """Run its `__main__`."""
+    """Run the program's `__main__`."""
     try:
         with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # imported before
             runpy.run_module(program, run_name="__main__")
     except SystemExit as ended:
         return int(ended.code or 0)
-    raise AssertionError(f"{program} did not say how it ended")
+    raise AssertionError(f"{program} ended without an exit code")
 
 
 @contextlib.contextmanager
-def _same_signals() -> Iterator[None]:
-    """Afterwards signals are the test session's again."""
-    before = {number: signal.getsignal(number) for number in _TAKEN}
+def _restored_signals() -> Iterator[None]:
+    """Put the test session's signal handlers back at the end."""
+    before = {number: signal.getsignal(number) for number in _HANDLED}
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Small runs for tests: plans by hand, receipts and failures in one line each."""
+"""Builders of plans, runs, receipts and failure records."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -16,12 +16,12 @@ BEGIN = datetime(2024, 5, 6, 7, 0, tzinfo=UTC)
 
 
 def at(seconds: float) -> datetime:
-    """So many seconds after the beginning."""
+    """A time, in seconds after BEGIN."""
     return BEGIN + timedelta(seconds=seconds)
 
 
 def row(key: str, *inputs: str, **fields: Any) -> PlanRow:  # noqa: ANN401 - any field
-    """A row to make; downsampled if it has inputs."""
+    """A plan row; its scale decides whether it is converted or downsampled."""
     scale, shard_hex = parse_key(key)
     kind = "downsample" if scale else "convert"
     given: dict[str, Any] = {"kind": kind, "inputs": inputs, "tier": None if scale else "2gi"}
@@ -31,7 +31,7 @@ def row(key: str, *inputs: str, **fields: Any) -> PlanRow:  # noqa: ANN401 - any
 
 
 def pyramid(width: int = 4) -> list[PlanRow]:
-    """`width` shards at scale 0, half as many at scale 1, two inputs each; one at scale 2."""
+    """Plan of `width` shards at scale 0, half as many at scale 1, and one at scale 2."""
     low = [row(f"s0/{number:02x}") for number in range(width)]
     middle = [
         row(f"s1/{number:02x}", f"s0/{2 * number:02x}", f"s0/{2 * number + 1:02x}")
@@ -59,9 +59,10 @@ def info(**fields: Any) -> RunInfo:  # noqa: ANN401 - any field
 
 
 def made_run(state: object, rows: Sequence[PlanRow] | None = None, **fields: Any) -> Run:  # noqa: ANN401
-    """A planned run below this state root."""
-    plan = Plan.of(pyramid() if rows is None else rows, (0, 1, 2))
-    return Run.create(str(state), info(**fields), plan)
+    """A planned run below this state root; a pyramid of seven shards unless `rows` are given."""
+    about = info(**fields)
+    scales = (*about.scales, *about.downres)
+    return Run.create(str(state), about, Plan.of(pyramid() if rows is None else rows, scales))
 
 
 def receipt(key: str, crc32c: str | None = "crc-a=", **fields: Any) -> Receipt:  # noqa: ANN401
@@ -83,7 +84,7 @@ def receipt(key: str, crc32c: str | None = "crc-a=", **fields: Any) -> Receipt: 
 
 
 def finish(run: Run, key: str, crc32c: str | None = "crc-a=", **fields: Any) -> Receipt:  # noqa: ANN401
-    """Write a shard's receipt, its inputs as they are now."""
+    """Write a shard's receipt with the present receipts of its inputs."""
     contents = {}
     for name in run.plan.row(key).inputs:
         found = run.receipts.get(name)
@@ -103,5 +104,5 @@ def fail(run: Run, key: str, **fields: Any) -> Failure:  # noqa: ANN401 - any fi
 
 
 def low_tier(_row: PlanRow, _receipts: Sequence[ReceiptSummary]) -> str | Dead:
-    """Everything fits the smallest tier."""
+    """Tier chooser for which everything fits the smallest tier."""
     return TIERS[0]

@@ -18,61 +18,7 @@ from braid.precomputed.shard_reader import ShardFile
 from braid.precomputed.sharding import all_shards, shard_numbers, shard_path
 from braid.precomputed.volume_spec import ScaleSpec, VolumeSpec
 from tests.support.shards import shard_of
-from tests.support.votes_reference import Triple, Voxels
-
-
-def made_info(
-    size: Triple,
-    factors: Sequence[Triple] = ((2, 2, 2),),
-    *,
-    chunks: Sequence[Triple] = ((64, 64, 64),),
-    bits: Sequence[tuple[int, int]] = ((9, 6),),
-    encoding: str = "compressed_segmentation",
-    block: Triple = (8, 8, 8),
-    data_type: str = "uint64",
-    data_encoding: str = "gzip",
-) -> dict[str, Any]:
-    """An info with a scale more than there are factors; the last of `chunks` and `bits` repeat.
-
-    `bits` are preshift and minishard; shard bits are what ids need beyond them.
-    """
-    scales, resolution = [], [8, 8, 8]
-    for i in range(len(factors) + 1):
-        chunk = chunks[min(i, len(chunks) - 1)]
-        preshift, minishard = bits[min(i, len(bits) - 1)]
-        grid = [-(-n // c) for n, c in zip(size, chunk, strict=True)]
-        needed = sum((n - 1).bit_length() for n in grid)
-        scale: dict[str, Any] = {
-            "key": f"s{i}",
-            "size": list(size),
-            "resolution": list(resolution),
-            "voxel_offset": [0, 0, 0],
-            "chunk_sizes": [list(chunk)],
-            "encoding": encoding,
-            "sharding": {
-                "@type": "neuroglancer_uint64_sharded_v1",
-                "hash": "identity",
-                "preshift_bits": preshift,
-                "minishard_bits": minishard,
-                "shard_bits": max(0, needed - preshift - minishard),
-                "data_encoding": data_encoding,
-                "minishard_index_encoding": "gzip",
-            },
-        }
-        if encoding == "compressed_segmentation":
-            scale["compressed_segmentation_block_size"] = list(block)
-        scales.append(scale)
-        if i < len(factors):
-            resolution = [r * f for r, f in zip(resolution, factors[i], strict=True)]
-            x, y, z = (-(-n // f) for n, f in zip(size, factors[i], strict=True))
-            size = (x, y, z)
-    return {
-        "@type": "neuroglancer_multiscale_volume",
-        "type": "segmentation",
-        "data_type": data_type,
-        "num_channels": 1,
-        "scales": scales,
-    }
+from tests.support.votes_reference import Voxels
 
 
 def shard_bytes(scale: ScaleSpec, voxels: Voxels) -> dict[int, bytes]:

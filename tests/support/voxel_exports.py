@@ -17,6 +17,7 @@ from producer.export_writer import ExportFormat, file_edge
 from producer.synthetic_export import write_export
 from runtime.storage import open_storage
 from tests.support.source_box import source_box
+from tests.support.specs import made_info
 
 Triple = tuple[int, int, int]
 Voxels = npt.NDArray[np.uint64]
@@ -80,8 +81,6 @@ def blobs(size: Triple, seed: int, labels: int = 9, grain: int = 7) -> ArrayFiel
 
 def source_spec(size: Triple, bits: tuple[int, int] = (3, 3)) -> ScaleSpec:
     """The scale at the export's side: 64x64x64 chunks, whose sharding decides the files' cells."""
-    from tests.support.volumes import made_info  # noqa: PLC0415 - that module imports TensorStore
-
     return VolumeSpec.parse(made_info(size, (), bits=(bits,))).scales[0]
 
 

@@ -13,7 +13,7 @@ from delivery.broker import open_broker
 from delivery.broker.base import DEAD, Broker
 from delivery.ledger.run import Run
 from delivery.messages import ShardMessage, decode
-from tests.support.three_shard_run import LARGE, SMALL, made_run, write_receipt
+from tests.support.three_shard_run import LARGE, SMALL, three_shard_run, write_receipt
 
 LEASE_S = 10.0
 
@@ -89,7 +89,7 @@ def test_without_runs_it_is_not_over(watch: Watch) -> None:
 
 def test_a_run_ends_when_its_ledger_says_so(watch: Watch) -> None:
     """Every shard done: over, and nothing to complain about."""
-    run = made_run(watch.folder)
+    run = three_shard_run(watch.folder)
     watch.tick()
     assert not watch.supervisor.all_over
     finish(run)
@@ -100,7 +100,7 @@ def test_a_run_ends_when_its_ledger_says_so(watch: Watch) -> None:
 
 def test_an_empty_queue_is_no_end(watch: Watch) -> None:
     """The queue lost everything: the run goes on."""
-    made_run(watch.folder)
+    three_shard_run(watch.folder)
     assert not watch.ending.should_exit()
     watch.clock.now_s += 5
     assert not watch.ending.should_exit()
@@ -108,7 +108,7 @@ def test_an_empty_queue_is_no_end(watch: Watch) -> None:
 
 def test_a_run_with_dead_shards_ends_and_says_so(watch: Watch) -> None:
     """Letters are drained into the ledger; a dead input blocks its dependent; that is the end."""
-    run = made_run(watch.folder)
+    run = three_shard_run(watch.folder)
     write_receipt(run, "s0/0")
     letter = ShardMessage(run=run.uri, key="s0/1", kind="convert", reason="bad zstd")
     watch.broker.publish(DEAD, [letter])
@@ -124,7 +124,7 @@ def test_a_run_with_dead_shards_ends_and_says_so(watch: Watch) -> None:
 
 def test_a_missed_cascade_is_repaired(watch: Watch) -> None:
     """Its worker died between the receipt and the cascade."""
-    run = made_run(watch.folder)
+    run = three_shard_run(watch.folder)
     write_receipt(run, "s0/0")
     write_receipt(run, "s0/1")
     watch.tick()
@@ -135,7 +135,7 @@ def test_a_missed_cascade_is_repaired(watch: Watch) -> None:
 
 def test_what_is_lost_is_published_again_twice_then_given_up(watch: Watch) -> None:
     """Quiet for two leases: again; after two rounds in vain the open shards are named."""
-    run = made_run(watch.folder)
+    run = three_shard_run(watch.folder)
     watch.tick(0)
     for _ in range(2):
         watch.tick(2 * LEASE_S - 2)
@@ -152,7 +152,7 @@ def test_what_is_lost_is_published_again_twice_then_given_up(watch: Watch) -> No
 
 def test_a_receipt_resets_the_stall_detector(watch: Watch) -> None:
     """Slow is not lost."""
-    run = made_run(watch.folder)
+    run = three_shard_run(watch.folder)
     watch.tick(0)
     watch.tick(2 * LEASE_S - 2)
     write_receipt(run, "s0/0")
@@ -163,7 +163,7 @@ def test_a_receipt_resets_the_stall_detector(watch: Watch) -> None:
 
 def test_a_cancelled_run_is_over(watch: Watch) -> None:
     """Nobody works for it, so nobody waits for it."""
-    run = made_run(watch.folder)
+    run = three_shard_run(watch.folder)
     watch.tick()
     run.cancel("enough")
     watch.tick()
@@ -173,20 +173,20 @@ def test_a_cancelled_run_is_over(watch: Watch) -> None:
 
 def test_a_run_of_another_queue_is_none_of_ours(watch: Watch) -> None:
     """One state root may hold the runs of many queues."""
-    made_run(watch.folder, queue="sqlite:/elsewhere/queue.db")
+    three_shard_run(watch.folder, queue="sqlite:/elsewhere/queue.db")
     watch.tick()
     assert watch.supervisor.none_known
 
 
 def test_old_failures_are_no_news(watch: Watch) -> None:
     """A run that ended badly before the newest one began does not fail this fleet."""
-    old = made_run(watch.folder, "r1")
+    old = three_shard_run(watch.folder, "r1")
     for key in ("s0/0", "s0/1"):
         letter = ShardMessage(run=old.uri, key=key, kind="convert", reason="bad zstd")
         watch.broker.publish(DEAD, [letter])
     watch.tick()
     assert watch.supervisor.failed
-    finish(made_run(watch.folder, "r2"))
+    finish(three_shard_run(watch.folder, "r2"))
     watch._supervisor = None
     watch.tick()
     assert watch.supervisor.all_over
@@ -195,9 +195,9 @@ def test_old_failures_are_no_news(watch: Watch) -> None:
 
 def test_the_one_run_asked_for_counts(watch: Watch) -> None:
     """With --run, other runs of the state root do not keep a worker."""
-    finish(made_run(watch.folder, "r1"))
+    finish(three_shard_run(watch.folder, "r1"))
     watch.only = Run(str(watch.folder / "dest.runs" / "r1"))
-    made_run(watch.folder, "r2")
+    three_shard_run(watch.folder, "r2")
     watch.tick()
     assert watch.supervisor.all_over
 

@@ -1,7 +1,6 @@
 """Coefficients from receipts, label summaries, and the commands that show them."""
 
 import json
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +17,8 @@ from memmodel.receipt_samples import ReceiptSample, read_samples
 from memmodel.throughput import START_S, estimated_seconds
 from memmodel.tiers import GIB, MIB, parse_tiers
 from runtime.errors import UsageError
-from tests.support.commands import run_here
-from tests.support.three_shard_run import made_run, write_receipt
+from tests.support.commands import CommandResult, run_in_process
+from tests.support.three_shard_run import three_shard_run, write_receipt
 
 PNG = b"\x89PNG"
 
@@ -112,7 +111,7 @@ def test_nothing_to_fit_is_said() -> None:
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     """Two converted shards and the one made from both."""
-    made = made_run(tmp_path)
+    made = three_shard_run(tmp_path)
     for key, peak, labels in (("s0/0", 150, 40), ("s0/1", 170, 400)):
         write_receipt(made, key, peak_bytes=peak * MIB, labels=labels, chunks=8, bytes_out=9000)
     done = {"kind": "downsample", "threads": 2, "route": "palette", "chunks": 8}
@@ -141,9 +140,9 @@ def test_labels_below_a_scale(run: Run) -> None:
         summarise(run, 2)
 
 
-def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+def command(*arguments: str) -> CommandResult:
     """`python -m memmodel`."""
-    return run_here("memmodel", *arguments, folder=Path.cwd())
+    return run_in_process("memmodel", *arguments, folder=Path.cwd())
 
 
 def test_fit_as_a_command(run: Run, tmp_path: Path) -> None:

@@ -14,12 +14,13 @@ from braid.precomputed.sharding import all_shards, inputs, shard_hex
 from braid.precomputed.volume_spec import CodePath, VolumeSpec
 from consumer.protocol.events import Done
 from consumer.protocol.tasks import ConvertTask, DownsampleTask
-from consumer.worker.executor_client import ExecutorClient, Watch
+from consumer.worker.executor_client import ExecutorClient, TaskCallbacks
 from memmodel.coefficients import Coefficients
 from memmodel.estimate import Estimate, Work, estimate
 from memmodel.tiers import MIB
 from producer.export_writer import ExportFormat, Row, make_row, write_file
-from tests.support.volumes import made_info, made_payloads, write_tiled
+from tests.support.specs import made_info
+from tests.support.volumes import made_payloads, write_tiled
 
 CHUNK_VOXELS = 64**3
 FLAT_BYTES = 400 * MIB  # whatever the shard
@@ -37,7 +38,7 @@ def child() -> Iterator[ExecutorClient]:
 
 def measured(child: ExecutorClient, task: ConvertTask | DownsampleTask) -> int:
     """The peak of a task, in bytes."""
-    done = child.run(task, Watch(lambda _: None, lambda: None, lambda: None))
+    done = child.run(task, TaskCallbacks(lambda _: None, lambda: None, lambda: None))
     assert isinstance(done, Done), done
     assert done.peak_bytes is not None
     return done.peak_bytes

@@ -70,7 +70,7 @@ def convert(
 # -- rows
 
 
-def test_rows_are_routed_by_their_chunk_alone(tmp_path: Path) -> None:
+def test_rows_are_assigned_by_their_chunk_alone(tmp_path: Path) -> None:
     """Rows of other shards and rows outside the volume are skipped and counted."""
     info = made_info((128, 128, 128), (), bits=((0, 0),))
     inside, elsewhere, outside = (0, 0, 0), [(1, 0, 0), (1, 1, 1)], [(2, 0, 0), (0, 9, 0)]
@@ -183,7 +183,7 @@ def test_an_index_without_offsets_costs_one_scan(tmp_path: Path) -> None:
 
 
 def test_a_shard_of_zeros_has_no_file(tmp_path: Path) -> None:
-    """An older file is deleted, and the outcome says empty."""
+    """An older file is deleted, and the outcome is empty."""
     info = made_info((128, 64, 64), (), bits=((1, 0),))
     write_file(tmp_path / "export", "a", rows_of((0, 0, 0)), ExportFormat())
     assert not convert(task(tmp_path, info, "a.arrow")).empty
@@ -205,12 +205,12 @@ def test_a_shard_without_rows_is_empty(made: Conversion, tmp_path: Path) -> None
 
 
 class Refusal(Exception):  # noqa: N818 - an answer
-    """The worker said no."""
+    """The worker refused."""
 
 
 @pytest.mark.parametrize("label", [0, 5])
 def test_what_is_refused_leaves_no_trace(tmp_path: Path, label: int) -> None:
-    """`confirm` raises: the older file stays as it was, and nothing lies beside it."""
+    """`confirm` raises: the older file stays as it was, and no temporary file remains."""
     info = made_info((128, 64, 64), (), bits=((1, 0),))
     shard = tmp_path / "volume" / "s0" / "0.shard"
     shard.parent.mkdir(parents=True)
@@ -315,7 +315,7 @@ def test_a_missing_source_file(tmp_path: Path) -> None:
 
 
 def test_a_missing_index_is_no_error(tmp_path: Path) -> None:
-    """The stream itself tells where its rows are."""
+    """Offsets are found by a scan of the stream."""
     info = made_info((256, 64, 64), (), bits=((2, 0),))
     path = write_file(tmp_path / "export", "a", rows_of((0, 0, 0), (2, 0, 0)), ExportFormat())
     path.with_suffix(".csv").unlink()

@@ -128,7 +128,7 @@ def test_a_missing_input_is_no_zeros(stored: StoredVolume) -> None:
 
 
 def test_an_empty_input_is_zeros(stored: StoredVolume) -> None:
-    """What the ledger calls empty, or has no row for, is not even looked for."""
+    """A shard that is empty in the ledger, or has no row in the plan, is not opened."""
     inputs = {"s0/00": stored.files["s0/00"], "s0/01": "empty"}
     outcome = stored.run(stored.task(inputs=inputs))
     keys = [f"s0/{i:02x}" for i in range(8)]

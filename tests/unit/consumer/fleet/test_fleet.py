@@ -27,7 +27,7 @@ from tests.support.waiting import wait_for
 TIERS = parse_tiers("1,2,4")
 NAMES = ("1gi", "2gi", "4gi")
 
-# A real worker process: begins so, and ends as the test says.
+# Beginning of a real worker process's program; the test adds the end.
 PROGRAM = """
 import os, signal, sys, time
 def report(line): print(line, flush=True)
@@ -121,7 +121,7 @@ class FleetBench:
 
 @pytest.fixture
 def bench(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[FleetBench]:
-    """Empty queues; of a `SilentBroker` where the test says so."""
+    """Empty queues; of a `SilentBroker` where the test sets it."""
     kind = getattr(request, "param", EmbeddedBroker)
     with kind(tmp_path / "queue.db", NAMES, 60.0) as broker:
         yield FleetBench(tmp_path, broker)

@@ -63,7 +63,7 @@ def test_the_last_input_publishes_the_dependent(harness: WorkerHarness) -> None:
 
 
 def test_a_downsampled_shard_gets_its_inputs_checksums(harness: WorkerHarness) -> None:
-    """The receipts' checksums travel in the task; an empty input is said to be empty."""
+    """The task has the receipts' checksums, and "empty" for an empty input."""
     write_receipt(harness.run, "s0/0", crc32c="AQAAAA==")
     write_receipt(harness.run, "s0/1", crc32c=None, empty=True)
     harness.script(s1_0=[done(inputs={"s0/0": "AQAAAA==", "s0/1": "empty"})])
@@ -168,7 +168,7 @@ def test_past_the_last_tier_it_is_dead_with_both_numbers(harness: WorkerHarness)
 
 
 def test_beyond_this_machine_it_is_dead_with_both_numbers(harness: WorkerHarness) -> None:
-    """Where one machine is all there is, a larger tier would wait for ever."""
+    """Where one machine serves all tiers, a message of a larger tier would never be leased."""
     harness.machine_bytes = harness.limit_bytes = 400 * MIB
     harness.script(s0_0=[failed("memory")])
     harness.publish()

@@ -25,11 +25,13 @@ from delivery.broker import open_broker
 from delivery.broker.base import DEAD, Backlog, Broker
 from delivery.ledger.plan import Plan, PlanRow
 from delivery.ledger.receipts import Receipt
-from delivery.ledger.run import Heartbeat, Run, RunInfo
+from delivery.ledger.run import Heartbeat, Run
 from delivery.messages import ShardMessage, decode, shard_key
 from memmodel.run_context import tier_chooser
 from producer.synthetic_export import SyntheticVolume, write_export
+from tests.support import ledgers
 from tests.support.emulator import make_topology, new_queue_url
+from tests.support.specs import made_info
 from tests.support.waiting import wait_for
 
 Triple = tuple[int, int, int]
@@ -37,37 +39,9 @@ Triple = tuple[int, int, int]
 
 def small_spec(size: Triple, scales: int) -> VolumeSpec:
     """A multiscale volume whose shards are single chunks."""
-    entries = []
-    for index in range(scales):
-        at = [-(-edge >> index) for edge in size]
-        bits = sum((-(-edge // 64) - 1).bit_length() for edge in at)
-        entries.append(
-            {
-                "key": "x".join([str(8 << index)] * 3),
-                "size": at,
-                "resolution": [8 << index] * 3,
-                "voxel_offset": [0, 0, 0],
-                "chunk_sizes": [[64, 64, 64]],
-                "encoding": "compressed_segmentation",
-                "compressed_segmentation_block_size": [8, 8, 8],
-                "sharding": {
-                    "@type": "neuroglancer_uint64_sharded_v1",
-                    "hash": "identity",
-                    "preshift_bits": 0,
-                    "minishard_bits": 0,
-                    "shard_bits": bits,
-                    "data_encoding": "gzip",
-                    "minishard_index_encoding": "gzip",
-                },
-            }
-        )
-    document = {
-        "@type": "neuroglancer_multiscale_volume",
-        "type": "segmentation",
-        "data_type": "uint64",
-        "num_channels": 1,
-        "scales": entries,
-    }
+    document = made_info(size, [(2, 2, 2)] * (scales - 1), bits=[(0, 0)])
+    for scale in document["scales"]:
+        scale["key"] = "x".join(map(str, scale["resolution"]))
     return VolumeSpec.parse(document)
 
 
@@ -121,7 +95,7 @@ def _downsampled(fine: ScaleSpec, coarse: ScaleSpec, known: set[str]) -> Iterato
 
 
 @dataclass
-class World:
+class RunHarness:
     """A run with its queue, and the processes that a test starts.
 
     Attributes:
@@ -243,7 +217,7 @@ def make_export(folder: Path, size: Triple) -> list[Path]:
     return write_export(folder, small_spec(size, 1).scales[0], SyntheticVolume(size))
 
 
-def make_world(
+def make_run_harness(
     folder: Path,
     queue_kind: str,
     files: Sequence[Path],
@@ -253,7 +227,7 @@ def make_world(
     tiers: Sequence[str] = ("512mi", "1gi"),
     lease_s: float = 3.0,
     info: Mapping[str, object] | None = None,
-) -> World:
+) -> RunHarness:
     """A planned run of all files, nothing published yet.
 
     Args:
@@ -275,18 +249,15 @@ def make_world(
         "created": datetime.now(UTC),
         "source": str(files[0].parents[1]),
         "dest": str(folder / "volume"),
-        "scales": (0,),
         "downres": tuple(range(1, scales)),
         "tiers": tuple(tiers),
         "queue": queue,
-        "version": "0",
-        "fingerprint": "f",
         "volume": spec.to_info(),
     }
-    run_info = RunInfo.model_validate(fields | dict(info or {}))
+    run_info = ledgers.info(**(fields | dict(info or {})))
     run = Run.create(str(folder / "state"), run_info, small_plan(spec, files, tiers[0]))
     broker = open_broker(queue, tiers, lease_s)
-    return World(folder, queue, tuple(tiers), lease_s, spec, run, broker)
+    return RunHarness(folder, queue, tuple(tiers), lease_s, spec, run, broker)
 
 
 def tiers_option(names: Sequence[str]) -> str:

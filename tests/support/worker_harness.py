@@ -16,8 +16,9 @@ from delivery.broker import open_broker
 from delivery.broker.base import Broker, Delivery
 from delivery.ledger.run import Run
 from delivery.messages import ShardMessage, decode
+from memmodel.run_context import RunContext
 from memmodel.tiers import MIB, tier_of
-from tests.support.three_shard_run import SMALL, made_run
+from tests.support.three_shard_run import SMALL, three_shard_run
 
 LEASE_S = 30.0
 
@@ -68,7 +69,7 @@ class _Newer(ShardMessage):
 
 
 @dataclass
-class Bench:
+class WorkerHarness:
     """A worker with everything around it."""
 
     folder: Path
@@ -100,6 +101,10 @@ class Bench:
             )
             self._worker = Worker(self.broker, config, self.flags, executor=executor)
         return self._worker
+
+    def replace_run(self, run: Run) -> None:
+        """Have the worker use this object for its run."""
+        self.worker._contexts[run.uri] = RunContext(run)
 
     def publish(self, key: str = "s0/0", **fields: object) -> None:
         """Put a message in the queue."""
@@ -136,11 +141,11 @@ class Bench:
 
 
 @contextmanager
-def made_bench(folder: Path) -> Iterator[Bench]:
+def worker_harness(folder: Path) -> Iterator[WorkerHarness]:
     """A run of two shards and their dependent, nothing published."""
     (folder / "executor.py").write_text(PROGRAM)
-    run = made_run(folder)
+    run = three_shard_run(folder)
     with open_broker(run.info.queue, run.info.tiers, LEASE_S) as broker:
-        bench = Bench(folder, broker, run)
-        yield bench
-        bench.worker.close()
+        harness = WorkerHarness(folder, broker, run)
+        yield harness
+        harness.worker.close()

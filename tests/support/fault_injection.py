@@ -1,4 +1,4 @@
-"""Disorder for a fleet at work: kills, freezes, duplicates; and counts of what came of it."""
+"""Disorder for a fleet at work: kills, freezes and duplicates, counted."""
 
 import contextlib
 import random
@@ -10,24 +10,24 @@ from dataclasses import dataclass, field
 import psutil
 
 from delivery.ledger.shard_status import RunStatus, read_status
-from tests.support.small_runs import World
+from tests.support.run_harness import RunHarness
 
-PAUSE_S = (0.5, 1.5)  # between two acts: a worker takes two seconds to start
+PAUSE_S = (0.5, 1.5)  # between two acts; a worker takes two seconds to start
 FREEZE_LEASES = 1.5  # long enough to lose the lease
-MOST_HARM = 0.25  # kills and freezes per shard, so that the run gets on
+MAX_HARM = 0.25  # kills and freezes per shard, so that the run makes progress
 
 
 @dataclass
-class Mayhem:
+class FaultInjector:
     """Acts at random on the workers of one fleet.
 
     Args:
-        world: whose run is disturbed.
+        harness: whose run is disturbed.
         fleet: process id of the fleet.
         seed: another seed, other acts.
     """
 
-    world: World
+    harness: RunHarness
     fleet: int
     seed: int = 0
     counts: Counter[str] = field(default_factory=Counter)
@@ -35,19 +35,19 @@ class Mayhem:
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)
         self._frozen: dict[psutil.Process, float] = {}
-        self._keys = [row.key for row in self.world.run.plan.rows()]
+        self._keys = [row.key for row in self.harness.run.plan.rows()]
 
-    def rage(self, until_done: float) -> RunStatus:
+    def act(self, until_done: float) -> RunStatus:
         """Act until this share of the shards is done, then let everything thaw."""
         acts = [
             self.kill_worker,
-            self.kill_work_process,
+            self.kill_executor,
             self.freeze,
             self.duplicate,
             self.duplicate,
         ]
         while True:
-            status = read_status(self.world.run)
+            status = read_status(self.harness.run)
             if len(status.receipts) >= until_done * len(self._keys):
                 break
             self._random.choice(acts)()
@@ -58,31 +58,31 @@ class Mayhem:
         return status
 
     def kill_worker(self) -> None:
-        """SIGKILL to a worker: its message comes back when the lease ends."""
+        """SIGKILL to a worker: its message is delivered again when the lease ends."""
         worker = self._busy_worker()
         if worker is not None:
             self._kill("workers killed", worker)
 
-    def kill_work_process(self) -> None:
-        """SIGKILL to a work process: its shard goes to the next tier."""
+    def kill_executor(self) -> None:
+        """SIGKILL to an executor: its shard goes to the next tier."""
         worker = self._busy_worker()
         with contextlib.suppress(psutil.NoSuchProcess):
             for child in worker.children() if worker else ():
-                self._kill("work processes killed", child)
+                self._kill("executors killed", child)
 
     def freeze(self) -> None:
-        """Stop a worker and its work process for longer than its lease."""
+        """Stop a worker and its executor for longer than its lease."""
         worker = None if self._frozen or not self._may_harm() else self._busy_worker()
         with contextlib.suppress(psutil.NoSuchProcess):
             for process in (worker, *worker.children()) if worker else ():
                 process.send_signal(signal.SIGSTOP)
-                self._frozen[process] = time.monotonic() + FREEZE_LEASES * self.world.lease_s
+                self._frozen[process] = time.monotonic() + FREEZE_LEASES * self.harness.lease_s
             self.counts["workers frozen"] += bool(worker)
 
     def duplicate(self) -> None:
         """Publish some shard once more, done or not."""
         key = self._random.choice(self._keys)
-        if self.world.publish([key]):
+        if self.harness.publish([key]):
             self.counts["duplicates published"] += 1
 
     def _kill(self, what: str, process: psutil.Process) -> None:
@@ -92,12 +92,14 @@ class Mayhem:
                 self.counts[what] += 1
 
     def _may_harm(self) -> bool:
-        harms = (number for what, number in self.counts.items() if "work" in what)
-        return sum(harms) < MOST_HARM * len(self._keys)
+        harms = (
+            number for what, number in self.counts.items() if "killed" in what or "frozen" in what
+        )
+        return sum(harms) < MAX_HARM * len(self._keys)
 
     def _busy_worker(self) -> psutil.Process | None:
-        """One of those whose heartbeat names a shard."""
-        beats = [beat for beat in self.world.run.heartbeats() if beat.key]
+        """A worker whose heartbeat names a shard."""
+        beats = [beat for beat in self.harness.run.heartbeats() if beat.key]
         busy = {int(beat.worker.split("-")[-2]) for beat in beats}
         with contextlib.suppress(psutil.NoSuchProcess):
             workers = psutil.Process(self.fleet).children()
