@@ -156,8 +156,10 @@ def renamed(workspace: Workspace, file: str, name: str) -> None:
                 for file in (workspace.export / "s0").glob("*.arrow")
                 if any(int(part) % 128 for part in file.stem.split("_"))
             ],
-            "all files are named after multiples of 128 voxels,"
-            " and the extents of this spec are 64",
+            (
+                "all files are named after multiples of 128 voxels,"
+                " and the extents of this spec are 64"
+            ),
         ),
     ],
 )
