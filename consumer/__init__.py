@@ -1,1 +1,1 @@
-"""Workers: they lease a shard's message, have it made by a work process, and keep the ledger."""
+"""Workers: lease messages, have executors make their shards, record results in the ledger."""

@@ -269,7 +269,7 @@ def main() -> None:
     try:
         serve(channel)
     finally:
-        os._exit(EXIT_STOPPED)  # no thread of a library may keep the process
+        os._exit(EXIT_STOPPED)  # threads of libraries may still run
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ class Disposition:
         _log.error(log.SHARD_DEAD_LETTERED, shard=shard.key, tier=tier, reason=reason)
 
     def quarantine(self, delivery: Delivery, reason: str) -> None:
-        """Store the bytes of a message that names no shard under the state root, then ack.
+        """Store the bytes of a message that names no known shard, under the state root; then ack.
 
         Without a known state root: nack; the fifth delivery goes to the dead letters.
         """

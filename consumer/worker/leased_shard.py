@@ -51,7 +51,7 @@ class LeasedShard:
 
     @property
     def redo(self) -> int:
-        """Redo number of the receipt: never lower than the ledger's, whatever the message says."""
+        """Redo number of the receipt: at least the ledger's, even if the message is older."""
         return max(self.message.redo, self.status.redo)
 
     @property
