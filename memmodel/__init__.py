@@ -1,1 +1,1 @@
-"""How much memory and money a shard's work needs, and which workers that asks for."""
+"""Memory and cost model: estimates of a shard's work, tiers, fitted coefficients."""

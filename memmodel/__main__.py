@@ -1,4 +1,4 @@
-"""`python -m memmodel`: what shards need, and what receipts say about that."""
+"""`python -m memmodel`: estimates of shards, and coefficients fitted to receipts."""
 
 import math
 from collections.abc import Sequence
@@ -75,15 +75,15 @@ def estimate(
     work = _work(files, _scale(spec, scale), threads, z_compress)
     factors = Coefficients() if coefficients is None else load(coefficients)
     needed = estimate_work(work, factors)
-    answer = _answer(needed, tiers)
+    choice = _choose_tier(needed, tiers)
     seconds = estimated_seconds(work)
     if as_json:
         terms = {"terms": dict(needed.terms), "total_bytes": needed.total_bytes}
-        output.document(terms | asdict(answer) | {"seconds": round(seconds, 1)})
+        output.print_document(terms | asdict(choice) | {"seconds": round(seconds, 1)})
     else:
-        output.terms(work, needed, factors)
-        typer.echo(f"{answer}, about {seconds:.0f} s")
-    if answer.tier is None:
+        output.print_terms(work, needed, factors)
+        typer.echo(f"{choice}, about {seconds:.0f} s")
+    if choice.tier is None:
         raise typer.Exit(EXIT_FINDINGS)
 
 
@@ -99,9 +99,9 @@ def labels(
     """Print how many labels the inputs of a scale hold, and the tiers its shards will need."""
     found = summarise(_run(run, state, dest), target_scale)
     if as_json:
-        output.document(asdict(found))
+        output.print_document(asdict(found))
     else:
-        output.labels(found)
+        output.print_labels(found)
 
 
 @app.command()
@@ -125,7 +125,7 @@ def fit(
     if plot is not None:
         plot_fit(found, before, plot)
     if as_json:
-        output.document(
+        output.print_document(
             {
                 "coefficients": dict(found.coefficients.values),
                 "before": [asdict(one) for one in found.before],
@@ -133,13 +133,13 @@ def fit(
             }
         )
         return
-    output.residuals(found)
+    output.print_residuals(found)
     typer.echo(f"wrote {out}; use it with {settings.MEMORY_COEFFICIENTS}={out}")
 
 
 @dataclass(frozen=True)
-class _Answer:
-    """The tier, or why there is none."""
+class TierChoice:
+    """Tier of a shard, or why none holds it."""
 
     tier: str | None
     why: str | None = None
@@ -148,11 +148,11 @@ class _Answer:
         return f"tier {self.tier}" if self.tier else f"no tier: {self.why}"
 
 
-def _answer(needed: Estimate, tiers: str) -> _Answer:
+def _choose_tier(needed: Estimate, tiers: str) -> TierChoice:
     try:
-        return _Answer(choose(needed, parse_tiers(tiers)).name)
+        return TierChoice(choose(needed, parse_tiers(tiers)).name)
     except DoesNotFit as error:
-        return _Answer(None, str(error))
+        return TierChoice(None, str(error))
 
 
 def _scale(spec: str, index: int) -> ScaleSpec:
@@ -163,7 +163,7 @@ def _scale(spec: str, index: int) -> ScaleSpec:
 
 
 def _work(files: Sequence[str], scale: ScaleSpec, threads: int, z_compress: int) -> Work:
-    """The work that these files make: kind by their names, the rest by the scale's full shard."""
+    """Work that these files make: kind by their names, the rest by the scale's full shard."""
     endings = {Path(file).suffix for file in files}
     if endings not in ({".arrow"}, {".shard"}):
         raise UsageError("name .arrow files of an export, or .shard files of the scale before")

@@ -1,4 +1,4 @@
-"""How many workers each tier should have: for a fleet on one machine, and for the cloud."""
+"""Capacity: number of workers per tier, for a fleet on one machine and for the cloud."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from memmodel.tiers import Tier
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What one machine may spend on workers."""
+    """Memory and CPUs that one machine may spend on workers."""
 
     memory_bytes: int
     cpus: int
@@ -17,17 +17,17 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
-    """Workers per tier, and the tiers with work that got none."""
+    """Workers per tier, and tiers with work that get none."""
 
     workers: Mapping[str, int]
-    waiting: tuple[str, ...]  # for others to finish: the budget is used up
+    waiting: tuple[str, ...]  # the budget is used up by other tiers
     too_large: tuple[str, ...]  # one worker of these is more than the whole budget
 
 
 def allocate(
     backlog: Mapping[str, int | None], tiers: Sequence[Tier], budget: Budget
 ) -> Allocation:
-    """Share a machine between the tiers that have work.
+    """Divide a machine among the tiers that have work.
 
     Each worker may use its tier's whole limit and keeps about one CPU busy. The largest tier with
     work comes first, one worker each, since its shards take longest; what is left goes where most
@@ -57,20 +57,20 @@ def allocate(
 
 @dataclass(frozen=True, slots=True)
 class CloudRule:
-    """How a tier's worker pool follows its backlog."""
+    """Scaling rule: how a tier's worker pool follows its backlog."""
 
     most: int = 100
     shards_per_worker: float = 4.0  # fewer starts than shards: a start costs seconds
-    idle_s: float = 300.0  # scale-in kills whoever it likes, so only after this long without work
+    idle_s: float = 300.0  # scale-in kills any instance, so only after this long without work
 
 
 def cloud_workers(
     unfinished: int | None, running: int, idle_for_s: float, rule: CloudRule | None = None
 ) -> int:
-    """Instances that a tier's worker pool should have.
+    """Number of instances that a tier's worker pool should have.
 
-    Never fewer than now while anything is waiting or in flight, because a scale-in kills workers
-    without asking which; none after a while without work; unchanged while the backlog is unknown.
+    Never fewer than now while a message is waiting or in flight, because a scale-in kills any
+    worker; none after a while without work; unchanged while the backlog is unknown.
 
     Args:
         unfinished: messages not yet acked, waiting or in flight; None when unknown.
@@ -101,6 +101,6 @@ def _spend(left: Budget, tier: Tier) -> Budget:
 def _neediest(
     tiers: Sequence[Tier], wanted: Mapping[str, int], workers: Mapping[str, int], left: Budget
 ) -> Tier | None:
-    """The tier with most shards per worker that still fits; the smaller one on a tie."""
+    """Tier with most shards per worker that still fits; the smaller one on a tie."""
     able = [t for t in tiers if wanted[t.name] > workers[t.name] > 0 and _fits(t, left)]
     return max(able, key=lambda t: (wanted[t.name] / workers[t.name], -t.limit_bytes), default=None)

@@ -1,4 +1,4 @@
-"""What `memmodel fit` measures: a factor for each term of the estimate.
+"""Memory coefficients: a factor for each term of the estimate, measured by `memmodel fit`.
 
 A term is a size in bytes that follows from the code and the shard; its factor says how much of the
 process that size stands for (copies, buffers, an allocator's waste). A file made by `fit` replaces
@@ -55,27 +55,27 @@ class Coefficients:
         return self.values.get(term, DEFAULTS[term])
 
     def dump(self, about: Mapping[str, Any]) -> bytes:
-        """The file's bytes; `about` says where the values come from."""
+        """Render the file; `about` has the origin of the values."""
         values = {name: round(self[name], 4) for name in DEFAULTS}
         document = {"schema": _SCHEMA, "coefficients": values, **about}
         return json.dumps(document, indent=2).encode() + b"\n"
 
 
-def parse(data: bytes, where: str) -> Coefficients:
-    """Read what `dump` wrote.
+def parse(data: bytes, name: str) -> Coefficients:
+    """Parse a file that `dump` rendered.
 
     Raises:
-        UsageError: it is something else.
+        UsageError: it is another kind of file.
     """
     try:
         document = json.loads(data)
         schema, values = document["schema"], document["coefficients"]
         if schema != _SCHEMA:
-            raise UsageError(f"{where}: schema {schema} is not {_SCHEMA}; fit again")
+            raise UsageError(f"{name}: schema {schema} is not {_SCHEMA}; fit again")
         return Coefficients({str(name): float(value) for name, value in values.items()})
     except (ValueError, TypeError, KeyError, AttributeError):
         raise UsageError(
-            f"{where} holds no memory coefficients", hint="`python -m memmodel fit` writes them"
+            f"{name} holds no memory coefficients", hint="`python -m memmodel fit` writes them"
         ) from None
 
 
@@ -83,7 +83,7 @@ def load(url: str) -> Coefficients:
     """Read a coefficients file, local or on GCS.
 
     Raises:
-        UsageError: there is none, or it holds something else.
+        UsageError: it does not exist, or is another kind of file.
     """
     folder, name = str(PurePosixPath(url).parent), PurePosixPath(url).name
     if is_remote(url):
@@ -95,7 +95,7 @@ def load(url: str) -> Coefficients:
 
 
 def current() -> Coefficients:
-    """Those that MEMORY_COEFFICIENTS names, else the defaults."""
+    """Coefficients of the file in MEMORY_COEFFICIENTS, else the defaults."""
     url = settings.memory_coefficients()
     return Coefficients() if url is None else _load_once(url)
 

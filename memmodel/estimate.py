@@ -1,4 +1,4 @@
-"""How much memory a shard's work needs: named terms in bytes, and the smallest tier that holds it.
+"""Memory estimate of a shard's work: named terms in bytes, and the smallest tier that holds it.
 
 A term is a size that the code fixes (a window, a batch) or that the shard brings (rows, chunks),
 times a coefficient that `memmodel fit` can measure again. Work streams, so most terms stop growing
@@ -19,7 +19,7 @@ from memmodel.coefficients import Coefficients, current
 from memmodel.tiers import GIB, MIB, Tier
 from runtime.errors import ShardliftError
 
-WATCHDOG_SHARE: Final = 0.9  # the worker stops work that passes this share of its tier's limit
+WATCHDOG_SHARE: Final = 0.9  # of its tier's limit; beyond it the worker stops the work
 
 BASE_BYTES: Final = 112 * MIB  # interpreter, numpy, pyarrow, the storage client
 TENSORSTORE_BYTES: Final = 32 * MIB  # its import and threads
@@ -50,8 +50,8 @@ _STORED_PART: Final = 6  # of a batch's decoded bytes: what it weighs before tha
 _LARGEST_CHUNK_BYTES: Final = 4 * 656_385 + 4  # of a 64x64x64 compressed_segmentation chunk
 
 
-class DoesNotFit(ShardliftError):  # noqa: N818 -- the name reads as the answer it is
-    """No tier holds the work; `needed_bytes` and `largest_bytes` say by how much."""
+class DoesNotFit(ShardliftError):  # noqa: N818 -- an answer, not a failure
+    """Raised when no tier holds the work; `needed_bytes` and `largest_bytes` say by how much."""
 
     def __init__(self, needed_bytes: int, largest: Tier) -> None:
         self.needed_bytes = needed_bytes
@@ -65,17 +65,17 @@ class DoesNotFit(ShardliftError):  # noqa: N818 -- the name reads as the answer 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is known of a shard's work before it starts.
+    """Properties of a shard's work that are known before it starts.
 
     Attributes:
         bytes_in: of the source files or input shards together.
         chunks: of the grid in the output shard's box: the most it can hold.
         code_path: of the output scale.
         remote: whether source files come over the network (`gs://`), by whole files where they fit.
-        threads: of the work process.
+        threads: of the executor process.
         chunk_voxels: of one output chunk.
         slices: source slices behind one that `--z-compress` keeps.
-        labels_per_chunk: of the inputs, where their receipts tell.
+        labels_per_chunk: of the inputs, where their receipts have it.
     """
 
     kind: Kind
@@ -91,22 +91,22 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Bytes a shard's work will need at its peak, by named term."""
+    """Bytes that a shard's work needs at its peak, by named term."""
 
     terms: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def total_bytes(self) -> int:
-        """The sum of all terms."""
+        """Sum of all terms."""
         return sum(self.terms.values())
 
 
 def estimate(work: Work, coefficients: Coefficients | None = None) -> Estimate:
-    """Every term of a shard's work.
+    """Estimate every term of a shard's work.
 
     Args:
-        work: what is known of it.
-        coefficients: what was measured; those of the settings if None.
+        work: its properties.
+        coefficients: measured ones; those of the settings if None.
     """
     factors = current() if coefficients is None else coefficients
     terms = sizes(work)
@@ -114,10 +114,10 @@ def estimate(work: Work, coefficients: Coefficients | None = None) -> Estimate:
 
 
 def choose(needed: Estimate, tiers: Sequence[Tier]) -> Tier:
-    """The smallest tier whose watchdog would let this work finish.
+    """Choose the smallest tier whose watchdog would let this work finish.
 
     Raises:
-        DoesNotFit: not even the largest tier holds it.
+        DoesNotFit: the largest tier does not hold it.
     """
     ascending = sorted(tiers, key=lambda tier: tier.limit_bytes)
     for tier in ascending:
@@ -136,14 +136,14 @@ def _convert_sizes(work: Work) -> dict[str, float]:
     whole = work.bytes_in if work.remote and work.bytes_in <= WHOLE_OBJECT_BYTES else 0
     window = REMOTE_WINDOW_BYTES if work.remote and not whole else LOCAL_WINDOW_BYTES
     rows = min(_SPARE_ROWS * work.chunks * work.slices, work.bytes_in / _LEAST_ROW_BYTES)
-    unzipped = _ZSTD_INFLATION * work.bytes_in + _SPARSE_BLOCK_BYTES * rows
+    decompressed = _ZSTD_INFLATION * work.bytes_in + _SPARSE_BLOCK_BYTES * rows
     batches = 2 if work.threads > 1 else 1
     payloads = _PAYLOAD_PART * batches * TRANSCODE_BYTES
     terms = {
         "source": float(whole),
         "windows": min(work.bytes_in, WINDOWS * window),
         "rows": ROW_BYTES * rows,
-        "blocks": min(unzipped, payloads + work.threads * SCRATCH_BYTES),
+        "blocks": min(decompressed, payloads + work.threads * SCRATCH_BYTES),
         "index": float(ENTRY_BYTES * work.chunks),
     }
     voxels = work.chunk_voxels * VOXEL_BYTES

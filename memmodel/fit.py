@@ -1,9 +1,9 @@
-"""Coefficients from receipts: least squares on measured peaks, then safe.
+"""Fit of coefficients to receipts: least squares on measured peaks, then raised above all of them.
 
-Every term's size is known, so a peak is a weighted sum of sizes and the weights are what is
-sought. Few shards cannot tell all terms apart, so each weight is drawn to its present value, and
-one that hardly shows in any sample keeps it: small shards say nothing about large ones. The rest is
-raised until no shard of the samples took more than its estimate.
+Every term's size is known, so a peak is a weighted sum of sizes, and the fit finds the weights. Few
+shards do not distinguish all terms, so each weight is drawn to its present value, and a term with a
+small share in every sample keeps it: small shards say nothing about large ones. The other weights
+are raised until no shard of the samples took more than its estimate.
 """
 
 from collections import defaultdict
@@ -39,8 +39,8 @@ class Residuals:
 
 
 @dataclass(frozen=True)
-class Fit:
-    """What came of fitting.
+class FitResult:
+    """Result of a fit.
 
     Attributes:
         before: residuals of the coefficients that were drawn to, per tier.
@@ -53,11 +53,11 @@ class Fit:
     after: list[Residuals]
 
     def about(self, runs: Sequence[str]) -> dict[str, Any]:
-        """Where the coefficients come from, for their file."""
+        """Origin of the coefficients, for their file."""
         return {"runs": list(runs), "shards": len(self.samples), "margin": MARGIN}
 
 
-def fit(samples: Sequence[ReceiptSample], start: Coefficients | None = None) -> Fit:
+def fit(samples: Sequence[ReceiptSample], start: Coefficients | None = None) -> FitResult:
     """Fit coefficients to measured peaks.
 
     Args:
@@ -65,7 +65,7 @@ def fit(samples: Sequence[ReceiptSample], start: Coefficients | None = None) -> 
         start: what coefficients are drawn to; the defaults if None.
 
     Raises:
-        UsageError: there are no samples.
+        UsageError: `samples` is empty.
     """
     if not samples:
         raise UsageError("no receipt of these runs has a measured peak", hint="finish a run first")
@@ -79,13 +79,13 @@ def fit(samples: Sequence[ReceiptSample], start: Coefficients | None = None) -> 
     kept = matrix[:, ~fitted] @ present[~fitted]
     weights = _solve(matrix[:, fitted], peaks, kept, present[fitted])
     weights *= max(1.0, float(((MARGIN * peaks - kept) / (matrix[:, fitted] @ weights)).max()))
-    told = [name for name, chosen in zip(names, fitted.tolist(), strict=True) if chosen]
-    found = Coefficients({**prior.values, **dict(zip(told, weights.tolist(), strict=True))})
-    return Fit(found, samples, residuals(samples, prior), residuals(samples, found))
+    chosen_names = [name for name, chosen in zip(names, fitted.tolist(), strict=True) if chosen]
+    found = Coefficients({**prior.values, **dict(zip(chosen_names, weights.tolist(), strict=True))})
+    return FitResult(found, samples, residuals(samples, prior), residuals(samples, found))
 
 
 def residuals(samples: Sequence[ReceiptSample], coefficients: Coefficients) -> list[Residuals]:
-    """How estimates compare with what was measured, tier by tier."""
+    """Residuals of estimates against measured peaks, tier by tier."""
     tiers: dict[str, list[tuple[float, int]]] = defaultdict(list)
     for sample in samples:
         ratio = estimate(sample.work, coefficients).total_bytes / sample.peak_bytes
@@ -106,7 +106,7 @@ def _residuals(tier: str, found: Sequence[tuple[float, int]]) -> Residuals:
 
 
 def _solve(matrix: Matrix, peaks: Matrix, kept: Matrix, present: Matrix) -> Matrix:
-    """Weights >= 0 for which `matrix @ weights + kept` is nearest to the peaks, relative to them.
+    """Solve for weights >= 0 so that `matrix @ weights + kept` is nearest to the peaks, relatively.
 
     Each is drawn to its present value.
     """

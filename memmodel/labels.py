@@ -1,4 +1,4 @@
-"""How many labels the chunks of a scale hold, and what the next scale will need because of it."""
+"""Label summary: labels per chunk of a scale, and the tiers that the next scale needs."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,17 +16,17 @@ TOO_LARGE = "none"
 
 
 @dataclass(frozen=True)
-class Labels:
-    """Summary for one target scale, from the receipts of its inputs.
+class LabelSummary:
+    """Label summary for one target scale, from the receipts of its inputs.
 
     Attributes:
         scale: the target.
         shards: of the target in the plan, and how many of them have all their receipts (`known`).
         inputs: shards with a receipt at the scale below; `chunks` and `labels` in them together.
         median, ninth, most: labels per chunk over those shards: median, 90th percentile, largest.
-        densest: the shards with most labels per chunk, as (key, labels per chunk).
+        densest: shards with most labels per chunk, as (key, labels per chunk).
         expected: labels per target chunk at most, on average: what eight chunks hold together.
-        tiers: target shards by the tier that their estimate asks for.
+        tiers: number of target shards by the tier of their estimate.
         largest_bytes: the largest estimate.
     """
 
@@ -45,11 +45,11 @@ class Labels:
     largest_bytes: int
 
 
-def summarise(run: Run, scale: int) -> Labels:
-    """Read the receipts below a scale.
+def summarise(run: Run, scale: int) -> LabelSummary:
+    """Summarise the receipts of the inputs of a scale.
 
     Raises:
-        UsageError: the run makes no such scale from another, or nothing of that one is done.
+        UsageError: the run does not downsample this scale, or none of its inputs is done.
     """
     rows = [row for row in run.plan.rows(scale) if row.inputs]
     if not rows:
@@ -64,7 +64,7 @@ def summarise(run: Run, scale: int) -> Labels:
         )
     dense = sorted(((r.labels / r.chunks, r.key) for r in found), reverse=True)
     tiers, largest = _tiers(run, rows, receipts)
-    return Labels(
+    return LabelSummary(
         scale=scale,
         shards=len(rows),
         known=sum(all(key in receipts for key in row.inputs) for row in rows),

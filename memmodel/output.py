@@ -1,4 +1,4 @@
-"""Results of the commands as tables and JSON, on stdout."""
+"""Output of the commands: tables and JSON on stdout."""
 
 import json
 from collections.abc import Mapping
@@ -9,18 +9,18 @@ from rich.table import Table
 
 from memmodel.coefficients import Coefficients
 from memmodel.estimate import Estimate, Work, sizes
-from memmodel.fit import Fit
-from memmodel.labels import Labels
+from memmodel.fit import FitResult
+from memmodel.labels import LabelSummary
 from memmodel.tiers import MIB
 
 
-def document(value: Mapping[str, Any]) -> None:
-    """One JSON document."""
+def print_document(value: Mapping[str, Any]) -> None:
+    """Print one JSON document."""
     print(json.dumps(value, indent=2))  # noqa: T201 (a command's result)
 
 
-def terms(work: Work, needed: Estimate, factors: Coefficients) -> None:
-    """Every term as size, coefficient and product."""
+def print_terms(work: Work, needed: Estimate, factors: Coefficients) -> None:
+    """Print every term as size, coefficient and product."""
     table = _table(f"{work.kind}, {work.code_path} path", "size", "coefficient", "MiB")
     for name, size in sizes(work).items():
         product = needed.terms[name] / MIB
@@ -29,8 +29,8 @@ def terms(work: Work, needed: Estimate, factors: Coefficients) -> None:
     _console().print(table)
 
 
-def labels(found: Labels) -> None:
-    """The summary of a target scale."""
+def print_labels(found: LabelSummary) -> None:
+    """Print the label summary of a target scale."""
     mean = found.labels / found.chunks
     spread = f"median {found.median:.1f}, 90 % below {found.ninth:.1f}, most {found.most:.1f}"
     rows = {
@@ -49,8 +49,8 @@ def labels(found: Labels) -> None:
     _console().print(table)
 
 
-def residuals(found: Fit) -> None:
-    """Estimate / measured per tier, before and after; below 1 is too little."""
+def print_residuals(found: FitResult) -> None:
+    """Print estimate / measured per tier, before and after; below 1 is too little."""
     table = _table("estimate / measured", "shards", "peak MiB", "least", "mean", "most")
     for when, rows in (("before", found.before), ("fitted", found.after)):
         for row in rows:

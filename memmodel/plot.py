@@ -1,17 +1,17 @@
-"""The fit as a picture: estimated against measured memory, one colour per tier."""
+"""Plot of a fit: estimated against measured memory, one colour per tier."""
 
 from pathlib import Path
 from typing import Any
 
 from memmodel.coefficients import Coefficients
 from memmodel.estimate import estimate
-from memmodel.fit import Fit
+from memmodel.fit import FitResult
 from memmodel.tiers import MIB
 from runtime.errors import UsageError
 
 
-def plot_fit(fit: Fit, before: Coefficients, path: Path) -> None:
-    """Write a PNG with the estimates before and after.
+def plot_fit(fit: FitResult, before: Coefficients, path: Path) -> None:
+    """Write a PNG with the estimates before and after the fit.
 
     Raises:
         UsageError: matplotlib is not installed.
@@ -29,7 +29,7 @@ def plot_fit(fit: Fit, before: Coefficients, path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def _draw(axes: Any, title: str, fit: Fit, coefficients: Coefficients) -> None:  # noqa: ANN401 (matplotlib's)
+def _draw(axes: Any, title: str, fit: FitResult, coefficients: Coefficients) -> None:  # noqa: ANN401 (matplotlib's)
     for tier in sorted({sample.tier for sample in fit.samples}):
         mine = [sample for sample in fit.samples if sample.tier == tier]
         measured = [sample.peak_bytes / MIB for sample in mine]

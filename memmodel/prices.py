@@ -1,14 +1,11 @@
-"""What a run will cost on Google Cloud, at list prices.
-
-They change: PRICES_OF says when these were read (us-central1, Cloud Run worker pools).
-"""
+"""Cost of a run on Google Cloud, at list prices (us-central1, Cloud Run worker pools)."""
 
 from dataclasses import dataclass
 from typing import Final
 
 from memmodel.tiers import GIB, Tier
 
-PRICES_OF: Final = "2026-11-22"
+PRICES_OF: Final = "2026-11-22"  # when they were read; they change
 VCPU_SECOND: Final = 0.0000112
 GIB_SECOND: Final = 0.0000012
 PUBSUB_TIB: Final = 40.0  # each way
@@ -23,12 +20,12 @@ _WAYS: Final = 2  # published and delivered
 _SHARD_READS: Final = 4  # run.json, ledger, index
 _SHARD_WRITES: Final = 5  # body, head, compose, receipt, publish marker
 _READ_AT_ONCE: Final = 256 << 20
-_MESSAGE_LEAST_BYTES: Final = 1000  # what Pub/Sub bills at least
+_MESSAGE_LEAST_BYTES: Final = 1000  # the least that Pub/Sub bills
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a shard, a tier or a run takes.
+    """Resources that a shard, a tier or a run uses.
 
     Attributes:
         seconds: of a worker of some tier.
@@ -75,7 +72,7 @@ def shard_usage(seconds: float, inputs: int, bytes_in: int, bytes_out: int) -> U
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Dollars; `storage_month` is paid for as long as one likes, so it is no part of the total."""
+    """Cost in dollars; `storage_month` recurs, so it is not part of the total."""
 
     compute: float = 0.0
     requests: float = 0.0
@@ -84,7 +81,7 @@ class Cost:
 
     @property
     def total(self) -> float:
-        """What the run itself costs."""
+        """Cost of the run itself, without storage."""
         return self.compute + self.requests + self.queue
 
     def __add__(self, other: "Cost") -> "Cost":
@@ -97,7 +94,7 @@ class Cost:
 
 
 def cost(usage: Usage, tier: Tier) -> Cost:
-    """Dollars for what workers of one tier do."""
+    """Cost of what workers of one tier use."""
     second = tier.vcpus * VCPU_SECOND + tier.limit_bytes / GIB * GIB_SECOND
     sent = usage.messages * _MESSAGE_LEAST_BYTES * _WAYS
     return Cost(

@@ -1,4 +1,4 @@
-"""How much memory a process uses, and how much it may use."""
+"""Memory of a process: resident, peak, and limit."""
 
 import os
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ _PROC = Path("/proc")
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """The memory that a process may use, and what says so."""
+    """Memory limit of a process, and its origin."""
 
     limit_bytes: int
     source: str  # "stated", "cgroup v2", "cgroup v1" or "machine"
@@ -32,9 +32,9 @@ def peak_bytes(pid: int | None = None) -> int:
 
 
 def reset_peak(pid: int | None = None) -> bool:
-    """Let `peak_bytes` start again from what is resident now; False where that is not allowed."""
+    """Restart `peak_bytes` from what is resident now; False where that is not allowed."""
     try:
-        (_PROC / _who(pid) / "clear_refs").write_text("5")
+        (_PROC / _pid_name(pid) / "clear_refs").write_text("5")
     except OSError:
         return False
     return True
@@ -43,10 +43,10 @@ def reset_peak(pid: int | None = None) -> bool:
 def memory_limit(
     stated_bytes: int | None = None, *, proc: Path = _PROC, cgroups: Path = _CGROUPS
 ) -> Limit:
-    """The tightest of the stated limit, the cgroup's (v2, then v1) and the machine's memory.
+    """Tightest of the stated limit, the cgroup's (v2, then v1) and the machine's memory.
 
     Args:
-        stated_bytes: what the settings say this process may use, if they say it.
+        stated_bytes: limit from the settings, if any.
         proc: the proc file system; tests pass a folder of their own.
         cgroups: the cgroup file system, likewise.
     """
@@ -60,7 +60,7 @@ def memory_limit(
 
 
 def cgroup_limit(*, proc: Path = _PROC, cgroups: Path = _CGROUPS) -> Limit | None:
-    """The limit of this process's cgroup or the tightest above it; v2 first, then v1."""
+    """Limit of this process's cgroup or the tightest above it; v2 first, then v1."""
     for version, folder, name in (
         ("cgroup v2", _v2_folder(proc, cgroups), "memory.max"),
         ("cgroup v1", _v1_folder(proc, cgroups), "memory.limit_in_bytes"),
@@ -71,7 +71,7 @@ def cgroup_limit(*, proc: Path = _PROC, cgroups: Path = _CGROUPS) -> Limit | Non
 
 
 def _limits_upwards(folder: Path, name: str, root: Path) -> list[int]:
-    """Every limit from a group up to the root: a container may sit below the group that has it."""
+    """Limits from a group up to the root: a container may sit below the group that has one."""
     limits = []
     while folder != root.parent and folder.is_relative_to(root):
         limit = _read_limit(folder / name)
@@ -103,7 +103,7 @@ def _v1_folder(proc: Path, cgroups: Path) -> Path | None:
 
 
 def _inside(root: Path, group: str) -> Path:
-    """The group's folder, or the mount itself: in a container the path names the host's."""
+    """Folder of the group, or the mount itself: in a container the path is the host's."""
     folder = root / group.lstrip("/")
     return folder if folder.is_dir() and ".." not in folder.parts else root
 
@@ -129,8 +129,8 @@ def _machine_bytes(proc: Path) -> int:
 
 
 def _proc(pid: int | None, name: str) -> str:
-    return (_PROC / _who(pid) / name).read_text()
+    return (_PROC / _pid_name(pid) / name).read_text()
 
 
-def _who(pid: int | None) -> str:
+def _pid_name(pid: int | None) -> str:
     return "self" if pid is None else str(pid)

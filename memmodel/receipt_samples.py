@@ -24,7 +24,7 @@ class ReceiptSample:
 
 
 def read_samples(run: Run) -> Iterator[ReceiptSample]:
-    """A sample of every receipt of a run that has a measured peak."""
+    """Yield a sample of every receipt of a run that has a measured peak."""
     context = RunContext(run)
     receipts = {key: found for key in run.receipts.list() if (found := run.receipts.get(key))}
     for key, receipt in receipts.items():

@@ -1,4 +1,4 @@
-"""The spec that somebody names on the command line: read here for every program."""
+"""Spec file of the command line, read here for every program."""
 
 from braid.precomputed.volume_spec import VolumeSpec
 from runtime.errors import ObjectNotFound, UnreachableError
@@ -6,11 +6,11 @@ from runtime.storage import Storage, open_storage
 
 
 def read_spec(path: str) -> VolumeSpec:
-    """The volume that a spec file (local or gs://) describes.
+    """Read a spec file (local or gs://).
 
     Raises:
-        UnreachableError: there is no such file.
-        SpecError: it is no spec we can serve.
+        UnreachableError: the file does not exist.
+        SpecError: the spec cannot be served.
     """
     folder, name = folder_of(path)
     try:
@@ -23,6 +23,6 @@ def read_spec(path: str) -> VolumeSpec:
 
 
 def folder_of(path: str) -> tuple[Storage, str]:
-    """The folder that holds a file, and the file's name in it."""
+    """Folder of a file, and the file's name in it."""
     folder, slash, name = path.rpartition("/")
     return open_storage(folder or slash or "."), name

@@ -1,6 +1,6 @@
-"""How long a shard will take, from rates that one core reached on real data (`make bench`).
+"""Time estimate of a shard, from rates that one core reached on real data (`make bench`).
 
-Deliberately a little slow: a plan that ends early disappoints nobody.
+The rates are a little slow on purpose: a run that ends early is better than one that ends late.
 """
 
 from typing import Final
@@ -21,7 +21,7 @@ _CHUNK_BYTES: Final = {"convert": 5000, "downsample": 4000}  # as stored, in rea
 
 
 def estimated_seconds(work: Work) -> float:
-    """Seconds of one worker with one core; what is read bounds the chunks, or the box does."""
+    """Seconds of one worker with one core; bytes read bound the chunks, or the box does."""
     box = work.chunks * (work.slices if work.kind == "convert" else CELL_CHUNKS)
     chunks = min(box, work.bytes_in / _CHUNK_BYTES[work.kind])
     voxels = work.chunk_voxels / 64**3

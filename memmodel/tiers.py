@@ -23,7 +23,7 @@ class Tier:
 
     @property
     def vcpus(self) -> int:
-        """How many vCPUs Cloud Run gives with this much memory; 8 beyond its largest size."""
+        """Number of vCPUs that Cloud Run gives with this much memory; 8 beyond its largest size."""
         return next((cpus for gib, cpus in _VCPUS if self.limit_bytes <= gib * GIB), 8)
 
 
@@ -35,10 +35,10 @@ def tier_name(limit_bytes: int) -> str:
 
 
 def parse_tiers(text: str) -> tuple[Tier, ...]:
-    """Tiers from a list of GiB such as `0.3,2,4`, ascending; cut to whole MiB.
+    """Parse tiers from a list of GiB such as `0.3,2,4`, ascending; cut to whole MiB.
 
     Raises:
-        UsageError: a part is less than a MiB or no number, or one is named twice.
+        UsageError: a part is less than a MiB or not a number, or one is named twice.
     """
     limits = sorted(_limit_bytes(part, text) for part in text.split(","))
     if len(set(limits)) != len(limits):
@@ -47,15 +47,15 @@ def parse_tiers(text: str) -> tuple[Tier, ...]:
 
 
 def tier_of(name: str) -> Tier:
-    """The tier that a run's ledger knows by this name."""
+    """Tier of a name that a run's ledger uses."""
     number, unit = name[:-2], name[-2:]
     if unit not in _UNITS or not number.isascii() or not number.isdigit():
-        raise UsageError(f"{name!r} is no tier", hint="a tier is named like 512mi or 4gi")
+        raise UsageError(f"{name!r} is not a tier", hint="a tier is named like 512mi or 4gi")
     return Tier(name, int(number) * _UNITS[unit])
 
 
 def tier_named(name: str, tiers: Sequence[Tier]) -> Tier:
-    """The tier of this name; UsageError names those that exist."""
+    """Find the tier of this name; UsageError lists those that exist."""
     for tier in tiers:
         if tier.name == name:
             return tier
@@ -69,5 +69,5 @@ def _limit_bytes(part: str, text: str) -> int:
     except ValueError:
         mib = 0.0
     if not 1 <= mib < 1 << 30:  # also refuses nan and inf
-        raise UsageError(f"tiers {text!r}: {part.strip()!r} is no size in GiB, such as 0.5 or 4")
+        raise UsageError(f"tiers {text!r}: {part.strip()!r} is not a size in GiB, such as 0.5 or 4")
     return int(mib) * MIB

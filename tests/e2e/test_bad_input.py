@@ -43,7 +43,7 @@ def spoil_spec(workspace: Workspace, change: Callable[[dict[str, object]], objec
         (["--downres", "5"], USAGE, "there is no scale 5"),
         (["--scales", "0,1", "--downres", "1"], USAGE, "one way or the other"),
         (["--scales", "1"], USAGE, "has no s1/*.arrow files"),
-        (["--tiers", "small"], USAGE, "'small' is no size in GiB"),
+        (["--tiers", "small"], USAGE, "'small' is not a size in GiB"),
         (["--tiers", "2,2"], USAGE, "twice"),
         (["--label-type", "bodies"], USAGE, "'bodies' is not one of labels, supervoxels"),
         (["--downres-rule", "mean"], USAGE, "'mean' is not one of mode, nonzero-mode"),

@@ -20,7 +20,7 @@ def consumer(folder: Path, *arguments: str, **environment: str) -> tuple[int, st
     ("arguments", "said"),
     [
         (["work"], "--tier"),
-        (["work", "--tier", "huge"], "'huge' is no tier"),
+        (["work", "--tier", "huge"], "'huge' is not a tier"),
         (["work", "--tier", "2gi", "--queue", "kafka://x"], "is not a queue"),
         (["work", "--tier", "2gi", "--queue", "sqlite:/proc/q.db"], "/proc/q.db"),
         (["work", "--tier", "2gi", "--run", "r1"], "where is run r1?"),

@@ -16,7 +16,7 @@ def test_names_and_order() -> None:
 @pytest.mark.parametrize("text", ["", "2,,4", "x", "0", "-1", "nan", "inf", "1e99", "0.0001"])
 def test_what_is_no_size_is_refused(text: str) -> None:
     """The part that is wrong is named."""
-    with pytest.raises(UsageError, match="is no size in GiB"):
+    with pytest.raises(UsageError, match="is not a size in GiB"):
         parse_tiers(text)
 
 
