@@ -1,4 +1,4 @@
-"""One contract, two brokers: every test here runs on the embedded one and on Pub/Sub."""
+"""Contract of every broker, run on the embedded one and on Pub/Sub."""
 
 import threading
 import time
@@ -59,7 +59,7 @@ def keys(found: list[ShardMessage]) -> list[str]:
 
 
 class BrokerContract(ABC):
-    """What any broker must do. A backend says how to open one, and nothing else."""
+    """Contract of every broker; a backend only overrides `opened`."""
 
     @pytest.fixture
     @abstractmethod
@@ -93,14 +93,14 @@ class BrokerContract(ABC):
         assert time.monotonic() - begin >= 0.9
 
     def test_publishing_nothing_does_nothing(self, broker: Broker) -> None:
-        """An empty list is no error and no message."""
+        """An empty list publishes no message and raises nothing."""
         broker.publish(LOW, [])
         assert broker.lease(LOW) is None
 
     def test_a_waiting_lease_gets_what_comes_meanwhile(
         self, broker: Broker, opened: Callable[..., Broker]
     ) -> None:
-        """Who waits is given a message that is published during the wait."""
+        """A lease call that waits gets a message published meanwhile."""
         other = opened()
         timer = threading.Timer(0.7, lambda: other.publish(LOW, [message()]))
         timer.start()
@@ -117,7 +117,7 @@ class BrokerContract(ABC):
         assert decode(taken(broker, LOW).data) == message()
 
     def test_a_leased_message_is_hidden(self, opened: Callable[..., Broker]) -> None:
-        """While a lease lasts nobody else gets the message."""
+        """While a lease lasts the message is not delivered again."""
         broker = opened(LONG_S)
         broker.publish(LOW, [message()])
         taken(broker, LOW)
@@ -153,8 +153,8 @@ class BrokerContract(ABC):
         broker.nack(taken(broker, LOW))
         assert taken(broker, LOW).attempt == 2
 
-    def test_a_stale_lease_harms_nobody(self, broker: Broker) -> None:
-        """What a worker does with a lease it lost does not disturb the present holder."""
+    def test_a_stale_lease_changes_nothing(self, broker: Broker) -> None:
+        """Calls with a lost lease do not affect the present holder."""
         broker.publish(LOW, [message()])
         stale = taken(broker, LOW)
         present = taken(broker, LOW)
@@ -176,8 +176,8 @@ class BrokerContract(ABC):
         assert found.attempt == 1
         assert broker.lease(LOW, LEASE_S + 0.5) is None
 
-    def test_handing_back_counts_as_no_attempt(self, opened: Callable[..., Broker]) -> None:
-        """However often a message is handed to its own tier, it stays at attempt 1."""
+    def test_a_release_counts_as_no_attempt(self, opened: Callable[..., Broker]) -> None:
+        """However often a message is released to its own tier, it stays at attempt 1."""
         broker = opened(LONG_S)
         broker.publish(LOW, [message()])
         for _ in range(MAX_DELIVERIES + 1):
@@ -187,15 +187,17 @@ class BrokerContract(ABC):
         assert broker.lease(MIDDLE) is None
 
     def test_a_stale_hand_over_still_publishes(self, broker: Broker) -> None:
-        """After a hand-over the message is on the target, whoever holds the old lease."""
+        """A hand-over with a lost lease publishes to the target."""
         broker.publish(LOW, [message()])
         stale = taken(broker, LOW)
         broker.ack(taken(broker, LOW))
         broker.hand_over(stale, HIGH, message())
         assert decode(taken(broker, HIGH).data) == message()
 
-    def test_five_vain_deliveries_move_up_a_tier(self, opened: Callable[..., Broker]) -> None:
-        """The backstop: the sixth delivery is on the next tier, from attempt 1, with its source."""
+    def test_five_deliveries_without_ack_move_up_a_tier(
+        self, opened: Callable[..., Broker]
+    ) -> None:
+        """Backstop: the sixth delivery is on the next tier, from attempt 1, with its source."""
         broker = opened(LONG_S)
         broker.publish(LOW, [message()])
         for attempt in range(1, MAX_DELIVERIES + 1):
@@ -209,7 +211,7 @@ class BrokerContract(ABC):
         assert moved.attributes[f"{DEAD_LETTER_SOURCE}Subscription"] == LOW
 
     def test_the_last_tier_leads_to_the_dead_letters(self, opened: Callable[..., Broker]) -> None:
-        """On the last tier five vain deliveries make a dead letter, which then stays."""
+        """On the last tier five deliveries without ack make a dead letter, which then stays."""
         broker = opened(LONG_S)
         broker.publish(HIGH, [message()])
         for _ in range(MAX_DELIVERIES):
@@ -248,7 +250,7 @@ class BrokerContract(ABC):
     def test_workers_share_without_overlap(
         self, broker: Broker, opened: Callable[..., Broker]
     ) -> None:
-        """Several takers at once get every message, and none of them twice."""
+        """Several workers at once get every message, none of them twice."""
         sent = messages(60)
         broker.publish(LOW, sent)
         found: list[list[ShardMessage]] = [[] for _ in range(3)]
@@ -301,7 +303,7 @@ class BrokerContract(ABC):
 
     @pytest.mark.parametrize("call", ["publish", "lease", "backlog", "seek"])
     def test_an_unknown_tier_is_refused(self, broker: Broker, call: str) -> None:
-        """A tier without a queue is wrong use: its messages would wait for ever."""
+        """A tier without a queue is wrong use: no worker would lease its messages."""
         rest: dict[str, tuple[object, ...]] = {
             "publish": ([message()],),
             "seek": (datetime.now(UTC),),

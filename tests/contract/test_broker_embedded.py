@@ -1,4 +1,4 @@
-"""What only the embedded broker promises: exact counts, told losses, and plain refusals."""
+"""Embedded broker: exact counts, reported lease losses, one-line refusals."""
 
 import sqlite3
 import subprocess
@@ -24,7 +24,7 @@ LEASE_S = 10
 
 
 class Clock:
-    """Time that moves when told to."""
+    """Fake clock; tests set `now`."""
 
     def __init__(self) -> None:
         self.now = 1_700_000_000.0
@@ -48,7 +48,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def broker(path: Path, clock: Clock) -> Iterator[EmbeddedBroker]:
-    """A broker whose time moves when told to."""
+    """A broker on the fake clock."""
     with EmbeddedBroker(path, TIERS, LEASE_S, clock) as broker:
         yield broker
 
@@ -89,8 +89,8 @@ def test_the_backlog_is_exact(broker: EmbeddedBroker, clock: Clock) -> None:
     assert broker.backlog(HIGH) == Backlog(0, 0, None)
 
 
-def test_a_lost_lease_is_told(broker: EmbeddedBroker, clock: Clock) -> None:
-    """An ended lease is ours until somebody takes it; then every call says so."""
+def test_a_lost_lease_is_reported(broker: EmbeddedBroker, clock: Clock) -> None:
+    """An ended lease stays ours until the message is leased again; then calls are False."""
     broker.publish(LOW, [message()])
     first = broker.lease(LOW)
     assert first is not None
@@ -109,8 +109,8 @@ def test_a_lost_lease_is_told(broker: EmbeddedBroker, clock: Clock) -> None:
     assert not broker.hand_over(first, HIGH, message(7))
 
 
-def test_the_backstop_works_whoever_looks(broker: EmbeddedBroker, clock: Clock) -> None:
-    """A message whose five workers died moves on even if only another tier is looked at."""
+def test_the_backstop_works_from_any_tier(broker: EmbeddedBroker, clock: Clock) -> None:
+    """A message whose five workers died moves on even if only another tier is leased from."""
     broker.publish(LOW, [message()])
     for _ in range(MAX_DELIVERIES):
         assert broker.lease(LOW) is not None
@@ -165,7 +165,7 @@ def test_acked_messages_are_kept_for_a_week(broker: EmbeddedBroker, clock: Clock
 
 
 def test_a_seek_leaves_leases_alone(broker: EmbeddedBroker, clock: Clock) -> None:
-    """What somebody works on is not given to a second worker by a seek."""
+    """A seek does not deliver a leased message to a second worker."""
     begin = datetime.fromtimestamp(clock.now, UTC)
     broker.publish(LOW, [message()])
     held = broker.lease(LOW)
@@ -225,7 +225,7 @@ def test_many_processes_at_once(tmp_path: Path) -> None:
 
 
 def test_a_removed_file_is_noticed(broker: EmbeddedBroker, path: Path) -> None:
-    """When somebody removes the queue, its users meet again in the new one."""
+    """When the file is removed, its users go on in the new one."""
     broker.publish(LOW, [message(1)])
     for one in path.parent.glob("queue.db*"):
         one.unlink()
@@ -250,7 +250,7 @@ def test_a_damaged_file_is_one_line(path: Path, content: bytes) -> None:
     assert path.read_bytes() == content
 
 
-def test_damage_under_our_hands_is_one_line(broker: EmbeddedBroker, path: Path) -> None:
+def test_damage_of_an_open_file_is_one_line(broker: EmbeddedBroker, path: Path) -> None:
     """A file that is damaged while it is open gives the same error."""
     broker.publish(LOW, [message(number) for number in range(2000)])
     with sqlite3.connect(path) as db:
@@ -298,7 +298,7 @@ def test_a_path_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
 def test_a_held_file_is_unreachable_in_the_end(
     broker: EmbeddedBroker, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who finds the queue locked for longer than he waits may try again later."""
+    """A queue that stays locked is unreachable; a later call succeeds."""
     monkeypatch.setattr("delivery.broker.sqlite_file.BUSY_S", 0.2)
     with EmbeddedBroker(path, TIERS, LEASE_S) as other:
         holder = sqlite3.connect(path, isolation_level=None)

@@ -1,4 +1,4 @@
-"""The embedded broker against a perfect one in memory, step by step."""
+"""The embedded broker against a model in memory, step by step."""
 
 import shutil
 import tempfile
@@ -32,7 +32,7 @@ queues = st.sampled_from(QUEUES)
 
 @dataclass
 class Copy:
-    """A message as the model knows it."""
+    """Message in the model."""
 
     number: int
     tier: str
@@ -46,7 +46,7 @@ class Copy:
 
 @dataclass
 class Model:
-    """A broker without a file: the rules and nothing else."""
+    """Model of a broker: the rules, without a file."""
 
     copies: list[Copy] = field(default_factory=list)
     now: float = 1_700_000_000.0
@@ -65,7 +65,7 @@ class Model:
         self.copies = [one for one in self.copies if one.acked is None or one.acked >= limit]
 
     def lease(self, tier: str) -> Copy | None:
-        """The oldest copy that nobody holds, once those delivered in vain have moved on."""
+        """Lease the oldest copy that is free, after the backstop has moved copies on."""
         for one in [one for one in self.copies if self._struck(one)]:
             one.acked = self.now
             self.publish((*QUEUES, DEAD)[QUEUES.index(one.tier) + 1], [one.key])
@@ -99,7 +99,7 @@ class Model:
                 one.acked, one.attempts, one.until, one.holder = None, 0, 0.0, None
 
     def backlog(self, tier: str) -> Backlog:
-        """Counted by hand."""
+        """Count waiting and leased copies."""
         there = [one for one in self.copies if one.tier == tier and one.acked is None]
         leased = sum(one.until > self.now for one in there)
         oldest = max((self.now - one.published for one in there), default=None)
@@ -166,7 +166,7 @@ class BrokerMachine(RuleBasedStateMachine):
 
     @rule(one=held)
     def ack(self, one: Held) -> None:
-        """Done with, if it is ours."""
+        """Ack; True exactly for the present holder."""
         expected = self.model.holds(one[1], one[2])
         assert self.broker.ack(one[0]) == (expected is not None)
         if expected is not None:
@@ -174,7 +174,7 @@ class BrokerMachine(RuleBasedStateMachine):
 
     @rule(one=held)
     def nack(self, one: Held) -> None:
-        """Back at once, if it is ours."""
+        """Nack; True exactly for the present holder."""
         expected = self.model.holds(one[1], one[2])
         assert self.broker.nack(one[0]) == (expected is not None)
         if expected is not None:
@@ -182,7 +182,7 @@ class BrokerMachine(RuleBasedStateMachine):
 
     @rule(one=consumes(held), tier=queues)
     def hand_over(self, one: Held, tier: str) -> None:
-        """Always published, acked if it is ours."""
+        """Publish to the other tier; ack for the present holder."""
         key = f"s0/{self.count:04x}"
         self.count += 1
         expected = self.model.holds(one[1], one[2])

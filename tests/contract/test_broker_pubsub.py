@@ -1,4 +1,4 @@
-"""What only the Pub/Sub broker promises: names, metrics, and plain words for the service's."""
+"""Pub/Sub broker: names, metrics, and errors in plain words."""
 
 from collections.abc import Callable, Iterator
 from concurrent import futures
@@ -28,7 +28,7 @@ MESSAGE = ShardMessage(run="/runs/r1", key="s0/0a", kind="convert")
 
 @given(st.from_regex(r"[A-Za-z][A-Za-z0-9_.~+%-]{0,40}", fullmatch=True), st.sampled_from(TIERS))
 def test_names_lead_back_to_their_tier(prefix: str, tier: str) -> None:
-    """Topic and subscription of every tier are within Pub/Sub's rules, and tell the tier."""
+    """Topic and subscription of every tier follow Pub/Sub's rules and name the tier."""
     if prefix.lower().startswith("goog"):
         return
     names = PubSubNames.parse(f"pubsub://my-project/{prefix}")
@@ -76,8 +76,8 @@ def test_the_emulators_backlog_is_unknown() -> None:
 
 
 @pytest.mark.usefixtures("pubsub_emulator")
-def test_a_lease_that_never_was_is_told() -> None:
-    """A token from before a restart of the service harms nobody, and is known for what it is."""
+def test_an_unknown_lease_is_reported() -> None:
+    """A token from before a restart of the service is refused and changes nothing."""
     url = new_queue_url()
     make_topology(url, TIERS)
     with open_broker(url, TIERS, 10) as broker:
@@ -128,7 +128,7 @@ class FakeMonitoring:
         """All series of the metric that the filter names."""
         self.requests.append(request)
         if self.code is not None:
-            context.abort(self.code, "as told")
+            context.abort(self.code, "as ordered")
         series = [
             monitoring_v3.TimeSeries(
                 resource={"labels": {"subscription_id": subscription}},
@@ -183,7 +183,7 @@ def watched(
 def test_the_backlog_comes_from_monitoring(
     monitoring: tuple[FakeMonitoring, Any], watched: PubSubBroker
 ) -> None:
-    """The newest point of each subscription, asked for all tiers at once."""
+    """The newest point of each subscription counts; one request serves all tiers."""
     fake = monitoring[0]
     fake.values = {
         (UNDELIVERED, "lift-tier-2gi-workers"): [(3, 99), (1, 12), (2, 50)],
@@ -210,7 +210,7 @@ def test_an_absent_series_is_unknown(
 def test_monitoring_in_trouble_is_unknown(
     monitoring: tuple[FakeMonitoring, Any], watched: PubSubBroker, code: grpc.StatusCode
 ) -> None:
-    """Metrics are a help, not a need: without them work goes on, and nobody asks at each look."""
+    """Without metrics work goes on, and not every check requests them again."""
     monitoring[0].code = code
     assert not watched.backlog("2gi").known
     assert not watched.backlog("512mi").known

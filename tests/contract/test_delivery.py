@@ -1,4 +1,4 @@
-"""Ledger and queue together, on both brokers: cascade, dead letters, replay."""
+"""Ledger and queue together on both brokers: cascade, dead letters, replay."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -90,7 +90,7 @@ def test_duplicates_are_harmless(run: Run, broker: Broker) -> None:
 
 
 def test_dead_letters_reach_the_ledger_and_come_back(run: Run, broker: Broker) -> None:
-    """Buried by a worker, drained, requeued at another tier, done."""
+    """Handed over to the dead letters, drained, requeued at another tier, ready again."""
     broker.publish(LOW, [ShardMessage(run=run.uri, key="s0/00", kind="convert")])
     delivery = leased(broker, LOW)
     hop = Hop(tier=LOW, reason="bad zstd", at=now(), worker="w", attempt=delivery.attempt)
@@ -102,7 +102,7 @@ def test_dead_letters_reach_the_ledger_and_come_back(run: Run, broker: Broker) -
     assert read_status(run).states["s0/00"] is ShardState.READY
 
 
-def test_the_backstop_tells_the_tier(run: Run, broker: Broker) -> None:
+def test_the_backstop_names_the_tier(run: Run, broker: Broker) -> None:
     """Five silent deaths on the last tier end in a record that names tier and attempts."""
     broker.publish(HIGH, [ShardMessage(run=run.uri, key="s0/00", kind="convert")])
     for _ in range(MAX_DELIVERIES):

@@ -1,4 +1,4 @@
-"""Ledger, queue and workers with a crash at every arrow: no shard lost, none stuck.
+"""Model of ledger, queue and workers that crash between any two steps: no shard is lost or stuck.
 
 The ledger, the broker, the cascade, replay and drain are the real ones. Only the work itself is a
 stand-in: a shard's "bytes" follow from its source's version or its inputs' bytes, so that at the
@@ -52,24 +52,24 @@ ROWS = [row("s0/00"), row("s0/01"), row("s1/00", "s0/00", "s0/01"), row("s2/00",
 SOURCES = ["s0/00", "s0/01"]
 TROUBLES = [
     "lose", "double", "double", "delay", "forget",  # what happens to messages
-    "look", "missing", "since", "shard", "redo",  # what people do, for nothing
+    "look", "missing", "since", "shard", "redo",  # needless commands of a user
     "spoil", "mend", "drop",  # what happens to sources
 ]  # fmt: skip
 keys = st.sampled_from([one.key for one in ROWS])
 arrows = st.sampled_from([1, 2, 2, 3, 9, 9, 9])  # how far a worker comes; nine: to the end
 
 
-class Crash(Exception):  # noqa: N818 - it is no error, it is death
-    """The process ends here."""
+class Crash(Exception):  # noqa: N818 - not an error: the process is killed
+    """End of the simulated process."""
 
 
 class Fragile(EmbeddedBroker):
-    """A broker whose next publish may be the last thing its process does."""
+    """Broker whose process can crash just before or after its next publish."""
 
     dies: str | None = None
 
     def publish(self, tier: str, messages: Sequence[ShardMessage]) -> None:
-        """Publish, unless death comes first."""
+        """Publish, or crash before or after it."""
         if self.dies == "before":
             raise Crash
         super().publish(tier, messages)
@@ -85,15 +85,15 @@ def made_of(contents: Sequence[str]) -> str:
 
 
 class Worker:
-    """One worker at one message; `steps` stops at every arrow."""
+    """One worker with one message; `steps` stops between any two steps."""
 
-    def __init__(self, world: "World", tier: str, name: str) -> None:
-        self.world = world
+    def __init__(self, system: "System", tier: str, name: str) -> None:
+        self.system = system
         self.tier = tier
         self.name = name
-        self.broker = world.open_broker()
+        self.broker = system.open_broker()
         self.delivery: Delivery | None = None
-        self.renewed = world.now
+        self.renewed = system.now
         self.steps = self._steps()
 
     def alive(self) -> bool:
@@ -105,18 +105,18 @@ class Worker:
 
     def lost(self) -> bool:
         """By our own clock the lease may be over."""
-        return self.world.now - self.renewed > LEASE_S - MARGIN_S
+        return self.system.now - self.renewed > LEASE_S - MARGIN_S
 
     def extend(self) -> None:
         """Keep the message, as long as the lease is not lost by our own clock."""
         if self.delivery is not None and not self.lost():
             self.broker.extend(self.delivery)
-            self.renewed = self.world.now
+            self.renewed = self.system.now
 
     def _steps(self) -> Iterator[str]:
-        run, broker = self.world.run, self.broker
+        run, broker = self.system.run, self.broker
         delivery = self.delivery = broker.lease(self.tier)
-        self.renewed = self.world.now
+        self.renewed = self.system.now
         if delivery is None:
             return
         yield "leased"
@@ -129,7 +129,7 @@ class Worker:
             broker.ack(delivery)
         elif delivery.attempt >= SILENT_DELIVERIES:
             self._escalate(delivery, message)
-        elif message.key in self.world.poison:
+        elif message.key in self.system.poison:
             self._hand_over(delivery, message, DEAD, "broken input")
         else:
             yield from self._work(delivery, message, standing)
@@ -141,32 +141,32 @@ class Worker:
         yield "made"
         if self.lost():
             return
-        if made is None or not is_current(self.world.run, standing):
+        if made is None or not is_current(self.system.run, standing):
             self.broker.hand_over(delivery, self.tier, message)
             return
-        self.world.volume[message.key] = made  # checked and published in one step
+        self.system.volume[message.key] = made  # checked and published in one step
         yield "output"
         redo = max(message.redo, standing.redo)
-        self.world.run.receipts.put(self._receipt(standing, made, redo))
+        self.system.run.receipts.put(self._receipt(standing, made, redo))
         yield "receipt"
         yield from self._finish(delivery, message.key)
 
     def _finish(self, delivery: Delivery, key: str) -> Iterator[str]:
-        cascade(self.world.run, self.broker, key, low_tier)
+        cascade(self.system.run, self.broker, key, low_tier)
         yield "cascaded"
         self.broker.ack(delivery)
 
     def _made(self, standing: ShardStatus) -> str | None:
         """The shard's bytes; None when an input is not what the ledger says."""
         if not standing.row.inputs:
-            return self.world.converted(standing.row.key)
-        found = [self.world.volume.get(key, "none") for key in standing.row.inputs]
+            return self.system.converted(standing.row.key)
+        found = [self.system.volume.get(key, "none") for key in standing.row.inputs]
         if found != [standing.inputs[key] for key in standing.row.inputs]:
             return None
         return made_of(found)
 
     def _receipt(self, standing: ShardStatus, made: str, redo: int) -> Receipt:
-        moment = datetime.fromtimestamp(self.world.tick(), UTC)
+        moment = datetime.fromtimestamp(self.system.tick(), UTC)
         return Receipt(
             key=standing.row.key,
             kind=standing.row.kind,
@@ -186,21 +186,21 @@ class Worker:
         self._hand_over(delivery, message, larger, "died silently")
 
     def _hand_over(self, delivery: Delivery, message: ShardMessage, tier: str, reason: str) -> None:
-        moment = datetime.fromtimestamp(self.world.tick(), UTC)
+        moment = datetime.fromtimestamp(self.system.tick(), UTC)
         hop = Hop(tier=self.tier, reason=reason, at=moment, attempt=delivery.attempt)
         moved = message.after(hop, reason if tier == DEAD else None)
         self.broker.hand_over(delivery, tier, moved)
 
 
-class World:
-    """What all workers share: the export, the volume, the ledger, the queue, the time."""
+class System:
+    """State that all workers share: export, volume, ledger, queue, time."""
 
     def __init__(self) -> None:
         base = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - files that are lost
         self.directory = Path(tempfile.mkdtemp(prefix="delivery-model-", dir=base))
         self.now = at(3600).timestamp()
         self.ticks = 0
-        self.lost = False  # whether messages may be missing that nobody but patience replaces
+        self.lost = False  # whether messages may be missing that only a republish replaces
         self.versions = dict.fromkeys(SOURCES, 0)
         self.poison: set[str] = set()
         self.volume: dict[str, str] = {}
@@ -210,7 +210,7 @@ class World:
         replay.missing(self.run, self.broker, low_tier)
 
     def open_broker(self) -> Fragile:
-        """A connection of somebody's own."""
+        """Another connection to the queue."""
         return Fragile(self.directory / "queue.db", TIERS, LEASE_S, lambda: self.now)
 
     def tick(self) -> float:
@@ -265,26 +265,26 @@ class World:
 
 
 class DeliveryMachine(RuleBasedStateMachine):
-    """Anything may happen; at the end calm workers must be able to finish everything."""
+    """Random faults; afterwards undisturbed workers must finish the run."""
 
     @initialize()
     def begin(self) -> None:
         """A run of four shards on three scales, published."""
-        self.world = World()
+        self.system = System()
         self.workers: list[Worker] = []
         self.names = 0
 
     @rule(which=st.integers(0, 1), steps=arrows)
     def start(self, which: int, steps: int) -> None:
         """A worker takes a message and comes some arrows far."""
-        waiting = [tier for tier in TIERS if self.world.broker.backlog(tier).waiting]
-        if not waiting:  # nothing to do: time passes, and somebody becomes impatient
-            self.world.now += LEASE_S + 1
-            replay.missing(self.world.run, self.world.broker, low_tier)
+        waiting = [tier for tier in TIERS if self.system.broker.backlog(tier).waiting]
+        if not waiting:  # nothing to do: time passes until the stall detector acts
+            self.system.now += LEASE_S + 1
+            replay.missing(self.system.run, self.system.broker, low_tier)
             waiting = list(TIERS)
         tier = waiting[which % len(waiting)]
         self.names += 1
-        worker = Worker(self.world, tier, f"w{self.names}")
+        worker = Worker(self.system, tier, f"w{self.names}")
         self.workers.append(worker)
         self._go(worker, steps)
 
@@ -302,7 +302,7 @@ class DeliveryMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.workers)
     @rule(which=st.integers(0, 5), when=st.sampled_from(["now", "before", "after"]))
     def kill(self, which: int, when: str) -> None:
-        """A worker dies where it is; or at its next publish: just before it, or before its mark."""
+        """Crash a worker where it is, or at its next publish: before it or before its marker."""
         worker = self.workers[which % len(self.workers)]
         if when == "now":
             self._gone(worker)
@@ -313,54 +313,54 @@ class DeliveryMachine(RuleBasedStateMachine):
     def wait(self, seconds: float, frozen: bool) -> None:
         """Time passes; workers extend their leases, or are frozen and miss it."""
         for _ in range(1 if frozen else int(seconds)):
-            self.world.now += seconds if frozen else 1.0
+            self.system.now += seconds if frozen else 1.0
             for worker in [] if frozen else self.workers:
                 worker.extend()
 
     @rule(key=st.sampled_from(SOURCES), number=st.sampled_from([1, 2, 2]), publish=st.booleans())
     def change(self, key: str, number: int, publish: bool) -> None:
-        """A source gets another version, and its shard is asked for again; or nearly so."""
-        self.world.versions[key] += number
+        """Give a source another version and redo its shard; perhaps crash before publishing it."""
+        self.system.versions[key] += number
         if publish:
-            replay.shards(self.world.run, self.world.broker, low_tier, [key], redo=True)
-        else:  # whoever asked died before publishing
-            self.world.run.raise_redo([key])
-            self.world.lost = True
+            replay.shards(self.system.run, self.system.broker, low_tier, [key], redo=True)
+        else:  # the command crashed before publishing
+            self.system.run.raise_redo([key])
+            self.system.lost = True
 
     @rule(what=st.sampled_from(TROUBLES), which=st.integers(0, 9), key=keys)
     def trouble(self, what: str, which: int, key: str) -> None:
-        """Something that people, networks and disks do."""
-        world = self.world
-        waiting = world.waiting()
+        """Apply one of TROUBLES to the queue, the sources or the run."""
+        system = self.system
+        waiting = system.waiting()
         if what in {"lose", "double", "delay", "forget"}:
             if waiting:
-                world.disturb(what, waiting[which % len(waiting)])
+                system.disturb(what, waiting[which % len(waiting)])
         elif what == "look":
-            world.drain()
-            cascade_all(world.run, world.broker, low_tier)
+            system.drain()
+            cascade_all(system.run, system.broker, low_tier)
         elif what == "spoil":
-            world.poison.add(key)
+            system.poison.add(key)
         elif what == "drop":
-            world.run.failures.drop(key)
+            system.run.failures.drop(key)
         elif what == "mend":
-            world.poison.clear()
-            replay.failed(world.run, world.broker, low_tier)
+            system.poison.clear()
+            replay.failed(system.run, system.broker, low_tier)
         elif what == "missing":
-            replay.missing(world.run, world.broker, low_tier)
+            replay.missing(system.run, system.broker, low_tier)
         elif what == "since":
-            moment = datetime.fromtimestamp(world.now - 10 * which, UTC)
-            replay.since(world.run, world.broker, low_tier, moment)
+            moment = datetime.fromtimestamp(system.now - 10 * which, UTC)
+            replay.since(system.run, system.broker, low_tier, moment)
         else:
-            replay.shards(world.run, world.broker, low_tier, [key], redo=what == "redo")
+            replay.shards(system.run, system.broker, low_tier, [key], redo=what == "redo")
 
     def teardown(self) -> None:
-        """After the storm: everybody finishes, and the volume is what the sources make."""
-        if not hasattr(self, "world"):
+        """Let every worker finish; the volume must be what the sources make."""
+        if not hasattr(self, "system"):
             return
         try:
             self._calm()
         finally:
-            shutil.rmtree(self.world.directory)
+            shutil.rmtree(self.system.directory)
 
     def _go(self, worker: Worker, steps: int) -> None:
         for _ in range(steps):
@@ -375,40 +375,40 @@ class DeliveryMachine(RuleBasedStateMachine):
     def _calm(self) -> None:
         self._until_ended()
         self._ended_means_ended()
-        self.world.poison.clear()
-        dead = [key for key, state in self.world.states().items()
+        self.system.poison.clear()
+        dead = [key for key, state in self.system.states().items()
                 if state in {ShardState.FAILED, ShardState.GIVEN_UP}]  # fmt: skip
-        replay.failed(self.world.run, self.world.broker, low_tier, keys=dead)
+        replay.failed(self.system.run, self.system.broker, low_tier, keys=dead)
         self._until_ended()
-        assert set(self.world.states().values()) == {ShardState.DONE}
+        assert set(self.system.states().values()) == {ShardState.DONE}
         self._all_is_well()
 
     def _until_ended(self) -> None:
-        """Calm workers, and `--wait` beside them, until the run has ended."""
-        detector = StallDetector(LEASE_S, self.world.now)
+        """Run undisturbed workers and a reconciler until the run has ended."""
+        detector = StallDetector(LEASE_S, self.system.now)
         for worker in list(self.workers):
             worker.broker.dies = None
             self._go(worker, 99)
         for _ in range(200):
             self._work_off()
-            status = read_status(self.world.run)
+            status = read_status(self.system.run)
             if status.ended:
                 return
-            cascade_all(self.world.run, self.world.broker, low_tier, status)
-            self.world.now += LEASE_S
-            advice = detector.observe(activity_fingerprint(status, []), self.world.now)
-            assert advice is not StallAction.GIVE_UP, f"stuck: {self.world.states()}"
+            cascade_all(self.system.run, self.system.broker, low_tier, status)
+            self.system.now += LEASE_S
+            advice = detector.observe(activity_fingerprint(status, []), self.system.now)
+            assert advice is not StallAction.GIVE_UP, f"stuck: {self.system.states()}"
             if advice is StallAction.REPUBLISH:
-                assert self.world.lost, f"nobody published {self.world.states()}"
-                replay.missing(self.world.run, self.world.broker, low_tier)
-        pytest.fail(f"no end: {self.world.states()}")
+                assert self.system.lost, f"never published: {self.system.states()}"
+                replay.missing(self.system.run, self.system.broker, low_tier)
+        pytest.fail(f"no end: {self.system.states()}")
 
     def _work_off(self) -> None:
         for tier in TIERS:
-            while (worker := Worker(self.world, tier, "calm")).alive():
+            while (worker := Worker(self.system, tier, "calm")).alive():
                 self._finish(worker)
             worker.broker.close()
-        self.world.drain()
+        self.system.drain()
 
     @staticmethod
     def _finish(worker: Worker) -> None:
@@ -418,26 +418,26 @@ class DeliveryMachine(RuleBasedStateMachine):
 
     def _ended_means_ended(self) -> None:
         """What still waits in the queues changes no finished shard, and no success."""
-        before, volume = self.world.states(), dict(self.world.volume)
+        before, volume = self.system.states(), dict(self.system.volume)
         for _ in range(6):
-            self.world.now += 4 * LEASE_S
+            self.system.now += 4 * LEASE_S
             self._work_off()
-        after = self.world.states()
+        after = self.system.states()
         for key, state in before.items():
             if state is ShardState.DONE:
                 assert after[key] is ShardState.DONE
-                assert self.world.volume[key] == volume[key]
+                assert self.system.volume[key] == volume[key]
         if set(before.values()) == {ShardState.DONE}:
             assert after == before
-        assert self.world.waiting() == []
+        assert self.system.waiting() == []
 
     def _all_is_well(self) -> None:
         """Every done shard is what the sources make; its receipt says so."""
-        expected = self.world.expected()
-        found = self.world.run.receipts.list()
-        for key, state in self.world.states().items():
+        expected = self.system.expected()
+        found = self.system.run.receipts.list()
+        for key, state in self.system.states().items():
             if state is ShardState.DONE:
-                assert self.world.volume[key] == expected[key]
+                assert self.system.volume[key] == expected[key]
                 assert found[key].content == expected[key]
 
 
@@ -446,21 +446,21 @@ def test_calm_delivery_makes_everything() -> None:
     machine = DeliveryMachine()
     machine.begin()
     machine._until_ended()
-    assert set(machine.world.states().values()) == {ShardState.DONE}
+    assert set(machine.system.states().values()) == {ShardState.DONE}
     machine._all_is_well()
-    assert machine.world.waiting() == []
+    assert machine.system.waiting() == []
     machine.teardown()
 
 
 def test_no_shard_is_lost_and_none_is_stuck() -> None:
-    """Whatever crashes, calm workers finish the run afterwards, with the right bytes."""
+    """After any crashes, undisturbed workers finish the run with the right bytes."""
     few = settings(max_examples=20, stateful_step_count=40, deadline=None)
     run_state_machine_as_test(DeliveryMachine, settings=few)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_no_shard_is_lost_in_a_long_storm() -> None:
+def test_no_shard_is_lost_in_long_histories() -> None:
     """The same, many times."""
     many = settings(max_examples=500, stateful_step_count=60, deadline=None)
     run_state_machine_as_test(DeliveryMachine, settings=many)

@@ -101,14 +101,14 @@ class TestStorage:
         assert again.url == backend.storage.url
 
     def test_an_object_may_be_empty(self, storage: Storage) -> None:
-        """A mark has no bytes."""
+        """A publish marker has no bytes."""
         storage.write("mark", b"")
         assert storage.read("mark") == b""
         assert storage.stat("mark").size == 0
         assert storage.read_at("mark", 0, 10) == b""
 
     def test_what_is_not_there_is_not_found(self, storage: Storage) -> None:
-        """Reading, stat and sources say so; the text names the place; a folder is no object."""
+        """Read, stat and source raise ObjectNotFound with the URL; a folder is not an object."""
         storage.write("a/b", b"x")
         for missing in ("nothing", "a", "a/b/c", "a/c"):
             for ask in (storage.read, storage.stat, storage.source):
@@ -137,7 +137,7 @@ class TestStorage:
         assert paths(storage, "a/x/") == []
         assert storage.folders() == ["a", "ab", "ä"]
 
-    def test_a_listing_tells_size_time_and_metadata(self, backend: Backend) -> None:
+    def test_a_listing_holds_size_time_and_metadata(self, backend: Backend) -> None:
         """What status counts is in the listing, or the listing says that it is not (None)."""
         before = datetime.now(UTC) - timedelta(seconds=2)
         backend.storage.write("r.json", b"12345", {"redo": "1", "crc": "ä"})
@@ -262,15 +262,15 @@ class TestWriteShard:
         assert paths(storage) == ["16x16x16/0fe9.shard"]
 
     def test_nothing_is_seen_before_it_is_confirmed(self, backend: Backend) -> None:
-        """When confirm is asked, all bytes are stored, the old file is still the one to read."""
-        storage, asked = backend.storage, []
+        """At the call of `confirm` all bytes are stored; readers still get the old file."""
+        storage, seen = backend.storage, []
         storage.write_shard("s", shard(b"old"), 4, agree)
 
         def confirm() -> None:
-            asked.append((storage.read("s"), paths(storage)))
+            seen.append((storage.read("s"), paths(storage)))
 
         storage.write_shard("s", shard(b"new"), 4, confirm)
-        assert asked == [(b"HEADold", ["s"])]
+        assert seen == [(b"HEADold", ["s"])]
         assert storage.read("s") == b"HEADnew"
         assert backend.raw_names() == ["s"]
 
@@ -406,8 +406,8 @@ def test_checksums_combine(second_bytes: int) -> None:
     assert encode(crc32c(b"123456789")) == "4waSgw=="  # the check value of the CRC-32C catalogue
 
 
-def test_urls_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Local paths become absolute; a scheme nobody speaks is refused with what to use."""
+def test_schemes_of_urls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Local paths become absolute; an unknown scheme is refused with the known ones."""
     monkeypatch.chdir(tmp_path)
     assert absolute("out/") == str(tmp_path / "out")
     assert absolute("gs://b/p/") == "gs://b/p"
