@@ -14,7 +14,7 @@ from tests.support.gcs_server import GcsServer
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
-# Machines are shared: a slow example is no finding.
+# Machines are shared: a slow example is not a finding.
 settings.register_profile("home", deadline=None)
 # CI repeats itself, so that a red run is about the change; new examples are looked for at home.
 settings.register_profile("ci", deadline=None, derandomize=True)
@@ -31,9 +31,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """Real data and specs beside the clone; a user's clone has none and skips."""
+    """Real data and specs in `../shared`; tests that need them skip where there are none."""
     if not SHARED.is_dir():
-        pytest.skip("needs ../shared (real data beside the clone)")
+        pytest.skip("needs ../shared (real data next to the clone)")
     return SHARED
 
 
@@ -50,19 +50,19 @@ def pubsub_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield host
 
 
-# -- storage: a GCS of our own, one per test process, a fresh bucket per test
+# -- storage: a fake GCS, one per test process, a new bucket per test
 
 
 @pytest.fixture(scope="session")
 def gcs_process() -> Iterator[GcsServer]:
-    """The server itself; tests want `gcs`."""
+    """The fake GCS of this test process; tests use `gcs`."""
     with GcsServer() as server:
         yield server
 
 
 @pytest.fixture
 def gcs(gcs_process: GcsServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsServer]:
-    """A GCS that Google's client and TensorStore talk to, here and in processes started here."""
+    """A fake GCS for Google's client and TensorStore, here and in processes started here."""
     for name, value in gcs_process.environment().items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("STORAGE_RETRY_S", "5")

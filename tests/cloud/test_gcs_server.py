@@ -196,7 +196,7 @@ def test_compose_joins_copies_copy_batches_delete(home: Bucket, client: Client) 
 
 
 def test_a_checksum_that_does_not_fit_is_refused(home: Bucket, gcs: GcsServer) -> None:
-    """Bytes damaged on the way are no object."""
+    """Bytes damaged on the way do not become an object."""
     document = json.dumps({"name": "x", "crc32c": "AAAAAA=="})
     body = f"--b\r\nContent-Type: application/json\r\n\r\n{document}\r\n--b\r\n\r\ndata\r\n--b--"
     request = urllib.request.Request(  # noqa: S310 - our own server

@@ -43,7 +43,7 @@ def test_no_such_object(home: Any) -> None:  # noqa: ANN401 (Google publishes no
 @pytest.mark.parametrize("reader", [ShardReader, ShardRangeReader])
 @pytest.mark.parametrize("dialect", ["current", "beside", "none"])
 def test_a_shard_in_a_bucket(home: Any, reader: type[ShardReader], dialect: str) -> None:  # noqa: ANN401 (Google publishes no types)
-    """A shard and the indices beside it, found from its URL alone."""
+    """A shard and its index files, found from its URL alone."""
     rows = made_rows(6)
     export = made_export(rows, dialect, batch_size=2)
     home.blob("s0/0_0_0.arrow").upload_from_string(export.arrow)

@@ -1,4 +1,4 @@
-"""GCS in trouble: what passes is ridden out, what does not becomes one plain line."""
+"""GCS faults: passing ones are retried, lasting ones become one-line errors."""
 
 import gc
 import subprocess
@@ -57,7 +57,7 @@ def impatient(gcs: GcsServer, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("how", [503, 429, 500, "reset", "lost"])
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_passing_trouble_is_ridden_out(
+def test_passing_faults_are_retried(
     gcs: GcsServer, storage: Storage, name: str, how: int | str
 ) -> None:
     """A busy server, a broken connection, an answer that never came: the result is the same."""
@@ -79,7 +79,7 @@ def bucket_of(storage: Storage) -> str:
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("how", [503, "reset"])
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_lasting_trouble_is_unreachable(
+def test_lasting_faults_are_unreachable(
     gcs: GcsServer, storage: Storage, name: str, how: int | str
 ) -> None:
     """One line that names bucket and object; exit code 3."""
@@ -113,7 +113,7 @@ def test_refused_credentials_name_the_login(gcs: GcsServer, storage: Storage, na
 
 
 @pytest.mark.parametrize("name", sorted(set(OPERATIONS) - {"delete"}))
-def test_a_missing_bucket_is_said_to_be_missing(gcs: GcsServer, name: str) -> None:
+def test_a_missing_bucket_is_named(gcs: GcsServer, name: str) -> None:
     """Not an object that is not found."""
     del gcs
     with pytest.raises(UnreachableError, match="gs://no-such-bucket: no such bucket"):
@@ -177,7 +177,7 @@ def test_a_shard_costs_few_requests(gcs: GcsServer, storage: Storage) -> None:
     before = len(gcs.seen)
     storage.write_shard("s", shard(), 4, lambda: None)
     verbs = [line.split()[0] for line in gcs.seen[before:]]
-    assert gcs.count(rf"GET /storage/v1/b/{bucket_of(storage)}\?") == 0  # nobody asked for it
+    assert gcs.count(rf"GET /storage/v1/b/{bucket_of(storage)}\?") == 0  # it is not needed
     assert verbs == ["POST", "PUT", "PUT", "PUT", "POST", "POST", "DELETE", "DELETE"]
 
 

@@ -1,4 +1,4 @@
-"""`python -m infra` on Google's emulator; its rights on a small IAM of our own."""
+"""`python -m infra` on Google's emulator; rights on a fake IAM."""
 
 import json
 import os
@@ -66,7 +66,7 @@ def program(*arguments: str, **environment: str) -> CommandResult:
 
 @pytest.fixture
 def infra(pubsub_emulator: str) -> Infra:
-    """On a queue that nobody else uses."""
+    """On a queue of its own."""
     del pubsub_emulator
     return Infra(new_queue_url())
 
@@ -175,7 +175,7 @@ def test_down_removes_every_tier_and_nothing_else(infra: Infra, publisher: Untyp
     other.run("down")
 
 
-def test_a_subscription_that_cannot_be_mended_is_said(infra: Infra, publisher: Untyped) -> None:
+def test_a_subscription_that_cannot_be_mended_is_reported(infra: Infra, publisher: Untyped) -> None:
     """Its topic was removed and made again: Pub/Sub keeps it on the removed one."""
     infra.run("up", "--tiers", TIERS)
     publisher.delete_topic(topic=infra.names.topic("2gi"))
@@ -200,7 +200,7 @@ def test_the_program_takes_its_queue_from_the_environment(pubsub_emulator: str) 
     assert "4 deleted" in gone.stdout
 
 
-def test_a_message_that_nobody_acks_climbs_the_chain(
+def test_a_message_without_ack_climbs_the_chain(
     infra: Infra, publisher: Untyped, subscriber: Untyped
 ) -> None:
     """What `up` made carries a message from the smallest tier to the dead letters."""
@@ -240,8 +240,8 @@ def nack(subscriber: Untyped, name: str) -> None:
         ([], "An embedded one needs no infra"),
     ],
 )
-def test_what_needs_no_cloud_is_said(arguments: list[str], said: str) -> None:
-    """Exit 2 in one line, before anything is asked of Google."""
+def test_what_needs_no_cloud_is_refused(arguments: list[str], said: str) -> None:
+    """Exit 2 with a one-line error, before any request."""
     done = program("up", *arguments)
     assert done.returncode == 2
     assert said in done.stderr
@@ -326,7 +326,7 @@ def _handler(method: Callable[..., Untyped], request: Untyped) -> grpc.RpcMethod
 
 
 def test_rights_are_added_once_and_others_kept(small_iam: tuple[SmallIam, PubSubAdmin]) -> None:
-    """What somebody else granted stays; a second time there is nothing to do."""
+    """Foreign grants stay; a second time there is nothing to do."""
     service, admin = small_iam
     names = PubSubNames.parse("pubsub://some-project/lift")
     wanted = bindings(queues(names, ["2gi", "4gi"], 60), project_number=7)

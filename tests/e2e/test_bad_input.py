@@ -1,4 +1,4 @@
-"""What people get wrong: one line that says what, and the exit code of CONTRACT."""
+"""Wrong use and damaged input: a one-line error and the documented exit code."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 @pytest.fixture
 def workspace(made: Workspace, tmp_path: Path) -> Workspace:
-    """A copy that a test may spoil."""
+    """A copy that a test may change."""
     shutil.copytree(made.export, tmp_path / "export")
     shutil.copy(made.folder / "spec.json", tmp_path)
     return Workspace(tmp_path, made.sample, made.spec)
@@ -58,7 +58,7 @@ def spoil_spec(workspace: Workspace, change: Callable[[dict[str, object]], objec
     ],
 )
 def test_a_wrong_option(made: Workspace, more: list[str], code: int, said: str) -> None:
-    """Refused before anything is written."""
+    """A wrong option is refused before anything is written."""
     before = made.files(".")
     done = made.run(*made.enqueue_command(), *more)
     assert (done.returncode, done.stdout) == (code, "")
@@ -75,21 +75,21 @@ def test_a_wrong_option(made: Workspace, more: list[str], code: int, said: str) 
     ],
 )
 def test_a_spec_that_is_not_there(made: Workspace, program: str, command: str) -> None:
-    """Exit 3 and the same words everywhere: a path that could not be reached."""
+    """A missing spec ends with exit 3 and the same error in every command."""
     done = made.run_subprocess(*command.split(), "--spec", "none.json", program=program)
     assert done.returncode == UNREACHABLE
     assert error_line(done) == "error: no such spec file: none.json"
 
 
 def test_a_file_to_be_estimated_that_is_not_there(made: Workspace) -> None:
-    """Likewise."""
+    """A missing file to estimate ends with exit 3."""
     done = made.run_subprocess("estimate", "none.arrow", "--spec", "spec.json", program="memmodel")
     assert done.returncode == UNREACHABLE
     assert error_line(done) == "error: none.arrow: no such file"
 
 
 def test_a_spec_that_is_no_json(workspace: Workspace) -> None:
-    """The file is named, and where in it."""
+    """The error names the file and the position in it."""
     (workspace.folder / "spec.json").write_text("{scales: 1}")
     done = workspace.run(*workspace.enqueue_command())
     assert done.returncode == USAGE
@@ -97,7 +97,7 @@ def test_a_spec_that_is_no_json(workspace: Workspace) -> None:
 
 
 def test_an_unsharded_spec(workspace: Workspace) -> None:
-    """The scale, the field and the reason."""
+    """The error names the scale, the field and the reason."""
     spoil_spec(workspace, lambda document: document["scales"][0].pop("sharding"))  # type: ignore[index]
     done = workspace.run("init", "--spec", "spec.json", "--dest", "out")
     assert done.returncode == USAGE
@@ -126,7 +126,7 @@ def test_a_destination_that_cannot_be_written(workspace: Workspace) -> None:
 
 
 def test_a_file_that_is_named_after_no_voxel(workspace: Workspace) -> None:
-    """Its rows would be left out."""
+    """Refused, because its rows would be left out."""
     (workspace.export / "s0" / "copy of 0_0_0.arrow").write_bytes(b"x")
     done = workspace.run(*workspace.enqueue_command())
     assert done.returncode == USAGE
@@ -166,7 +166,7 @@ def renamed(workspace: Workspace, file: str, name: str) -> None:
 def test_names_that_do_not_fit_the_spec(
     workspace: Workspace, spoil: Callable[[Workspace], object], said: str
 ) -> None:
-    """People are told before anything starts, for it may be another export's spec."""
+    """Refused before anything is written: the spec may belong to another export."""
     spoil(workspace)
     done = workspace.run(*workspace.enqueue_command("--dry-run"))
     assert done.returncode == 0, done.stderr
@@ -176,7 +176,7 @@ def test_names_that_do_not_fit_the_spec(
 
 
 def test_a_volume_without_info(workspace: Workspace) -> None:
-    """Looking at nothing, or making scales from nothing, says how to begin."""
+    """Viewing a missing volume or downsampling from it names the command that makes one."""
     for command in (["view", "--dest", "out", "--no-browser"], ["enqueue", "--dest", "out"]):
         done = workspace.run(*command)
         assert done.returncode == UNREACHABLE
@@ -187,14 +187,14 @@ def test_a_volume_without_info(workspace: Workspace) -> None:
     "command", ["status", "errors", "cancel", "verify", "runs --run x", "replay --missing"]
 )
 def test_a_run_that_is_not_there(workspace: Workspace, command: str) -> None:
-    """Exit 2, and what would start one."""
+    """A missing run ends with exit 2 and names the command that starts one."""
     done = workspace.run(*command.split(), *(["--dest", "out"] if "--run" not in command else []))
     assert done.returncode == USAGE
     error_line(done)
 
 
 @pytest.mark.parametrize("command", ["", "enqueue", "status", "spec", "init", "view", "runs"])
-def test_help_teaches(made: Workspace, command: str) -> None:
+def test_help_has_examples(made: Workspace, command: str) -> None:
     """Every command shows an example and where its settings come from."""
     done = made.run(*command.split(), "--help")
     assert done.returncode == 0

@@ -1,4 +1,4 @@
-"""Chaos: whatever happens to workers and messages, the volume is the one a calm run makes."""
+"""Random faults of workers and messages: the volume equals that of an undisturbed run."""
 
 import os
 import subprocess
@@ -43,7 +43,7 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="session")
 def calm(tmp_path_factory: pytest.TempPathFactory, export: list[Path]) -> Iterator[RunHarness]:
-    """A run that nobody disturbed, on the embedded broker."""
+    """The same run without faults, on the embedded broker."""
     harness = new_harness(tmp_path_factory.mktemp("calm"), "sqlite", export)
     harness.publish()
     fleet = start_fleet(harness, "--until-drained")
@@ -83,7 +83,7 @@ def test_chaos_on_the_embedded_broker(
         injector.act(until_done=0.9)
         settle(harness, fleet, injector.counts)
         check(harness, calm)
-        tell(harness, fleet, injector.counts, capsys)
+        print_counts(harness, fleet, injector.counts, capsys)
     finally:
         harness.close()
 
@@ -110,20 +110,20 @@ def test_chaos_on_pubsub(
             injector.act(until_done=0.9)
             settle(harness, fleet, injector.counts)
             check(harness, calm)
-            tell(harness, fleet, injector.counts, capsys)
+            print_counts(harness, fleet, injector.counts, capsys)
         finally:
             harness.close()
 
 
 def command(program: str, *arguments: str) -> None:
-    """What a person types."""
+    """Run a command as a user would."""
     subprocess.run([sys.executable, "-m", program, *arguments], check=True)
 
 
 def settle(harness: RunHarness, fleet: subprocess.Popen[bytes], counts: Counter[str]) -> None:
-    """Requeue what died of too many kills; wait for the end, and until the fleet has no more to do.
+    """Requeue shards that died of kills; wait until the run has ended and the fleet is idle.
 
-    The fleet stays until the last duplicate is acked, which nobody would wait for in earnest.
+    The fleet stays until the last duplicate is acked, which a user would not wait for.
     """
 
     def ended() -> RunStatus | None:
@@ -144,7 +144,7 @@ def settle(harness: RunHarness, fleet: subprocess.Popen[bytes], counts: Counter[
 
 
 def requeue(run: Run, harness: RunHarness, counts: Counter[str]) -> None:
-    """What a person does about dead letters whose reason is gone."""
+    """Requeue dead letters, as a user does when their reason is gone."""
     counts["dead letters requeued"] += len(
         replay.failed(run, harness.broker, tier_chooser(run), tier=TIERS[0])
     )
@@ -162,13 +162,13 @@ def check(harness: RunHarness, calm: RunHarness) -> None:
     assert [path for path in whole if whole[path] != expected[path]] == []
 
 
-def tell(
+def print_counts(
     harness: RunHarness,
     fleet: subprocess.Popen[bytes],
     counts: Counter[str],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """What happened, in numbers."""
+    """Print how often each fault and each recovery occurred."""
     receipts = [harness.run.receipts.get(key) for key in harness.run.receipts.list()]
     hops = [hop for receipt in receipts if receipt for hop in receipt.history]
     lines = {

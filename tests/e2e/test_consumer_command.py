@@ -1,4 +1,4 @@
-"""`python -m consumer` as people type it: exit codes and one-line errors."""
+"""`python -m consumer`: exit codes and one-line errors."""
 
 import os
 from pathlib import Path
@@ -47,8 +47,8 @@ def test_with_nothing_to_do_and_no_run_known_it_ends_after_a_lease(
 
 
 @pytest.mark.parametrize("command", [["work", "--tier", "512mi"], ["fleet"]])
-def test_a_run_that_has_ended_needs_nobody(tmp_path: Path, command: list[str]) -> None:
-    """Known by its destination alone."""
+def test_a_run_that_has_ended_needs_no_worker(tmp_path: Path, command: list[str]) -> None:
+    """Worker and fleet exit at once; the destination alone leads to the run."""
     run = three_shard_run(tmp_path)
     for key in ("s0/0", "s0/1"):
         write_receipt(run, key)
@@ -58,7 +58,7 @@ def test_a_run_that_has_ended_needs_nobody(tmp_path: Path, command: list[str]) -
     assert code == 0
 
 
-def test_a_run_nobody_is_heard_of_is_given_up_by_name(tmp_path: Path) -> None:
+def test_a_stalled_run_is_given_up_by_name(tmp_path: Path) -> None:
     """Its shards need another tier's worker; exit 1 names them and says what to do."""
     run = three_shard_run(tmp_path)
     options = ["--run", run.uri, "--queue", run.info.queue, "--until-drained"]

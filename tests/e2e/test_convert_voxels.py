@@ -206,7 +206,7 @@ def test_z_compress_on_the_real_specs(shared: Path, tmp_path: Path) -> None:
     ],
 )
 def test_other_chunks_and_blocks(tmp_path: Path, chunk: Triple, block: Triple) -> None:
-    """Chunks that are no blocks of DVID's are cut out of them."""
+    """Chunks of other sizes than DVID's blocks are cut out of these."""
     size = (150, 129, 70)
     field = blobs(size, 5)
     made = Conversion.of(

@@ -1,4 +1,4 @@
-"""Dead letters and replay as people meet them: a broken export file, real workers, commands."""
+"""Dead letters and replay: a broken export file, real workers, commands."""
 
 import contextlib
 import json
@@ -145,7 +145,7 @@ def test_replay_failed(broken: tuple[Workspace, Path, bytes]) -> None:
 
 @pytest.mark.parametrize("command", ["show", "drop", "requeue"])
 def test_keys_that_are_not_dead(tmp_path: Path, command: str) -> None:
-    """A key that is no dead letter is wrong use, named, and nothing is written."""
+    """A key that is not a dead letter is wrong use; nothing is written."""
     workspace = make_small_workspace(tmp_path / "workspace")
     assert workspace.enqueue().returncode == 0
     ended = workspace.of_run("dead-letters", command, "s0/00")

@@ -1,4 +1,4 @@
-"""`producer demo` as a newcomer runs it."""
+"""`producer demo` in an empty folder, again, and in foreign folders."""
 
 import json
 import subprocess
@@ -45,7 +45,7 @@ def test_the_volume_is_right(home: Path) -> None:
 
 
 @pytest.mark.slow  # the demo itself: CI runs it for its own sake too
-def test_it_teaches(home: Path) -> None:
+def test_it_prints_its_commands(home: Path) -> None:
     """It prints the commands it stands for, and they do what they say: nothing is left to do."""
     said = (home / "said").read_text()
     commands = [
@@ -89,7 +89,7 @@ def test_another_version_starts_anew(home: Path) -> None:
     assert shard.stat().st_mtime_ns > before
 
 
-def test_a_folder_of_somebody_else(tmp_path: Path) -> None:
+def test_a_foreign_folder(tmp_path: Path) -> None:
     """A folder with other things is refused, and stays as it is."""
     (tmp_path / "export").mkdir()
     precious = tmp_path / "export" / "thesis.txt"

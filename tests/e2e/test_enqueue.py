@@ -1,4 +1,4 @@
-"""`enqueue` as people use it: one command that does the whole job, and what it says."""
+"""`enqueue`: one command that does the whole job, and what it prints."""
 
 import contextlib
 import json
@@ -65,8 +65,8 @@ def test_it_says_what_it_did(made: Workspace) -> None:
     assert all(line.startswith("s0 ") for line in lines)  # no log between them
 
 
-def test_its_log_may_be_asked_for(workspace: Workspace) -> None:
-    """JSON lines, since this is no terminal."""
+def test_its_log_can_be_switched_on(workspace: Workspace) -> None:
+    """JSON lines, because stderr is not a terminal."""
     (workspace.folder / ".env").write_text("LOG_LEVEL=info")
     done = workspace.run(*workspace.enqueue_command("--scales", "0"))
     assert [json.loads(line)["event"] for line in done.stderr.splitlines()] == ["run_created"]
@@ -110,7 +110,7 @@ def test_what_others_made_needs_no_run(made: Workspace, tmp_path: Path) -> None:
     assert (tmp_path / "copy" / "info").is_file()
 
 
-def test_status_errors_and_runs_tell_of_it(made: Workspace) -> None:
+def test_status_errors_and_runs_report_it(made: Workspace) -> None:
     """One JSON document each; all done, nothing queued, no errors."""
     status = made.run("status", "--dest", "out", "--json").document
     assert status["ended"]
@@ -202,7 +202,7 @@ def test_other_settings_over_the_same_outputs_are_refused(workspace: Workspace) 
 
 
 def test_other_settings_over_an_unfinished_run_are_refused(workspace: Workspace) -> None:
-    """--overwrite cancels the other run; its messages are then nobody's work."""
+    """--overwrite cancels the other run; workers ack its messages unworked."""
     assert workspace.run(*workspace.enqueue_command("--scales", "0")).returncode == 0
     other = workspace.enqueue_command("--scales", "0", "--label-type", "supervoxels", "--wait")
     refused = workspace.run(*other)
@@ -279,7 +279,7 @@ def test_a_shard_that_no_tier_holds_is_dead_at_once(workspace: Workspace) -> Non
 
 
 def test_run_ids_and_new_runs(workspace: Workspace) -> None:
-    """--run-id names a run; --new-run starts another beside an unfinished one."""
+    """--run-id names a run; --new-run starts another next to an unfinished one."""
     assert workspace.run(*workspace.enqueue_command("--run-id", "first")).returncode == 0
     again = workspace.run(*workspace.enqueue_command("--run-id", "first"))
     assert "continuing first, 22 to go" in again.stdout
@@ -375,7 +375,7 @@ def test_the_real_shard(tmp_path: Path, shared: Path) -> None:
 
 @pytest.mark.slow  # Google's emulator
 def test_waiting_for_workers_elsewhere(workspace: Workspace, pubsub_emulator: str) -> None:
-    """On Pub/Sub `--wait` starts no fleet: it says that nobody works, and sees when others do."""
+    """On Pub/Sub `--wait` starts no fleet; it reports missing workers and follows other fleets."""
     assert pubsub_emulator
     queue = new_queue_url()
     make_topology(queue, ("512mi", "1gi"))

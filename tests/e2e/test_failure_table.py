@@ -146,7 +146,7 @@ def test_work_near_its_tiers_memory_finishes_on_a_larger_one(harness: RunHarness
 
 
 def test_a_memory_error_goes_to_the_next_tier(harness: RunHarness) -> None:
-    """What the machine refuses counts like what the watchdog stops."""
+    """A MemoryError escalates the shard like the watchdog does."""
     key = one(harness)
     harness.start("work", "--tier", "512mi", WORK_BALLAST_BYTES=str(1 << 40))
     harness.start("work", "--tier", "1gi")
@@ -178,7 +178,7 @@ def test_past_the_last_tier_a_shard_is_dead_with_both_numbers(harness: RunHarnes
 def test_two_silent_deaths_and_the_third_delivery_goes_to_the_next_tier(
     harness: RunHarness,
 ) -> None:
-    """Without working: whatever kills workers might be the shard."""
+    """The third is escalated untried: the shard may be what kills workers."""
     key = one(harness)
     for _ in range(2):
         worker = harness.start("work", "--tier", "512mi", WORK_PAUSE_S=LONG_S)
@@ -194,7 +194,7 @@ def test_two_silent_deaths_and_the_third_delivery_goes_to_the_next_tier(
     assert receipt.history[0].attempt == 3
 
 
-def test_corrupt_input_is_dead_at_once_and_holds_nobody_up(
+def test_corrupt_input_is_dead_at_once_and_delays_no_other_shard(
     harnesses: Harnesses, export: list[Path], tmp_path: Path
 ) -> None:
     """One truncated file: its shard is dead with file and reason, all others finish."""
@@ -258,7 +258,7 @@ def test_passing_storage_trouble_is_retried_in_place(
     assert gcs.names(bucket) == ["volume/8x8x8/04.shard"]
 
 
-def test_lasting_storage_trouble_is_handed_back(
+def test_lasting_storage_trouble_releases_the_message(
     harnesses: Harnesses, gcs: GcsServer, bucket: str
 ) -> None:
     """The worker waits longer each time; when the storage is back, the shard gets done."""
@@ -274,7 +274,7 @@ def test_lasting_storage_trouble_is_handed_back(
     assert (receipt.attempt, receipt.history) == (1, ())
 
 
-def test_sigterm_hands_back_at_once(harness: RunHarness) -> None:
+def test_sigterm_releases_the_message_at_once(harness: RunHarness) -> None:
     """The message waits for the next worker as if nothing had happened; nothing half-written."""
     key = one(harness)
     first = harness.start("work", "--tier", "512mi", WORK_PAUSE_S=LONG_S)
@@ -290,8 +290,8 @@ def test_sigterm_hands_back_at_once(harness: RunHarness) -> None:
     assert receipt.history == ()
 
 
-def test_handing_back_counts_no_attempt(harness: RunHarness) -> None:
-    """However often it is handed back, it is never taken for a silent death."""
+def test_a_release_counts_no_attempt(harness: RunHarness) -> None:
+    """However often a message is released, it never counts as a silent death."""
     key = one(harness)
     for _ in range(4):
         worker = harness.start("work", "--tier", "512mi", WORK_PAUSE_S=LONG_S)
@@ -324,7 +324,7 @@ def test_a_lost_lease_publishes_nothing(harness: RunHarness) -> None:
 
 
 def test_a_long_shard_is_worked_on_once(harness: RunHarness) -> None:
-    """It takes three leases and is delivered to nobody else."""
+    """It takes three leases and is not delivered again."""
     key = one(harness)
     pause = str(3 * harness.lease_s)
     workers = [harness.start("work", "--tier", "512mi", WORK_PAUSE_S=pause) for _ in range(2)]
@@ -360,7 +360,7 @@ def test_a_fleet_does_the_whole_job(harnesses: Harnesses) -> None:
     assert all(is_gone(child) for child in children)
 
 
-def test_a_fleet_stops_promptly_and_hands_everything_back(harness: RunHarness) -> None:
+def test_a_fleet_stops_promptly_and_releases_everything(harness: RunHarness) -> None:
     """Ctrl-C: no process stays, no attempt is counted."""
     harness.publish()
     options = ["--run", harness.run.uri, "--memory", "4GiB", "--cpus", "2"]
@@ -378,7 +378,7 @@ def test_a_fleet_stops_promptly_and_hands_everything_back(harness: RunHarness) -
 
 
 def test_a_killed_fleet_leaves_no_worker(harness: RunHarness) -> None:
-    """Workers that belong to a fleet end with it, and hand back what they had."""
+    """Workers end with their fleet and release their messages."""
     harness.publish()
     options = ["--run", harness.run.uri, "--memory", "4GiB", "--cpus", "2"]
     fleet = harness.start("fleet", *options, WORK_PAUSE_S=LONG_S)

@@ -1,4 +1,4 @@
-"""`producer verify` finds what it promises to find, in a real volume that is damaged for it."""
+"""`producer verify` finds each kind of damage in a real volume."""
 
 import json
 from collections.abc import Iterator
@@ -56,7 +56,7 @@ def test_a_sound_volume(workspace: Workspace) -> None:
 
 
 def test_a_missing_file(workspace: Workspace) -> None:
-    """The listing alone tells, and says what makes it again."""
+    """Found by the listing alone; the finding names the command that makes it again."""
     lost = workspace.shards()[3]
     lost.unlink()
     found = findings(workspace.of_run("verify", "--json"))
@@ -105,13 +105,13 @@ def test_wrong_voxels(workspace: Workspace, scale: int) -> None:
 
 
 def test_a_foreign_file(workspace: Workspace) -> None:
-    """A file that nobody planned is named by its path."""
+    """A file outside the plan is named by its path."""
     (workspace.volume / "8x8x8" / "notes.txt").write_text("hello")
     assert list(findings(workspace.of_run("verify", "--json"))) == ["8x8x8/notes.txt"]
 
 
 def test_the_export_is_gone(workspace: Workspace) -> None:
-    """Values that cannot be compared are findings, no crash."""
+    """Values that cannot be compared are findings, not a crash."""
     workspace.export.rename(workspace.folder / "elsewhere")
     try:
         found = findings(workspace.of_run("verify", "--values", "4", "--scales", "0", "--json"))
@@ -122,7 +122,7 @@ def test_the_export_is_gone(workspace: Workspace) -> None:
 
 
 def test_report_file(workspace: Workspace) -> None:
-    """--json-report holds all findings; people see them as text."""
+    """--json-report holds all findings; stdout shows them as text."""
     lost = workspace.shards()[0]
     lost.unlink()
     report = workspace.folder / "findings.json"

@@ -1,4 +1,4 @@
-"""`producer view` as people use it: a link, a browser, Ctrl-C. Chromium really draws the volume."""
+"""`producer view`: link, browser, Ctrl-C; Chromium draws the volume."""
 
 import io
 import json
@@ -139,7 +139,7 @@ def panel_colours(png: bytes) -> list[int]:
     return found
 
 
-def test_a_browser_shows_cells(view: View, browser: "WebDriver") -> None:
+def test_a_browser_shows_segments(view: View, browser: "WebDriver") -> None:
     """All four panels show many colours, drawn from chunks that were fetched by byte range."""
     browser.get(view.link())
 
@@ -201,7 +201,7 @@ def test_no_volume(tmp_path: Path, made: bool) -> None:
     assert done.stdout == ""
 
 
-def test_info_that_is_none(tmp_path: Path) -> None:
+def test_an_info_that_is_not_json(tmp_path: Path) -> None:
     """An info that is not JSON is wrong configuration: exit code 2, naming the file."""
     (tmp_path / "info").write_text("<html>")
     done = run_view("--dest", str(tmp_path))
@@ -211,7 +211,7 @@ def test_info_that_is_none(tmp_path: Path) -> None:
 
 
 def test_port_taken(view: View, volume: Path) -> None:
-    """A port that is in use is said, with what to do."""
+    """A port in use is an error that names what to do."""
     port = view.link().split(":")[2].split("/")[0]
     done = run_view("--dest", str(volume), "--port", port)
     assert done.returncode == 3
@@ -219,7 +219,7 @@ def test_port_taken(view: View, volume: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_looks_where_something_is(tmp_path: Path) -> None:
+def test_the_view_begins_where_data_is(tmp_path: Path) -> None:
     """Where only a corner is made, the view begins in that corner, close enough to see it."""
     spec = sample_spec((2000, 1500, 1000))
     (tmp_path / "info").write_text(json.dumps(spec))

@@ -1,4 +1,4 @@
-"""Both kinds of loops, and the real shard as arrays."""
+"""Fixtures of the kernel tests: AVX2 and portable loops, and the real shard as arrays."""
 
 import os
 from collections.abc import Iterator
@@ -23,12 +23,12 @@ settings.load_profile("kernel")
 
 
 def pytest_report_header() -> str:
-    """Which build of the kernels is being tested."""
+    """Name the build of the kernels that is tested."""
     return f"kernels: {_braid.__file__}"
 
 
 def pytest_sessionstart() -> None:
-    """A run under sanitizers must not load the plain build by accident."""
+    """Refuse to run the plain build where the sanitized one is expected."""
     folder = os.environ.get("SHARDLIFT_SANITIZED", "")
     if not _braid.__file__.startswith(folder):
         pytest.exit(f"expected the sanitized kernels of {folder}, found {_braid.__file__}", 4)
@@ -66,9 +66,9 @@ def real_shard(shared: Path) -> RealShard:
     path = shared / "data/mcns-edge/s1/30720_24576_28672.arrow"
     table = pa.ipc.open_stream(path).read_all().combine_chunks()
     sizes = table["uncompressed_size"].to_numpy().astype(np.int64)
-    unzip = zstandard.ZstdDecompressor()
+    decompressor = zstandard.ZstdDecompressor()
     frames = zip(table["dvid_compressed_block"].to_pylist(), sizes, strict=True)
-    blocks = [unzip.decompress(frame, max_output_size=int(size)) for frame, size in frames]
+    blocks = [decompressor.decompress(frame, max_output_size=int(size)) for frame, size in frames]
     mapping = []
     for name in ("labels", "supervoxels"):
         column = table[name].chunk(0)

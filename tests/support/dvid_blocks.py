@@ -1,4 +1,4 @@
-"""DVID blocks built and read in plain Python, straight from the format: slow but independent."""
+"""Independent reference of DVID blocks: built and read in plain Python."""
 
 import struct
 from collections.abc import Sequence
@@ -7,14 +7,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-CELL_VOXELS = 512
-
 Labels = npt.NDArray[np.uint64]
 
 
 @dataclass
 class Parts:
-    """A block before it is bytes: any field may be made wrong.
+    """Fields of a DVID block before serialization; tests may make any of them wrong.
 
     Attributes:
         grid: sub-blocks along x, y, z.
@@ -49,11 +47,11 @@ class Parts:
         if len(table) == 1:
             out[:] = table[0]
             return out
-        for cell, (palette, values) in enumerate(zip(self.palettes, self.values, strict=True)):
+        for number, (palette, values) in enumerate(zip(self.palettes, self.values, strict=True)):
             if not palette:
                 continue  # zeros, whatever the table says
             labels = np.array([table[place] for place in palette], np.uint64)[values]
-            x, y, z = cell % gx * 8, cell // gx % gy * 8, cell // (gx * gy) * 8
+            x, y, z = number % gx * 8, number // gx % gy * 8, number // (gx * gy) * 8
             out[z : z + 8, y : y + 8, x : x + 8] = labels.reshape(8, 8, 8)
         return out
 
@@ -83,8 +81,8 @@ def random_parts(
     if labels is None:
         labels = [int(label) for label in rng.integers(0, 2**64, n_labels, np.uint64)]
     palettes, values = [], []
-    for cell in range(grid[0] * grid[1] * grid[2]):
-        size = sizes[cell % len(sizes)]
+    for number in range(grid[0] * grid[1] * grid[2]):
+        size = sizes[number % len(sizes)]
         palettes.append([int(place) for place in rng.integers(0, len(labels), size)])
         values.append(rng.integers(0, rng.integers(0, size) + 1 if size else 1, 512, np.uint16))
     return Parts(grid, list(labels), palettes, values)

@@ -101,7 +101,7 @@ class Upload:
 
 @dataclass
 class Fault:
-    """What shall go wrong, how often, with requests that match."""
+    """A fault to inject: which one, how often, into which requests."""
 
     method: str
     pattern: re.Pattern[str]
@@ -130,7 +130,7 @@ class Request:
         except ValueError as error:
             raise Refusal(400, f"body is not JSON: {error}") from error
         if not isinstance(found, dict):
-            raise Refusal(400, "body is no JSON object")
+            raise Refusal(400, "body is not a JSON object")
         return found
 
 
@@ -661,7 +661,7 @@ def _time(moment: datetime) -> str:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Reads a request whole, injects the faults asked for, answers."""
+    """Reads a request whole, injects ordered faults, answers."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # else each answer waits 40 ms for an acknowledgement
@@ -722,7 +722,7 @@ class _HttpServer(ThreadingHTTPServer):
     home: "GcsServer"
 
     def handle_error(self, *_args: object) -> None:
-        """A client that hangs up is no news."""
+        """Ignore clients that hang up."""
 
 
 class GcsServer:

@@ -1,4 +1,4 @@
-"""Other people's compressed_segmentation codecs, for chunks of any shape."""
+"""Reference codecs of compressed_segmentation: TensorStore's and cloud-volume's."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -43,7 +43,7 @@ def _chunk_key(shape: Sequence[int]) -> str:
 
 
 def tensorstore_encode(voxels: Voxels, block_size: Sequence[int] = (8, 8, 8)) -> bytes:
-    """What TensorStore writes for a chunk; b"" for zeros, which it leaves out."""
+    """Encode a chunk with TensorStore; b"" for zeros, which it leaves out."""
     volume, store = _open(voxels.shape, str(voxels.dtype), block_size)
     volume[...].write(voxels.T[..., None]).result()
     return bytes(store.read(_chunk_key(voxels.shape)).result().value)
@@ -52,7 +52,7 @@ def tensorstore_encode(voxels: Voxels, block_size: Sequence[int] = (8, 8, 8)) ->
 def tensorstore_decode(
     chunk: bytes, shape: Sequence[int], dtype: str = "uint64", block_size: Sequence[int] = (8, 8, 8)
 ) -> Voxels:
-    """What TensorStore reads from a chunk, (z, y, x)."""
+    """Decode a chunk with TensorStore, (z, y, x)."""
     volume, store = _open(shape, dtype, block_size)
     store.write(_chunk_key(shape), chunk).result()
     return np.asarray(volume[..., 0].read().result()).T
@@ -61,7 +61,7 @@ def tensorstore_decode(
 def cloudvolume_decode(
     chunk: bytes, shape: Sequence[int], dtype: str = "uint64", block_size: Sequence[int] = (8, 8, 8)
 ) -> Voxels:
-    """What the decoder below cloud-volume reads from a chunk, (z, y, x)."""
+    """Decode a chunk with cloud-volume's decoder, (z, y, x)."""
     size = tuple(shape[::-1])
     voxels = compressed_segmentation.decompress(
         chunk, size, np.dtype(dtype), tuple(block_size), order="F"

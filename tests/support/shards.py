@@ -1,4 +1,4 @@
-"""Shard files for tests: ours from the writer, and lawful but untidy ones of other hands."""
+"""Shard files: from our writer, and valid but untidy ones."""
 
 import gzip
 import random
@@ -59,7 +59,7 @@ def stored(sharding: ShardingSpec, chunk: bytes) -> bytes:
 
 
 def untidy_shard(sharding: ShardingSpec, chunks: dict[int, bytes], rng: random.Random) -> bytes:
-    """The same chunks as a stranger might write them.
+    """A valid shard file as another writer might lay it out.
 
     Payloads and minishard indices in any order with gaps between them, ids in any order within a
     minishard, so that deltas wrap around.

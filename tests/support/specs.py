@@ -1,4 +1,4 @@
-"""Specs for tests, with only the interesting part spelled out."""
+"""Scale specs and infos with defaults for all that a test does not vary."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -43,7 +43,7 @@ def made_info(
     data_type: str = "uint64",
     data_encoding: str = "gzip",
 ) -> dict[str, Any]:
-    """An info with a scale more than there are factors; the last of `chunks` and `bits` repeat.
+    """An info of one scale more than `factors`; the last of `chunks` and `bits` repeats.
 
     `bits` are preshift and minishard; shard bits are what ids need beyond them.
     """

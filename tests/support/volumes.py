@@ -1,4 +1,4 @@
-"""Whole volumes for tests: specs of several scales, shards written and read back by others."""
+"""Whole volumes: shards written by our writer, read back by TensorStore and cloud-volume."""
 
 import itertools
 import json
@@ -22,7 +22,7 @@ from tests.support.votes_reference import Voxels
 
 
 def shard_bytes(scale: ScaleSpec, voxels: Voxels) -> dict[int, bytes]:
-    """Every shard of a scale that holds anything."""
+    """The files of a scale's shards that are not empty, by number."""
     chunks = sorted(_payloads(scale, voxels))
     shards: dict[int, bytes] = {}
     for shard in all_shards(scale):
@@ -33,7 +33,7 @@ def shard_bytes(scale: ScaleSpec, voxels: Voxels) -> dict[int, bytes]:
 
 
 def write_shards(dest: Path, scale: ScaleSpec, shards: Mapping[int, bytes]) -> None:
-    """Put shard files where a volume has them."""
+    """Write shard files to their paths in a volume."""
     for shard, data in shards.items():
         path = dest / shard_path(scale, shard)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ def write_volume(dest: Path, info: Mapping[str, Any], voxels: Voxels) -> VolumeS
 
 
 def crc_of(data: bytes) -> str:
-    """As the ledger keeps it."""
+    """CRC32C in the ledger's form."""
     return crc32c_text(crc32c(data))
 
 
@@ -125,7 +125,7 @@ def write_tiled(dest: Path, info: Mapping[str, Any], pool: Sequence[bytes]) -> V
 
 
 def made_payloads(scale: ScaleSpec, labels: int, count: int = 8) -> list[bytes]:
-    """Stored chunks in which about so many labels touch each other."""
+    """Payloads of chunks with about so many labels."""
     rng = np.random.default_rng(labels)
     x, y, z = scale.chunk_size
     edge = max(1, round((x * y * z / labels) ** (1 / 3)))

@@ -1,4 +1,4 @@
-"""Downsampling as others do it, and volumes to do it on. Voxels are (z, y, x)."""
+"""Reference implementations of downsampling, and volumes for them. Voxels are (z, y, x)."""
 
 import itertools
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ MOST = np.uint64(2**64 - 1)
 
 
 def numpy_votes(voxels: Voxels, factors: Sequence[int], *, nonzero: bool) -> Voxels:
-    """Plain: of every window, the label of most voxels that exist, the smallest of equals.
+    """Majority of each voting window's existing voxels, the smallest of equals, with numpy.
 
     With `nonzero`, zeros count for nothing.
     """
@@ -53,7 +53,7 @@ def _windows(voxels: Voxels, factors: Sequence[int]) -> tuple[Voxels, npt.NDArra
 
 
 def made_volume(seed: int, shape: Sequence[int], dtype: type = np.uint64) -> Voxels:
-    """Cells of all sizes, noise, empty and solid parts, labels from 1 to the largest."""
+    """Random boxes: empty, solid, noisy; labels from 1 to the largest."""
     rng = np.random.default_rng(seed)
     volume: Voxels = np.zeros(shape, dtype)
     for _ in range(12):
@@ -83,7 +83,7 @@ def _labels(rng: np.random.Generator, count: int, dtype: type) -> Voxels:
 
 
 def untidy_chunk(voxels: Voxels, seed: int) -> bytes:
-    """A chunk of 8x8x8 blocks as the format allows but nobody writes it.
+    """A chunk of 8x8x8 blocks as the format allows but no known writer makes it.
 
     Tables are in any order, repeat labels, hold unused ones and are never shared; values take more
     bits than they need and stand in any order; places beyond the volume hold anything in range.

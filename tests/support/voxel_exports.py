@@ -25,12 +25,12 @@ Voxels = npt.NDArray[np.uint64]
 
 @dataclass(frozen=True)
 class ArrayField:
-    """A segmentation held as an array, (z, y, x); beyond it lies a label that nobody may see.
+    """A segmentation held as an array, (z, y, x).
 
     Attributes:
         voxels: supervoxels.
         merged: label of each supervoxel; those that it lacks are their own labels.
-        beyond: what edge blocks hold outside the volume.
+        beyond: label of edge blocks outside the volume; it must not show.
     """
 
     voxels: Voxels
@@ -80,7 +80,7 @@ def blobs(size: Triple, seed: int, labels: int = 9, grain: int = 7) -> ArrayFiel
 
 
 def source_spec(size: Triple, bits: tuple[int, int] = (3, 3)) -> ScaleSpec:
-    """The scale at the export's side: 64x64x64 chunks, whose sharding decides the files' cells."""
+    """The export's scale: 64x64x64 chunks, whose sharding decides the files' extents."""
     return VolumeSpec.parse(made_info(size, (), bits=(bits,))).scales[0]
 
 
@@ -91,12 +91,12 @@ class Conversion:
     Attributes:
         root: holds `export` and `volume`.
         info: of the volume.
-        cell: edge in blocks of the export's files.
+        extent: edge of the export's files in blocks.
     """
 
     root: Path
     info: Mapping[str, Any]
-    cell: int
+    extent: int
     options: Mapping[str, Any]
 
     @classmethod
@@ -128,7 +128,7 @@ class Conversion:
         return VolumeSpec.parse(self.info).scales[0]
 
     def task(self, shard: int) -> ConvertTask:
-        """What a worker is told."""
+        """The task of a worker."""
         return ConvertTask(
             run="r",
             key=f"s0/{shard_hex(shard, self.scale.sharding)}",
@@ -142,9 +142,9 @@ class Conversion:
         )
 
     def files(self, shard: int) -> list[str]:
-        """Files whose cell meets the shard's box."""
+        """Files whose extent meets the shard's box."""
         begin, end = source_box(self.scale, shard, self.options.get("z_compress", 0))
-        edge = self.cell * 64
+        edge = self.extent * 64
         found = []
         for path in sorted((self.root / "export" / "s0").glob("*.arrow")):
             origin = [int(part) // 64 for part in path.stem.split("_")]

@@ -1,7 +1,4 @@
-"""Waiting for what another thread or process does.
-
-A wait that is not in vain takes no longer for a long limit, and CI's machines may be slow.
-"""
+"""Polling with a deadline, for what another thread or process does."""
 
 import time
 from collections.abc import Callable
@@ -10,11 +7,14 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_for(look: Callable[[], T | None], what: str = "a change", within_s: float = 60.0) -> T:
-    """What `look` gives as soon as it gives something."""
+def wait_for(poll: Callable[[], T | None], what: str = "a change", within_s: float = 60.0) -> T:
+    """Call `poll` until its result is true; the result.
+
+    The limit is long because machines of CI may be slow; only a failing test waits for it.
+    """
     until = time.monotonic() + within_s
     while time.monotonic() < until:
-        found = look()
+        found = poll()
         if found:
             return found
         time.sleep(0.02)
