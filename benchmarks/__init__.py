@@ -1,1 +1,1 @@
-"""Measurements side by side with what people use today; `python -m benchmarks --help`."""
+"""Benchmarks, side by side with the tools that people use today; `python -m benchmarks --help`."""

@@ -38,7 +38,7 @@ def main(
         Path | None, typer.Option(help="folder for temporary data (3 GB; removed at the end)")
     ] = None,
 ) -> None:
-    """Measure shardlift beside TensorStore and igneous, in one run, on this machine."""
+    """Measure shardlift, TensorStore and igneous in one run, on this machine."""
     chosen = only.split(",")
     if unknown := set(chosen) - set(COMPARISONS):
         raise typer.BadParameter(f"no such comparison: {', '.join(sorted(unknown))}")
@@ -59,7 +59,7 @@ def main(
 
 
 def write_documents(results: Results) -> None:
-    """Update everything that is committed."""
+    """Update the committed results, pages and plot."""
     results.write(ROOT / "benchmarks" / "results.json")
     write_pages(results, ROOT / "docs" / "performance.md", ROOT / "README.md")
     write_plot(results, ROOT / "docs" / "images" / "memory.svg")

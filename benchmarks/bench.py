@@ -1,4 +1,4 @@
-"""Which measurements make a run, one function per comparison."""
+"""Benchmark run: one method per comparison."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ from benchmarks.exports import (
     made_up,
     real_export,
 )
-from benchmarks.results import Measured, Results
+from benchmarks.results import Result, Results
 
 OURS = "shardlift"
 OURS_TWO = "shardlift, 2 threads"
@@ -40,8 +40,8 @@ class Bench:
     """A run of the benchmark.
 
     Attributes:
-        work: a folder for exports and volumes.
-        shared: where the real shard may be.
+        work: folder for exports and volumes.
+        shared: folder that may hold the real shard.
         results: filled as it goes.
         runs: of each measurement, at least.
         quick: small data.
@@ -72,7 +72,7 @@ class Bench:
 
     @cached_property
     def larger(self) -> Export:
-        """As dense as the usual one; what happens once in a shard hardly counts here."""
+        """Large export as dense as the usual one; fixed costs of a shard hardly count."""
         return self._sized(_QUICK_SIZES[-1] if self.quick else int(LARGE))
 
     def _sized(self, chunks: int) -> Export:
@@ -83,7 +83,7 @@ class Bench:
         return 8 if self.quick else 48
 
     def kernels(self) -> None:
-        """Single steps."""
+        """Measure single steps."""
         for export in filter(None, (self.real, self.dense)):
             self._steps("kernels", export, "kernels:steps")
         for export in filter(None, (self.real, self.dense)):
@@ -92,7 +92,7 @@ class Bench:
             self._steps("levels", export, "kernels:levels")
 
     def conversion(self) -> None:
-        """Whole shard files."""
+        """Measure conversions of whole shard files."""
         for export in filter(None, (self.real, self.usual, self.dense)):
             jobs = _one_and_two(partial(self._ours, export))
             jobs[TENSORSTORE] = self._tensorstore(export, TRANSACTION)
@@ -104,20 +104,20 @@ class Bench:
         self._convert_igneous(self.usual, IGNEOUS_BYTES, "compressed_segmentation")
 
     def memory(self) -> None:
-        """Speed and peak memory against the size of the shard."""
+        """Measure speed and peak memory against the size of the shard."""
         others = _LARGE_OTHERS_UP_TO if self.large else _OTHERS_UP_TO
         for chunks in _QUICK_SIZES if self.quick else _SIZES:
             export = self._sized(chunks)
-            self._take("memory", export, OURS, self._ours(export))
+            self._run("memory", export, OURS, self._ours(export))
             if chunks <= others:
-                self._take("memory", export, TENSORSTORE, self._tensorstore(export, TRANSACTION))
-                self._take("memory", export, TENSORSTORE_WHOLE, self._tensorstore(export, None))
+                self._run("memory", export, TENSORSTORE, self._tensorstore(export, TRANSACTION))
+                self._run("memory", export, TENSORSTORE_WHOLE, self._tensorstore(export, None))
         if self.large:
             heavy = made_up(self.work, HEAVY, _SIZES[-1], HEAVY_PITCH)
-            self._take("memory", heavy, OURS, replace(self._ours(heavy), runs=1))
+            self._run("memory", heavy, OURS, replace(self._ours(heavy), runs=1))
 
     def downsample(self) -> None:
-        """The next scale."""
+        """Measure downsampling to the next scale."""
         for export in filter(None, (self.real, self.usual)):
             volume = self._converted(export)
             jobs = _one_and_two(partial(self._downsampled, export, volume))
@@ -140,7 +140,7 @@ class Bench:
             Measurement(work, {"export": export.to_json()}), f"{table}, {export.name}"
         )
         for who, reading in readings.items():
-            self._keep(Measured.of(table, export.name, who, reading, peak=False))
+            self._record(Result.of(table, export.name, who, reading, peak=False))
 
     def _ours(self, export: Export, threads: int = 1) -> Measurement:
         out = self._out(f"ours-{threads}")
@@ -171,11 +171,11 @@ class Bench:
             "chunks": export.chunks,
             "encoding": "compressed_segmentation" if encoding == "raw" else None,
         }
-        self._take("conversion", export, who, Measurement("with_igneous:transfer", what))
+        self._run("conversion", export, who, Measurement("with_igneous:transfer", what))
         shutil.rmtree(source)
 
     def _converted(self, export: Export) -> str:
-        """A volume that holds the export's shard."""
+        """Convert the export and return the volume."""
         out = str(self.work / f"volume-{export.name}")
         start = Measurement("with_tensorstore:start", {"volume": export.volume, "out": out}, runs=1)
         convert = {"export": export.to_json(), "out": out, "threads": 1}
@@ -184,14 +184,14 @@ class Bench:
         return out
 
     def _one_scale(self, export: Export) -> str:
-        """The same volume without the scales above, as igneous expects it."""
+        """Convert to a volume without upper scales, as igneous expects it."""
         volume = {**export.volume, "scales": export.volume["scales"][:1]}
         return self._converted(
             Export(**{**export.to_json(), "volume": volume, "name": "one-scale"})
         )
 
     def _in_turns(self, table: str, export: Export, jobs: dict[str, Measurement]) -> None:
-        """All ways, one after another, `runs` times: a machine's slow minute meets each of them."""
+        """Run all ways in turns, `runs` times, so that slow minutes of the machine affect each."""
         readings: dict[str, list[Reading]] = {who: [] for who in jobs}
         for _ in range(self.runs):
             for who, job in jobs.items():
@@ -199,20 +199,22 @@ class Bench:
                 readings[who] += self._measure(once, f"{table}, {export.name}: {who}").values()
         for who, found in readings.items():
             if found:
-                self._keep_one(table, export, who, Reading.merged(found))
+                self._record_reading(table, export, who, Reading.merged(found))
 
-    def _take(self, table: str, export: Export, who: str, job: Measurement) -> None:
+    def _run(self, table: str, export: Export, who: str, job: Measurement) -> None:
         job = replace(job, runs=min(job.runs, self.runs))
         for reading in self._measure(job, f"{table}, {export.name}: {who}").values():
-            self._keep_one(table, export, who, reading)
+            self._record_reading(table, export, who, reading)
 
-    def _keep_one(self, table: str, export: Export, who: str, reading: Reading) -> None:
+    def _record_reading(self, table: str, export: Export, who: str, reading: Reading) -> None:
         facts = {**reading.facts, "arrow_bytes": float(export.arrow_bytes)}
-        self._keep(Measured.of(table, export.name, who, replace(reading, facts=facts)))
+        self._record(Result.of(table, export.name, who, replace(reading, facts=facts)))
 
-    def _keep(self, measured: Measured) -> None:
+    def _record(self, measured: Result) -> None:
         peak = "" if measured.peak_bytes is None else f", {measured.peak_mib:,.0f} MiB"
-        tell(f"{measured.table}, {measured.on}: {measured.who}: {measured.rate:,.0f}/s{peak}")
+        print_progress(
+            f"{measured.table}, {measured.on}: {measured.who}: {measured.rate:,.0f}/s{peak}"
+        )
         self.results.measured.append(measured)
 
     def _measure(self, job: Measurement, what: str) -> dict[str, Reading]:
@@ -220,18 +222,18 @@ class Bench:
             return measure(job)
         except MeasurementFailed as error:
             self.results.missing.append(f"{what}: {error}")
-            tell(self.results.missing[-1])
+            print_progress(self.results.missing[-1])
             return {}
 
     def _out(self, name: str) -> str:
-        """A folder that no earlier measurement has left files in."""
+        """Empty output folder."""
         out = self.work / f"out-{name}"
         shutil.rmtree(out, ignore_errors=True)
         return str(out)
 
 
 def _one_and_two(ours: Callable[..., Measurement]) -> dict[str, Measurement]:
-    """Our own way in one thread and, where there are cores for it, in two."""
+    """Measurements of shardlift in one thread and, with two cores, in two."""
     jobs = {OURS: ours(threads=1)}
     if len(os.sched_getaffinity(0)) > 1:
         jobs[OURS_TWO] = ours(threads=2)
@@ -246,6 +248,6 @@ COMPARISONS: dict[str, Callable[[Bench], Any]] = {
 }
 
 
-def tell(line: str) -> None:
-    """Progress, on stderr."""
+def print_progress(line: str) -> None:
+    """Print a line of progress on stderr."""
     print(line, file=sys.stderr, flush=True)

@@ -1,6 +1,6 @@
-"""One measurement in a process of its own, so that peak memory is that measurement's alone.
+"""Child process of one measurement, so that peak memory is that measurement's alone.
 
-The parent sends a `Measurement` as JSON on stdin; the last line of stdout is the answer. The
+The parent sends a `Measurement` as JSON on stdin; the last line of stdout has the readings. The
 process is pinned to its cores before anything else is imported, so that libraries that count cores
 count those.
 """
@@ -23,7 +23,7 @@ _POOLS = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "BLOSC")  # libraries with thread
 
 
 class MeasurementFailed(RuntimeError):  # noqa: N818 - says what happened
-    """A child ended without an answer."""
+    """A child ended without readings."""
 
 
 def nothing() -> None:
@@ -31,19 +31,19 @@ def nothing() -> None:
 
 
 def shards_written(out: str) -> dict[str, float]:
-    """Bytes of all shard files in a volume: whoever writes less did less."""
+    """Bytes of all shard files in a volume, to compare the work done."""
     return {"output_bytes": sum(file.stat().st_size for file in Path(out).rglob("*.shard"))}
 
 
 @dataclass(frozen=True)
-class Timed:
+class TimedWork:
     """Work to measure.
 
     Attributes:
         run: does it once.
         amount: of chunks (or other units) in one run.
-        reset: puts everything back before each run; not timed.
-        facts: what else is known of it, read after the last run.
+        reset: restores the state before each run; not timed.
+        facts: further figures, read after the last run.
     """
 
     run: Callable[[], object]
@@ -54,13 +54,13 @@ class Timed:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a child shall measure.
+    """Measurement that a child is to take.
 
     Attributes:
-        work: "module:function" of this package, which returns named `Timed`s.
+        work: "module:function" of this package, which returns named `TimedWork`.
         arguments: of the function; JSON.
         cores: that the process may use.
-        runs: of each `Timed`, at least.
+        runs: of each `TimedWork`, at least.
     """
 
     work: str
@@ -71,13 +71,13 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Reading:
-    """What was measured.
+    """Reading of one measurement.
 
     Attributes:
         amount: units of work in one run.
         seconds: of each run.
         peak_bytes: the process's highest resident memory at the end of the first run.
-        facts: whatever the work told.
+        facts: further figures of the work.
     """
 
     amount: float
@@ -87,7 +87,7 @@ class Reading:
 
     @classmethod
     def merged(cls, readings: Sequence["Reading"]) -> "Reading":
-        """The same work, read several times: all its runs, and the highest peak."""
+        """Merge readings of the same work: all runs, and the highest peak."""
         return cls(
             readings[0].amount,
             [one for reading in readings for one in reading.seconds],
@@ -100,9 +100,9 @@ def measure(job: Measurement) -> dict[str, Reading]:
     """Run a job in a new process.
 
     Raises:
-        MeasurementFailed: it ended without an answer; the last lines that it wrote say why.
+        MeasurementFailed: it ended without readings; the text has its last lines of output.
     """
-    # 64 KiB and more of output would block a pipe that nobody reads: communicate() reads both.
+    # 64 KiB and more of output would block a pipe that is not read: communicate() reads both.
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.child"],
         input=json.dumps(asdict(job)),
@@ -130,7 +130,7 @@ def main() -> None:
     print(json.dumps(readings))
 
 
-def _read(timed: Timed, runs: int) -> Reading:
+def _read(timed: TimedWork, runs: int) -> Reading:
     from memmodel.process_memory import peak_bytes  # noqa: PLC0415 - nothing heavy before the pinning
 
     seconds: list[float] = []

@@ -1,4 +1,4 @@
-"""What is measured on: the real shard, if it is there, and made-up exports of any size."""
+"""Exports to measure with: the real shard, if present, and made-up exports of any size."""
 
 import csv
 from collections.abc import Iterator
@@ -10,19 +10,17 @@ from braid.precomputed import morton, sharding
 from braid.precomputed.spec_design import design_volume
 from braid.precomputed.volume_spec import ScaleSpec, VolumeSpec
 from braid.transcode.block_assignment import BLOCK_VOXELS
+from braid.typing import Vec3
 from producer.synthetic_export import write_large
 
-Triple = tuple[int, int, int]
-
-USUAL_PITCH = (
-    28  # distance of neurites in voxels: 7.5 KB of Arrow per chunk, about as in a real dataset
-)
+# Distance of neurites in voxels: 7.5 KB of Arrow per chunk, about as in a real dataset.
+USUAL_PITCH = 28
 DENSE_PITCH = 9  # more than 60 labels per chunk
 HEAVY_PITCH = 6  # 36 KB per block: 32,768 chunks are more than 1 GB
 _REAL = "mcns-edge/s1/30720_24576_28672.arrow"
 _REAL_SPEC = "mcns-export-specs.json"
 _REAL_SCALE = 1
-_GRIDS: dict[int, Triple] = {  # chunks x, y, z; each is one output shard
+_GRIDS: dict[int, Vec3] = {  # chunks x, y, z; each is one output shard
     64: (4, 4, 4),
     256: (8, 8, 4),
     1024: (16, 8, 8),
@@ -117,5 +115,5 @@ def _without_comments(lines: Iterator[str]) -> Iterator[str]:
     return (line for line in lines if not line.startswith("#"))
 
 
-def _chunk(row: dict[str, str]) -> Triple:
+def _chunk(row: dict[str, str]) -> Vec3:
     return int(row["x"]), int(row["y"]), int(row["z"])

@@ -1,4 +1,4 @@
-"""Single steps on one core: what a chunk costs, and where."""
+"""Single steps on one core: cost of a chunk, step by step."""
 
 import zlib
 from collections.abc import Callable
@@ -8,10 +8,9 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 import _braid
-from benchmarks.child import Timed
+from benchmarks.child import TimedWork
 from benchmarks.exports import Export
 from braid.dvid.block_batch import BlockBatch, decompress_blocks
 from braid.precomputed.chunk_batch import ChunkBatch
@@ -19,6 +18,7 @@ from braid.precomputed.data_encoding import gzip_all
 from braid.reader import Rows, ShardRangeReader
 from braid.transcode.palette_path import PaletteTask
 from braid.transcode.row_window import RowWindow
+from braid.typing import UInt64Array
 
 GZIP_LEVEL = 6
 _BATCH = 32  # chunks decoded to voxels at once: 64 MiB
@@ -27,12 +27,11 @@ _WRAPPED = 31  # zlib's wbits for a gzip member
 _SAMPLE = 64  # chunks, spread over the file, for what is slow
 _LEVELS = (1, 3, 4, 5, 6, 7, 9, 12)
 
-U64 = npt.NDArray[np.uint64]
 Slots = list[memoryview | None]
 
 
-def steps(export: dict[str, Any]) -> dict[str, Timed]:
-    """Every step of a chunk's way, each over all chunks of the file."""
+def steps(export: dict[str, Any]) -> dict[str, TimedWork]:
+    """Steps of a conversion, each over all chunks of the file."""
     found = Export(**export)
     rows = read_all(found)
     blocks = decompressed(rows)
@@ -40,35 +39,35 @@ def steps(export: dict[str, Any]) -> dict[str, Timed]:
     encoded = chunks_of(blocks)
     voxels = np.empty((_BATCH, _EDGE, _EDGE, _EDGE), np.uint64)
     sample = _sample(encoded)
-    told = _sizes(sample)
-    told["labels"] = float(np.mean(transcode(blocks).labels))
+    facts = _sizes(sample)
+    facts["labels"] = float(np.mean(transcode(blocks).labels))
     return {
-        "zstd": Timed(lambda: decompressed(rows), count),
-        "decode to voxels": Timed(lambda: _decode_all(blocks, voxels), count),
-        "transcode": Timed(lambda: transcode(blocks), count, facts=lambda: told),
-        "zstd + transcode": Timed(lambda: transcode(decompressed(rows)), count),
-        "zstd + transcode + gzip 6": Timed(lambda: _payloads(rows), count),
-        "gzip 6 (libdeflate)": Timed(lambda: _gzip(encoded), len(encoded)),
-        "zlib 6": Timed(lambda: _zlib(sample), len(sample)),
+        "zstd": TimedWork(lambda: decompressed(rows), count),
+        "decode to voxels": TimedWork(lambda: _decode_all(blocks, voxels), count),
+        "transcode": TimedWork(lambda: transcode(blocks), count, facts=lambda: facts),
+        "zstd + transcode": TimedWork(lambda: transcode(decompressed(rows)), count),
+        "zstd + transcode + gzip 6": TimedWork(lambda: _payloads(rows), count),
+        "gzip 6 (libdeflate)": TimedWork(lambda: _gzip(encoded), len(encoded)),
+        "zlib 6": TimedWork(lambda: _zlib(sample), len(sample)),
     }
 
 
-def levels(export: dict[str, Any]) -> dict[str, Timed]:
-    """What each level of compression costs, and what it saves."""
+def levels(export: dict[str, Any]) -> dict[str, TimedWork]:
+    """Cost of each level of compression, and bytes of a chunk."""
     sample = _sample(chunks_of(decompressed(read_all(Export(**export)))))
     works = {}
     for level in _LEVELS:
-        told = {"bytes": _gzip(sample, level) / len(sample)}
-        works[f"gzip {level}"] = Timed(
-            partial(_gzip, sample, level), len(sample), facts=partial(dict, told)
+        facts = {"bytes": _gzip(sample, level) / len(sample)}
+        works[f"gzip {level}"] = TimedWork(
+            partial(_gzip, sample, level), len(sample), facts=partial(dict, facts)
         )
-    told = {"bytes": _zlib(sample) / len(sample)}
-    works["zlib 6"] = Timed(partial(_zlib, sample), len(sample), facts=partial(dict, told))
+    facts = {"bytes": _zlib(sample) / len(sample)}
+    works["zlib 6"] = TimedWork(partial(_zlib, sample), len(sample), facts=partial(dict, facts))
     return works
 
 
-def votes(export: dict[str, Any]) -> dict[str, Timed]:
-    """Majority votes in Mvoxel/s: our block and voxel kernels, TensorStore's, tinybrain's."""
+def votes(export: dict[str, Any]) -> dict[str, TimedWork]:
+    """Majority votes in Mvoxel/s: block and voxel kernels, TensorStore, tinybrain."""
     import tensorstore as ts  # noqa: PLC0415 - only this step needs it
 
     blocks = decompressed(read_all(Export(**export)))
@@ -80,16 +79,18 @@ def votes(export: dict[str, Any]) -> dict[str, Timed]:
     array = ts.array(stack, context=ts.Context({"data_copy_concurrency": {"limit": 1}}))
     mega = stack.size / 1e6
     works = {
-        "blocks": Timed(lambda: _vote(fine), count * _EDGE**3 / 1e6),
-        "voxels": Timed(lambda: _braid.downsample_voxels(stack, (2, 2, 2)), mega),
-        "TensorStore": Timed(lambda: ts.downsample(array, [2, 2, 2], "mode").read().result(), mega),
+        "blocks": TimedWork(lambda: _vote(fine), count * _EDGE**3 / 1e6),
+        "voxels": TimedWork(lambda: _braid.downsample_voxels(stack, (2, 2, 2)), mega),
+        "TensorStore": TimedWork(
+            lambda: ts.downsample(array, [2, 2, 2], "mode").read().result(), mega
+        ),
     }
     if find_spec("tinybrain"):  # it comes with igneous
-        works["tinybrain"] = Timed(_tinybrain(stack), mega)
+        works["tinybrain"] = TimedWork(_tinybrain(stack), mega)
     return works
 
 
-def _tinybrain(voxels: U64) -> Callable[[], object]:
+def _tinybrain(voxels: UInt64Array) -> Callable[[], object]:
     import tinybrain  # noqa: PLC0415 - as above
 
     image = np.asfortranarray(voxels.T[..., np.newaxis])
@@ -135,12 +136,12 @@ def chunks_of(blocks: BlockBatch) -> ChunkBatch:
     return ChunkBatch(ids, made.start, made.data.data).without_empty()
 
 
-def _decode_all(blocks: BlockBatch, out: U64) -> None:
+def _decode_all(blocks: BlockBatch, out: UInt64Array) -> None:
     for first in range(0, len(blocks.rows), _BATCH):
         _decode(blocks, first, out[: min(_BATCH, len(blocks.rows) - first)])
 
 
-def _decode(blocks: BlockBatch, first: int, out: U64) -> None:
+def _decode(blocks: BlockBatch, first: int, out: UInt64Array) -> None:
     """Decode as many blocks as `out` holds."""
     end = first + len(out) + 1
     mapping: tuple[Any, ...] = ()

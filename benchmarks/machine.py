@@ -1,4 +1,4 @@
-"""What the figures were measured on, and with."""
+"""Machine and versions of a run."""
 
 import datetime as dt
 import os
@@ -30,7 +30,7 @@ def machine() -> dict[str, str]:
 
 
 def versions() -> dict[str, str]:
-    """Of everything that takes part; packages that are not installed are left out."""
+    """Versions of Python and packages; those not installed are left out."""
     found = {"Python": platform.python_version()}
     for name in PACKAGES:
         try:

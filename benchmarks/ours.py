@@ -1,10 +1,10 @@
-"""shardlift's own way: the functions that a worker calls, from source files to the final shard."""
+"""Work of shardlift: the functions that an executor calls, from source files to the final shard."""
 
 import shutil
 from pathlib import Path
 from typing import Any
 
-from benchmarks.child import Timed, nothing, shards_written
+from benchmarks.child import TimedWork, nothing, shards_written
 from benchmarks.exports import Export
 from braid.precomputed.sharding import dependents, inputs, shard_hex
 from consumer.executor.convert import convert_shard
@@ -14,8 +14,8 @@ from delivery.messages import shard_key
 from runtime.storage import open_storage
 
 
-def convert(export: dict[str, Any], out: str, threads: int) -> dict[str, Timed]:
-    """A whole conversion: open the Arrow file … the shard appears."""
+def convert(export: dict[str, Any], out: str, threads: int) -> dict[str, TimedWork]:
+    """Whole conversion: open the Arrow file … the shard appears."""
     found = Export(**export)
     task = convert_task(found, out, threads)
     dest, source = open_storage(out), open_storage(found.root)
@@ -32,11 +32,11 @@ def convert(export: dict[str, Any], out: str, threads: int) -> dict[str, Timed]:
     def facts() -> dict[str, float]:
         return {**shards_written(out), "reads": reads}
 
-    return {"convert": Timed(run, found.chunks, reset, facts)}
+    return {"convert": TimedWork(run, found.chunks, reset, facts)}
 
 
 def convert_task(export: Export, out: str, threads: int = 1) -> ConvertTask:
-    """The task that a worker would get."""
+    """Task that an executor would get."""
     return ConvertTask(
         run="bench",
         key=shard_key(export.scale, shard_hex(export.shard, export.scale_spec().sharding)),
@@ -50,8 +50,8 @@ def convert_task(export: Export, out: str, threads: int = 1) -> ConvertTask:
     )
 
 
-def downsample(export: dict[str, Any], volume: str, threads: int = 1) -> dict[str, Timed]:
-    """The next scale's shard from the shard that a conversion left in `volume`."""
+def downsample(export: dict[str, Any], volume: str, threads: int = 1) -> dict[str, TimedWork]:
+    """Downsample the shard that a conversion left in `volume`."""
     found = Export(**export)
     task = downsample_task(found, volume, threads)
     dest = open_storage(volume)
@@ -66,11 +66,11 @@ def downsample(export: dict[str, Any], volume: str, threads: int = 1) -> dict[st
     def facts() -> dict[str, float]:
         return shards_written(f"{volume}/{coarse.key}")
 
-    return {"downsample": Timed(run, found.chunks, reset, facts)}
+    return {"downsample": TimedWork(run, found.chunks, reset, facts)}
 
 
 def downsample_task(export: Export, volume: str, threads: int = 1) -> DownsampleTask:
-    """The task that a worker would get; fine shards other than the export's are empty."""
+    """Task that an executor would get; fine shards other than the export's are empty."""
     fine, coarse = export.scale_spec(), export.scale_spec(above=1)
     (shard,) = dependents(fine, coarse, export.shard)
     known = {export.shard: None}
@@ -90,4 +90,4 @@ def downsample_task(export: Export, volume: str, threads: int = 1) -> Downsample
 
 
 def _ignore(_chunks: int) -> None:
-    """Nobody watches."""
+    """Ignore progress."""

@@ -6,12 +6,12 @@ from pathlib import Path
 from benchmarks import tables
 from benchmarks.results import Results
 
-# What an earlier run left: up to the nearest end marker, never across another part.
+# Part of an earlier run: up to the nearest end marker, never across another part.
 _FILLED = r"(\n((?!<!-- bench:).)*?<!-- /bench -->)?"
 
 
 def write_pages(results: Results, performance: Path, readme: Path) -> None:
-    """Replace the generated parts; those whose measurements were not taken stay."""
+    """Replace the generated parts for which there are measurements."""
     blocks = {"machine": _machine(results)}
     for name, make in tables.MAKERS.items():
         table = make(results)
@@ -24,7 +24,7 @@ def write_pages(results: Results, performance: Path, readme: Path) -> None:
 
 
 def fill(page: Path, blocks: dict[str, str]) -> None:
-    """Put text between a page's markers; a marker without an end gets one."""
+    """Write text between a page's markers; a marker without an end gets one."""
     text = page.read_text()
     for name, block in blocks.items():
         marker = f"<!-- bench:{name} -->"

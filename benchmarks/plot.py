@@ -1,4 +1,4 @@
-"""The memory curve as a picture."""
+"""Plot of speed and memory against the size of the shard."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import ScalarFormatter
 
 from benchmarks import bench
-from benchmarks.results import Measured, Results
+from benchmarks.results import Result, Results
 
 _WAYS = {  # colour, marker
     bench.OURS: ("#1b7837", "o"),
@@ -21,7 +21,7 @@ _WAYS = {  # colour, marker
 
 
 def write_plot(results: Results, path: Path) -> bool:
-    """Peak memory and speed against the size of the shard; False if nothing was measured."""
+    """Write the plot; False if nothing was measured."""
     measured = [m for m in results.of("memory") if m.on != bench.HEAVY]
     if not measured:
         return False
@@ -42,7 +42,7 @@ def write_plot(results: Results, path: Path) -> bool:
 
 
 def _line(
-    axes: Axes, some: list[Measured], values: list[float], who: str, style: tuple[str, str]
+    axes: Axes, some: list[Result], values: list[float], who: str, style: tuple[str, str]
 ) -> None:
     colour, marker = style
     axes.plot([m.amount for m in some], values, color=colour, marker=marker, label=who)

@@ -1,4 +1,4 @@
-"""What a run found, and the file that keeps it."""
+"""Results of a run, and the file that holds them."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -10,17 +10,17 @@ from benchmarks.child import Reading
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One way to do one piece of work.
+class Result:
+    """Result of one way to do one piece of work.
 
     Attributes:
-        table: which comparison it belongs to.
+        table: comparison that it belongs to.
         on: the data.
         who: the way.
         amount: units of work in one run: chunks, or Mvoxel.
         seconds: of each run.
         peak_bytes: of its process after the first run; None where steps share a process.
-        facts: what else is known, e.g. bytes of the output.
+        facts: further figures, e.g. bytes of the output.
     """
 
     table: str
@@ -33,7 +33,7 @@ class Measured:
 
     @classmethod
     def of(cls, table: str, on: str, who: str, reading: Reading, *, peak: bool = True) -> Self:
-        """Name a reading."""
+        """Result of a reading."""
         peak_bytes = reading.peak_bytes if peak else None
         return cls(table, on, who, reading.amount, reading.seconds, peak_bytes, reading.facts)
 
@@ -50,38 +50,38 @@ class Measured:
 
 @dataclass(frozen=True)
 class Results:
-    """A whole run.
+    """Results of a whole run.
 
     Attributes:
         date: UTC.
-        machine: what it ran on.
-        versions: what took part.
-        settings: how it was called.
+        machine: CPU, cores, memory, kernel and load.
+        versions: of Python and packages.
+        settings: of the command.
         measured: in the order of measuring.
-        missing: what could not be measured, and why.
+        missing: measurements that failed, and why.
     """
 
     date: str
     machine: dict[str, str]
     versions: dict[str, str]
     settings: dict[str, Any]
-    measured: list[Measured] = field(default_factory=list)
+    measured: list[Result] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
 
-    def of(self, table: str, on: str | None = None) -> list[Measured]:
+    def of(self, table: str, on: str | None = None) -> list[Result]:
         """A comparison's measurements, or those on one kind of data."""
         return [m for m in self.measured if m.table == table and on in {None, m.on}]
 
-    def find(self, table: str, on: str, who: str) -> Measured | None:
+    def find(self, table: str, on: str, who: str) -> Result | None:
         """One measurement."""
         return next((m for m in self.of(table, on) if m.who == who), None)
 
     def write(self, path: Path) -> None:
-        """Keep them as JSON."""
+        """Write as JSON."""
         path.write_text(json.dumps(asdict(self), indent=1) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """What `write` kept."""
+        """Read a file of `write`."""
         data = json.loads(path.read_text())
-        return cls(**{**data, "measured": [Measured(**m) for m in data["measured"]]})
+        return cls(**{**data, "measured": [Result(**m) for m in data["measured"]]})

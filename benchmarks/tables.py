@@ -1,4 +1,4 @@
-"""Results as tables: one plain form, printed with Rich or written as Markdown."""
+"""Tables of results, printed with Rich or written as Markdown."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from benchmarks import bench
-from benchmarks.results import Measured, Results
+from benchmarks.results import Result, Results
 
 _WIDTH = 80
 _AS_FAST = 0.95
@@ -37,14 +37,14 @@ class Table:
     note: str = ""
 
     def markdown(self) -> str:
-        """As in the documentation."""
+        """Render as Markdown."""
         head = "| " + " | ".join(self.columns) + " |"
         rule = "|---|" + "---:|" * (len(self.columns) - 1)
         lines = [head, rule, *(f"| {' | '.join(_marked(row))} |" for row in self.rows)]
         return "\n".join([*lines, *(["", self.note] if self.note else [])])
 
     def show(self, console: Console) -> None:
-        """On a terminal."""
+        """Print on a terminal."""
         shown = RichTable(
             title=self.title, caption=self.note or None, box=box.SIMPLE_HEAD, title_justify="left"
         )
@@ -56,7 +56,7 @@ class Table:
 
 
 def show_all(results: Results) -> None:
-    """Print everything, 80 columns wide."""
+    """Print all tables, 80 columns wide."""
     console = Console(width=_WIDTH, highlight=False)
     for facts in (results.machine, results.versions):
         console.print(", ".join(f"{name} {value}" for name, value in facts.items()))
@@ -80,12 +80,12 @@ def kernels(results: Results) -> Table:
     names = list(dict.fromkeys(m.on for m in results.of("kernels")))
     steps = list(dict.fromkeys(m.who for m in results.of("kernels")))
     rows = [(step, *(_rate(results.find("kernels", n, step)) for n in names)) for step in steps]
-    told = [results.find("kernels", n, "transcode") for n in names]
+    found = [results.find("kernels", n, "transcode") for n in names]
     rows += [
-        ("labels per chunk", *_facts(told, "labels")),
-        ("bytes per chunk, not compressed", *_facts(told, "plain_bytes")),
-        ("bytes per chunk, gzip 6 (libdeflate)", *_facts(told, "gzip_bytes")),
-        ("bytes per chunk, zlib 6", *_facts(told, "zlib_bytes")),
+        ("labels per chunk", *_facts(found, "labels")),
+        ("bytes per chunk, not compressed", *_facts(found, "plain_bytes")),
+        ("bytes per chunk, gzip 6 (libdeflate)", *_facts(found, "gzip_bytes")),
+        ("bytes per chunk, zlib 6", *_facts(found, "zlib_bytes")),
     ]
     columns = ("chunks/s, one core", *(_DATA[n] for n in names))
     return Table("Single steps", columns, rows if names else [])
@@ -156,7 +156,7 @@ MAKERS: dict[str, Callable[[Results], Table]] = {
 
 
 def summary(results: Results) -> Table:
-    """A few lines for the README: chunks/s and peak memory, ours first."""
+    """Summary for the README: chunks/s and peak memory, shardlift first."""
     ways = (bench.OURS, bench.TENSORSTORE, bench.IGNEOUS)
     rows: list[tuple[str, ...]] = []
     for table, what in (("conversion", "convert"), ("downsample", "downsample")):
@@ -182,19 +182,19 @@ def _compared(results: Results, table: str, title: str) -> Table:
     return Table(title, columns, rows, "Ours: one thread.")
 
 
-def _ratio(ours: Measured | None, other: Measured) -> str:
-    """How many times as fast ours is; as a fraction where it is slower."""
+def _ratio(ours: Result | None, other: Result) -> str:
+    """Speed of shardlift relative to another way; a fraction where it is slower."""
     if ours is None:
         return "-"
     ratio = ours.rate / other.rate
     return f"{ratio:.1f}" if ratio >= _AS_FAST else f"1/{1 / ratio:.2f}"
 
 
-def _both(measured: Measured | None) -> str:
+def _both(measured: Result | None) -> str:
     return "-" if measured is None else f"{_rate(measured)}/s, {_peak(measured)} MiB"
 
 
-def _written(measured: Measured) -> str:
+def _written(measured: Result) -> str:
     written = measured.facts.get("output_bytes")
     return "-" if written is None else f"{written / 1e6:,.1f}"
 
@@ -207,15 +207,15 @@ def _marked(row: tuple[str, ...]) -> tuple[str, ...]:
     return (f"**{row[0]}**", *row[1:]) if _is_heading(row) else row
 
 
-def _rate(measured: Measured | None) -> str:
+def _rate(measured: Result | None) -> str:
     return "-" if measured is None else f"{measured.rate:,.0f}"
 
 
-def _peak(measured: Measured | None) -> str:
+def _peak(measured: Result | None) -> str:
     if measured is None or math.isnan(measured.peak_mib):
         return "-"
     return f"{measured.peak_mib:,.0f}"
 
 
-def _facts(told: list[Measured | None], name: str) -> list[str]:
-    return ["-" if m is None else f"{m.facts[name]:,.0f}" for m in told]
+def _facts(found: list[Result | None], name: str) -> list[str]:
+    return ["-" if m is None else f"{m.facts[name]:,.0f}" for m in found]

@@ -1,4 +1,4 @@
-"""The same work with igneous, through the functions behind its commands, in one process.
+"""Work of igneous, through the functions behind its commands, in one process.
 
 `igneous image xfer --sharded` and `igneous image downsample --sharded --volumetric`; default
 settings, tasks run one after another.
@@ -10,11 +10,11 @@ from typing import Any
 
 import igneous.task_creation as tc
 
-from benchmarks.child import Timed, shards_written
+from benchmarks.child import TimedWork, shards_written
 
 
-def transfer(source: str, out: str, chunks: int, encoding: str | None) -> dict[str, Timed]:
-    """A sharded copy of a plain volume; encoding None keeps the chunks' bytes."""
+def transfer(source: str, out: str, chunks: int, encoding: str | None) -> dict[str, TimedWork]:
+    """Sharded copy of a plain volume; encoding None keeps the chunks' bytes."""
 
     def run() -> None:
         _execute(tc.create_image_shard_transfer_tasks(_url(source), _url(out), encoding=encoding))
@@ -22,11 +22,11 @@ def transfer(source: str, out: str, chunks: int, encoding: str | None) -> dict[s
     def reset() -> None:
         shutil.rmtree(out, ignore_errors=True)
 
-    return {"convert": Timed(run, chunks, reset, lambda: shards_written(out))}
+    return {"convert": TimedWork(run, chunks, reset, lambda: shards_written(out))}
 
 
-def downsample(volume: str, out: str, chunks: int) -> dict[str, Timed]:
-    """The next scale of a sharded volume, which is copied first: igneous rewrites its info."""
+def downsample(volume: str, out: str, chunks: int) -> dict[str, TimedWork]:
+    """Next scale of a sharded volume, which is copied first: igneous rewrites its info."""
 
     def reset() -> None:
         shutil.rmtree(out, ignore_errors=True)
@@ -39,7 +39,7 @@ def downsample(volume: str, out: str, chunks: int) -> dict[str, Timed]:
         before, after = (shards_written(folder)["output_bytes"] for folder in (volume, out))
         return {"output_bytes": after - before}
 
-    return {"downsample": Timed(run, chunks, reset, facts)}
+    return {"downsample": TimedWork(run, chunks, reset, facts)}
 
 
 def _execute(tasks: Any) -> None:  # noqa: ANN401 - igneous is not typed

@@ -1,7 +1,8 @@
-"""The same work with TensorStore, as people do it: decode, write voxels in transactions.
+"""Work of TensorStore, as people use it: decode, write voxels in transactions.
 
-Rows are read and decoded by our kernels, faster than most scripts would, so what is compared is
-the writing. One core: the process is pinned and every pool of TensorStore's is limited to one.
+Rows are read and decoded by shardlift's kernels, faster than most scripts would, so that only the
+writing is compared. One core: the process is pinned and every pool of TensorStore's is limited to
+one.
 """
 
 import itertools
@@ -16,13 +17,13 @@ import numpy.typing as npt
 import tensorstore as ts
 
 import _braid
-from benchmarks.child import Timed, shards_written
+from benchmarks.child import TimedWork, shards_written
 from benchmarks.exports import Export
 from braid.dvid.block_batch import decompress_blocks
 from braid.precomputed.volume_spec import ScaleSpec
 from braid.reader import ShardRangeReader
+from braid.typing import UInt64Array
 
-U64 = npt.NDArray[np.uint64]
 Box = tuple[slice, slice, slice, int]
 
 _DECODED = 20  # blocks decoded at once: 40 MiB
@@ -31,7 +32,7 @@ _CACHE_BYTES = 256 << 20  # for reading; without a cache each chunk costs the sh
 _BOX_CHUNKS = 4  # coarse chunks per axis that are read and written at once
 
 
-def convert(export: dict[str, Any], out: str, transaction: int | None) -> dict[str, Timed]:
+def convert(export: dict[str, Any], out: str, transaction: int | None) -> dict[str, TimedWork]:
     """Decode and write `transaction` chunks at a time; None for all in one."""
     found = Export(**export)
 
@@ -46,10 +47,10 @@ def convert(export: dict[str, Any], out: str, transaction: int | None) -> dict[s
     def reset() -> None:
         start_volume(found.volume, out)
 
-    return {"convert": Timed(run, found.chunks, reset, lambda: shards_written(out))}
+    return {"convert": TimedWork(run, found.chunks, reset, lambda: shards_written(out))}
 
 
-def downsample(export: dict[str, Any], volume: str) -> dict[str, Timed]:
+def downsample(export: dict[str, Any], volume: str) -> dict[str, TimedWork]:
     """Downsample and write the region of the export's chunks, in one transaction."""
     found = Export(**export)
     fine, coarse = found.scale_spec(), found.scale_spec(above=1)
@@ -69,11 +70,11 @@ def downsample(export: dict[str, Any], volume: str) -> dict[str, Timed]:
     def facts() -> dict[str, float]:
         return shards_written(f"{volume}/{coarse.key}")
 
-    return {"downsample": Timed(run, found.chunks, reset, facts)}
+    return {"downsample": TimedWork(run, found.chunks, reset, facts)}
 
 
-def copy_unsharded(export: dict[str, Any], out: str, encoding: str) -> dict[str, Timed]:
-    """The export as a plain precomputed volume of one scale, as igneous wants to find it."""
+def copy_unsharded(export: dict[str, Any], out: str, encoding: str) -> dict[str, TimedWork]:
+    """Copy the export to a plain precomputed volume of one scale, as igneous expects it."""
     found = Export(**export)
     scale = dict(found.volume["scales"][found.scale])
     del scale["sharding"]
@@ -88,16 +89,16 @@ def copy_unsharded(export: dict[str, Any], out: str, encoding: str) -> dict[str,
             for box, voxels in _decoded(found.scale_spec(), reader, np.arange(found.chunks)):
                 target[box] = voxels
 
-    return {"copy": Timed(run, found.chunks)}
+    return {"copy": TimedWork(run, found.chunks)}
 
 
-def start(volume: dict[str, Any], out: str) -> dict[str, Timed]:
-    """An empty volume, as a job."""
-    return {"start": Timed(lambda: start_volume(volume, out), 1)}
+def start(volume: dict[str, Any], out: str) -> dict[str, TimedWork]:
+    """Create an empty volume, as a measurement."""
+    return {"start": TimedWork(lambda: start_volume(volume, out), 1)}
 
 
 def start_volume(volume: dict[str, Any], out: str) -> None:
-    """An empty volume: nothing but its info."""
+    """Create an empty volume: only its info."""
     shutil.rmtree(out, ignore_errors=True)
     Path(out).mkdir(parents=True)
     (Path(out) / "info").write_text(json.dumps(volume))
@@ -127,7 +128,7 @@ def _write(volume: Any, scale: ScaleSpec, reader: ShardRangeReader, rows: Any) -
 
 def _decoded(
     scale: ScaleSpec, reader: ShardRangeReader, rows: npt.NDArray[np.int64]
-) -> Iterator[tuple[Box, U64]]:
+) -> Iterator[tuple[Box, UInt64Array]]:
     """Where each block lies in the volume, and its voxels (x, y, z), clipped."""
     for first in range(0, len(rows), _DECODED):
         some = reader.read_rows(rows[first : first + _DECODED])

@@ -11,7 +11,7 @@ from rich.console import Console
 from benchmarks import bench, tables
 from benchmarks.exports import made_up
 from benchmarks.pages import fill
-from benchmarks.results import Measured, Results
+from benchmarks.results import Result, Results
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -24,16 +24,16 @@ def some_results() -> Results:
     facts = {"arrow_bytes": 1.3e9, "output_bytes": 2.5e9, "reads": 4096.0}
     sizes = {"labels": 64.0, "plain_bytes": 54056.0, "gzip_bytes": 9592.0, "zlib_bytes": 9940.0}
     for on in (bench.REAL, bench.USUAL, bench.DENSE):
-        results.measured.append(Measured("kernels", on, "transcode", 258, [0.01], None, sizes))
-        results.measured.append(Measured("votes", on, "blocks", 67.6, [0.01], None))
-        level = Measured("levels", on, "gzip 12", 64, [0.01], None, {"bytes": 54056.0})
+        results.measured.append(Result("kernels", on, "transcode", 258, [0.01], None, sizes))
+        results.measured.append(Result("votes", on, "blocks", 67.6, [0.01], None))
+        level = Result("levels", on, "gzip 12", 64, [0.01], None, {"bytes": 54056.0})
         results.measured.append(level)
         for who in (bench.OURS, bench.OURS_TWO, bench.IGNEOUS_BYTES, bench.TENSORSTORE_WHOLE):
             for table in ("conversion", "downsample"):
-                found = Measured(table, on, who, 32768, [3.0, 1.0, 2.0], 9 << 30, facts)
+                found = Result(table, on, who, 32768, [3.0, 1.0, 2.0], 9 << 30, facts)
                 results.measured.append(found)
     for who in (bench.OURS, bench.TENSORSTORE, bench.TENSORSTORE_WHOLE):
-        results.measured.append(Measured("memory", "32768", who, 32768, [2.0], 9 << 30, facts))
+        results.measured.append(Result("memory", "32768", who, 32768, [2.0], 9 << 30, facts))
     return results
 
 
@@ -49,7 +49,7 @@ def test_tables_fit_a_terminal() -> None:
 
 def test_a_rate_is_of_the_median_run() -> None:
     """Neither the best nor the worst run counts."""
-    assert Measured("t", "on", "who", 100, [5.0, 1.0, 2.0], None).rate == 50
+    assert Result("t", "on", "who", 100, [5.0, 1.0, 2.0], None).rate == 50
 
 
 def test_results_survive_their_file(tmp_path: Path) -> None:
