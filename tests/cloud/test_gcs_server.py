@@ -1,4 +1,4 @@
-"""The test server, judged by the clients it stands in for: Google's own and TensorStore."""
+"""The test server of GCS, tested with Google's client and TensorStore."""
 
 import json
 import urllib.error

@@ -1,4 +1,4 @@
-"""The readers open gs:// URLs by themselves, with Google's client."""
+"""Readers that open gs:// URLs with Google's client."""
 
 import os
 from typing import Any

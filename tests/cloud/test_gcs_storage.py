@@ -158,7 +158,7 @@ def test_a_shard_that_cannot_be_stored_leaves_nothing(
     assert gcs.names(bucket_of(storage)) == ["p/a"]
 
 
-def test_what_viewers_read_is_not_cached(gcs: GcsServer, storage: Storage) -> None:
+def test_objects_are_not_cached(gcs: GcsServer, storage: Storage) -> None:
     """Else an old index would meet new bytes; and nothing is decompressed on the way."""
     storage.write("info", b"{}")
     storage.write_shard("0/0.shard", shard(), 4, lambda: None, {"run": "r"})

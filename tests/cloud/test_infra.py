@@ -131,17 +131,17 @@ def test_check_finds_what_is_missing_or_differs(infra: Infra, subscriber: Untype
         }
     )
     subscriber.delete_subscription(subscription=infra.names.subscription(DEAD))
-    said = infra.run("check", "--tiers", TIERS, "--lease", "120", code=1)
-    assert "ack_deadline_seconds\n" in said
-    assert "dead_letter_policy\n" in said
-    assert "retain_acked_messages\n" in said
-    assert "3 ok, 1 to create, 2 to update, 1 skip" in said
+    output = infra.run("check", "--tiers", TIERS, "--lease", "120", code=1)
+    assert "ack_deadline_seconds\n" in output
+    assert "dead_letter_policy\n" in output
+    assert "retain_acked_messages\n" in output
+    assert "3 ok, 1 to create, 2 to update, 1 skip" in output
     infra.run("up", "--tiers", TIERS, "--lease", "120")
-    mended = subscriber.get_subscription(subscription=name)
-    assert mended.retain_acked_messages
-    assert mended.ack_deadline_seconds == 120
-    assert mended.dead_letter_policy.dead_letter_topic == infra.names.topic("2gi")
-    assert mended.dead_letter_policy.max_delivery_attempts == 5
+    updated = subscriber.get_subscription(subscription=name)
+    assert updated.retain_acked_messages
+    assert updated.ack_deadline_seconds == 120
+    assert updated.dead_letter_policy.dead_letter_topic == infra.names.topic("2gi")
+    assert updated.dead_letter_policy.max_delivery_attempts == 5
     infra.run("check", "--tiers", TIERS, "--lease", "120")
 
 
@@ -175,13 +175,15 @@ def test_down_removes_every_tier_and_nothing_else(infra: Infra, publisher: Untyp
     other.run("down")
 
 
-def test_a_subscription_that_cannot_be_mended_is_reported(infra: Infra, publisher: Untyped) -> None:
+def test_a_subscription_that_cannot_be_updated_is_reported(
+    infra: Infra, publisher: Untyped
+) -> None:
     """Its topic was removed and made again: Pub/Sub keeps it on the removed one."""
     infra.run("up", "--tiers", TIERS)
     publisher.delete_topic(topic=infra.names.topic("2gi"))
-    said = infra.run("check", "--tiers", TIERS, code=1)
-    assert "conflict subscription" in said
-    assert "`infra down`, then `infra up`" in said
+    output = infra.run("check", "--tiers", TIERS, code=1)
+    assert "conflict subscription" in output
+    assert "`infra down`, then `infra up`" in output
     with pytest.raises(UsageError, match="belongs to"):
         infra.run("up", "--tiers", TIERS)
     infra.run("down")
@@ -233,18 +235,18 @@ def nack(subscriber: Untyped, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--queue", "sqlite:x.db"], "is not a Pub/Sub queue"),
         (["--queue", "pubsub://ab/c"], "is not a Pub/Sub queue"),
         ([], "An embedded one needs no infra"),
     ],
 )
-def test_what_needs_no_cloud_is_refused(arguments: list[str], said: str) -> None:
+def test_what_needs_no_cloud_is_refused(arguments: list[str], message: str) -> None:
     """Exit 2 with a one-line error, before any request."""
     done = program("up", *arguments)
     assert done.returncode == 2
-    assert said in done.stderr
+    assert message in done.stderr
     assert done.stderr.startswith("error: ")
     assert len(done.stderr.splitlines()) == 2
 

@@ -1,4 +1,4 @@
-"""What infra wants, as data: the chain of tiers, settings that lose nothing, rights."""
+"""Desired resources: chain of tiers, settings that lose no message, IAM bindings."""
 
 import json
 
@@ -19,7 +19,7 @@ def chain() -> tuple[Queue, ...]:
     return queues(NAMES, TIERS, lease_s=60)
 
 
-def test_each_tier_hands_on_to_the_next_and_the_last_to_the_dead(chain: tuple[Queue, ...]) -> None:
+def test_each_tier_has_the_next_as_dead_letter_topic(chain: tuple[Queue, ...]) -> None:
     """Made from the end, so that what is handed on to is there."""
     assert [(queue.topic, queue.dead_letter_topic) for queue in chain] == [
         (f"{TOPICS}dead", None),
@@ -38,7 +38,7 @@ def test_every_topic_has_a_subscription_of_its_own(chain: tuple[Queue, ...]) -> 
     assert len({queue.subscription for queue in chain}) == len(chain) == 4
 
 
-def test_nothing_is_forgotten(chain: tuple[Queue, ...]) -> None:
+def test_messages_and_subscriptions_do_not_expire(chain: tuple[Queue, ...]) -> None:
     """Subscriptions never expire, keep acked messages for replay, and give up after five."""
     for queue in chain:
         settings = queue.settings(emulator=False)
@@ -67,7 +67,7 @@ def test_the_ack_deadline_is_the_lease(lease_s: int, deadline_s: int) -> None:
     assert {queue.ack_deadline_s for queue in queues(NAMES, TIERS, lease_s)} == {deadline_s}
 
 
-def test_pubsubs_own_account_may_forward(chain: tuple[Queue, ...]) -> None:
+def test_the_service_account_may_forward(chain: tuple[Queue, ...]) -> None:
     """Publish to each dead-letter topic, take from each subscription that has one."""
     found = bindings(chain, project_number=123)
     agent = "serviceAccount:service-123@gcp-sa-pubsub.iam.gserviceaccount.com"
@@ -94,7 +94,9 @@ CHANGES = [
         "a-rather-long-prefix-of-a-queue-tier-512mi-workers",
         "ack_deadline_seconds; message_retention_duration",
     ),
-    Change(Action.CREATE, "binding", "x" * 40, "roles/pubsub.publisher for Pub/Sub's service account"),
+    Change(
+        Action.CREATE, "binding", "x" * 40, "roles/pubsub.publisher for Pub/Sub's service account"
+    ),
 ]
 
 
@@ -111,7 +113,7 @@ def test_the_table_fits_a_terminal() -> None:
     ]
 
 
-def test_the_summary_tells_plans_from_deeds() -> None:
+def test_the_summary_tells_planned_from_made_changes() -> None:
     """What is to be done, or what was."""
     assert summary(CHANGES, done=False) == "1 ok, 1 to create, 2 to update"
     assert summary(CHANGES, done=True) == "1 ok, 1 created, 2 updated"
@@ -119,7 +121,7 @@ def test_the_summary_tells_plans_from_deeds() -> None:
     assert summary([], done=True) == ""
 
 
-def test_changes_travel_as_json() -> None:
+def test_changes_as_json() -> None:
     """One object per resource."""
     assert json.loads(json.dumps(as_json(CHANGES)))[1] == {
         "action": "update",

@@ -1,4 +1,4 @@
-"""`producer validate` and `producer offsets` on real files, sound and damaged."""
+"""Commands `producer validate` and `producer offsets` on sound and damaged exports."""
 
 import json
 import shutil
@@ -53,7 +53,7 @@ def made_spec(size: Triple = SIZE) -> dict[str, Any]:
 
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
-    """Makes an export in some dialect, its spec beside it."""
+    """Factory of exports in some dialect, with a spec file."""
 
     def export(dialect: Dialect = Dialect.CURRENT, **form: Any) -> Path:  # noqa: ANN401 - options
         spec = made_spec()
@@ -134,7 +134,7 @@ def test_csv_of_too_few_rows(make: Make) -> None:
 
 
 def test_corrupt_zstd(make: Make) -> None:
-    """A damaged block is found when it is in the sample, and said with its chunk."""
+    """A damaged block is found when it is in the sample, and reported with its chunk."""
     export = make()
     corrupt_zstd(files(export)[0])
     code, found = validate(export, "--sample", "1000")
@@ -155,7 +155,7 @@ def test_a_chunk_in_two_files(make: Make) -> None:
     assert "0_0_256.arrow" in found["findings"][0]
 
 
-def test_rows_outside_their_cell(make: Make) -> None:
+def test_rows_outside_their_extent(make: Make) -> None:
     """A file that was renamed: no shard would look for its rows there."""
     export = make()
     last = files(export)[-1]
@@ -176,7 +176,7 @@ def test_rows_outside_the_volume(make: Make) -> None:
     assert (code, found["outside"] > 10) == (0, True)
 
 
-def test_people_see_a_table(make: Make) -> None:
+def test_text_output_is_a_table(make: Make) -> None:
     """Without --json: a table, then the findings, one per line."""
     export = make()
     files(export)[0].write_bytes(b"nothing")
@@ -188,7 +188,7 @@ def test_people_see_a_table(make: Make) -> None:
 
 
 def test_a_scale_that_the_spec_lacks(make: Make) -> None:
-    """Wrong use, said before anything is read."""
+    """Wrong use, reported before any file is read."""
     export = make()
     spec = str(export.parent / "spec.json")
     arguments = ["validate", "--source", str(export), "--spec", spec, "--scales", "3"]
@@ -217,8 +217,8 @@ def test_offsets_are_written(make: Make, dialect: Dialect, indexed: bool) -> Non
         assert not has_offsets(source, f"s0/{file.name}")
     before = [blocks(file) for file in files(export)]
 
-    code, said = offsets(export)
-    assert (code, "2 indices written, 0 files damaged" in said) == (0, True)
+    code, output = offsets(export)
+    assert (code, "2 indices written, 0 files damaged" in output) == (0, True)
     assert all(csv.read_bytes() == data for csv, data in kept.items())
     assert all(has_offsets(source, f"s0/{file.name}") for file in files(export))
     assert [blocks(file) for file in files(export)] == before
@@ -240,18 +240,18 @@ def test_offsets_dry_run(make: Make) -> None:
     """--dry-run says what lacks them, and writes nothing."""
     export = make(Dialect.OLD)
     before = sorted(export.rglob("*"))
-    code, said = offsets(export, "--dry-run")
-    assert (code, said.strip()) == (0, "s0: 2 files lack byte offsets")
+    code, output = offsets(export, "--dry-run")
+    assert (code, output.strip()) == (0, "s0: 2 files lack byte offsets")
     assert sorted(export.rglob("*")) == before
 
 
 def test_offsets_of_a_damaged_file(make: Make) -> None:
-    """No index is written beside a damaged file; the others get theirs; exit code 1."""
+    """A damaged file gets no index, the others do; exit code 1."""
     export = make(Dialect.OLD)
     damaged, sound = files(export)
     damaged.write_bytes(damaged.read_bytes()[:-500])
-    code, said = offsets(export)
-    assert (code, "1 indices written, 1 files damaged" in said) == (1, True)
-    assert damaged.name in said
+    code, output = offsets(export)
+    assert (code, "1 indices written, 1 files damaged" in output) == (1, True)
+    assert damaged.name in output
     assert not damaged.with_name(f"{damaged.stem}-offsets.csv").exists()
     assert sound.with_name(f"{sound.stem}-offsets.csv").exists()

@@ -1,4 +1,4 @@
-"""What a listing of an export tells."""
+"""Listing of an export: Arrow files and their indices."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ def entry(path: str, size: int = 7) -> ObjectInfo:
 
 
 def test_shards_are_arrow_files_with_the_sizes_of_their_indices() -> None:
-    """CSV files count for the shard of their name, -offsets too; others are nobody's."""
+    """CSV files count for the Arrow file of their name, -offsets too; others are ignored."""
     names = ["0_0_0.arrow", "0_0_0.csv", "0_0_0-offsets.csv", "0_0_0-labels.csv", "notes.txt"]
     found = read_listing([entry(f"s0/{name}") for name in [*names, "64_0_0.arrow"]], 0)
     assert [(f.path, f.origin, f.size_bytes, f.index_bytes) for f in found.files] == [
@@ -27,8 +27,8 @@ def test_shards_are_arrow_files_with_the_sizes_of_their_indices() -> None:
     assert found.size_bytes == 14
 
 
-def test_hidden_files_and_deeper_folders_are_no_shards() -> None:
-    """What an operating system leaves beside files stops nobody."""
+def test_hidden_files_and_deeper_folders_are_ignored() -> None:
+    """Files that an operating system adds cause no error."""
     found = read_listing([entry("s0/._0_0_0.arrow"), entry("s0/old/0_0_0.arrow")], 0)
     assert found.files == ()
 

@@ -1,4 +1,4 @@
-"""The file server that the viewer reads local volumes through."""
+"""HTTP file server for local volumes."""
 
 import http.client
 import os
@@ -22,7 +22,7 @@ def served() -> list[ServedRequest]:
 
 @pytest.fixture
 def server(tmp_path: Path, served: list[ServedRequest]) -> Iterator[FileServer]:
-    """A server of one small volume; a file lies beside its root that must stay hidden."""
+    """A server of one small volume; a file next to its root must stay hidden."""
     root = tmp_path / "volume"
     (root / "8x8x8").mkdir(parents=True)
     (root / "info").write_text('{"scales": []}')
@@ -103,7 +103,7 @@ def test_preflight(server: FileServer) -> None:
 
 
 def test_head(server: FileServer) -> None:
-    """HEAD tells the size and sends nothing."""
+    """HEAD sends the size and no body."""
     status, headers, body = ask(server, "/8x8x8/0.shard", "HEAD")
     assert (status, headers["content-length"], body) == (200, str(len(DATA)), b"")
 
@@ -142,7 +142,7 @@ def test_many_at_once_on_one_connection_each(server: FileServer) -> None:
         connection.close()
 
 
-def test_requests_are_told(server: FileServer, served: list[ServedRequest]) -> None:
+def test_requests_are_reported(server: FileServer, served: list[ServedRequest]) -> None:
     """Each answer is reported once, with what was sent, soon after the client has it."""
     ask(server, "/8x8x8/0.shard", Range="bytes=0-9")
     wait_for(lambda: len(served) == 1)

@@ -1,4 +1,4 @@
-"""The plan: which shards, from which files and shards, on which tier."""
+"""Planner: rows, sources and inputs, tiers; requests and fingerprints."""
 
 import re
 from dataclasses import replace
@@ -37,7 +37,7 @@ def request(**fields: object) -> Request:
 
 
 def files(scale: ScaleSpec, edge: int = 256, size: int = 1000) -> ScaleListing:
-    """A whole export: a file for each cell."""
+    """A whole export: a file for each extent."""
     x, y, z = scale.size
     origins = [
         (i, j, k) for i in range(0, x, edge) for j in range(0, y, edge) for k in range(0, z, edge)
@@ -97,7 +97,7 @@ def test_the_same_listings_make_the_same_plan() -> None:
     assert make_plan(request(), found, TIERS).plan.table.equals(first.plan.table)
 
 
-def test_a_shard_without_files_has_no_row_and_feeds_nobody() -> None:
+def test_a_shard_without_files_has_no_row_and_is_no_input() -> None:
     """One file: one shard, and one of each scale above."""
     only = ScaleListing(0, files(volume().scales[0]).files[:1])
     planned = rows(request(), PlanInputs({0: only}, NOTHING))
@@ -105,7 +105,7 @@ def test_a_shard_without_files_has_no_row_and_feeds_nobody() -> None:
     assert [row.inputs for row in planned.values()] == [(), ("s0/0",), ("s1/0",)]
 
 
-def test_a_file_is_listed_for_every_shard_that_its_cell_meets() -> None:
+def test_a_file_is_listed_for_every_shard_that_its_extent_meets() -> None:
     """A cell twice as wide as a shard feeds eight of them, but none beyond the volume."""
     scale = volume().scales[0]
     wide = replace(scale, sharding=replace(scale.sharding, preshift_bits=2, minishard_bits=1))
@@ -158,7 +158,7 @@ def test_overwrite_makes_everything_and_empties_what_has_no_source() -> None:
 
 
 def test_known_zeros_are_not_made_again() -> None:
-    """A shard that an earlier run found empty has a row that says so and feeds nobody."""
+    """A shard that an earlier run found empty has a row that says so and is not an input."""
     planned = rows(request(), replace(whole(), empty=frozenset({"s0/0"})))
     assert planned["s0/0"].state == "empty"
     assert not any("s0/0" in row.inputs for row in planned.values())
@@ -191,7 +191,7 @@ def test_what_fits_no_tier_has_none_and_says_why() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({"scales": (3,)}, "no scale 3"),
         ({"scales": (), "downres": ()}, "nothing to make"),
@@ -200,9 +200,9 @@ def test_what_fits_no_tier_has_none_and_says_why() -> None:
         ({"scales": (1,), "downres": (), "z_compress": 1}, "applies to scale 0"),
     ],
 )
-def test_impossible_requests_are_refused(fields: dict[str, object], said: str) -> None:
+def test_impossible_requests_are_refused(fields: dict[str, object], message: str) -> None:
     """Before anything is looked at."""
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         request(**fields).check()
 
 
@@ -231,7 +231,7 @@ def test_the_fingerprint_is_of_the_bytes() -> None:
 
 
 def test_foreign_keys_do_not_change_the_fingerprint() -> None:
-    """A mesh beside the volume changes no voxel."""
+    """A mesh of the volume changes no voxel."""
     document = sample_spec(SIZE, 3)
     document["mesh"] = "mesh"
     document["scales"][0]["hidden"] = True

@@ -1,4 +1,4 @@
-"""How figures look: unknown is never zero, and nothing is wider than 80 columns."""
+"""Rendering: unknown is never zero, and no line is wider than 80 columns."""
 
 import pytest
 
@@ -38,7 +38,7 @@ def test_durations(seconds: float | None, text: str) -> None:
 
 
 def test_an_unknown_backlog_is_shown_as_unknown() -> None:
-    """Queues known to be empty are left out; those that cannot tell are not."""
+    """Queues known to be empty are left out; queues of unknown content are not."""
     shown = render.backlog_table({"2gi": Backlog(0, 0), "4gi": Backlog(), "dead": Backlog(1, 0, 5)})
     assert "2gi" not in shown
     assert "4gi" in shown

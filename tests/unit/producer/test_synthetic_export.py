@@ -1,4 +1,4 @@
-"""Made-up exports: believable, repeatable, and what DVID writes."""
+"""Synthetic exports: realistic, repeatable, in the format of DVID."""
 
 import itertools
 from pathlib import Path
@@ -35,7 +35,7 @@ def sample() -> SyntheticVolume:
 
 
 def test_any_box_is_part_of_the_whole(sample: SyntheticVolume) -> None:
-    """Voxels depend on their coordinates and the seed alone, whatever box is asked for."""
+    """Voxels depend on their coordinates and the seed alone, not on the box."""
     whole = sample.supervoxels((0, 0, 0), SIZE)
     part = sample.supervoxels((33, 20, 5), (135, 127, 61))
     assert np.array_equal(whole[5:61, 20:127, 33:135], part)
@@ -121,7 +121,7 @@ def test_the_arrow_file_is_what_dvid_writes(tmp_path: Path, sample: SyntheticVol
     )
 
 
-def test_small_frames_do_not_tell_their_size() -> None:
+def test_small_frames_have_no_content_size() -> None:
     """As Go's zstd writes a solid block of 24 bytes."""
     row = make_row((0, 0, 0), np.full((64, 64, 64), 5, np.uint64), lambda s: s + np.uint64(1))
     assert (row.uncompressed_size, row.supervoxels.tolist(), row.labels.tolist()) == (24, [5], [6])
@@ -157,7 +157,7 @@ def test_files_are_named_after_their_first_voxel(tmp_path: Path) -> None:
 
 
 def test_large_shards_repeat_a_pool(tmp_path: Path) -> None:
-    """As many rows as asked for, in ZYX order, from few blocks."""
+    """The requested number of rows, in ZYX order, from few blocks."""
     scale = scale_of((64 * 4, 64 * 4, 64 * 4))
     path = write_large(tmp_path, scale, 50, pool=3)
     reader = ShardReader(path)

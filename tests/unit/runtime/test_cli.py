@@ -1,4 +1,4 @@
-"""The command line: settings meet flags, and every error is a line, a hint and an exit code."""
+"""Command line: settings and options; every error is a line, a hint and an exit code."""
 
 import os
 import signal
@@ -92,14 +92,14 @@ def test_a_flag_wins_over_the_environment_which_wins_over_dotenv(
 
 
 def test_help_names_the_variable_of_every_option(run: Run, capsys: Captured) -> None:
-    """So that nobody has to look it up."""
+    """For every option that has one."""
     assert run("show", "--help") == 0
     text = " ".join(capsys.readouterr().out.split())
     for variable in ("SOURCE_PATH", "SCALES", "STATE_PATH"):
         assert f"env var: {variable}" in text
 
 
-def test_no_command_shows_what_there_is(run: Run, capsys: Captured) -> None:
+def test_no_command_shows_the_help(run: Run, capsys: Captured) -> None:
     """As help, not as an error message made of it."""
     assert run() == 2
     assert "Commands:\n  show" in capsys.readouterr().err
@@ -138,7 +138,7 @@ def test_a_bug_is_one_line_and_keeps_its_traceback(run: Run, capsys: Captured) -
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["show"], "Missing option '--source'"),
         (["show", "--nonsense"], "No such option: --nonsense"),
@@ -148,19 +148,19 @@ def test_a_bug_is_one_line_and_keeps_its_traceback(run: Run, capsys: Captured) -
     ],
 )
 def test_wrong_use_is_a_line_with_a_way_to_help(
-    run: Run, capsys: Captured, arguments: list[str], said: str
+    run: Run, capsys: Captured, arguments: list[str], message: str
 ) -> None:
     """Exit code 2."""
     assert run(*arguments) == 2
     first, second = capsys.readouterr().err.splitlines()
     assert first.startswith("error: ")
-    assert said in first
+    assert message in first
     assert second.startswith("hint: ")
     assert "program" in second  # after what started the tests, if that was `python -m pytest`
     assert "--help" in second
 
 
-def test_a_traceback_is_logged_when_asked_for(
+def test_a_traceback_is_logged_at_level_debug(
     run: Run, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At LOG_LEVEL=debug only."""
@@ -188,7 +188,7 @@ def test_scales_are_read(text: str, scales: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "a", "-1", "1-", "1,,2", "1.5", "²"])
-def test_what_is_no_scale_is_refused(text: str) -> None:
+def test_text_that_is_not_a_scale_is_refused(text: str) -> None:
     """With the option's name."""
     with pytest.raises(typer.BadParameter):
         cli.parse_scales(text)
@@ -214,7 +214,7 @@ cli.run(app)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_a_command_tidily(number: signal.Signals) -> None:
+def test_a_signal_ends_a_command_with_cleanup(number: signal.Signals) -> None:
     """What is to be cleaned up is; exit code 130."""
     with _start("sleep") as process:
         assert process.stdout
@@ -226,7 +226,7 @@ def test_a_signal_ends_a_command_tidily(number: signal.Signals) -> None:
     assert process.returncode == 130
 
 
-def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+def test_a_closed_output_pipe_is_not_an_error() -> None:
     """`... | head -1` ends quietly."""
     with _start("talk") as process:
         assert process.stdout

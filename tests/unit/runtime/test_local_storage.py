@@ -1,4 +1,4 @@
-"""The disk in trouble, and what only a file system can do."""
+"""Local storage: disk errors, and features of file systems."""
 
 import errno
 import os
@@ -82,7 +82,7 @@ def test_a_full_disk_gets_a_hint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("root", ["file", "file/below", "/proc/nothing"])
 def test_an_unwritable_root_is_one_line(tmp_path: Path, root: str) -> None:
-    """Where a file stands in the way, or the system lets nobody write."""
+    """Where a file stands in the way, or the directory is not writable."""
     (tmp_path / "file").write_bytes(b"")
     storage = open_storage(str(tmp_path / root))
     for write in (
@@ -97,7 +97,7 @@ def test_an_unwritable_root_is_one_line(tmp_path: Path, root: str) -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_a_missing_source_is_said_to_be_missing(tmp_path: Path) -> None:
+def test_a_missing_source_is_reported(tmp_path: Path) -> None:
     """Before anything is planned."""
     (tmp_path / "file").write_bytes(b"")
     for missing in ("nothing", "file"):
@@ -105,7 +105,7 @@ def test_a_missing_source_is_said_to_be_missing(tmp_path: Path) -> None:
             open_storage(str(tmp_path / missing)).check_readable()
 
 
-def test_a_folder_in_the_way_is_one_line(tmp_path: Path) -> None:
+def test_a_conflicting_folder_is_one_line(tmp_path: Path) -> None:
     """A file cannot take its place."""
     (tmp_path / "a" / "b").mkdir(parents=True)
     with pytest.raises(UnreachableError, match="directory"):
@@ -113,7 +113,7 @@ def test_a_folder_in_the_way_is_one_line(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
-def test_a_passing_fault_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_transient_error_is_retried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A network file system loses a handle now and then."""
     storage, tries, real = open_storage(str(tmp_path)), [], Path.read_bytes
     storage.write("a", b"x")
@@ -166,7 +166,7 @@ def test_a_replaced_file_is_read_to_its_end(tmp_path: Path) -> None:
 
 
 def test_linked_files_and_folders_are_listed(tmp_path: Path) -> None:
-    """An export may be put together of links; a broken one is no object."""
+    """An export may be put together of links; a broken one is not an object."""
     (tmp_path / "real").mkdir()
     (tmp_path / "real" / "a.arrow").write_bytes(b"123")
     (tmp_path / "root").mkdir()

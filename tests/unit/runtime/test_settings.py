@@ -1,4 +1,4 @@
-"""Settings: defaults, what wins over what, and values that make no sense."""
+"""Settings: defaults, precedence and invalid values."""
 
 import ast
 import os
@@ -39,7 +39,7 @@ def test_the_environment_wins_over_dotenv(tmp_path: Path, monkeypatch: pytest.Mo
     assert settings.default_queue_url() == "sqlite:a b.db"
 
 
-def test_no_dotenv_is_no_matter(tmp_path: Path) -> None:
+def test_dotenv_is_optional(tmp_path: Path) -> None:
     """Without a `.env` the environment stays as it is."""
     before = dict(os.environ)
     settings.load_dotenv(tmp_path)
@@ -55,7 +55,7 @@ def test_no_dotenv_is_no_matter(tmp_path: Path) -> None:
         ("/data/out/", "/data/out.runs"),
     ],
 )
-def test_state_lies_beside_the_destination(dest: str, state: str) -> None:
+def test_default_state_root_follows_the_destination(dest: str, state: str) -> None:
     """Never inside, where viewers look."""
     assert settings.default_state_url(dest) == state
 
@@ -97,7 +97,7 @@ def test_a_bare_bucket_needs_a_state_path(dest: str, monkeypatch: pytest.MonkeyP
         ("STORAGE_RETRY_S", "nan", settings.storage_retry_s),
     ],
 )
-def test_a_senseless_value_is_named(
+def test_an_invalid_value_is_named(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, ask: object
 ) -> None:
     """With the setting and what was found."""
@@ -108,7 +108,7 @@ def test_a_senseless_value_is_named(
     assert value in str(caught.value)
 
 
-def test_nobody_else_reads_the_environment() -> None:
+def test_no_other_module_reads_the_environment() -> None:
     """One place to look for a setting: `runtime/settings.py`."""
     rooms = ("braid", "runtime", "delivery", "memmodel", "producer", "consumer", "infra")
     offenders = [
