@@ -122,7 +122,7 @@ class Worker:
         yield "leased"
         message = decode(delivery.data)
         standing = read_shard_status(run, message.key)
-        yield "examined"
+        yield "status read"
         if standing.answers(message.redo):
             yield from self._finish(delivery, message.key)
         elif standing.state is ShardState.WAITING:

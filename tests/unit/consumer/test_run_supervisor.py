@@ -162,7 +162,7 @@ def test_a_receipt_resets_the_stall_detector(watch: Watch) -> None:
 
 
 def test_a_cancelled_run_is_over(watch: Watch) -> None:
-    """Nobody works for it, so nobody waits for it."""
+    """No worker works for it, so none waits for it."""
     run = three_shard_run(watch.folder)
     watch.tick()
     run.cancel("enough")

@@ -1,4 +1,4 @@
-"""The cascade: each dependent is published once it is ready, whoever died on the way."""
+"""Cascade: each dependent is published once it is ready, whichever process died before."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -41,7 +41,7 @@ def taken(broker: Broker, tier: str = TIERS[0]) -> list[ShardMessage]:
     return found
 
 
-def test_whoever_finishes_the_last_input_publishes_the_dependent(
+def test_the_worker_of_the_last_input_publishes_the_dependent(
     tmp_path: Path, broker: Broker
 ) -> None:
     """Not before, not twice, and with all that a worker needs to know."""
@@ -72,7 +72,7 @@ def test_the_tier_comes_from_the_inputs_receipts(tmp_path: Path, broker: Broker)
 
 
 def test_what_fits_no_tier_is_a_dead_letter(tmp_path: Path, broker: Broker) -> None:
-    """The reason travels with it; the mark keeps it from being published again and again."""
+    """The message has the reason; the publish marker suppresses duplicates."""
     run = made_run(tmp_path / "runs", PAIR)
     for key in ("s0/00", "s0/01"):
         finish(run, key)
@@ -83,7 +83,7 @@ def test_what_fits_no_tier_is_a_dead_letter(tmp_path: Path, broker: Broker) -> N
 
 
 def test_a_crash_before_the_cascade_is_made_good(tmp_path: Path, broker: Broker) -> None:
-    """A receipt whose worker died is found by whoever looks over the run."""
+    """A receipt whose worker died is found by `cascade_all`."""
     run = made_run(tmp_path / "runs", PAIR)
     for key in ("s0/00", "s0/01"):
         finish(run, key)
@@ -102,8 +102,8 @@ class _LosesPublishes:
         raise UnreachableError("no network")
 
 
-def test_no_mark_without_a_publish(tmp_path: Path, broker: Broker) -> None:
-    """A publish that fails leaves no mark, so that the next one publishes."""
+def test_no_marker_without_a_publish(tmp_path: Path, broker: Broker) -> None:
+    """A publish that fails leaves no publish marker, so that the next one publishes."""
     run = made_run(tmp_path / "runs", PAIR)
     for key in ("s0/00", "s0/01"):
         finish(run, key)
@@ -114,7 +114,7 @@ def test_no_mark_without_a_publish(tmp_path: Path, broker: Broker) -> None:
 
 
 def test_a_crash_between_publish_and_mark_costs_a_duplicate(tmp_path: Path, broker: Broker) -> None:
-    """Without its mark a dependent is published again; that is all."""
+    """Without its publish marker a dependent is published again; that is all."""
     run = made_run(tmp_path / "runs", PAIR)
     for key in ("s0/00", "s0/01"):
         finish(run, key)
@@ -137,7 +137,7 @@ def test_a_done_dependent_is_left_alone(tmp_path: Path, broker: Broker) -> None:
 def test_a_remade_input_matters_by_its_bytes(
     tmp_path: Path, broker: Broker, crc32c: str, published: list[str]
 ) -> None:
-    """Other bytes make the dependent be made again, in spite of its mark; equal bytes nothing."""
+    """Other bytes have the dependent made again, in spite of its marker; equal bytes do not."""
     run = made_run(tmp_path / "runs", PAIR)
     for key in ("s0/00", "s0/01"):
         finish(run, key)
@@ -152,7 +152,7 @@ def test_a_remade_input_matters_by_its_bytes(
 
 
 def test_a_dependent_asked_for_again_carries_its_redo(tmp_path: Path, broker: Broker) -> None:
-    """The message tells which asking it answers."""
+    """The message names the redo request that it answers."""
     run = made_run(tmp_path / "runs", PAIR)
     for key in ("s0/00", "s0/01", "s1/00"):
         finish(run, key)
@@ -166,7 +166,7 @@ def test_a_remake_that_gives_the_same_bytes_in_between_is_not_lost(
 ) -> None:
     """A message acked because an input was being remade comes back when that is done.
 
-    The input's new receipt has the old checksum; only its time tells that it is another.
+    The input's new receipt has the old checksum; only its time differs.
     """
     rows = [row("s0/00"), row("s1/00", "s0/00"), row("s2/00", "s1/00")]
     run = made_run(tmp_path / "runs", rows)
@@ -194,7 +194,7 @@ def test_dead_shards_are_not_published(tmp_path: Path, broker: Broker) -> None:
     assert cascade_all(run, broker, low_tier) == []
 
 
-def test_converted_shards_are_nobodys_dependents(tmp_path: Path, broker: Broker) -> None:
+def test_converted_shards_are_not_dependents(tmp_path: Path, broker: Broker) -> None:
     """The cascade never publishes what enqueue and replay publish."""
     run = made_run(tmp_path / "runs", PAIR)
     assert cascade_all(run, broker, low_tier) == []

@@ -51,7 +51,7 @@ def letter(run: Run, key: str = "s0/00") -> ShardMessage:
 
 
 def test_letters_go_to_the_ledger_of_their_own_run(broker: Broker, state: Storage) -> None:
-    """Whoever drains, each letter finds its run."""
+    """Each letter reaches the ledger of its own run."""
     runs = [made_run(state.url, run_id=name) for name in ("a", "b")]
     broker.publish(DEAD, [letter(run) for run in runs])
     done = drain(broker, state)

@@ -1,4 +1,4 @@
-"""The lock that tells whether a fleet works on a queue."""
+"""Fleet lock: one fleet per queue of a machine."""
 
 import subprocess
 import sys
@@ -9,13 +9,13 @@ from tests.support.waiting import wait_for
 
 
 def taken(queue: Path) -> bool:
-    """As somebody else sees it."""
+    """Whether another holder has the lock."""
     with FleetLock(queue) as lock:
         return not lock.take()
 
 
 def test_one_at_a_time(tmp_path: Path) -> None:
-    """Whoever comes second is told; nothing is left when the first lets go."""
+    """The second fails to take it; released, it is free again."""
     queue = tmp_path / "folder" / "queue.db"
     with FleetLock(queue) as lock:
         assert not taken(queue)

@@ -78,8 +78,8 @@ def test_scales_not_begun_take_the_last_mean(tmp_path: Path) -> None:
     assert progress(run, 10).eta_s == pytest.approx(10)
 
 
-def test_without_any_receipt_nobody_can_tell(tmp_path: Path) -> None:
-    """No guess before the first shard, none when nobody works, none needed at the end."""
+def test_without_any_receipt_the_time_left_is_unknown(tmp_path: Path) -> None:
+    """No estimate before the first shard, none without workers; zero at the end."""
     run = made_run(tmp_path, [row("s0/00"), row("s0/01")])
     assert progress(run, 10).eta_s is None
     finish(run, "s0/00")
@@ -121,6 +121,6 @@ def test_backlogs_come_from_the_broker(tmp_path: Path) -> None:
 
 
 def test_unknown_stays_unknown(tmp_path: Path) -> None:
-    """A broker that cannot tell is shown as null, never as zero."""
+    """An unknown backlog is null, never zero."""
     found = json.loads(progress(made_run(tmp_path), 1, low=Backlog()).model_dump_json())
     assert found["backlogs"]["low"] == {"waiting": None, "leased": None, "oldest_s": None}

@@ -41,7 +41,7 @@ def taken(broker: Broker, tier: str = LOW) -> list[ShardMessage]:
 
 
 def test_missing_publishes_every_ready_shard(run: Run, broker: Broker) -> None:
-    """Ready without a receipt, in spite of marks; nothing that waits or is done."""
+    """Ready without a receipt, in spite of publish markers; nothing that waits or is done."""
     for key in ("s0/00", "s0/01", "s0/02"):
         finish(run, key)
     run.mark_published("s1/00", LOW, read_status(run).inputs_digest(run.plan.row("s1/00")))
@@ -73,9 +73,9 @@ def test_missing_marks_dependents(run: Run, broker: Broker) -> None:
     for key in ("s0/00", "s0/01"):
         finish(run, key)
     replay.missing(run, broker, low_tier)
-    mark = run.publish_marker("s1/00")
-    assert mark is not None
-    assert mark.inputs_digest == read_status(run).inputs_digest(run.plan.row("s1/00"))
+    marker = run.publish_marker("s1/00")
+    assert marker is not None
+    assert marker.inputs_digest == read_status(run).inputs_digest(run.plan.row("s1/00"))
     assert run.publish_marker("s0/02") is None
 
 

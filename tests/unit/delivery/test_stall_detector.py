@@ -1,4 +1,4 @@
-"""Patience: when a silent run is helped, and when it is given up."""
+"""Stall detection: when a quiet run is republished, and when it is given up."""
 
 from pathlib import Path
 
@@ -13,16 +13,16 @@ from tests.support.ledgers import at, fail, finish, made_run
 WAIT, AGAIN, GIVE_UP = StallAction.WAIT, StallAction.REPUBLISH, StallAction.GIVE_UP
 
 
-def test_two_quiet_leases_then_two_rounds_then_the_end() -> None:
-    """Nothing heard for two leases: published again; after two fruitless republishes: given up."""
+def test_republish_twice_then_give_up() -> None:
+    """Republish after two quiet leases; give up after two republishes."""
     detector = StallDetector(lease_s=60, now_s=1000)
     looks = [(1000, WAIT), (1119, WAIT), (1120, AGAIN), (1121, WAIT), (1239, WAIT), (1240, AGAIN)]
     for now_s, advice in [*looks, (1359, WAIT), (1360, GIVE_UP), (1361, GIVE_UP)]:
         assert detector.observe("silence", now_s) is advice
 
 
-def test_a_sign_of_life_begins_anew() -> None:
-    """Whatever was heard, republishes count from the last sign."""
+def test_activity_resets_the_detector() -> None:
+    """Republishes count from the last activity."""
     detector = StallDetector(lease_s=1, now_s=0)
     assert detector.observe("a", 0) is WAIT
     assert detector.observe("a", 2) is AGAIN
@@ -33,8 +33,8 @@ def test_a_sign_of_life_begins_anew() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.floats(0.1, 5)), max_size=60))
-def test_patience_never_ends_while_something_is_heard(steps: list[tuple[int, float]]) -> None:
-    """Given up is only after three quiet stretches of two leases each since the last sign."""
+def test_an_active_run_is_never_given_up(steps: list[tuple[int, float]]) -> None:
+    """Given up is only after three quiet times of two leases each since the last activity."""
     detector = StallDetector(lease_s=1, now_s=0)
     now_s, heard_s, sign = 0.0, 0.0, None
     for one, step in steps:
@@ -48,18 +48,18 @@ def test_patience_never_ends_while_something_is_heard(steps: list[tuple[int, flo
             assert now_s - heard_s >= 6
 
 
-def test_receipts_failures_and_heartbeats_are_signs(tmp_path: Path) -> None:
-    """Each of them changes the sign; reading again does not."""
+def test_receipts_failures_and_heartbeats_are_activity(tmp_path: Path) -> None:
+    """Each of them changes the fingerprint; reading again does not."""
     run = made_run(tmp_path)
-    signs = [activity_fingerprint(read_status(run), run.heartbeats())]
-    assert activity_fingerprint(read_status(run), run.heartbeats()) == signs[0]
+    fingerprints = [activity_fingerprint(read_status(run), run.heartbeats())]
+    assert activity_fingerprint(read_status(run), run.heartbeats()) == fingerprints[0]
     finish(run, "s0/00")
-    signs.append(activity_fingerprint(read_status(run), run.heartbeats()))
+    fingerprints.append(activity_fingerprint(read_status(run), run.heartbeats()))
     finish(run, "s0/00", redo=1, finished=at(99))
-    signs.append(activity_fingerprint(read_status(run), run.heartbeats()))
+    fingerprints.append(activity_fingerprint(read_status(run), run.heartbeats()))
     fail(run, "s0/01")
-    signs.append(activity_fingerprint(read_status(run), run.heartbeats()))
+    fingerprints.append(activity_fingerprint(read_status(run), run.heartbeats()))
     for seconds in (1, 2):
         run.write_heartbeat(Heartbeat(worker="w", tier="2gi", at=at(seconds)))
-        signs.append(activity_fingerprint(read_status(run), run.heartbeats()))
-    assert len(set(signs)) == len(signs)
+        fingerprints.append(activity_fingerprint(read_status(run), run.heartbeats()))
+    assert len(set(fingerprints)) == len(fingerprints)

@@ -75,7 +75,7 @@ def test_an_unknown_shard_is_wrong_use() -> None:
 
 
 def test_contradictory_plans_are_refused() -> None:
-    """A shard twice, or an input that nobody planned, would end in a hole: refused."""
+    """A shard twice, or an input of a scale that is not planned, would end in a hole: refused."""
     with pytest.raises(UsageError, match="names s0/00 twice"):
         Plan.of([row("s0/00"), row("s0/00")])
     with pytest.raises(UsageError, match="s1/00 is made from s0/00, whose scale is not planned"):

@@ -33,7 +33,7 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
 
 
 def test_a_receipt_is_read_as_written(run: Run) -> None:
-    """Every field comes back, and the listing tells the summary's."""
+    """Every field comes back, and the listing yields the summary's."""
     hop = Hop(tier="2gi", reason="too big", at=at(1), worker="w0", attempt=3)
     written = receipt(
         "s1/0a", inputs={"s0/00": "crc=", "s0/01": "empty"}, history=(hop,), phases={"read": 1.5},

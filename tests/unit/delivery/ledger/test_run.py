@@ -124,16 +124,16 @@ def test_heartbeats_show_the_last_word(tmp_path: Path) -> None:
     assert [beat.worker for beat in run.heartbeats()] == ["w2"]
 
 
-def test_marks_hold_their_occasion(tmp_path: Path) -> None:
-    """A mark lies at `published/s<scale>/<hex>` and tells what it was written for."""
+def test_publish_markers_hold_their_inputs_digest(tmp_path: Path) -> None:
+    """A marker lies at `published/s<scale>/<hex>`; the last one written counts."""
     run = made_run(tmp_path)
     assert run.publish_marker("s1/00") is None
     run.mark_published("s1/00", "2gi", "first")
     run.mark_published("s1/00", "4gi", "second")
     assert (Path(run.uri) / "published/s1/00").exists()
-    mark = run.publish_marker("s1/00")
-    assert mark is not None
-    assert (mark.tier, mark.inputs_digest) == ("4gi", "second")
+    marker = run.publish_marker("s1/00")
+    assert marker is not None
+    assert (marker.tier, marker.inputs_digest) == ("4gi", "second")
     assert {key: found.inputs_digest for key, found in run.publish_markers().items()} == {
         "s1/00": "second"
     }

@@ -93,7 +93,7 @@ def test_an_empty_input_is_compared_as_empty() -> None:
 
 
 def test_an_input_without_a_row_is_empty() -> None:
-    """At a planned scale a shard without a row holds zeros and is waited for by nobody."""
+    """At a planned scale a shard without a row holds zeros; no dependent waits for it."""
     rows = [row("s0/00"), row("s1/00", "s0/00", "s0/77")]
     assert states(rows, made("s0/00"))["s1/00"] is READY
     for inputs in ({"s0/00": "crc-a=", "s0/77": "empty"}, {"s0/00": "crc-a="}):
@@ -110,7 +110,7 @@ def test_empty_rows_are_done() -> None:
 
 
 def test_present_inputs_match_any_checksum() -> None:
-    """A shard from before the run is done, though nobody here knows its bytes."""
+    """A shard from before the run is done, though its bytes are unknown here."""
     rows = [row("s0/00", state="present"), row("s0/01", state="present"), *PAIR[2:]]
     assert states(rows) == {"s0/00": DONE, "s0/01": DONE, "s1/00": READY}
     top = {"s1/00": receipt("s1/00", inputs={"s0/00": "crc-x=", "s0/01": "crc-y="})}
@@ -200,7 +200,7 @@ def test_success_is_everything_done(tmp_path: Path) -> None:
     assert (nothing.ended, nothing.succeeded, nothing.counts[2]) == (True, True, {})
 
 
-def test_an_occasion_differs_after_every_remake() -> None:
+def test_the_inputs_digest_differs_after_every_remake() -> None:
     """What a dependent would be made from has a name; a remake, even to equal bytes, changes it."""
     first = [receipt("s0/00"), receipt("s0/01")]
     assert inputs_digest(0, first) == inputs_digest(0, reversed(first))
@@ -214,7 +214,7 @@ def test_an_occasion_differs_after_every_remake() -> None:
     assert len({inputs_digest(0, first), *others}) == len(others) + 1
 
 
-def test_examining_stops_at_the_first_missing_input(gcs: GcsServer, bucket: str) -> None:
+def test_reading_a_status_stops_at_the_first_missing_input(gcs: GcsServer, bucket: str) -> None:
     """What a cascade reads for a dependent that is not ready is little."""
     rows = [row(f"s0/{number:02x}") for number in range(8)]
     rows.append(row("s1/00", *(one.key for one in rows)))
@@ -226,8 +226,8 @@ def test_examining_stops_at_the_first_missing_input(gcs: GcsServer, bucket: str)
     assert len(gcs.seen) - before <= 5
 
 
-def test_examining_tells_the_inputs(tmp_path: Path) -> None:
-    """A worker learns each input's checksum, that it is empty, or that nobody knows."""
+def test_a_status_has_the_inputs(tmp_path: Path) -> None:
+    """Each input's checksum, "empty", or None where the ledger does not know."""
     inputs = ("s0/00", "s0/01", "s0/02", "s0/03", "s0/77")
     rows = [row("s0/00"), row("s0/01"), row("s0/02", state="present"), row("s0/03", state="empty")]
     run = made_run(tmp_path, [*rows, row("s1/00", *inputs)])
@@ -281,7 +281,7 @@ ROLES = st.lists(st.sampled_from(["make", "make", "present", "empty"]), min_size
 
 
 def _play(run: Run, history: list[tuple[Any, ...]]) -> None:
-    """Play what can happen: inputs come first, nobody makes what was not asked for, bytes stay."""
+    """Play what can happen: inputs come first, no redo is made without its request, bytes stay."""
     made: dict[tuple[str, int], str | None] = {}
     for moment, (what, key, *rest) in enumerate(history):
         asked = run.redo().get(key, 0)
@@ -303,7 +303,7 @@ def _has_inputs(run: Run, key: str, made: dict[tuple[str, int], str | None]) -> 
 
 @settings(deadline=None, max_examples=60)
 @given(history=HISTORY, roles=ROLES)
-def test_examining_one_shard_agrees_with_deriving_all(
+def test_one_shards_status_agrees_with_the_runs(
     history: list[tuple[Any, ...]], roles: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Whatever happened, a part of the ledger gives the state that the whole ledger gives."""
