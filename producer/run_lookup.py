@@ -1,4 +1,4 @@
-"""Lookup of the run that a command is about, and of its queue."""
+"""Lookup of a command's run and queue; options that several commands share."""
 
 from typing import Annotated
 

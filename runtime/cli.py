@@ -121,7 +121,7 @@ LeaseOption = Annotated[
         metavar="SECONDS",
         min=1,
         max=600,
-        help="A silent worker's shard goes to another after so long; long shards renew it.",
+        help="Lease: a silent worker's shard goes to another worker after it; workers renew it.",
     ),
 ]
 GzipOption = Annotated[
@@ -158,7 +158,7 @@ JsonOption = Annotated[
 
 
 def new_app(text: str) -> typer.Typer:
-    """A program or a group of commands that `run` can run.
+    """Make a program or a group of commands for `run`.
 
     Args:
         text: its purpose, the first lines of `--help`.
