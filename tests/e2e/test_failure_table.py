@@ -244,7 +244,7 @@ def test_an_input_that_never_fits_its_receipt_is_tried_twice(harnesses: Harnesse
     assert sum(harness.leftovers().values()) == 0
 
 
-def test_passing_storage_trouble_is_retried_in_place(
+def test_passing_storage_errors_are_retried_in_place(
     harnesses: Harnesses, gcs: GcsServer, bucket: str
 ) -> None:
     """Some answers of 503 cost time, not a delivery."""
