@@ -22,7 +22,7 @@ _MOST_RUNS = 50
 _POOLS = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "BLOSC")  # libraries with threads of their own
 
 
-class MeasurementFailed(RuntimeError):  # noqa: N818 - says what happened
+class MeasurementFailed(RuntimeError):  # noqa: N818 - the event is the name
     """A child ended without readings."""
 
 

@@ -1,7 +1,7 @@
-"""The formats: Arrow shards of a DVID export in, sharded Neuroglancer volumes out.
+"""Formats: Arrow shards of a DVID export in, sharded Neuroglancer volumes out.
 
-Usable alone; it imports no other part of the product. Code written against BRAID 1.0 finds its
-names here.
+Usable alone: it imports no other package of the project. The names of BRAID 1.0 are importable here
+and from `braid.reader`, `braid.decompressor`, `braid.cseg_encoder` and `braid.exceptions`.
 """
 
 from braid.cseg_encoder import CSEGEncoder

@@ -5,7 +5,7 @@ class BraidError(Exception):
     """Base of every error that braid raises on purpose.
 
     Attributes:
-        hint: next step for the user, set by callers that know more than the text says.
+        hint: next step for the user, set by callers that know more than the text.
     """
 
     hint: str | None = None

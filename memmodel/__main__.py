@@ -25,7 +25,7 @@ from memmodel.tiers import parse_tiers
 from runtime import cli, settings
 from runtime.errors import EXIT_FINDINGS, EXIT_USAGE, ObjectNotFound, UnreachableError, UsageError
 
-app = cli.new_app("What a shard's work needs: memory by term, tier, labels; and what receipts say.")
+app = cli.new_app("Memory model: estimates of a shard, labels of a scale, fitted coefficients.")
 
 CoefficientsOption = Annotated[
     str | None,

@@ -1,6 +1,6 @@
 """Memory coefficients: a factor for each term of the estimate, measured by `memmodel fit`.
 
-A term is a size in bytes that follows from the code and the shard; its factor says how much of the
+A term is a size in bytes that follows from the code and the shard; its factor is how much of the
 process that size stands for (copies, buffers, an allocator's waste). A file made by `fit` replaces
 the defaults wherever MEMORY_COEFFICIENTS names it.
 """

@@ -51,7 +51,7 @@ _LARGEST_CHUNK_BYTES: Final = 4 * 656_385 + 4  # of a 64x64x64 compressed_segmen
 
 
 class DoesNotFit(ShardliftError):  # noqa: N818 -- an answer, not a failure
-    """Raised when no tier holds the work; `needed_bytes` and `largest_bytes` say by how much."""
+    """Raised when no tier holds the work; see `needed_bytes` and `largest_bytes`."""
 
     def __init__(self, needed_bytes: int, largest: Tier) -> None:
         self.needed_bytes = needed_bytes

@@ -95,7 +95,7 @@ def _check_field(number: int, found: pa.Field, wanted: pa.Field) -> None:
     if pa.types.is_list(wanted.type) and pa.types.is_list(found.type):
         same = found.type.value_type == wanted.type.value_type  # the item's name is free
     if found.name != wanted.name or not same:
-        shown = ascii(f"{found.name}: {found.type}")[1:-1][:120]  # names are anyone's bytes
+        shown = ascii(f"{found.name}: {found.type}")[1:-1][:120]  # names may be any bytes
         raise InvalidShardFormatError(
             f"column {number} is {shown}, expected {wanted.name}: {wanted.type}"
         )

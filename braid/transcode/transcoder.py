@@ -41,7 +41,7 @@ class Transcoder:
         gzip_level: libdeflate's, 1 to 12 (0 stores).
         threads: that share the work; the result does not depend on it.
         z_step: keep every z_step-th source slice.
-        encode: of voxels to a chunk; None for compressed_segmentation by our kernel.
+        encode: of voxels to a chunk; None for compressed_segmentation by the kernel.
         by_voxels: take the voxel path even where palettes would serve.
         stats: counts and times of all that was consumed.
     """

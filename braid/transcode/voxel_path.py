@@ -33,7 +33,7 @@ class VoxelPath:
         scale: the output scale.
         mapped: write agglomerated labels; without, supervoxels.
         z_step: keep every z_step-th source slice.
-        encode: of voxels to a chunk; None for compressed_segmentation by our kernel.
+        encode: of voxels to a chunk; None for compressed_segmentation by the kernel.
     """
 
     scale: ScaleSpec

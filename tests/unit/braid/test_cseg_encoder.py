@@ -64,7 +64,7 @@ def test_uint32_makes_a_chunk_of_32_bit_labels() -> None:
 def test_what_cannot_be_encoded(
     voxels: np.ndarray, block_size: tuple[int, int, int], text: str
 ) -> None:
-    """One typed error that says what was found."""
+    """One typed error with what was found."""
     with pytest.raises(EncodingError, match=text):
         CSEGEncoder().encode_chunk(voxels, block_size)
 

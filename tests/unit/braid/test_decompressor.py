@@ -69,7 +69,7 @@ def test_real_block(shared: Path) -> None:
 
 
 def test_largest_block_fits() -> None:
-    """Every voxel a label of its own, in a frame that does not tell its size."""
+    """Every voxel a label of its own, in a frame without its size."""
     voxels = np.arange(64**3, dtype=np.uint64).reshape(64, 64, 64)
     block = _braid.encode_block(voxels)
     assert len(block) == largest_block_bytes() == 3_441_680
@@ -121,7 +121,7 @@ def test_no_bytes_are_zeros() -> None:
     ],
 )
 def test_damage(data: bytes, text: str) -> None:
-    """Bad zstd and bad counts give one typed error that says what was found."""
+    """Bad zstd and bad counts give one typed error with what was found."""
     with pytest.raises(DecompressionError, match=text) as caught:
         DVIDDecompressor().decompress_block(data)
     assert isinstance(caught.value, BraidError)

@@ -142,7 +142,7 @@ def test_the_real_shard(shared: Path) -> None:
 
 
 def test_requests_are_merged() -> None:
-    """Neighbouring rows share a request, rows far apart do not, and the order asked is kept."""
+    """Neighbouring rows share a request, rows far apart do not, and the given order is kept."""
     rows = made_rows(40, block_bytes=30_000)
     shard = opened(made_export(rows))
     before = shard.requests
@@ -161,8 +161,8 @@ def test_rows_that_are_not_there() -> None:
             shard.read_rows(rows)
 
 
-def test_files_are_found_beside(tmp_path: Path) -> None:
-    """Given only the Arrow path, the indices beside it are used; without any it is scanned."""
+def test_indices_next_to_the_arrow_file_are_found(tmp_path: Path) -> None:
+    """Given only the Arrow path, the indices next to it are used; without any it is scanned."""
     rows = made_rows(6)
     for dialect in ("current", "beside", "alone", "march", "none"):
         folder = tmp_path / dialect
@@ -181,7 +181,7 @@ def test_files_are_found_beside(tmp_path: Path) -> None:
         assert shard.requests == 2  # schema and end mark: the companion was found, no scan
 
 
-def test_a_stale_companion_is_not_looked_at() -> None:
+def test_a_stale_companion_is_not_read() -> None:
     """Beside a current index an offsets file can only be a leftover."""
     rows = made_rows(4)
     export = made_export(rows)
@@ -252,7 +252,7 @@ def test_every_truncation(dialect: str, ipc: str) -> None:
 
 
 def _ends_with_a_batch(arrow: bytes, length: int) -> bool:
-    """Without index and footer, a stream cut right behind a batch cannot be told from a whole."""
+    """Whether a stream without footer ends with a batch, so that it looks whole."""
     index = scan_offsets(BytesSource(arrow))
     ends = [index.schema_size, *(index.offset + index.size).tolist()]
     return length in ends
@@ -296,7 +296,7 @@ def _add(row: int, column: int, value: int) -> Change:
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "text"),
     [
         (_swap, "made.arrow: row 1, chunk .* the stream holds chunk .* index and stream disagree"),
         (_drop_last, "bytes follow the last row that the index lists"),
@@ -314,7 +314,7 @@ def _add(row: int, column: int, value: int) -> Change:
         (_put(1, 0, 19_000), "made.arrow: row 1, chunk"),
     ],
 )
-def test_an_index_that_disagrees(change: Change, says: str) -> None:
+def test_an_index_that_disagrees(change: Change, text: str) -> None:
     """Each way in which a CSV can contradict its stream is refused, by file and row."""
     export = made_export(made_rows(5))
     assert export.csv is not None
@@ -323,7 +323,7 @@ def test_an_index_that_disagrees(change: Change, says: str) -> None:
     assert header == CURRENT
     table = [[int(v) for v in line.split(",")] for line in lines]
     change(table)
-    with pytest.raises(InvalidShardFormatError, match=says):
+    with pytest.raises(InvalidShardFormatError, match=text):
         read_whole(Export(export.arrow, csv_text(CURRENT, table), None))
 
 
@@ -386,7 +386,7 @@ def test_garbage_instead_of_an_index(csv: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "says"),
+    ("row", "text"),
     [
         ("1,2,3", r"made.csv: row 1 \('1,2,3'\): 3 fields, the header has 4"),
         ("1,2,3,4,5", r"made.csv: row 1 \('1,2,3,4,5'\): 5 fields, the header has 4"),
@@ -401,10 +401,10 @@ def test_garbage_instead_of_an_index(csv: bytes) -> None:
         ("1,2,3\r,4", r"made.csv: not a CSV index \("),
     ],
 )
-def test_a_row_of_the_csv_is_named(row: str, says: str) -> None:
+def test_a_row_of_the_csv_is_named(row: str, text: str) -> None:
     """The row, what stands in it, and what is wrong with it."""
     csv = f"x,y,z,rec\n0,0,0,0\n{row}\n5,5,5,2\n".encode()
-    with pytest.raises(InvalidShardFormatError, match=says):
+    with pytest.raises(InvalidShardFormatError, match=text):
         parse_listing(csv, "made.csv")
 
 
@@ -529,7 +529,7 @@ FLIPPED = {
 @settings(max_examples=300)
 @given(st.sampled_from(list(FLIPPED)), st.data())
 def test_flipped_bits_of_a_stream(ipc: str, data: st.DataObject) -> None:
-    """Any bit of the Arrow file flipped: an error of ours, or rows whose arrays hang together."""
+    """Any bit of the Arrow file flipped: a BraidError, or rows whose arrays are consistent."""
     export = FLIPPED[ipc]
     flipped = bytearray(export.arrow)
     bit = data.draw(st.integers(0, 8 * len(flipped) - 1))
@@ -551,7 +551,7 @@ def test_flipped_bits_of_a_stream(ipc: str, data: st.DataObject) -> None:
 
 @given(st.data())
 def test_flipped_bits_of_an_index(data: st.DataObject) -> None:
-    """Any bit of the CSV flipped: an error of ours, or the true rows."""
+    """Any bit of the CSV flipped: a BraidError, or the true rows."""
     assert FLIPPED["stream"].csv is not None
     flipped = bytearray(FLIPPED["stream"].csv)
     bit = data.draw(st.integers(0, 8 * len(flipped) - 1))

@@ -10,7 +10,7 @@ from memmodel.tiers import GIB, parse_tiers
 TIERS = parse_tiers("1,2,4")
 
 
-def test_nothing_to_do_needs_nobody() -> None:
+def test_without_work_there_are_no_workers() -> None:
     """No backlog, no workers."""
     assert set(allocate({}, TIERS, Budget(8 * GIB, 8)).workers.values()) == {0}
 
@@ -34,7 +34,7 @@ def test_what_does_not_fit_is_told_from_what_must_wait() -> None:
 
 
 def test_an_unknown_backlog_is_worth_one_worker() -> None:
-    """It may hold something, and somebody has to look."""
+    """It may hold shards, so a worker has to poll it."""
     found = allocate({"1gi": None, "2gi": 0}, TIERS, Budget(8 * GIB, 8))
     assert found.workers == {"1gi": 1, "2gi": 0, "4gi": 0}
 

@@ -72,7 +72,7 @@ def test_no_sample_takes_more_than_its_fitted_estimate() -> None:
 
 
 def test_one_sample_is_enough() -> None:
-    """Terms that one shard cannot tell apart stay near what they were."""
+    """Terms that one shard does not distinguish stay near what they were."""
     [one] = samples(Coefficients({"base": 1.5}), count=1)
     found = fit([one])
     [row] = residuals([one], found.coefficients)
@@ -161,9 +161,9 @@ def test_fit_as_a_command(run: Run, tmp_path: Path) -> None:
 
 def test_labels_as_a_command(run: Run) -> None:
     """For people and as JSON; the newest run of a state root by default."""
-    said = command("labels", "--state", run.state_url, "--target-scale", "1")
-    assert said.returncode == 0, said.stderr
-    assert "s0/1 (50.0)" in said.stdout
+    done = command("labels", "--state", run.state_url, "--target-scale", "1")
+    assert done.returncode == 0, done.stderr
+    assert "s0/1 (50.0)" in done.stdout
     read = command("labels", "--run", run.uri, "--target-scale", "1", "--json")
     assert json.loads(read.stdout)["expected"] == pytest.approx(220)
     missing = command("labels", "--run", run.uri, "--target-scale", "5")
@@ -176,10 +176,10 @@ def test_estimate_as_a_command(tmp_path: Path, run: Run) -> None:
     spec, source = tmp_path / "spec.json", tmp_path / "0_0_0.arrow"
     spec.write_text(json.dumps(run.info.volume))
     source.write_bytes(bytes(2 << 20))
-    said = command("estimate", str(source), "--spec", str(spec))
-    assert said.returncode == 0, said.stderr
-    assert "base" in said.stdout
-    assert "tier 2gi" in said.stdout
+    done = command("estimate", str(source), "--spec", str(spec))
+    assert done.returncode == 0, done.stderr
+    assert "base" in done.stdout
+    assert "tier 2gi" in done.stdout
     tight = command("estimate", str(source), "--spec", str(spec), "--tiers", "0.125", "--json")
     assert tight.returncode == 1
     answer = json.loads(tight.stdout)

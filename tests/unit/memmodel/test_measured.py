@@ -23,7 +23,7 @@ from tests.support.specs import made_info
 from tests.support.volumes import made_payloads, write_tiled
 
 CHUNK_VOXELS = 64**3
-FLAT_BYTES = 400 * MIB  # whatever the shard
+FLAT_BYTES = 400 * MIB  # for every shard
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -47,12 +47,12 @@ def measured(child: ExecutorClient, task: ConvertTask | DownsampleTask) -> int:
 def check(estimate: Estimate, peak_bytes: int) -> None:
     """The bounds that the issue asks for."""
     terms = {name: f"{size / MIB:.1f}" for name, size in estimate.terms.items()}
-    told = (
+    figures = (
         f"measured {peak_bytes / MIB:.1f} MiB, estimated {estimate.total_bytes / MIB:.1f}: {terms}"
     )
-    print(told)  # noqa: T201 (shown by `pytest -rP`)
-    assert peak_bytes <= estimate.total_bytes <= 1.5 * peak_bytes + 64 * MIB, told
-    assert peak_bytes <= FLAT_BYTES, told
+    print(figures)  # noqa: T201 (shown by `pytest -rP`)
+    assert peak_bytes <= estimate.total_bytes <= 1.5 * peak_bytes + 64 * MIB, figures
+    assert peak_bytes <= FLAT_BYTES, figures
 
 
 def made_rows(labels: int, count: int = 8) -> list[Row]:
@@ -118,7 +118,7 @@ def test_converting_by_voxels(
     z_compress: int,
     code_path: CodePath,
 ) -> None:
-    """Off the fast path voxels are held besides, but no more of them for more chunks."""
+    """Off the fast path voxels are held too, but no more of them for more chunks."""
     arrow = write_export(tmp_path / "export", 8, made_rows(50))
     size = (512, 512, 512 // (z_compress + 1))
     info = made_info(size, [], bits=[(9, 6)], **spec)
@@ -198,7 +198,7 @@ def test_downsampling(
 def test_downsampling_by_voxels(
     tmp_path: Path, child: ExecutorClient, spec: dict[str, Any]
 ) -> None:
-    """The voxel path holds a cell's voxels besides."""
+    """The voxel path also holds a cell's voxels."""
     edge = spec.get("chunks", [(64, 64, 64)])[0][0]
     info = made_info((8 * edge,) * 3, bits=[(9, 3), (9, 6)], **spec)
     volume = VolumeSpec.parse(info)

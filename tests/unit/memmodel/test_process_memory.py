@@ -40,7 +40,7 @@ def test_another_process_can_be_watched() -> None:
 
 
 class Machine:
-    """A /proc and a /sys/fs/cgroup of our own."""
+    """Made-up /proc and /sys/fs/cgroup."""
 
     def __init__(self, folder: Path) -> None:
         self.proc, self.cgroups = folder / "proc", folder / "cgroup"
@@ -52,7 +52,7 @@ class Machine:
         path.write_text(text)
 
     def groups(self, text: str) -> None:
-        """What /proc/self/cgroup says."""
+        """Write /proc/self/cgroup."""
         self.write(self.proc / "self" / "cgroup", text)
 
     def limit(self, stated: int | None = None) -> process_memory.Limit:
@@ -72,13 +72,13 @@ def test_without_a_container_the_machine_counts(machine: Machine) -> None:
 
 
 def test_a_stated_limit_counts_if_it_is_tighter(machine: Machine) -> None:
-    """The settings may say less than there is, not more."""
+    """The settings may lower the limit, not raise it."""
     assert machine.limit(2 * GIB) == process_memory.Limit(2 * GIB, "stated")
     assert machine.limit(64 * GIB).source == "machine"
 
 
 def test_cgroup_v2_and_the_groups_above(machine: Machine) -> None:
-    """The tightest on the way up; `max` is no limit."""
+    """The tightest on the way up; `max` is not a limit."""
     machine.groups("0::/pod/box\n")
     machine.write(machine.cgroups / "pod/box/memory.max", "max\n")
     machine.write(machine.cgroups / "pod/memory.max", f"{3 * GIB}\n")
@@ -94,7 +94,7 @@ def test_cgroup_v2_seen_from_inside_a_container(machine: Machine) -> None:
 
 
 def test_cgroup_v1_where_there_is_no_v2(machine: Machine) -> None:
-    """The memory controller's folder; a number near 2**63 is no limit."""
+    """The memory controller's folder; a number near 2**63 is not a limit."""
     machine.groups("9:memory:/job\n1:cpu:/\n0::/\n")
     machine.write(machine.cgroups / "memory/job/memory.limit_in_bytes", "9223372036854771712\n")
     assert machine.limit().source == "machine"

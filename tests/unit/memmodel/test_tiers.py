@@ -7,7 +7,7 @@ from runtime.errors import UsageError
 
 
 def test_names_and_order() -> None:
-    """GiB, ascending whatever the order; fractions are cut to whole MiB and named in them."""
+    """GiB, ascending for any order; fractions are cut to whole MiB and named in them."""
     tiers = parse_tiers("4, 0.3,1.5,2")
     assert [tier.name for tier in tiers] == ["307mi", "1536mi", "2gi", "4gi"]
     assert [tier.limit_bytes for tier in tiers] == [307 * MIB, 1536 * MIB, 2 * GIB, 4 * GIB]

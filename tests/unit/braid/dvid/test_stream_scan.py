@@ -26,9 +26,9 @@ def test_metadata_is_pyarrows() -> None:
         offset, stored = message.buffers[2 * axis + 1]
         column = np.frombuffer(arrow[body + offset : body + offset + stored], "<i4")
         assert column[:3].tolist() == [row.coords[axis] for row in rows]
-    theirs = pa.ipc.read_message(pa.py_buffer(arrow[begin : begin + size]))
-    assert theirs.type == "record batch"
-    assert theirs.body.size == message.body_bytes
+    expected = pa.ipc.read_message(pa.py_buffer(arrow[begin : begin + size]))
+    assert expected.type == "record batch"
+    assert expected.body.size == message.body_bytes
 
 
 def test_every_bit_of_the_metadata_flipped() -> None:
@@ -53,7 +53,7 @@ def test_every_bit_of_the_metadata_flipped() -> None:
 
 @pytest.mark.parametrize("metadata", [b"", b"\x00", b"\xff" * 40, bytes(40), b"\x04\0\0\0" * 3])
 def test_metadata_of_anything(metadata: bytes) -> None:
-    """A flatbuffer that points outside itself is refused or says nothing."""
+    """A flatbuffer that points outside itself is refused or ignored."""
     try:
         assert parse_metadata(metadata, want=3).kind not in {1, 3}
     except InvalidShardFormatError as error:

@@ -26,7 +26,7 @@ def source(request: pytest.FixtureRequest, tmp_path: Path) -> BytesSource | File
 
 
 def test_ranges(source: BytesSource | FileSource) -> None:
-    """A source knows its size and name, gives any range, and counts what it was asked."""
+    """A source knows its size and name, gives any range, and counts requests."""
     assert isinstance(source, ByteSource)
     assert source.size == 256
     assert source_name(source).endswith("made")
@@ -55,7 +55,7 @@ def test_a_file_that_shrinks(tmp_path: Path) -> None:
 
 
 def test_no_such_file(tmp_path: Path) -> None:
-    """A missing file is an error of ours, and a FileNotFoundError for those who catch that."""
+    """A missing file is a BraidError and a FileNotFoundError."""
     with pytest.raises(SourceNotFoundError, match="no such file") as caught:
         open_source(tmp_path / "absent")
     assert isinstance(caught.value, BraidError)

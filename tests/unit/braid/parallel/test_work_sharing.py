@@ -3,11 +3,13 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 
 import pytest
 
+from braid.parallel.ordered_map import ordered_map
 from braid.parallel.work_sharing import run_shared
 
 SOON_S = 0.005
@@ -16,12 +18,19 @@ SOON_S = 0.005
 class Counting:
     """A task of numbered parts; `by` are the threads that took part."""
 
-    def __init__(self, number: int, parts: int = 4, bad: int | None = None) -> None:
+    def __init__(
+        self,
+        number: int,
+        parts: int = 4,
+        bad: int | None = None,
+        each: Callable[[], object] = partial(time.sleep, SOON_S),
+    ) -> None:
         self.number = number
         self.left = deque(range(parts))
         self.done: list[int] = []
         self.by: set[str] = set()
         self.bad = bad
+        self.each = each
 
     def work(self) -> None:
         """Take parts until none is left."""
@@ -30,7 +39,7 @@ class Counting:
                 part = self.left.popleft()
             except IndexError:
                 return
-            time.sleep(SOON_S)
+            self.each()
             self.by.add(threading.current_thread().name)
             self.done.append(part)
 
@@ -56,8 +65,8 @@ def test_tasks_are_done_in_order(threads: int) -> None:
 
 
 def test_threads_share_a_task() -> None:
-    """All of them take parts of a single task."""
-    task = Counting(0, parts=12)
+    """Every part waits until each thread has one."""
+    task = Counting(0, parts=3, each=threading.Barrier(3, timeout=60).wait)
     assert list(run_shared([task], 3, "shared-one")) == [0]
     assert len(task.by) == 3
 
@@ -93,7 +102,7 @@ def test_closing_stops_what_has_started() -> None:
     results.close()
     done = [len(task.done) for task in tasks]
     assert all(not task.left for task, count in zip(tasks, done, strict=True) if count)
-    time.sleep(3 * SOON_S)
+    assert list(ordered_map(abs, range(9), 2, 2, "shared-test"))  # after all that was queued
     assert [len(task.done) for task in tasks] == done
     assert done[3] == 0
 

@@ -116,7 +116,7 @@ def test_tensorstores_files_are_read() -> None:
 
 @pytest.mark.parametrize("grid", [(5, 1, 9), (3, 20, 2), (1, 1, 7), (17, 9, 4)])
 def test_ids_are_tensorstores(tmp_path: Path, grid: tuple[int, int, int]) -> None:
-    """What TensorStore writes is found under our ids, in our shards, voxel for voxel."""
+    """What TensorStore writes is found under the same ids, in the same shards, voxel for voxel."""
     x, y, z = grid
     size = (4 * x - 1, 4 * y - 1, 4 * z - 1)
     scale = made_scale(size, (4, 4, 4), (1, 2, 8))
@@ -160,7 +160,7 @@ def test_ids_are_tensorstores(tmp_path: Path, grid: tuple[int, int, int]) -> Non
 
 
 def test_ids_beyond_the_sharding_bits() -> None:
-    """Ids with more bits than the sharding has are read if the caller says how many they have."""
+    """Ids with more bits than the sharding has are read if the caller gives their number."""
     sharding = ShardingSpec(1, 1, 1)
     chunks = {0b0_1_0_1: b"a", 0b1_1_0_1: b"b"}
     data = untidy_shard(sharding, chunks, random.Random(1))
@@ -196,7 +196,7 @@ def test_windows_bound_what_is_read() -> None:
 
 
 def test_absent_chunks() -> None:
-    """A chunk that is not there is said to be not there."""
+    """A missing chunk raises ChunkNotFoundError."""
     file = ShardFile(BytesSource(by_hand([(1, 0, 1), (3, 1, 1)], b"ab")), RAW)
     assert file.chunk(3) == b"b"
     for i in (0, 2, 4, 2**64 - 1):
@@ -205,7 +205,7 @@ def test_absent_chunks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("entries", "says"),
+    ("entries", "text"),
     [
         ([(1, 0, 2), (1, 2, 2)], "chunk 1 is there twice"),
         ([(1, 0, 4), (2, 0, 4)], "share byte"),
@@ -222,16 +222,16 @@ def test_absent_chunks() -> None:
         ([(0, 0, 1), (1, 1, 1), (2, 2, 1), (3, 3, 1), (0, 4, 1)], "24 per chunk"),
     ],
 )
-def test_unlawful_entries(entries: list[tuple[int, int, int]], says: str) -> None:
+def test_unlawful_entries(entries: list[tuple[int, int, int]], text: str) -> None:
     """Each thing that the format, or a reader of it, cannot bear is refused by name."""
     data = by_hand(entries, b"abcdefgh")
-    with pytest.raises(InvalidShardFormatError, match=says) as caught:
+    with pytest.raises(InvalidShardFormatError, match=text) as caught:
         ShardFile(BytesSource(data, "0.shard"), RAW, shard=0)
     assert str(caught.value).startswith("0.shard: ")
 
 
 @pytest.mark.parametrize(
-    ("head", "says"),
+    ("head", "text"),
     [
         ([(0, 0), (9, 9)], "minishard 1: its index lies beyond"),
         ([(5, 3), (0, 0)], "minishard 0: its index lies beyond"),
@@ -241,10 +241,10 @@ def test_unlawful_entries(entries: list[tuple[int, int, int]], says: str) -> Non
         ([(0, 7), (0, 0)], "minishard 0: an index of 7 bytes, expected 24 per chunk"),
     ],
 )
-def test_unlawful_shard_index(head: list[tuple[int, int]], says: str) -> None:
+def test_unlawful_shard_index(head: list[tuple[int, int]], text: str) -> None:
     """Minishard indices that lie outside, overlap, or are not tables."""
     data = np.array(head, "<u8").tobytes() + bytes(8)
-    with pytest.raises(InvalidShardFormatError, match=says):
+    with pytest.raises(InvalidShardFormatError, match=text):
         ShardFile(BytesSource(data), RAW)
 
 
@@ -314,7 +314,7 @@ def test_largest_compressed_segmentation_chunk() -> None:
 
 @given(shard_chunks(), st.data())
 def test_damage_is_refused_or_read(made: Made, data: st.DataObject) -> None:
-    """A flipped bit or a cut gives an error of ours or a readable result, nothing else."""
+    """A flipped bit or a cut gives a BraidError or a readable result."""
     sharding, shard, chunks = made
     whole = bytearray(untidy_shard(sharding, chunks, random.Random(1)))
     if data.draw(st.booleans()):

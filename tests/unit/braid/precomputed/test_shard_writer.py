@@ -114,13 +114,13 @@ def test_no_chunks_make_no_pieces() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ids", "says"),
+    ("ids", "text"),
     [([5, 4], "id 4"), ([5, 5], "id 5"), ([3], "id 3"), ([8], "id 8"), ([4, 5, 6, 7, 8], "id 8")],
 )
-def test_wrong_order_is_refused(ids: list[int], says: str) -> None:
+def test_wrong_order_is_refused(ids: list[int], text: str) -> None:
     """Ids that descend, repeat or belong to another shard are refused."""
     sharding = ShardingSpec(1, 1, 2)
-    with pytest.raises(InvalidShardFormatError, match=says):
+    with pytest.raises(InvalidShardFormatError, match=text):
         shard_of(((i, b"x") for i in ids), sharding, 1)
 
 
@@ -132,7 +132,7 @@ def test_empty_payload_is_refused() -> None:
 
 @pytest.mark.parametrize("bits", [(64, 0, 0), (0, 0, 64), (9, 6, 49)])
 def test_the_largest_id(bits: tuple[int, int, int]) -> None:
-    """The last of 64-bit ids can be written, whatever the bits are called."""
+    """The last of 64-bit ids can be written, however the bits are divided."""
     sharding = ShardingSpec(*bits)
     chunk_id = 2**64 - 1
     shard = chunk_id >> (bits[0] + bits[1])

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from braid.exceptions import InvalidCoordinateError, SpecError
 from braid.precomputed import morton, sharding
 from braid.precomputed.volume_spec import ScaleSpec, ShardingSpec, VolumeSpec
+from braid.typing import Vec3
 from tests.support.specs import made_scale
-
-Triple = tuple[int, int, int]
 
 SIZES = st.tuples(*[st.integers(1, 9)] * 3)
 EDGES = st.tuples(*[st.sampled_from([1, 2, 4])] * 3)
@@ -23,18 +22,18 @@ FACTORS = st.tuples(*[st.sampled_from([1, 2])] * 3)
 BITS = st.tuples(st.integers(0, 3), st.integers(0, 3), st.just(20))
 
 
-def all_chunks(scale: ScaleSpec) -> list[Triple]:
+def all_chunks(scale: ScaleSpec) -> list[Vec3]:
     """Every chunk of a small grid."""
     nx, ny, nz = map(range, scale.grid)
     return list(itertools.product(nx, ny, nz))
 
 
-def shard_of(scale: ScaleSpec, chunk: Triple) -> int:
+def shard_of(scale: ScaleSpec, chunk: Vec3) -> int:
     """The shard of one chunk, by its id."""
     return int(sharding.shard_numbers(morton.encode([chunk], scale.grid), scale.sharding)[0])
 
 
-def all_voxels(size: Triple) -> np.ndarray:
+def all_voxels(size: Vec3) -> np.ndarray:
     """Every voxel of a small volume, (n, 3)."""
     return np.stack(np.meshgrid(*map(np.arange, size), indexing="ij"), -1).reshape(-1, 3)
 
@@ -45,7 +44,7 @@ def shards_of(scale: ScaleSpec, voxels: np.ndarray) -> np.ndarray:
     return sharding.shard_numbers(ids, scale.sharding)
 
 
-def coarser(fine: ScaleSpec, factors: Triple, chunk: Triple, bits: Triple) -> ScaleSpec:
+def coarser(fine: ScaleSpec, factors: Vec3, chunk: Vec3, bits: Vec3) -> ScaleSpec:
     """The scale that downsampling by these factors gives."""
     x, y, z = (-(-n // f) for n, f in zip(fine.size, factors, strict=True))
     rx, ry, rz = (r * f for r, f in zip(fine.resolution, factors, strict=True))
@@ -53,10 +52,10 @@ def coarser(fine: ScaleSpec, factors: Triple, chunk: Triple, bits: Triple) -> Sc
 
 
 @given(SIZES, EDGES, BITS)
-def test_a_shard_is_its_box(size: Triple, chunk: Triple, bits: Triple) -> None:
+def test_a_shard_is_its_box(size: Vec3, chunk: Vec3, bits: Vec3) -> None:
     """The chunks in a shard's box are exactly those whose id names that shard."""
     scale = made_scale(size, chunk, bits)
-    members: dict[int, set[Triple]] = {}
+    members: dict[int, set[Vec3]] = {}
     for point in all_chunks(scale):
         members.setdefault(shard_of(scale, point), set()).add(point)
     assert list(sharding.all_shards(scale)) == sorted(members)
@@ -72,9 +71,7 @@ BOXES = st.tuples(st.tuples(*[st.integers(-3, 12)] * 3), st.tuples(*[st.integers
 
 
 @given(SIZES, EDGES, BITS, BOXES)
-def test_shards_meeting_a_box(
-    size: Triple, chunk: Triple, bits: Triple, box: tuple[Triple, Triple]
-) -> None:
+def test_shards_meeting_a_box(size: Vec3, chunk: Vec3, bits: Vec3, box: tuple[Vec3, Vec3]) -> None:
     """A box meets exactly the shards that hold one of its voxels, in ascending order."""
     scale = made_scale(size, chunk, bits)
     begin, end = np.asarray(box[0]), np.asarray(box[0]) + box[1]
@@ -86,7 +83,7 @@ def test_shards_meeting_a_box(
 
 @given(SIZES, st.tuples(EDGES, EDGES), st.tuples(BITS, BITS), FACTORS)
 def test_inputs_and_dependents(
-    size: Triple, chunks: tuple[Triple, Triple], bits: tuple[Triple, Triple], by: Triple
+    size: Vec3, chunks: tuple[Vec3, Vec3], bits: tuple[Vec3, Vec3], by: Vec3
 ) -> None:
     """A coarse shard's inputs are the shards that hold a voxel of its windows; and back again."""
     assume(by != (1, 1, 1))
@@ -108,8 +105,8 @@ def test_inputs_and_dependents(
 
 @given(st.tuples(*[st.integers(1, 40)] * 3), EDGES, EDGES, FACTORS)
 @example(size=(1, 3, 2), chunk=(1, 1, 1), coarse_chunk=(1, 1, 2), by=(1, 2, 2))
-def test_consecutive_cells(size: Triple, chunk: Triple, coarse_chunk: Triple, by: Triple) -> None:
-    """True means that id >> k is the coarse id for every chunk; where that holds, it says True."""
+def test_consecutive_cells(size: Vec3, chunk: Vec3, coarse_chunk: Vec3, by: Vec3) -> None:
+    """True exactly where id >> k is the coarse id of every chunk."""
     assume(by != (1, 1, 1))
     bits = (9, 6, 45)
     fine = made_scale(size, chunk, bits)
@@ -178,7 +175,7 @@ def test_names_are_tensorstores(tmp_path: Path, shard_bits: int, shard: int, nam
 
 
 def test_paths_parse_back() -> None:
-    """A shard's path gives its number; anything else beside it gives None."""
+    """A shard's path gives its number; any other path gives None."""
     scale = made_scale((1000, 1000, 1000), bits=(3, 3, 6))
     for shard in sharding.all_shards(scale):
         assert sharding.parse_shard_path(scale, sharding.shard_path(scale, shard)) == shard
@@ -221,7 +218,7 @@ def test_no_such_shard() -> None:
 
 
 @pytest.mark.parametrize(
-    ("resolution", "size", "says"),
+    ("resolution", "size", "text"),
     [
         ((16, 16, 24), (5, 5, 5), "24 is neither 1 nor 2 times 8"),
         ((8, 8, 8), (10, 10, 10), "nothing to downsample"),
@@ -229,11 +226,11 @@ def test_no_such_shard() -> None:
         ((16, 16, 16), (5, 5, 4), r"ceil\(size / \[2, 2, 2\]\) is \[5, 5, 5\]"),
     ],
 )
-def test_scales_that_do_not_follow(resolution: Triple, size: Triple, says: str) -> None:
+def test_scales_that_do_not_follow(resolution: Vec3, size: Vec3, text: str) -> None:
     """Scales that downsampling cannot make are refused with scale and reason."""
     fine = made_scale((10, 10, 10))
     coarse = made_scale(size, index=1, resolution=resolution)
-    with pytest.raises(SpecError, match=says) as caught:
+    with pytest.raises(SpecError, match=text) as caught:
         sharding.factors(fine, coarse)
     assert "scale 1" in str(caught.value)
 

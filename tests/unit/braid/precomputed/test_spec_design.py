@@ -12,8 +12,7 @@ from braid.exceptions import SpecError
 from braid.precomputed import sharding
 from braid.precomputed.spec_design import design_volume
 from braid.precomputed.volume_spec import VolumeSpec
-
-Triple = tuple[int, int, int]
+from braid.typing import Vec3
 
 SIZES = st.tuples(*[st.integers(1, 200_000)] * 3)
 RESOLUTIONS = st.tuples(*[st.sampled_from([1, 4, 4.5, 8, 16, 30, 40, 100])] * 3)
@@ -76,7 +75,7 @@ def test_tensorstore_opens_a_design(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "resolution", "scales", "says"),
+    ("size", "resolution", "scales", "text"),
     [
         ((0, 1, 1), (8, 8, 8), None, "size"),
         ((1, 1), (8, 8, 8), None, "size"),
@@ -87,7 +86,7 @@ def test_tensorstore_opens_a_design(tmp_path: Path) -> None:
         ((2**60, 1, 1), (8, 8, 8), None, "size"),
     ],
 )
-def test_what_cannot_be_designed(size: Triple, resolution: Triple, scales: int, says: str) -> None:
+def test_what_cannot_be_designed(size: Vec3, resolution: Vec3, scales: int, text: str) -> None:
     """What is not a volume is refused, naming the option."""
-    with pytest.raises(SpecError, match=says):
+    with pytest.raises(SpecError, match=text):
         design_volume(size, resolution, scales)

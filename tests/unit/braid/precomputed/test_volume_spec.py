@@ -159,17 +159,17 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("change", "says"), REFUSED, ids=[says for _, says in REFUSED])
-def test_refusals_name_scale_and_field(change: dict[str, Any], says: str) -> None:
+@pytest.mark.parametrize(("change", "text"), REFUSED, ids=[text for _, text in REFUSED])
+def test_refusals_name_scale_and_field(change: dict[str, Any], text: str) -> None:
     """A field that cannot be used is refused in one line naming file, scale and field."""
-    with pytest.raises(SpecError, match=says) as caught:
+    with pytest.raises(SpecError, match=text) as caught:
         VolumeSpec.parse(info_dict(scale_dict(key="16x16x16"), scale_dict(**change)), "my.json")
     assert str(caught.value).startswith("my.json: scale 1")
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("document", "says"),
+    ("document", "text"),
     [
         ("{", "not valid JSON"),
         ("[]", "expected a JSON object"),
@@ -187,9 +187,9 @@ def test_refusals_name_scale_and_field(change: dict[str, Any], says: str) -> Non
         (json.dumps(info_dict(scale_dict(), scale_dict())), "key '8x8x8' is already scale 0's"),
     ],
 )
-def test_documents_that_are_no_info(document: str | bytes, says: str) -> None:
+def test_documents_that_are_no_info(document: str | bytes, text: str) -> None:
     """What is not an info at all is refused in one line too."""
-    with pytest.raises(SpecError, match=says) as caught:
+    with pytest.raises(SpecError, match=text) as caught:
         VolumeSpec.parse(document, "my.json")
     assert "\n" not in str(caught.value)
 

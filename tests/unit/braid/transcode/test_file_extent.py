@@ -14,12 +14,11 @@ from braid.precomputed import morton
 from braid.precomputed.volume_spec import ScaleSpec, VolumeSpec
 from braid.transcode.block_assignment import assign_blocks, block_extent
 from braid.transcode.file_extent import check_rows, extent_edges, extent_of
+from braid.typing import Vec3
 from producer.export_listing import ExportFile, ScaleListing
 from producer.export_writer import file_edge
 from producer.planner import files_by_shard
 from tests.support.specs import made_scale
-
-Triple = tuple[int, int, int]
 
 
 def test_real_scales_have_cubic_cells(shared: Path) -> None:
@@ -71,7 +70,7 @@ def test_every_chunk_lies_in_the_cell_that_names_its_file(
         assert all(b <= v < e for b, v, e in inside)
 
 
-def coordinates(*rows: Triple) -> np.ndarray:
+def coordinates(*rows: Vec3) -> np.ndarray:
     """As an index has them."""
     return np.array(rows, np.int32).reshape(-1, 3)
 
@@ -96,12 +95,12 @@ SLABS = made_scale((1 << 13, 1 << 13, 1 << 13), bits=(10, 6, 17))  # 4096 voxels
         ("0_0_0.arrow", (10, 0, 0)),  # outside the volume
         ("0_0_0.arrow", (-1, 0, 0)),  # likewise
         ("512_512_512.arrow", (9, 9, 9)),  # an extent that reaches beyond the volume
-        ("everything.arrow", (9, 0, 0)),  # of a name that tells nothing
+        ("everything.arrow", (9, 0, 0)),  # a name without an origin
         ("192_0_0.arrow", (0, 3, 3)),  # of no extent, so in every shard that it meets
         ("192_0_0.arrow", (7, 3, 3)),  # likewise
     ],
 )
-def test_rows_that_a_file_may_hold(name: str, row: Triple) -> None:
+def test_rows_that_a_file_may_hold(name: str, row: Vec3) -> None:
     """Those of its extent, and those outside the volume."""
     check_rows(coordinates((4, 0, 0) if "256" in name else row, row), name, CUBES)
 
@@ -119,7 +118,7 @@ def test_rows_that_a_file_may_hold(name: str, row: Triple) -> None:
         ("192_0_0.arrow", (3, 4, 0)),
     ],
 )
-def test_rows_that_nobody_would_find(name: str, row: Triple) -> None:
+def test_rows_outside_the_extent_are_refused(name: str, row: Vec3) -> None:
     """Refused with file, row, chunk, extent and what to do."""
     begin = [int(part) for part in name.removesuffix(".arrow").split("_")]
     inside = (begin[0] // 64, begin[1] // 64, begin[2] // 64)
@@ -164,7 +163,7 @@ def scales(draw: st.DrawFn, z_compress: int) -> ScaleSpec:
     rows=st.lists(st.tuples(*[st.integers(-1, 50)] * 3), min_size=1, max_size=40, unique=True),
 )
 def test_no_row_is_passed_over_in_silence(
-    data: st.DataObject, z_compress: int, step: int, rows: list[Triple]
+    data: st.DataObject, z_compress: int, step: int, rows: list[Vec3]
 ) -> None:
     """A row outside the volume is skipped; any other is read by its shards, or its file refused."""
     scale = data.draw(scales(z_compress))

@@ -20,16 +20,15 @@ from braid.transcode import palette_path, transcoder
 from braid.transcode.block_assignment import assign_blocks, check_z_step
 from braid.transcode.row_window import RowWindow
 from braid.transcode.transcoder import Transcoder
+from braid.typing import Vec3
 from producer.export_writer import Row, make_row
 from tests.support.source_box import source_box
 from tests.support.specs import made_info
 from tests.support.voxel_exports import blobs
 
-Triple = tuple[int, int, int]
 
-
-def scale_of(size: Triple, **options: Any) -> ScaleSpec:  # noqa: ANN401 - of made_info
-    """A scale whose every chunk is in one shard, unless told otherwise."""
+def scale_of(size: Vec3, **options: Any) -> ScaleSpec:  # noqa: ANN401 - of made_info
+    """Scale whose chunks are all in one shard, by default."""
     return VolumeSpec.parse(made_info(size, (), **options)).scales[0]
 
 
@@ -66,7 +65,7 @@ def window_of(made: list[Row], scale: ScaleSpec, z_step: int = 1) -> RowWindow:
     )
 
 
-def blocks(size: Triple, seed: int, labels: int = 9, grain: int = 7) -> list[Row]:
+def blocks(size: Vec3, seed: int, labels: int = 9, grain: int = 7) -> list[Row]:
     """The rows of a random volume, in ZYX order."""
     field = blobs(size, seed, labels, grain)
     x, y, z = (range(-(-edge // 64)) for edge in size)
@@ -187,13 +186,13 @@ def test_the_first_damage_is_named(made: list[Row], threads: int) -> None:
     rows = [replace(row, frame=b"torn") if i % 4 == 3 else row for i, row in enumerate(made)]
     window = window_of(rows, SCALE)
     for by_voxels in (False, True):
-        said = set()
+        texts = set()
         for _ in range(3):
             with pytest.raises(DecompressionError) as error:
                 stored(Transcoder(SCALE, threads=threads, by_voxels=by_voxels), window)
-            said.add(str(error.value))
-        assert len(said) == 1
-        assert "damaged zstd frame" in said.pop()
+            texts.add(str(error.value))
+        assert len(texts) == 1
+        assert "damaged zstd frame" in texts.pop()
 
 
 def test_zeros_are_not_stored() -> None:
@@ -236,7 +235,7 @@ def test_a_damaged_frame_is_named(made: list[Row]) -> None:
 
 @pytest.mark.parametrize("size", [0, 23, 3_441_681, 2**32 - 1])
 def test_impossible_sizes_allocate_nothing(made: list[Row], size: int) -> None:
-    """A size that no block has is refused before memory is asked for."""
+    """A size that a block cannot have is refused before memory is allocated."""
     rows = [*made[:4], replace(made[4], uncompressed_size=size), *made[5:]]
     with pytest.raises(DecompressionError, match=rf"row 4, .*uncompressed_size says {size}$"):
         stored(Transcoder(SCALE), window_of(rows, SCALE))
@@ -244,7 +243,7 @@ def test_impossible_sizes_allocate_nothing(made: list[Row], size: int) -> None:
 
 @pytest.mark.parametrize("off", [-1, 1])
 def test_a_wrong_size_is_named(made: list[Row], off: int) -> None:
-    """The size before zstd must be the one the file tells."""
+    """The size before zstd must be the one in the file."""
     lie = made[4].uncompressed_size + off
     rows = [*made[:4], replace(made[4], uncompressed_size=lie), *made[5:]]
     with pytest.raises(DecompressionError, match=r"row 4, chunk \(1, 1, 0\): "):
@@ -263,7 +262,7 @@ def test_a_block_that_is_none_is_named(made: list[Row]) -> None:
 
 
 def test_labels_are_counted(made: list[Row]) -> None:
-    """Distinct labels of each stored chunk, summed; both paths tell the same of whole chunks."""
+    """Distinct labels of each stored chunk, summed; both paths agree on whole chunks."""
     scale = scale_of((128, 128, 128))
     whole = [row for row in made if row.coords[0] < 2 and row.coords[1] < 2]
     window = window_of(whole, scale)
@@ -283,8 +282,8 @@ def test_labels_are_counted(made: list[Row]) -> None:
     bits=st.sampled_from([(0, 0), (1, 1), (2, 2)]),
     z_step=st.sampled_from([1, 2, 4, 64]),
 )
-def test_routing_by_looking_at_every_voxel_range(
-    size: Triple, chunk: Triple, bits: tuple[int, int], z_step: int
+def test_assignment_equals_an_overlap_of_every_pair(
+    size: Vec3, chunk: Vec3, bits: tuple[int, int], z_step: int
 ) -> None:
     """A pair for every block and chunk that share a kept voxel; what is left over is counted."""
     scale = scale_of(size, chunks=(chunk,), bits=(bits,))
@@ -311,7 +310,7 @@ def brute_force(
     coords: npt.NDArray[np.int32],
     scale: ScaleSpec,
     shard: int,
-    extent: Triple,
+    extent: Vec3,
 ) -> list[tuple[int, int]]:
     """Pairs of (chunk id, block), by comparing every chunk's box with every block's."""
     chunks = np.stack(np.meshgrid(*map(np.arange, scale.grid), indexing="ij"), -1).reshape(-1, 3)
