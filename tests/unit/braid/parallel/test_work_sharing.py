@@ -5,7 +5,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from functools import partial
 
 import pytest
 
@@ -13,6 +12,11 @@ from braid.parallel.ordered_map import ordered_map
 from braid.parallel.work_sharing import run_shared
 
 SOON_S = 0.005
+
+
+def take_time() -> None:
+    """Work of a part."""
+    time.sleep(SOON_S)
 
 
 class Counting:
@@ -23,7 +27,7 @@ class Counting:
         number: int,
         parts: int = 4,
         bad: int | None = None,
-        each: Callable[[], object] = partial(time.sleep, SOON_S),
+        each: Callable[[], object] = take_time,
     ) -> None:
         self.number = number
         self.left = deque(range(parts))
