@@ -6,6 +6,7 @@ from braid.exceptions import SpecError
 from braid.precomputed.volume_spec import VolumeSpec, compare_info, load_info, merge_info
 from runtime.errors import ObjectNotFound, UnreachableError, UsageError
 from runtime.storage import Storage
+from runtime.text import join_first
 
 INFO = "info"
 
@@ -61,9 +62,8 @@ def check_info(present: bytes, volume: VolumeSpec, where: str) -> None:
     """Raise UsageError if an `info` differs from a spec in fields on which voxels depend."""
     differences = compare_info(present, volume)
     if differences:
-        more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
         raise UsageError(
-            f"{where}/{INFO} is another volume's: {differences[0]}{more}",
+            f"{where}/{INFO} is another volume's: {join_first(differences, 1)}",
             hint="use another --dest, or `producer init --force` to replace the info",
         )
 
