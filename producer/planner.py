@@ -70,8 +70,8 @@ class ShardForecast:
 
 
 @dataclass
-class _PlanBuilder:
-    """Rows planned so far, and the size of each shard."""
+class _Draft:
+    """Draft of a plan: rows so far, and the size of each shard."""
 
     rows: list[PlanRow] = field(default_factory=list)
     forecasts: list[ShardForecast] = field(default_factory=list)
@@ -119,16 +119,16 @@ def make_plan(request: Request, listed: PlanInputs, tiers: Sequence[Tier]) -> Pl
         listed: files of export and destination.
         tiers: of which a shard gets the smallest that holds it.
     """
-    planned = _PlanBuilder()
+    draft = _Draft()
     for index in request.concerned:
         scale = request.volume.scales[index]
         if index in request.scales:
-            _plan_converted(planned, request, scale, listed, tiers)
+            _plan_converted(draft, request, scale, listed, tiers)
         elif index in request.downres:
-            _plan_downsampled(planned, request, scale, listed, tiers)
+            _plan_downsampled(draft, request, scale, listed, tiers)
         else:
-            _plan_existing(planned, scale, listed)
-    return PlanResult(Plan.of(planned.rows, request.concerned), planned.forecasts)
+            _plan_existing(draft, scale, listed)
+    return PlanResult(Plan.of(draft.rows, request.concerned), draft.forecasts)
 
 
 def files_by_shard(
@@ -145,7 +145,7 @@ def files_by_shard(
 
 
 def _plan_converted(
-    planned: _PlanBuilder,
+    draft: _Draft,
     request: Request,
     scale: ScaleSpec,
     listed: PlanInputs,
@@ -160,27 +160,27 @@ def _plan_converted(
         work = _convert_work(scale, chunks, bytes_in, slices, remote=request.remote)
         row = _row(scale, shard, request, listed)
         row = replace(row, bytes_in=bytes_in, sources=tuple(file.path for file in sources))
-        _add(planned, row, work, listed, tiers, guess=round(bytes_in * _CONVERTED_RATIO))
+        _add(draft, row, work, listed, tiers, guess=round(bytes_in * _CONVERTED_RATIO))
 
 
 def _plan_downsampled(
-    planned: _PlanBuilder,
+    draft: _Draft,
     request: Request,
     scale: ScaleSpec,
     listed: PlanInputs,
     tiers: Sequence[Tier],
 ) -> None:
-    feeds = _inputs_by_shard(planned, request, scale)
+    feeds = _inputs_by_shard(draft, request, scale)
     shards = _shards(feeds, listed.outputs[scale.index])
     for shard, chunks in zip(shards, _chunks(scale, shards), strict=True):
         inputs = tuple(feeds.get(shard, ()))
-        sizes = [planned.sizes[key] for key in inputs]
+        sizes = [draft.sizes[key] for key in inputs]
         guessed, certain = sum(size for size, _ in sizes), all(sure for _, sure in sizes)
         work = _downsample_work(scale, chunks, guessed)
         row = _row(scale, shard, request, listed)
         row = replace(row, inputs=inputs, bytes_in=guessed if certain else 0)
         _add(
-            planned,
+            draft,
             row,
             work,
             listed,
@@ -190,19 +190,17 @@ def _plan_downsampled(
         )
 
 
-def _plan_existing(planned: _PlanBuilder, scale: ScaleSpec, listed: PlanInputs) -> None:
+def _plan_existing(draft: _Draft, scale: ScaleSpec, listed: PlanInputs) -> None:
     """Plan a scale that others are made from: its existing shards are inputs."""
     for shard, entry in sorted(listed.outputs[scale.index].items()):
         row = _bare_row(scale, shard, "convert", "present", entry.crc32c)
-        planned.add(row, entry.size, certain=True)
+        draft.add(row, entry.size, certain=True)
 
 
-def _inputs_by_shard(
-    planned: _PlanBuilder, request: Request, coarse: ScaleSpec
-) -> dict[int, list[str]]:
+def _inputs_by_shard(draft: _Draft, request: Request, coarse: ScaleSpec) -> dict[int, list[str]]:
     """Keys of the non-empty shards of the scale before, by the shard they feed."""
     fine = request.volume.scales[coarse.index - 1]
-    below = [row for row in planned.rows if row.scale == fine.index and row.key in planned.sizes]
+    below = [row for row in draft.rows if row.scale == fine.index and row.key in draft.sizes]
     begins, ends = sharding.shard_boxes(fine, [row.shard for row in below])
     steps, chunk = np.asarray(sharding.factors(fine, coarse)), np.asarray(fine.chunk_size)
     far = -(-np.minimum(ends * chunk, fine.size) // steps)
@@ -230,7 +228,7 @@ def _row(scale: ScaleSpec, shard: int, request: Request, listed: PlanInputs) -> 
 
 
 def _add(
-    planned: _PlanBuilder,
+    draft: _Draft,
     row: PlanRow,
     work: Work,
     listed: PlanInputs,
@@ -242,14 +240,14 @@ def _add(
     """Add a row, with tier and forecast if the shard is to be made."""
     if row.state != "make":
         entry = listed.outputs[row.scale].get(row.shard)
-        planned.add(row, entry.size if entry else 0, certain=True)
+        draft.add(row, entry.size if entry else 0, certain=True)
         return
     forecast = _forecast(row, work, tiers, guess)
     if certain:  # else its tier is chosen from its inputs' receipts
         tier = forecast.tier.name if forecast.tier else None
         row = replace(row, tier=tier, estimated_bytes=forecast.needed_bytes)
-    planned.forecasts.append(forecast)
-    planned.add(row, guess)
+    draft.forecasts.append(forecast)
+    draft.add(row, guess)
 
 
 def _forecast(row: PlanRow, work: Work, tiers: Sequence[Tier], guess: int) -> ShardForecast:
