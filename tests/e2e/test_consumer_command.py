@@ -26,7 +26,7 @@ def consumer(folder: Path, *arguments: str, **environment: str) -> tuple[int, st
         (["work", "--tier", "2gi", "--run", "r1"], "where is run r1?"),
         (["work", "--tier", "2gi", "--run", "r1", "--dest", "out"], "no run at"),
         (["fleet", "--memory", "much"], "not a memory size"),
-        (["fleet", "--tiers", "0"], "no size in GiB"),
+        (["fleet", "--tiers", "0"], "not a size in GiB"),
     ],
 )
 def test_wrong_use_is_one_line_and_exit_2(tmp_path: Path, arguments: list[str], said: str) -> None:
