@@ -1,6 +1,5 @@
 """`producer view`: link, browser, Ctrl-C; Chromium draws the volume."""
 
-import io
 import json
 import os
 import shutil
@@ -94,53 +93,17 @@ def view(volume: Path, tmp_path: Path) -> Iterator[View]:
 
 @pytest.fixture
 def browser() -> Iterator["WebDriver"]:
-    """Headless Chromium; missing = skip at home, fail in CI."""
-    programs = [shutil.which("chromium") or shutil.which("google-chrome")]
-    programs.append(shutil.which("chromedriver"))
-    if not all(programs):
-        if os.environ.get("CI"):
-            pytest.fail("chromium and chromedriver must be installed where CI is set")
-        pytest.skip("needs chromium and chromedriver")
-    from selenium import webdriver  # noqa: PLC0415 - only where there is a browser
-    from selenium.webdriver.chrome.service import Service  # noqa: PLC0415
+    """Headless Chromium."""
+    from tests.support.browser import running_chromium  # noqa: PLC0415 - a second of imports
 
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(programs[0])
-    options.page_load_strategy = "eager"  # the viewer's event stream never ends
-    for flag in (
-        "--headless=new",
-        "--no-sandbox",
-        "--use-angle=swiftshader",
-        "--enable-unsafe-swiftshader",
-        "--disable-background-networking",
-        "--disable-dev-shm-usage",
-        "--window-size=1200,800",
-    ):
-        options.add_argument(flag)
-    driver = webdriver.Chrome(options=options, service=Service(programs[1]))
-    yield driver
-    driver.quit()
-
-
-def panel_colours(png: bytes) -> list[int]:
-    """How many different, vivid and not tiny colours each of the four panels shows."""
-    from PIL import Image  # noqa: PLC0415 - only where there is a browser
-
-    pixels = np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(np.int64)
-    pixels = pixels[60:]  # below the bars
-    middle_y, middle_x = pixels.shape[0] // 2, pixels.shape[1] // 2
-    found = []
-    for rows in (slice(None, middle_y), slice(middle_y, None)):
-        for columns in (slice(None, middle_x), slice(middle_x, None)):
-            panel = pixels[rows, columns].reshape(-1, 3)
-            vivid = panel[np.ptp(panel, axis=1) > 60] >> 3
-            _, counts = np.unique(vivid @ [1, 1 << 8, 1 << 16], return_counts=True)
-            found.append(int((counts >= 25).sum()))
-    return found
+    with running_chromium() as running:
+        yield running
 
 
 def test_a_browser_shows_segments(view: View, browser: "WebDriver") -> None:
     """All four panels show many colours, drawn from chunks that were fetched by byte range."""
+    from tests.support.browser import panel_colours  # noqa: PLC0415 - a second of imports
+
     browser.get(view.link())
 
     def drawn() -> bytes | None:
