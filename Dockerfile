@@ -2,7 +2,7 @@
 FROM python:3.12-slim AS build
 RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
-COPY pyproject.toml README.md LICENSE _braid.pyx _braid.pyi ./
+COPY pyproject.toml setup.py README.md LICENSE _braid.pyx _braid.pxd _braid.pyi ./
 COPY kernels kernels
 COPY braid braid
 COPY runtime runtime

@@ -5,16 +5,16 @@ BIN    := $(VENV)/bin
 # One more than CPUs: tests of leases and processes wait a good part of their time.
 JOBS   ?= $(shell $(PYTHON) -c "import os; print(1 + (os.cpu_count() or 1))")
 
-.PHONY: demo test slow chaos lint format bench fuzz sanitize ext clean help
+.PHONY: demo test slow chaos lint format bench fuzz sanitize ext ext-debug clean help
 
 help:            ## show what there is
-	@grep -E '^[a-z]+: .*##' Makefile | sed -E 's/: .*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+: .*##' Makefile | sed -E 's/: .*## /\t/' | expand -t 12
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 # An editable install with the kernels built in place; redone when the build changes.
-$(VENV)/.installed: pyproject.toml _braid.pyx $(wildcard kernels/*) | $(BIN)/python
+$(VENV)/.installed: pyproject.toml setup.py _braid.pyx _braid.pxd $(wildcard kernels/*) | $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check -e .
 	@touch $@
 
@@ -34,10 +34,12 @@ slow: $(VENV)/.dev         ## the slow tests: chaos, sanitizers, memory
 chaos: $(VENV)/.dev        ## a long chaos test: some hundred shards, kills, a broker restart
 	CHAOS_SHARDS=$${CHAOS_SHARDS:-9x8x7} $(BIN)/pytest -m slow tests/e2e/test_chaos.py
 
-lint: $(VENV)/.dev         ## ruff, mypy and the import rules
+lint: $(VENV)/.dev         ## ruff, cython-lint, mypy, the kernels' stub and the import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint _braid.pyx _braid.pxd kernels
 	$(BIN)/mypy
+	$(BIN)/stubtest _braid --mypy-config-file pyproject.toml --allowlist tests/kernel/stub_exceptions.txt
 	$(BIN)/lint-imports
 
 format: $(VENV)/.dev       ## let ruff mend what it can
@@ -45,7 +47,12 @@ format: $(VENV)/.dev       ## let ruff mend what it can
 	$(BIN)/ruff format .
 
 ext: | $(BIN)/python       ## build only the kernels, in place
-	$(BIN)/python -c "from setuptools import setup; setup()" -q build_ext --inplace
+	$(BIN)/python setup.py -q build_ext --inplace
+
+# The result is dated 1970, so that the next `make ext` or install optimises it again.
+ext-debug: | $(BIN)/python ## the same in half the time, for editing kernels: hardly optimised
+	KERNEL_FLAGS="-O1 -g" $(BIN)/python setup.py -q build_ext --inplace
+	touch -d @0 _braid*.so
 
 sanitize: $(VENV)/.dev     ## the kernel tests on a build with address and undefined-behaviour checks
 	$(BIN)/python -m fuzz.sanitized $(BIN)/python -m pytest \

@@ -1,14 +1,14 @@
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-# Arrays are C-contiguous where the kernels say so; `Bytes` is anything with a buffer of bytes.
-Bytes: TypeAlias = bytes | bytearray | memoryview | npt.NDArray[np.uint8]
-Labels: TypeAlias = npt.NDArray[np.uint64]
-Starts: TypeAlias = npt.NDArray[np.int64]
-VoxelLabels: TypeAlias = npt.NDArray[np.uint64] | npt.NDArray[np.uint32]
+# Arrays are C-contiguous where the kernels say so; `_Bytes` is anything with a buffer of bytes.
+_Bytes: TypeAlias = bytes | bytearray | memoryview | npt.NDArray[np.uint8]
+_Labels: TypeAlias = npt.NDArray[np.uint64]
+_Starts: TypeAlias = npt.NDArray[np.int64]
+_VoxelLabels: TypeAlias = npt.NDArray[np.uint64] | npt.NDArray[np.uint32]
 
 class KernelError(ValueError):
     item: int
@@ -18,57 +18,57 @@ class FrameError(KernelError): ...
 
 class Transcoded(NamedTuple):
     data: npt.NDArray[np.uint8]
-    start: Starts
+    start: _Starts
     labels: npt.NDArray[np.uint32]
 
 def arrow_metadata(
     metadata: bytes | bytearray | memoryview, want: int = 0
 ) -> tuple[int, int, int, bool, tuple[tuple[int, int], ...], tuple[tuple[int, int], ...]]: ...
 def arrow_rows(
-    buffers: Sequence[Bytes],
-    buffer: Starts,
-    begin: Starts,
-    end: Starts,
-    lengths: Starts,
-    batch: Starts,
-    row: Starts,
+    buffers: Sequence[_Bytes],
+    buffer: _Starts,
+    begin: _Starts,
+    end: _Starts,
+    lengths: _Starts,
+    batch: _Starts,
+    row: _Starts,
 ) -> tuple[
     npt.NDArray[np.int32],
     npt.NDArray[np.uint8],
-    Starts,
+    _Starts,
     npt.NDArray[np.uint32],
-    Labels,
-    Starts,
-    Labels,
-    Starts,
+    _Labels,
+    _Starts,
+    _Labels,
+    _Starts,
 ]: ...
 def decode_blocks(
-    blocks: Bytes,
-    start: Starts,
-    out: Labels,
-    labels: Labels | None = None,
-    label_start: Starts | None = None,
-    supervoxels: Labels | None = None,
-    supervoxel_start: Starts | None = None,
+    blocks: _Bytes,
+    start: _Starts,
+    out: _Labels,
+    labels: _Labels | None = None,
+    label_start: _Starts | None = None,
+    supervoxels: _Labels | None = None,
+    supervoxel_start: _Starts | None = None,
 ) -> None: ...
 def transcode_blocks(
-    blocks: Bytes,
-    start: Starts,
-    labels: Labels | None = None,
-    label_start: Starts | None = None,
-    supervoxels: Labels | None = None,
-    supervoxel_start: Starts | None = None,
+    blocks: _Bytes,
+    start: _Starts,
+    labels: _Labels | None = None,
+    label_start: _Starts | None = None,
+    supervoxels: _Labels | None = None,
+    supervoxel_start: _Starts | None = None,
     out: npt.NDArray[np.uint8] | None = None,
 ) -> Transcoded: ...
-def encode_block(voxels: Labels, table: Labels | None = None) -> bytes: ...
+def encode_block(voxels: _Labels, table: _Labels | None = None) -> bytes: ...
 def cseg_encode(
-    voxels: Labels | npt.NDArray[np.uint32], block_size: Sequence[int] = (8, 8, 8)
+    voxels: _Labels | npt.NDArray[np.uint32], block_size: Sequence[int] = (8, 8, 8)
 ) -> bytes: ...
 def cseg_decode(
-    data: Bytes, out: Labels | npt.NDArray[np.uint32], block_size: Sequence[int] = (8, 8, 8)
+    data: _Bytes, out: _Labels | npt.NDArray[np.uint32], block_size: Sequence[int] = (8, 8, 8)
 ) -> None: ...
 def downsample_cells(
-    chunks: Sequence[Bytes | None],
+    chunks: Sequence[_Bytes | None],
     coords: npt.NDArray[np.int64],
     *,
     fine_size: Sequence[int],
@@ -80,44 +80,44 @@ def downsample_cells(
     label_bits: int = 64,
 ) -> Transcoded: ...
 def downsample_voxels(
-    voxels: VoxelLabels, factors: Sequence[int], nonzero: bool = False
-) -> VoxelLabels: ...
+    voxels: _VoxelLabels, factors: Sequence[int], nonzero: bool = False
+) -> _VoxelLabels: ...
 def gzip_chunks(
-    data: Bytes, start: Starts, level: int, functions: Sequence[int]
-) -> tuple[bytes, Starts]: ...
+    data: _Bytes, start: _Starts, level: int, functions: Sequence[int]
+) -> tuple[bytes, _Starts]: ...
 def gunzip_chunks(
-    members: Sequence[Bytes], start: Starts, out: npt.NDArray[np.uint8], functions: Sequence[int]
+    members: Sequence[_Bytes], start: _Starts, out: npt.NDArray[np.uint8], functions: Sequence[int]
 ) -> None: ...
-def unzip_frames(
-    frames: Bytes,
-    begin: Starts,
-    end: Starts,
-    start: Starts,
+def decompress_frames(
+    frames: _Bytes,
+    begin: _Starts,
+    end: _Starts,
+    start: _Starts,
     out: npt.NDArray[np.uint8],
     functions: Sequence[int],
 ) -> None: ...
 
 class Payloads(NamedTuple):
     data: bytes
-    start: Starts
+    start: _Starts
     labels: npt.NDArray[np.uint32]
     seconds: tuple[float, float, float]
 
 class PayloadBatch:
-    def __init__(
-        self,
-        rows: Starts,
-        frames: Bytes,
-        frame_start: Starts,
+    def __new__(
+        cls,
+        rows: _Starts,
+        frames: _Bytes,
+        frame_start: _Starts,
         sizes: npt.NDArray[np.uint32],
         zstd: Sequence[int],
         gzip: Sequence[int] | None,
         level: int,
-        labels: Labels | None = None,
-        label_start: Starts | None = None,
-        supervoxels: Labels | None = None,
-        supervoxel_start: Starts | None = None,
-    ) -> None: ...
+        labels: _Labels | None = None,
+        label_start: _Starts | None = None,
+        supervoxels: _Labels | None = None,
+        supervoxel_start: _Starts | None = None,
+    ) -> Self: ...
     def work(self) -> None: ...
     def stop(self) -> None: ...
     def result(self) -> Payloads: ...

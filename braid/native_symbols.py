@@ -52,6 +52,6 @@ def libinflate() -> Addresses | None:
 
 @cache
 def libzstd() -> Addresses | None:
-    """Addresses that `_braid.unzip_frames` takes."""
+    """Addresses that `_braid.decompress_frames` takes."""
     names = ("createDCtx", "decompressDCtx", "isError", "getErrorName", "freeDCtx")
     return addresses("zstandard._cffi", [f"ZSTD_{name}" for name in names])

@@ -1,8 +1,8 @@
 """Fuzz one target under libFuzzer: `python -m fuzz.sanitized --fuzz python -m fuzz.run TARGET ...`.
 
-Arguments after the target are libFuzzer's. New inputs that reach new code are kept in
+Arguments after the target are libFuzzer's. Inputs that reach new code are stored in
 build/fuzz/TARGET; an input that fails is written to build/fuzz/TARGET-crash-*. Put that file into
-fuzz/corpus/TARGET when the fault is mended, and the tests will replay it for ever.
+fuzz/corpus/TARGET when the fault is fixed, and the tests replay it from then on.
 """
 
 import sys
@@ -18,7 +18,7 @@ LONGEST = 1 << 14  # bytes of an input
 
 
 def main() -> None:
-    """Give libFuzzer the target and its corpora."""
+    """Start libFuzzer on the target and its corpora."""
     name, *options = sys.argv[1:] or [""]
     if name not in TARGETS:
         raise SystemExit(f"error: no target {name!r}\nhint: one of {', '.join(TARGETS)}")

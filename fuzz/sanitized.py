@@ -17,14 +17,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = {"--fuzz": "fuzzed", "--races": "raced"}
-SOURCES = [ROOT / "_braid.pyx", *sorted((ROOT / "kernels").iterdir())]
+SOURCES = [ROOT / "_braid.pyx", ROOT / "_braid.pxd", *sorted((ROOT / "kernels").iterdir())]
 
 CHECKS = "-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all"
 RACES = "-O1 -g -fno-omit-frame-pointer -fsanitize=thread"
 # Without trace-cmp: it reports every comparison of every voxel, and halves the executions.
 COVERAGE = "-fsanitize-coverage=trace-pc"
 
-# Python is no leak checker's friend; a refused allocation is a MemoryError, not an abort.
+# Python itself leaks at exit; a refused allocation is a MemoryError, not an abort.
 ASAN_OPTIONS = "detect_leaks=0:allocator_may_return_null=1:alloc_dealloc_mismatch=0"
 
 
@@ -38,7 +38,7 @@ def main() -> int:
         "LD_PRELOAD": str(runtime(kind)),
         "ASAN_OPTIONS": ASAN_OPTIONS,
         "UBSAN_OPTIONS": "print_stacktrace=1",
-        "PYTHONMALLOC": "malloc",  # so that every bytes object has guarded ends
+        "PYTHONMALLOC": "malloc",  # so that the ends of every bytes object are guarded
         "PYTHONSAFEPATH": "1",  # or the plain kernels in this folder would come first
         "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)]),
         "SHARDLIFT_SANITIZED": str(folder),

@@ -1,28 +1,7 @@
-# Metadata of an Arrow message: the few fields of `format/Message.fbs` that a walk over a stream
+# Metadata of an Arrow IPC message: the few fields of `format/Message.fbs` that a walk over a stream
 # needs, read from the flatbuffer with every offset checked before it is followed.
 
-# Field numbers in Message.fbs, and how many of a table's fields are looked at.
-cdef enum:
-    HEADER_TYPE = 1
-    HEADER = 2
-    BODY_LENGTH = 3
-    BATCH_LENGTH = 0
-    BATCH_NODES = 1
-    BATCH_BUFFERS = 2
-    BATCH_COMPRESSION = 3
-    FIELDS = 4
-    SCHEMA_KIND = 1
-    RECORD_BATCH_KIND = 3
-    ENDIANNESS = 0  # of a schema
-
-
-cdef struct Flat:
-    const uint8_t* bytes
-    int64_t size
-    bint bad  # an offset led outside; numbers read since then are 0
-
-
-cdef int64_t flat_number(Flat* flat, int64_t at, int width) noexcept nogil:
+cdef int64_t flat_number(FlatBuffer* flat, int64_t at, int width) noexcept nogil:
     """A little-endian number of 1, 2, 4 (unsigned) or 8 (signed) bytes."""
     cdef uint64_t found = 0
     if at < 0 or at > flat.size - width:
@@ -32,12 +11,12 @@ cdef int64_t flat_number(Flat* flat, int64_t at, int width) noexcept nogil:
     return <int64_t>found
 
 
-cdef int64_t flat_follow(Flat* flat, int64_t at) noexcept nogil:
+cdef int64_t flat_follow(FlatBuffer* flat, int64_t at) noexcept nogil:
     """Where the offset at `at` leads."""
     return at + flat_number(flat, at, 4)
 
 
-cdef void flat_fields(Flat* flat, int64_t table, int64_t* fields) noexcept nogil:
+cdef void flat_fields(FlatBuffer* flat, int64_t table, int64_t* fields) noexcept nogil:
     """Positions of a table's first fields; 0 where one is left out."""
     cdef int64_t back = <int32_t>flat_number(flat, table, 4)
     cdef int64_t vtable = table - back
@@ -49,7 +28,7 @@ cdef void flat_fields(Flat* flat, int64_t table, int64_t* fields) noexcept nogil
         fields[i] = table + offset if offset else 0
 
 
-cdef int64_t flat_vector(Flat* flat, int64_t at, int64_t* count) noexcept nogil:
+cdef int64_t flat_vector(FlatBuffer* flat, int64_t at, int64_t* count) noexcept nogil:
     """Where the first item of the vector lies that the offset at `at` points to; 0: no vector."""
     cdef int64_t vector
     count[0] = 0
@@ -60,28 +39,21 @@ cdef int64_t flat_vector(Flat* flat, int64_t at, int64_t* count) noexcept nogil:
     return vector + 4
 
 
-cdef list flat_pairs(Flat* flat, int64_t at, int64_t want):
+cdef list flat_pairs(FlatBuffer* flat, int64_t at, int64_t want):
     """The first `want` structs of two i64 in the vector that the offset at `at` points to."""
     cdef int64_t count, i
     cdef int64_t first = flat_vector(flat, at if want else 0, &count)
     cdef list pairs = []
     for i in range(min(want, count)):
-        pairs.append((flat_number(flat, first + 16 * i, 8), flat_number(flat, first + 16 * i + 8, 8)))
+        at = first + 16 * i
+        pairs.append((flat_number(flat, at, 8), flat_number(flat, at + 8, 8)))
         if flat.bad:
             break
     return pairs
 
 
-# A message's metadata and, of a schema or a record batch, the fields of its header.
-cdef struct FlatMessage:
-    int64_t kind
-    int64_t body_bytes
-    bint has_header
-    int64_t header[FIELDS]
-
-
-cdef FlatMessage flat_message(Flat* flat) noexcept nogil:
-    cdef FlatMessage message
+cdef MessageMetadata message_metadata(FlatBuffer* flat) noexcept nogil:
+    cdef MessageMetadata message
     cdef int64_t fields[FIELDS]
     memset(&message, 0, sizeof(message))
     flat_fields(flat, flat_follow(flat, 0), fields)
@@ -93,18 +65,20 @@ cdef FlatMessage flat_message(Flat* flat) noexcept nogil:
     return message
 
 
-cdef inline int64_t batch_rows(Flat* flat, const FlatMessage* message) noexcept nogil:
+cdef inline int64_t message_rows(FlatBuffer* flat, const MessageMetadata* message) noexcept nogil:
     cdef int64_t at = message.header[BATCH_LENGTH]
     return flat_number(flat, at, 8) if at else 0
 
 
-cdef inline bint is_big_endian(Flat* flat, const FlatMessage* message) noexcept nogil:
+cdef inline bint message_is_big_endian(
+    FlatBuffer* flat, const MessageMetadata* message
+) noexcept nogil:
     cdef int64_t at = message.header[ENDIANNESS]
     return message.kind == SCHEMA_KIND and at != 0 and flat_number(flat, at, 2) != 0
 
 
 def arrow_metadata(const uint8_t[::1] metadata, int64_t want=0):
-    """What a message's metadata says of it.
+    """Read the metadata of an Arrow IPC message.
 
     Args:
         metadata: the flatbuffer, without prefix and body.
@@ -117,19 +91,19 @@ def arrow_metadata(const uint8_t[::1] metadata, int64_t want=0):
     Raises:
         KernelError: an offset leads outside, or a schema says that numbers are big-endian.
     """
-    cdef Flat flat
-    cdef FlatMessage message
+    cdef FlatBuffer flat
+    cdef MessageMetadata message
     cdef int64_t rows = 0
     cdef list nodes = [], buffers = []
     flat.bytes = &metadata[0] if metadata.shape[0] else NO_BYTES
     flat.size = metadata.shape[0]
     flat.bad = False
-    message = flat_message(&flat)
+    message = message_metadata(&flat)
     if message.kind == RECORD_BATCH_KIND:
-        rows = batch_rows(&flat, &message)
+        rows = message_rows(&flat, &message)
         nodes = flat_pairs(&flat, message.header[BATCH_NODES], want)
         buffers = flat_pairs(&flat, message.header[BATCH_BUFFERS], 2 * want)
-    big_endian = is_big_endian(&flat, &message)
+    big_endian = message_is_big_endian(&flat, &message)
     if flat.bad:
         raise KernelError("Arrow metadata points outside itself")
     if big_endian:

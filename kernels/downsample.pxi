@@ -1,9 +1,11 @@
 # Downsampling: whole coarse chunks from the fine chunks behind them, by the votes of `votes.pxi`,
-# and votes on voxels for everything that has no 8 x 8 x 8 blocks.
+# and votes on voxels for chunks without 8 x 8 x 8 blocks.
 
 # ---------------------------------------------------------------- the coarse chunk
 
-cdef int locate(const int64_t* coord, const VotePlan* plan, VoteCell* cell) noexcept nogil:
+cdef int vote_cell_locate(
+    const int64_t* coord, const VotePlan* plan, VoteCell* cell
+) noexcept nogil:
     """Where a coarse chunk lies in the fine volume; -1 outside."""
     cdef int axis
     cdef int64_t begin, lead, span, at, i
@@ -23,15 +25,15 @@ cdef int locate(const int64_t* coord, const VotePlan* plan, VoteCell* cell) noex
 
 
 cdef int vote_part(
-    VoteScratch* s, Part* part, const FineChunk* fines, const VoteCell* cell, const int64_t* block,
-    const VotePlan* plan, Fault* fault
+    VoteScratch* s, VotePart* part, const FineChunk* fines, const VoteCell* cell,
+    const int64_t* block, const VotePlan* plan, Fault* fault
 ) noexcept nogil:
     """Vote on one fine block of the cell; 0 if the volume ends before it, 1 if it is a part."""
     cdef int64_t extent[3]
-    cdef int64_t slot = 0, place = 0
+    cdef int64_t slot = 0, number = 0
     cdef int axis
     for axis in range(3):
-        extent[axis] = min(CELL_EDGE, cell.region[axis] - 8 * block[axis])
+        extent[axis] = min(SUBBLOCK_EDGE, cell.region[axis] - 8 * block[axis])
         if extent[axis] <= 0:
             return 0
         part.at[axis] = 4 * (block[axis] & plan.halved[axis])
@@ -39,9 +41,9 @@ cdef int vote_part(
     for axis in range(2, -1, -1):
         slot = slot * plan.slots[axis] + cell.slot[axis][block[axis]]
     for axis in range(2, -1, -1):
-        place = place * fines[slot].blocks[axis] + cell.inner[axis][block[axis]]
+        number = number * fines[slot].blocks[axis] + cell.inner[axis][block[axis]]
     s.slot = slot
-    return -1 if vote_block(s, part, &fines[slot], <uint32_t>place, extent, plan, fault) else 1
+    return -1 if vote_block(s, part, &fines[slot], <uint32_t>number, extent, plan, fault) else 1
 
 
 cdef int vote_parts(
@@ -80,7 +82,7 @@ cdef int vote_chunk(
         block[1] = i // grid[0] % grid[1]
         block[2] = i // (grid[0] * grid[1])
         parts = vote_parts(s, fines, cell, block, plan, fault)
-        if parts < 0 or put_parts(s, parts, plan, fault):
+        if parts < 0 or vote_put_block(s, parts, plan, fault):
             return -1
     return 0
 
@@ -91,12 +93,12 @@ cdef inline int64_t coarse_blocks(int64_t fine_voxels, int halved) noexcept nogi
 
 # Words that a chunk of so many blocks can need: header, values and table of each, or the last
 # offset that the format allows and one block more.
-cdef inline uint64_t most_words(int64_t blocks, uint32_t label_words) noexcept nogil:
-    cdef uint64_t each = 2 + 256 + CELL_LABELS * label_words
-    return 1 + min(blocks * each, LAST_OFFSET + each)
+cdef inline uint64_t vote_most_words(int64_t blocks, uint32_t label_words) noexcept nogil:
+    cdef uint64_t each = 2 + 256 + SUBBLOCK_LABELS * label_words
+    return 1 + min(blocks * each, CSEG_LAST_OFFSET + each)
 
 
-cdef int reserve(VoteScratch* s, uint64_t end, uint64_t words, Fault* fault) noexcept nogil:
+cdef int vote_reserve(VoteScratch* s, uint64_t end, uint64_t words, Fault* fault) noexcept nogil:
     """Room for a chunk of so many words at byte `end` of the output."""
     cdef uint64_t room = end + 4 * words
     cdef uint8_t* out
@@ -111,7 +113,7 @@ cdef int reserve(VoteScratch* s, uint64_t end, uint64_t words, Fault* fault) noe
     return 0
 
 
-cdef int open_fine(
+cdef int fine_chunk_open(
     FineChunk* fine, const Py_buffer* view, const int64_t* position, const VoteCell* cell,
     const VotePlan* plan, Fault* fault
 ) noexcept nogil:
@@ -125,11 +127,11 @@ cdef int open_fine(
     fine.stored = view.buf != NULL and blocks > 0
     if not fine.stored:
         return 0
-    return open_chunk(
+    return cseg_chunk_open(
         <const uint8_t*>view.buf, view.len, <uint32_t>blocks, plan.label_words, &fine.cseg, fault)
 
 
-cdef int open_fines(
+cdef int fine_chunks_open(
     VoteScratch* s, FineChunk* fines, const Py_buffer* views, const VoteCell* cell,
     const VotePlan* plan, Fault* fault
 ) noexcept nogil:
@@ -140,7 +142,7 @@ cdef int open_fines(
         position[0] = slot % plan.slots[0]
         position[1] = slot // plan.slots[0] % plan.slots[1]
         position[2] = slot // (plan.slots[0] * plan.slots[1])
-        if open_fine(&fines[slot], &views[slot], position, cell, plan, fault):
+        if fine_chunk_open(&fines[slot], &views[slot], position, cell, plan, fault):
             return -1
     return 0
 
@@ -155,17 +157,16 @@ cdef int64_t vote_cell(
     cdef int axis
     for axis in range(3):
         blocks *= coarse_blocks(cell.region[axis], plan.halved[axis])
-    words = most_words(blocks, plan.label_words)
-    if open_fines(s, fines, views, cell, plan, fault) or reserve(s, end, words, fault):
+    words = vote_most_words(blocks, plan.label_words)
+    if fine_chunks_open(s, fines, views, cell, plan, fault) or vote_reserve(s, end, words, fault):
         return -1
-    memset(s.seen.labels, 0, 8 * s.seen.room)
-    s.seen.count, s.seen.zero = 0, False
-    if writer_begin(&s.writer, s.out + end, words, <uint32_t>blocks, fault):
+    label_set_clear(&s.seen)
+    if cseg_writer_begin(&s.writer, s.out + end, words, <uint32_t>blocks, fault):
         return -1
     if vote_chunk(s, fines, cell, plan, fault):
         return -1
     labels[0] = <uint32_t>(s.seen.count + s.seen.zero)
-    return <int64_t>writer_bytes(&s.writer) if s.seen.count else 0
+    return <int64_t>cseg_writer_bytes(&s.writer) if s.seen.count else 0
 
 
 cdef int vote_batch(
@@ -176,8 +177,8 @@ cdef int vote_batch(
     cdef VoteCell cell
     for i in range(coords.shape[0]):
         fault.item = i
-        if locate(&coords[i, 0], plan, &cell):
-            return fail(fault, FAULT_CELL, 0, <uint64_t>i)
+        if vote_cell_locate(&coords[i, 0], plan, &cell):
+            return fail(fault, FAULT_VOTE_CELL, 0, 0)
         size = vote_cell(s, fines, views + i * slots, &cell, start[i], &labels[i], plan, fault)
         if size < 0:
             return -1
@@ -185,61 +186,65 @@ cdef int vote_batch(
     return 0
 
 
-cdef int scratch_make(VoteScratch* s, uint32_t n_blocks, uint32_t label_words, Fault* fault) noexcept nogil:
+cdef int vote_scratch_make(
+    VoteScratch* s, uint32_t n_blocks, uint32_t label_words, Fault* fault
+) noexcept nogil:
     memset(s, 0, sizeof(VoteScratch))
-    s.seen.room = 1024
-    s.seen.labels = <uint64_t*>calloc(s.seen.room, 8)
-    if s.seen.labels == NULL:
-        return fail(fault, FAULT_MEMORY, 8 * s.seen.room, 0)
-    return writer_make(&s.writer, n_blocks, label_words, fault)
+    if label_set_make(&s.seen, fault):
+        return -1
+    return cseg_writer_make(&s.writer, n_blocks, label_words, fault)
 
 
-cdef void scratch_free(VoteScratch* s) noexcept nogil:
+cdef void vote_scratch_free(VoteScratch* s) noexcept nogil:
     free(s.seen.labels)
     free(s.out)
-    writer_free(&s.writer)
+    cseg_writer_free(&s.writer)
 
 
-# ---------------------------------------------------------------- cells: the door
+# ---------------------------------------------------------------- public entry points
 
-cdef int load_axes(xyz, int64_t* to) except -1:
+cdef int vote_plan_load_axes(xyz, int64_t* to) except -1:
     x, y, z = xyz
     to[0], to[1], to[2] = x, y, z
     return 0
 
 
-cdef int check_axis(const VotePlan* plan, int axis) except -1:
+cdef int vote_plan_check_axis(const VotePlan* plan, int axis) except -1:
     cdef int64_t span = plan.coarse_chunk[axis] << plan.halved[axis]
     # The furthest that a cell begins into its first fine chunk.
     cdef int64_t lead = plan.fine_chunk[axis] - gcd(span, plan.fine_chunk[axis])
     if plan.fine_size[axis] < 1 or plan.fine_size[axis] > (<int64_t>1 << 40):
         raise ValueError(f"fine size: expected 1 to 2^40 voxels, found {plan.fine_size[axis]}")
     if span > 8 * MOST_AXIS_BLOCKS or plan.fine_chunk[axis] > 8 * MOST_AXIS_BLOCKS:
-        raise ValueError(f"chunks: expected edges of up to {8 * MOST_AXIS_BLOCKS} voxels, found {span}")
+        raise ValueError(
+            f"chunks: expected edges of up to {8 * MOST_AXIS_BLOCKS} voxels, found {span}")
     if plan.slots[axis] * plan.fine_chunk[axis] < min(span + lead, plan.fine_size[axis]):
         raise ValueError(f"slots: a cell can meet more than {plan.slots[axis]} chunks")
     return 0
 
 
-cdef VotePlan make_plan(fine_size, fine_chunk, coarse_chunk, slots, factors, bint nonzero, label_bits) except *:
+cdef VotePlan vote_plan_make(
+    fine_size, fine_chunk, coarse_chunk, slots, factors, bint nonzero, label_bits
+) except *:
     cdef VotePlan plan
     cdef int axis
     for edge in (*fine_chunk, *coarse_chunk):
         if edge < 8 or edge % 8:
             raise ValueError(f"chunks: expected edges of whole blocks of 8 voxels, found {edge}")
     if any(factor not in (1, 2) for factor in factors) or label_bits not in (32, 64):
-        raise ValueError(f"expected factors 1 or 2 and 32 or 64 bits, found {factors} and {label_bits}")
-    load_axes(fine_size, plan.fine_size)
-    load_axes(fine_chunk, plan.fine_chunk)
-    load_axes(coarse_chunk, plan.coarse_chunk)
-    load_axes(slots, plan.slots)
+        raise ValueError(
+            f"expected factors 1 or 2 and 32 or 64 bits, found {factors} and {label_bits}")
+    vote_plan_load_axes(fine_size, plan.fine_size)
+    vote_plan_load_axes(fine_chunk, plan.fine_chunk)
+    vote_plan_load_axes(coarse_chunk, plan.coarse_chunk)
+    vote_plan_load_axes(slots, plan.slots)
     plan.nonzero = nonzero
     plan.label_words = label_bits // 32
-    plan.windows = CELL_VOXELS
+    plan.windows = SUBBLOCK_VOXELS
     for axis in range(3):
         plan.halved[axis] = factors[axis] - 1
         plan.windows >>= plan.halved[axis]
-        check_axis(&plan, axis)
+        vote_plan_check_axis(&plan, axis)
     return plan
 
 
@@ -250,12 +255,12 @@ def downsample_cells(
     """Make coarse chunks from the compressed_segmentation chunks (8 x 8 x 8 blocks) behind them.
 
     Args:
-        chunks: per cell the fine chunks it may meet, slots[0] * slots[1] * slots[2] of them, x
+        chunks: per cell the fine chunks that it can meet, slots[0] * slots[1] * slots[2] of them, x
             fastest, beginning with the one that holds the cell's first voxel; None: zeros.
         coords: (k, 3) grid coordinates (x, y, z) of the coarse chunks.
         fine_size: (x, y, z) voxels of the fine volume.
         fine_chunk, coarse_chunk: voxels of a chunk, multiples of 8.
-        slots: fine chunks that a cell may meet, per axis.
+        slots: fine chunks that a cell can meet, per axis.
         factors: 1 or 2 per axis.
         nonzero: zeros never vote (`nonzero-mode`); else they vote like any label (`mode`).
         label_bits: 64 or 32.
@@ -266,7 +271,7 @@ def downsample_cells(
     Raises:
         KernelError: a count, offset or value of a chunk behind cell `.item` does not fit.
     """
-    cdef VotePlan plan = make_plan(
+    cdef VotePlan plan = vote_plan_make(
         fine_size, fine_chunk, coarse_chunk, slots, factors, nonzero, label_bits)
     cdef int64_t per_cell = plan.slots[0] * plan.slots[1] * plan.slots[2], k = coords.shape[0]
     if coords.shape[1] != 3 or len(chunks) != k * per_cell:
@@ -275,7 +280,7 @@ def downsample_cells(
     cdef int64_t[::1] start = np.zeros(k + 1, np.int64)
     cdef uint32_t[::1] labels = np.zeros(k + 1, np.uint32)
     cdef Fault fault = no_fault()
-    cdef int64_t n_blocks = coarse_chunk[0] * coarse_chunk[1] * coarse_chunk[2] // CELL_VOXELS
+    cdef int64_t n_blocks = coarse_chunk[0] * coarse_chunk[1] * coarse_chunk[2] // SUBBLOCK_VOXELS
     cdef FineChunk* fines = <FineChunk*>calloc(per_cell, sizeof(FineChunk))
     cdef VoteScratch* s = <VoteScratch*>calloc(1, sizeof(VoteScratch))
     cdef int failed
@@ -283,42 +288,40 @@ def downsample_cells(
         if fines == NULL or s == NULL:
             raise MemoryError("not enough memory for the scratch of a batch")
         with nogil:
-            failed = scratch_make(s, <uint32_t>n_blocks, plan.label_words, &fault)
-            failed = failed or vote_batch(s, fines, held.views, coords, &start[0], &labels[0], &plan, &fault)
+            failed = vote_scratch_make(s, <uint32_t>n_blocks, plan.label_words, &fault)
+            failed = failed or vote_batch(
+                s, fines, held.views, coords, &start[0], &labels[0], &plan, &fault)
         if failed:
-            raise_vote_fault(&fault, &plan, coords, s.slot)
+            vote_raise_fault(&fault, &plan, coords, s.slot)
         data = np.frombuffer((<char*>s.out)[:start[k]] if k else b"", np.uint8)
         return Transcoded(data, np.asarray(start), np.asarray(labels)[:k])
     finally:
         if s != NULL:
-            scratch_free(s)
+            vote_scratch_free(s)
         free(s)
         free(fines)
 
 
-cdef int raise_vote_fault(
-    Fault* fault, const VotePlan* plan, const int64_t[:, ::1] coords, int64_t slot
+cdef int vote_raise_fault(
+    const Fault* fault, const VotePlan* plan, const int64_t[:, ::1] coords, int64_t slot
 ) except -1:
-    """Name the fine chunk, by its grid coordinate, before the fault."""
+    """Name the fine chunk, by its grid coordinate, before a fault of its bytes."""
     cdef int axis
-    if fault.code == FAULT_MEMORY:
-        raise_fault(fault)
-    if fault.code == FAULT_CELL:
-        raise ValueError(f"cell {fault.item} of the batch lies outside the volume")
-    chunk = []
-    for axis in range(3):
-        span = plan.coarse_chunk[axis] << plan.halved[axis]
-        chunk.append(coords[fault.item, axis] * span // plan.fine_chunk[axis] + slot % plan.slots[axis])
-        slot //= plan.slots[axis]
     try:
         raise_fault(fault)
     except KernelError as error:
+        chunk = []
+        for axis in range(3):
+            span = plan.coarse_chunk[axis] << plan.halved[axis]
+            first = coords[fault.item, axis] * span // plan.fine_chunk[axis]
+            chunk.append(first + slot % plan.slots[axis])
+            slot //= plan.slots[axis]
         raise KernelError(f"chunk {tuple(chunk)}: {error}", error.item) from None
 
 
 # ---------------------------------------------------------------- voxels
 
-cdef inline label_t vote_of(const label_t* window, const int n, bint nonzero) noexcept nogil:
+cdef inline label_t voxel_vote(const label_t* window, const int n, bint nonzero) noexcept nogil:
     """The winner of n voxels, n up to 8."""
     cdef label_t best = 0
     cdef int i, j, count, most = 0
@@ -334,7 +337,7 @@ cdef inline label_t vote_of(const label_t* window, const int n, bint nonzero) no
     return best
 
 
-cdef inline void vote_span(
+cdef inline void voxel_vote_span(
     const label_t** rows, const int n, const int halved_x, size_t count, bint nonzero, label_t* out
 ) noexcept nogil:
     """Windows side by side: of each of n rows one voxel, or two where x is halved."""
@@ -349,11 +352,12 @@ cdef inline void vote_span(
             window[i] = rows[i][x << halved_x]
             window[i + n * halved_x] = rows[i][(x << halved_x) + halved_x]
             differ |= (window[i] ^ first) | (window[i + n * halved_x] ^ first)
-        out[x] = first if differ == 0 else vote_of(window, n << halved_x, nonzero)
+        out[x] = first if differ == 0 else voxel_vote(window, n << halved_x, nonzero)
 
 
-cdef void vote_row(
-    const label_t[:, :, ::1] voxels, size_t z, size_t y, const int* halved, bint nonzero, label_t[:, :, ::1] out
+cdef void voxel_vote_row(
+    const label_t[:, :, ::1] voxels, size_t z, size_t y, const int* halved, bint nonzero,
+    label_t[:, :, ::1] out
 ) noexcept nogil:
     """One row of votes; a row or voxel beyond the upper edge is left out of its window."""
     cdef const label_t* rows[4]
@@ -363,18 +367,20 @@ cdef void vote_row(
     for i in range(4):
         row_z = (z << halved[2]) + (i >> 1)
         row_y = (y << halved[1]) + (i & 1)
-        if i & 1 > halved[1] or i >> 1 > halved[2] or row_z >= voxels.shape[0] or row_y >= voxels.shape[1]:
+        if i & 1 > halved[1] or i >> 1 > halved[2]:
+            continue
+        if row_z >= voxels.shape[0] or row_y >= voxels.shape[1]:
             continue
         rows[n] = &voxels[row_z, row_y, 0]
         n += 1
     if n == 4 and halved[0]:     # constants, so that the compiler unrolls the usual case
-        vote_span(rows, 4, 1, whole, nonzero, &out[z, y, 0])
+        voxel_vote_span(rows, 4, 1, whole, nonzero, &out[z, y, 0])
     else:
-        vote_span(rows, n, halved[0], whole, nonzero, &out[z, y, 0])
+        voxel_vote_span(rows, n, halved[0], whole, nonzero, &out[z, y, 0])
     if whole < <size_t>out.shape[2]:
         for i in range(n):
             rows[i] += whole << halved[0]
-        vote_span(rows, n, 0, 1, nonzero, &out[z, y, whole])
+        voxel_vote_span(rows, n, 0, 1, nonzero, &out[z, y, whole])
 
 
 def downsample_voxels(const label_t[:, :, ::1] voxels not None, factors, bint nonzero=False):
@@ -396,11 +402,11 @@ def downsample_voxels(const label_t[:, :, ::1] voxels not None, factors, bint no
         raise ValueError(f"expected three factors of 1 or 2, found {factors}")
     for axis in range(3):
         halved[axis] = factors[axis] - 1
-    shape = [-(-n // f) for n, f in zip((voxels.shape[0], voxels.shape[1], voxels.shape[2]), factors[::-1])]
+    shape = [-(-voxels.shape[axis] // factors[2 - axis]) for axis in range(3)]
     result = np.empty(shape, np.uint64 if label_t is uint64_t else np.uint32)
     cdef label_t[:, :, ::1] out = result
     with nogil:
         for z in range(<size_t>out.shape[0]):
             for y in range(<size_t>out.shape[1]):
-                vote_row(voxels, z, y, halved, nonzero, out)
+                voxel_vote_row(voxels, z, y, halved, nonzero, out)
     return result

@@ -1,23 +1,9 @@
-# Many chunks to gzip members in one release of the GIL, by libdeflate's own functions: a call per
+# gzip: many chunks compressed in one release of the GIL, by libdeflate's own functions. A call per
 # chunk would take the GIL each time, and threads would wait for one another.
 
-ctypedef void* (*AllocCompressor)(int level) noexcept nogil
-ctypedef size_t (*GzipCompress)(void* compressor, const void* data, size_t size, void* out, size_t room) noexcept nogil
-ctypedef size_t (*GzipBound)(void* compressor, size_t size) noexcept nogil
-ctypedef void (*FreeCompressor)(void* compressor) noexcept nogil
-
-
-# libdeflate's functions, as its header declares them.
-cdef struct Gzip:
-    AllocCompressor create
-    GzipCompress compress
-    GzipBound bound
-    FreeCompressor release
-
-
-cdef Gzip make_gzip(functions) except *:
+cdef GzipFunctions gzip_functions(functions) except *:
     """From their addresses, as `gzip_chunks` takes them."""
-    cdef Gzip gzip
+    cdef GzipFunctions gzip
     cdef uintptr_t create, compress, bound, release
     create, compress, bound, release = functions
     gzip.create, gzip.compress = <AllocCompressor>create, <GzipCompress>compress
@@ -26,7 +12,9 @@ cdef Gzip make_gzip(functions) except *:
 
 
 # Bytes that the members can have at most.
-cdef size_t gzip_room(const Gzip* gzip, void* compressor, const int64_t* start, size_t k) noexcept nogil:
+cdef size_t gzip_room(
+    const GzipFunctions* gzip, void* compressor, const int64_t* start, size_t k
+) noexcept nogil:
     cdef size_t i
     cdef size_t room = 0
     for i in range(k):
@@ -35,9 +23,9 @@ cdef size_t gzip_room(const Gzip* gzip, void* compressor, const int64_t* start, 
 
 
 # Writes the members and where each begins; -1 if one does not fit, which its bound rules out.
-cdef int gzip_run(
-    const Gzip* gzip, void* compressor, const uint8_t* data, const int64_t* start, size_t k,
-    uint8_t* out, size_t room, int64_t* out_start
+cdef int gzip_compress_all(
+    const GzipFunctions* gzip, void* compressor, const uint8_t* data, const int64_t* start,
+    size_t k, uint8_t* out, size_t room, int64_t* out_start
 ) noexcept nogil:
     cdef size_t i, size
     out_start[0] = 0
@@ -52,25 +40,27 @@ cdef int gzip_run(
 
 
 cdef bytes gzip_members(
-    const Gzip* gzip, void* compressor, const uint8_t* data, const int64_t* start, size_t k,
-    int64_t* out_start
+    const GzipFunctions* gzip, void* compressor, const uint8_t* data, const int64_t* start,
+    size_t k, int64_t* out_start
 ):
     cdef size_t room = gzip_room(gzip, compressor, start, k)
     cdef int failed
-    cdef uint8_t* scratch = <uint8_t*>malloc(room + 1)
-    if scratch == NULL:
+    cdef uint8_t* out = <uint8_t*>malloc(room + 1)
+    if out == NULL:
         raise MemoryError(f"not enough memory for {room} bytes of members")
     try:
         with nogil:
-            failed = gzip_run(gzip, compressor, data, start, k, scratch, room, out_start)
+            failed = gzip_compress_all(gzip, compressor, data, start, k, out, room, out_start)
         if failed:
             raise RuntimeError("libdeflate refused a buffer of the size that it asked for")
-        return PyBytes_FromStringAndSize(<char*>scratch, out_start[k])
+        return PyBytes_FromStringAndSize(<char*>out, out_start[k])
     finally:
-        free(scratch)
+        free(out)
 
 
-def gzip_chunks(const uint8_t[::1] data not None, const int64_t[::1] start not None, int level, functions):
+def gzip_chunks(
+    const uint8_t[::1] data not None, const int64_t[::1] start not None, int level, functions
+):
     """Compress each chunk to a gzip member of its own.
 
     Args:
@@ -84,10 +74,10 @@ def gzip_chunks(const uint8_t[::1] data not None, const int64_t[::1] start not N
         Members one after another, and the (k + 1,) int64 offsets of each.
 
     Raises:
-        KernelError: a chunk is no part of the data.
-        MemoryError: there is none for the compressor or its output.
+        KernelError: a chunk lies outside the data.
+        MemoryError: not enough for the compressor or its output.
     """
-    cdef Gzip gzip = make_gzip(functions)
+    cdef GzipFunctions gzip = gzip_functions(functions)
     cdef void* compressor
     cdef int64_t[::1] out_start = np.zeros(max(start.shape[0], 1), np.int64)
     if start.shape[0] < 2:
@@ -105,27 +95,24 @@ def gzip_chunks(const uint8_t[::1] data not None, const int64_t[::1] start not N
     return members, np.asarray(out_start)
 
 
-# ---------------------------------------------------------------- and back
+# ---------------------------------------------------------------- decompress
 
-ctypedef void* (*AllocDecompressor)() noexcept nogil
-ctypedef int (*GzipDecompress)(void* decompressor, const void* member, size_t size, void* out, size_t room, size_t* made) noexcept nogil
-ctypedef void (*FreeDecompressor)(void* decompressor) noexcept nogil
-
-
-# Decompresses member after member, each to the size that is told: without a place for `made`,
-# libdeflate refuses any other. The index of the first that fails; k if none does.
-cdef size_t gunzip_run(
+# Decompresses member after member, each to its expected size: as `made` is NULL, libdeflate
+# refuses any other.
+cdef int gunzip_all(
     void* decompressor, GzipDecompress decompress, Views members, uint8_t* out,
-    const int64_t* start, size_t k
+    const int64_t* start, size_t k, Fault* fault
 ) noexcept nogil:
-    cdef size_t i
+    cdef size_t i, size
     for i in range(k):
+        size = <size_t>(start[i + 1] - start[i])
         if decompress(
             decompressor, members.views[i].buf, <size_t>members.views[i].len,
-            out + start[i], <size_t>(start[i + 1] - start[i]), NULL
+            out + start[i], size, NULL
         ):
-            return i
-    return k
+            fault.item = <int64_t>i
+            return fail(fault, FAULT_GZIP_MEMBER, size, 0)
+    return 0
 
 
 def gunzip_chunks(members, const int64_t[::1] start not None, uint8_t[::1] out not None, functions):
@@ -133,33 +120,32 @@ def gunzip_chunks(members, const int64_t[::1] start not None, uint8_t[::1] out n
 
     Args:
         members: k buffers.
-        start: (k + 1,) byte offsets into `out`, where each shall go; it must fill its place.
+        start: (k + 1,) byte offsets into `out`; member i must fill out[start[i]:start[i + 1]].
         out: written.
         functions: addresses of libdeflate_alloc_decompressor, libdeflate_gzip_decompress and
             libdeflate_free_decompressor (libdeflate.h).
 
     Raises:
-        KernelError: member `.item` is damaged, or is not as long as its place; or places are not
-            in `out`.
-        MemoryError: there is none for the decompressor.
+        KernelError: member `.item` is damaged or has another size; or a start lies outside `out`.
+        MemoryError: not enough for the decompressor.
     """
     cdef uintptr_t alloc, decompress, release
     alloc, decompress, release = functions
     cdef Views held = Views(members)
     cdef size_t k = <size_t>held.held
-    cdef size_t failed
+    cdef Fault fault = no_fault()
     cdef void* decompressor
-    check_starts(start, k, out.shape[0], "places")
+    cdef int failed
+    check_starts(start, k, out.shape[0], "out")
     if k == 0:
         return
     decompressor = (<AllocDecompressor>alloc)()
     if decompressor == NULL:
         raise MemoryError("not enough memory to decompress")
     with nogil:
-        failed = gunzip_run(
+        failed = gunzip_all(
             decompressor, <GzipDecompress>decompress, held,
-            &out[0] if out.shape[0] else NO_BYTES, &start[0], k)
+            &out[0] if out.shape[0] else NO_BYTES, &start[0], k, &fault)
         (<FreeDecompressor>release)(decompressor)
-    if failed < k:
-        raise KernelError(
-            f"no gzip member of {start[failed + 1] - start[failed]} bytes", failed)
+    if failed:
+        raise_fault(&fault)

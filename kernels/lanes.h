@@ -160,23 +160,23 @@ LANES_INLINE unsigned lanes_used2_as(const uint8_t *values) {
     return used;
 }
 
-/* Each bit of a place is an OR over the entries that have it; then a byte's four fields change
+/* Each bit of an index is an OR over the entries that have it; then a byte's four fields change
  * order. */
-LANES_INLINE void lanes_recode2_as(const uint8_t *values, const uint8_t *places, uint8_t *out) {
+LANES_INLINE void lanes_recode2_as(const uint8_t *values, const uint8_t *remap, uint8_t *out) {
     uint64_t low[4], high[4];
     for (int i = 0; i < 4; i++) {
-        low[i] = places[i] & 1 ? LANES_EVEN : 0;
-        high[i] = places[i] & 2 ? LANES_EVEN : 0;
+        low[i] = remap[i] & 1 ? LANES_EVEN : 0;
+        high[i] = remap[i] & 2 ? LANES_EVEN : 0;
     }
     for (int i = 0; i < 128; i += 8) {
         const uint64_t word = lanes_word(values + i), upper = word >> 1;
         const uint64_t is0 = ~upper & ~word, is1 = ~upper & word;
         const uint64_t is2 = upper & ~word, is3 = upper & word;
-        uint64_t place = (is0 & low[0]) | (is1 & low[1]) | (is2 & low[2]) | (is3 & low[3]);
-        place |= ((is0 & high[0]) | (is1 & high[1]) | (is2 & high[2]) | (is3 & high[3])) << 1;
-        place = (place >> 2 & LANES_PAIRS) | (place & LANES_PAIRS) << 2;
-        place = (place >> 4 & LANES_NIBBLES) | (place & LANES_NIBBLES) << 4;
-        memcpy(out + i, &place, 8);
+        uint64_t index = (is0 & low[0]) | (is1 & low[1]) | (is2 & low[2]) | (is3 & low[3]);
+        index |= ((is0 & high[0]) | (is1 & high[1]) | (is2 & high[2]) | (is3 & high[3])) << 1;
+        index = (index >> 2 & LANES_PAIRS) | (index & LANES_PAIRS) << 2;
+        index = (index >> 4 & LANES_NIBBLES) | (index & LANES_NIBBLES) << 4;
+        memcpy(out + i, &index, 8);
     }
 }
 
@@ -185,8 +185,8 @@ static unsigned lanes_used2_portable(const uint8_t *values) { return lanes_used2
 static void lanes_recode1_portable(const uint8_t *values, uint64_t flip, uint8_t *out) {
     lanes_recode1_as(values, flip, out);
 }
-static void lanes_recode2_portable(const uint8_t *values, const uint8_t *places, uint8_t *out) {
-    lanes_recode2_as(values, places, out);
+static void lanes_recode2_portable(const uint8_t *values, const uint8_t *remap, uint8_t *out) {
+    lanes_recode2_as(values, remap, out);
 }
 
 /* ---------------------------------------------------------------- AVX2 */
@@ -198,8 +198,8 @@ LANES_AVX2 unsigned lanes_used2_avx2(const uint8_t *values) { return lanes_used2
 LANES_AVX2 void lanes_recode1_avx2(const uint8_t *values, uint64_t flip, uint8_t *out) {
     lanes_recode1_as(values, flip, out);
 }
-LANES_AVX2 void lanes_recode2_avx2(const uint8_t *values, const uint8_t *places, uint8_t *out) {
-    lanes_recode2_as(values, places, out);
+LANES_AVX2 void lanes_recode2_avx2(const uint8_t *values, const uint8_t *remap, uint8_t *out) {
+    lanes_recode2_as(values, remap, out);
 }
 
 /* Per width: which two bytes hold value i of a group of eight (low byte of the pair first), and
@@ -336,9 +336,9 @@ LANES_AVX2 void lanes_pack_avx2(const uint8_t *index, const uint8_t *palette, in
 
 #endif
 
-/* ---------------------------------------------------------------- doors */
+/* ---------------------------------------------------------------- public entry points */
 
-/* Once, when the module is loaded; `wide` = 0 keeps to portable C. */
+/* Called when the module is loaded; `wide` = 0 keeps to portable C. */
 static void lanes_choose(int wide) {
 #ifdef LANES_X86
     lanes_tables();
@@ -399,9 +399,9 @@ LANES_INLINE void lanes_recode1(const uint8_t *values, int swap, uint8_t *out) {
     LANES_CHOOSE(recode1, values, swap ? ~(uint64_t)0 : 0, out);
 }
 
-/* Two bits to two bits through places[4], each below 4. */
-LANES_INLINE void lanes_recode2(const uint8_t *values, const uint8_t *places, uint8_t *out) {
-    LANES_CHOOSE(recode2, values, places, out);
+/* Two bits to two bits through remap[4], each below 4. */
+LANES_INLINE void lanes_recode2(const uint8_t *values, const uint8_t *remap, uint8_t *out) {
+    LANES_CHOOSE(recode2, values, remap, out);
 }
 
 #endif

@@ -1,93 +1,40 @@
-# Rows of an export to the payloads of a shard, a chunk at a time: frame -> block -> chunk -> gzip
-# member. What lies between stays in a core's cache, and the threads that share a batch take its
+# Payloads of a shard from rows of an export, a chunk at a time: frame -> block -> chunk -> gzip
+# member. Intermediate results stay in a core's cache, and the threads that share a batch take its
 # chunks in turns, so that they end together.
 
-cdef extern from "<time.h>" nogil:
-    ctypedef long time_t
-    cdef struct timespec:
-        time_t tv_sec
-        long tv_nsec
-    int CLOCK_MONOTONIC
-    int clock_gettime(int clock, timespec* now)
-
-cdef extern from * nogil:
-    int __ATOMIC_RELAXED
-    int64_t __atomic_fetch_add(int64_t* at, int64_t by, int order)
-    int64_t __atomic_load_n(int64_t* at, int order)
-    void __atomic_store_n(int64_t* at, int64_t value, int order)
-
-cdef enum:
-    STEPS = 3                # unzip, transcode, gzip
-
-# What a batch is made of, checked; all of it outlives the batch.
-cdef struct Source:
-    size_t k
-    const int64_t* rows      # int64[k]; chunk i is made of this row
-    const uint8_t* frames
-    const int64_t* frame_start
-    const uint32_t* sizes    # of the blocks, as told
-    Mappings mappings
-
-# The packages' functions; without those of libdeflate chunks are stored as they are.
-cdef struct Tools:
-    Zstd zstd
-    Gzip gzip
-    int level
-
-# A payload, with memory of its own.
-cdef struct Payload:
-    uint8_t* data
-    int64_t size
-    uint32_t labels
-
-# Memory that grows; what it held is gone then.
-cdef struct Scratch:
-    uint8_t* data
-    size_t room
-
-# What a thread works with.
-cdef struct Hand:
-    void* zstd
-    void* compressor
-    Scratch block
-    Scratch chunk
-    Scratch member
-    Tables tables
-    CsegWriter writer
-    int64_t spent_ns[STEPS]
-
-
-cdef int scratch_reserve(Scratch* scratch, size_t size, Fault* fault) noexcept nogil:
-    if size <= scratch.room:
+cdef int buffer_reserve(Buffer* buffer, size_t size, Fault* fault) noexcept nogil:
+    if size <= buffer.room:
         return 0
-    free(scratch.data)
-    scratch.data = <uint8_t*>malloc(size)
-    scratch.room = 0 if scratch.data == NULL else size
-    return 0 if scratch.room else fail(fault, FAULT_MEMORY, size, 0)
+    free(buffer.data)
+    buffer.data = <uint8_t*>malloc(size)
+    buffer.room = 0 if buffer.data == NULL else size
+    return 0 if buffer.room else fail(fault, FAULT_MEMORY, size, 0)
 
 
-cdef int hand_make(Hand* hand, const Tools* tools, Fault* fault) noexcept nogil:
-    memset(hand, 0, sizeof(Hand))
-    hand.zstd = tools.zstd.create()
-    if hand.zstd == NULL:
-        return fail(fault, FAULT_TOOLS, 0, 0)
-    if tools.gzip.compress != NULL:
-        hand.compressor = tools.gzip.create(tools.level)
-        if hand.compressor == NULL:
-            return fail(fault, FAULT_TOOLS, 0, 0)
-    return writer_make(&hand.writer, CELL_LABELS, 2, fault)
+cdef int thread_scratch_make(
+    ThreadScratch* thread, const PayloadCodecs* codecs, Fault* fault
+) noexcept nogil:
+    memset(thread, 0, sizeof(ThreadScratch))
+    thread.zstd = codecs.zstd.create()
+    if thread.zstd == NULL:
+        return fail(fault, FAULT_CODEC, 0, 0)
+    if codecs.gzip.compress != NULL:
+        thread.compressor = codecs.gzip.create(codecs.level)
+        if thread.compressor == NULL:
+            return fail(fault, FAULT_CODEC, 0, 0)
+    return cseg_writer_make(&thread.writer, SUBBLOCK_LABELS, 2, fault)
 
 
-cdef void hand_free(Hand* hand, const Tools* tools) noexcept nogil:
-    if hand.zstd != NULL:
-        tools.zstd.release(hand.zstd)
-    if hand.compressor != NULL:
-        tools.gzip.release(hand.compressor)
-    free(hand.block.data)
-    free(hand.chunk.data)
-    free(hand.member.data)
-    tables_free(&hand.tables)
-    writer_free(&hand.writer)
+cdef void thread_scratch_free(ThreadScratch* thread, const PayloadCodecs* codecs) noexcept nogil:
+    if thread.zstd != NULL:
+        codecs.zstd.release(thread.zstd)
+    if thread.compressor != NULL:
+        codecs.gzip.release(thread.compressor)
+    free(thread.block.data)
+    free(thread.chunk.data)
+    free(thread.member.data)
+    label_scratch_free(&thread.labels)
+    cseg_writer_free(&thread.writer)
 
 
 cdef inline int64_t now_ns() noexcept nogil:
@@ -96,56 +43,59 @@ cdef inline int64_t now_ns() noexcept nogil:
     return <int64_t>now.tv_sec * 1000000000 + now.tv_nsec
 
 
-# Adds the time since `began` to a step, and says what time it is.
-cdef inline int64_t spend(Hand* hand, int step, int64_t began) noexcept nogil:
+# Adds the time since `began` to a step; returns the time now.
+cdef inline int64_t thread_spend(ThreadScratch* thread, int step, int64_t began) noexcept nogil:
     cdef int64_t now = now_ns()
-    hand.spent_ns[step] += now - began
+    thread.spent_ns[step] += now - began
     return now
 
 
-# The row's block, in hand.block.
-cdef int unzip_row(const Source* source, size_t row, const Tools* tools, Hand* hand, Fault* fault) noexcept nogil:
-    cdef size_t code, size = source.sizes[row]
-    cdef const uint8_t* frame = source.frames + source.frame_start[row]
-    if scratch_reserve(&hand.block, size + 1, fault):
+# The row's block, in thread.block.
+cdef int payload_decompress(
+    const PayloadInput* input, size_t row, const PayloadCodecs* codecs, ThreadScratch* thread,
+    Fault* fault
+) noexcept nogil:
+    cdef size_t size = input.sizes[row]
+    cdef int64_t begin = input.frame_start[row], end = input.frame_start[row + 1]
+    if buffer_reserve(&thread.block, size + 1, fault):
         return -1
-    code = tools.zstd.decompress(
-        hand.zstd, hand.block.data, size,
-        frame, <size_t>(source.frame_start[row + 1] - source.frame_start[row]))
-    if code == size:
-        return 0
-    return fail(fault, FAULT_FRAME, size, code)
+    return zstd_decompress(
+        &codecs.zstd, thread.zstd, input.frames + begin, <size_t>(end - begin),
+        thread.block.data, size, fault)
 
 
-# Bytes of the row's chunk in hand.chunk; 0 if it is all zeros, -1 on a fault.
-cdef int64_t transcode_row(
-    const Source* source, size_t row, Hand* hand, uint32_t* labels, Fault* fault
+# Bytes of the row's chunk in thread.chunk; 0 if it is all zeros, -1 on a fault.
+cdef int64_t payload_transcode(
+    const PayloadInput* input, size_t row, ThreadScratch* thread, uint32_t* labels, Fault* fault
 ) noexcept nogil:
     cdef Block block
-    cdef Mapping mapping
-    if open_block(hand.block.data, source.sizes[row], 8, 8, 8, &block, fault):
+    cdef LabelMap label_map
+    if block_open(thread.block.data, input.sizes[row], 8, 8, 8, &block, fault):
         return -1
-    if mapping_at(&source.mappings, row, &mapping, fault):
+    if label_map_at(&input.label_maps, row, &label_map, fault):
         return -1
-    if scratch_reserve(&hand.chunk, 4 * block.most_words, fault):
+    if buffer_reserve(&thread.chunk, 4 * block.most_words, fault):
         return -1
     return transcode_block(
-        &block, &mapping, &hand.tables, &hand.writer, hand.chunk.data, labels, fault)
+        &block, &label_map, &thread.labels, &thread.writer, thread.chunk.data, labels, fault)
 
 
-# Keeps the chunk in hand.chunk, compressed if that is wanted.
-cdef int keep_chunk(const Tools* tools, Hand* hand, int64_t size, Payload* payload, Fault* fault) noexcept nogil:
-    cdef const uint8_t* data = hand.chunk.data
+# Stores the chunk in thread.chunk as payload, compressed if the batch has a compressor.
+cdef int payload_store(
+    const PayloadCodecs* codecs, ThreadScratch* thread, int64_t size, Payload* payload,
+    Fault* fault
+) noexcept nogil:
+    cdef const uint8_t* data = thread.chunk.data
     cdef size_t room
-    if size and tools.gzip.compress != NULL:
-        room = tools.gzip.bound(hand.compressor, <size_t>size)
-        if scratch_reserve(&hand.member, room, fault):
+    if size and codecs.gzip.compress != NULL:
+        room = codecs.gzip.bound(thread.compressor, <size_t>size)
+        if buffer_reserve(&thread.member, room, fault):
             return -1
-        size = <int64_t>tools.gzip.compress(
-            hand.compressor, hand.chunk.data, <size_t>size, hand.member.data, room)
+        size = <int64_t>codecs.gzip.compress(
+            thread.compressor, thread.chunk.data, <size_t>size, thread.member.data, room)
         if size == 0:
-            return fail(fault, FAULT_MEMBER, room, 0)
-        data = hand.member.data
+            return fail(fault, FAULT_GZIP_BOUND, room, 0)
+        data = thread.member.data
     if size == 0:
         return 0
     payload.data = <uint8_t*>malloc(<size_t>size)
@@ -156,50 +106,52 @@ cdef int keep_chunk(const Tools* tools, Hand* hand, int64_t size, Payload* paylo
     return 0
 
 
-cdef int make_payload(
-    const Source* source, const Tools* tools, size_t i, Hand* hand, Payload* payload, Fault* fault
+cdef int payload_make(
+    const PayloadInput* input, const PayloadCodecs* codecs, size_t i, ThreadScratch* thread,
+    Payload* payload, Fault* fault
 ) noexcept nogil:
-    cdef size_t row = <size_t>source.rows[i]
+    cdef size_t row = <size_t>input.rows[i]
     cdef int64_t now = now_ns()
     cdef int64_t size
     cdef int failed
     fault.item = <int64_t>i
-    failed = unzip_row(source, row, tools, hand, fault)
-    now = spend(hand, 0, now)
+    failed = payload_decompress(input, row, codecs, thread, fault)
+    now = thread_spend(thread, 0, now)
     if failed:
         return -1
-    size = transcode_row(source, row, hand, &payload.labels, fault)
-    now = spend(hand, 1, now)
+    size = payload_transcode(input, row, thread, &payload.labels, fault)
+    now = thread_spend(thread, 1, now)
     if size < 0:
         return -1
-    failed = keep_chunk(tools, hand, size, payload, fault)
-    spend(hand, 2, now)
+    failed = payload_store(codecs, thread, size, payload, fault)
+    thread_spend(thread, 2, now)
     return failed
 
 
-# Takes chunks from a batch until none is left, or one fails: then nobody takes another. As chunks
-# are taken by ascending number, the first that fails is the same whatever the threads.
-cdef void make_payloads(
-    const Source* source, const Tools* tools, int64_t* taken, Hand* hand, Payload* payloads, Fault* fault
+# Takes chunks from a batch until none is left or one fails; then no thread takes another. As chunks
+# are taken by ascending number, the first that fails does not depend on the threads.
+cdef void payloads_make_all(
+    const PayloadInput* input, const PayloadCodecs* codecs, int64_t* next_chunk,
+    ThreadScratch* thread, Payload* payloads, Fault* fault
 ) noexcept nogil:
     cdef int64_t i
     while True:
-        i = __atomic_fetch_add(taken, 1, __ATOMIC_RELAXED)
-        if i >= <int64_t>source.k:
+        i = __atomic_fetch_add(next_chunk, 1, __ATOMIC_RELAXED)
+        if i >= <int64_t>input.k:
             return
-        if make_payload(source, tools, <size_t>i, hand, &payloads[i], fault):
-            __atomic_store_n(taken, <int64_t>source.k, __ATOMIC_RELAXED)
+        if payload_make(input, codecs, <size_t>i, thread, &payloads[i], fault):
+            __atomic_store_n(next_chunk, <int64_t>input.k, __ATOMIC_RELAXED)
             return
 
 
 class Payloads(NamedTuple):
-    """What became of a batch.
+    """Payloads of a batch.
 
     Attributes:
         data: the payloads, one after another.
         start: (k + 1,) int64; payload i is data[start[i]:start[i + 1]], without bytes for zeros.
         labels: (k,) uint32, distinct labels of each chunk, as in `Transcoded`.
-        seconds: spent on unzip, transcode and gzip, summed over threads.
+        seconds: spent on decompress, transcode and gzip, summed over threads.
     """
 
     data: bytes
@@ -215,20 +167,20 @@ cdef class PayloadBatch:
         rows: (k,) the rows, in the order of their chunks.
         frames, frame_start: zstd frames; row r's is frames[frame_start[r]:frame_start[r + 1]].
         sizes: bytes of each row's block, which are allocated; so they must have been checked.
-        zstd: addresses of functions, as in `unzip_frames`.
+        zstd: addresses of functions, as in `decompress_frames`.
         gzip: addresses of functions, as in `gzip_chunks`; None keeps chunks as they are.
         level: libdeflate's, 0 to 12.
         labels, label_start, supervoxels, supervoxel_start: the rows' mappings, as in
             `decode_blocks`.
 
     Raises:
-        KernelError: a row is none, or a start lies outside its array.
+        KernelError: a row or a start lies outside its array.
     """
 
-    cdef Source source
-    cdef Tools tools
+    cdef PayloadInput input
+    cdef PayloadCodecs codecs
     cdef Payload* payloads
-    cdef int64_t taken
+    cdef int64_t next_chunk
     cdef int64_t spent_ns[STEPS]
     cdef Fault fault
     cdef object held
@@ -243,70 +195,73 @@ cdef class PayloadBatch:
     ):
         cdef size_t i
         cdef size_t n = sizes.shape[0], k = rows.shape[0]
-        self.held = rows, frames, frame_start, sizes, labels, label_start, supervoxels, supervoxel_start
+        self.held = (
+            rows, frames, frame_start, sizes, labels, label_start, supervoxels, supervoxel_start)
         self.fault = no_fault()
-        self.tools.zstd, self.tools.level = make_zstd(zstd), level
+        self.codecs.zstd, self.codecs.level = zstd_functions(zstd), level
         if gzip is not None:
-            self.tools.gzip = make_gzip(gzip)
+            self.codecs.gzip = gzip_functions(gzip)
         check_starts(frame_start, n, frames.shape[0], "frames")
-        self.source.mappings = make_mappings(n, labels, label_start, supervoxels, supervoxel_start)
+        self.input.label_maps = label_maps_make(
+            n, labels, label_start, supervoxels, supervoxel_start)
         for i in range(k):
             if not 0 <= rows[i] < <int64_t>n:
                 raise KernelError(f"rows: expected 0 to {n} - 1, found {rows[i]}", i)
-        self.source.frames = &frames[0] if frames.shape[0] else NO_BYTES
-        self.source.frame_start = &frame_start[0]
+        self.input.frames = &frames[0] if frames.shape[0] else NO_BYTES
+        self.input.frame_start = &frame_start[0]
         if k:
-            self.source.rows, self.source.sizes = &rows[0], &sizes[0]
+            self.input.rows, self.input.sizes = &rows[0], &sizes[0]
         self.payloads = <Payload*>calloc(k + 1, sizeof(Payload))
         if self.payloads == NULL:
             raise MemoryError(f"not enough memory for a batch of {k} chunks")
-        self.source.k = k
+        self.input.k = k
 
     def __dealloc__(self):
         cdef size_t i
         if self.payloads != NULL:
-            for i in range(self.source.k):
+            for i in range(self.input.k):
                 free(self.payloads[i].data)
             free(self.payloads)
 
     def work(self):
         """Make chunks until none is left; any number of threads may do so at the same time."""
-        cdef Hand hand
+        cdef ThreadScratch thread
         cdef Fault fault = no_fault()
         cdef int step
-        if __atomic_load_n(&self.taken, __ATOMIC_RELAXED) >= <int64_t>self.source.k:
+        if __atomic_load_n(&self.next_chunk, __ATOMIC_RELAXED) >= <int64_t>self.input.k:
             return
         with nogil:
-            if hand_make(&hand, &self.tools, &fault) == 0:
-                make_payloads(&self.source, &self.tools, &self.taken, &hand, self.payloads, &fault)
-            hand_free(&hand, &self.tools)
+            if thread_scratch_make(&thread, &self.codecs, &fault) == 0:
+                payloads_make_all(
+                    &self.input, &self.codecs, &self.next_chunk, &thread, self.payloads, &fault)
+            thread_scratch_free(&thread, &self.codecs)
+        # The GIL guards this merge: `spent_ns` and `fault` are shared between threads and have no
+        # lock. A free-threaded Python enables the GIL for this module, as it does not declare
+        # `freethreading_compatible`; before it does, the merge needs a lock.
         for step in range(STEPS):
-            self.spent_ns[step] += hand.spent_ns[step]
-        if fault.code == FINE:
+            self.spent_ns[step] += thread.spent_ns[step]
+        if fault.code == FAULT_NONE:
             return
         self.stop()
-        if self.fault.code == FINE or fault.item < self.fault.item:
+        if self.fault.code == FAULT_NONE or fault.item < self.fault.item:
             self.fault = fault
 
     def stop(self):
-        """Let nobody take another chunk."""
-        __atomic_store_n(&self.taken, <int64_t>self.source.k, __ATOMIC_RELAXED)
+        """Cancel the chunks that no thread has taken yet."""
+        __atomic_store_n(&self.next_chunk, <int64_t>self.input.k, __ATOMIC_RELAXED)
 
     def result(self):
-        """What has been made, once all that worked have come back.
+        """The payloads, after every `work` has returned.
 
         Raises:
-            FrameError: the frame of chunk `.item` is damaged, or its size is not as told.
-            KernelError: its block is.
-            MemoryError: there was none.
+            FrameError: the frame of chunk `.item` is damaged or has another size.
+            KernelError: its block is damaged.
+            MemoryError: not enough for a chunk, or for a library's context.
         """
-        if self.fault.code == FAULT_FRAME:
-            raise frame_error(
-                &self.tools.zstd, self.fault.expected, self.fault.found, self.fault.item)
-        if self.fault.code:
+        if self.fault.code != FAULT_NONE:
             raise_fault(&self.fault)
         cdef size_t i
-        cdef size_t k = self.source.k
+        cdef size_t k = self.input.k
         cdef int64_t[::1] start = np.zeros(k + 1, np.int64)
         cdef uint32_t[::1] labels = np.zeros(k, np.uint32)
         for i in range(k):

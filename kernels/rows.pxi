@@ -1,52 +1,9 @@
-# Rows of a DVID export out of Arrow record batches (FORMATS: "Arrow shard files"): the seven columns
-# chunk_x, chunk_y, chunk_z: int32; labels, supervoxels: list<uint64>; dvid_compressed_block: binary;
+# Rows of a DVID export, gathered from Arrow record batches of seven columns: chunk_x, chunk_y,
+# chunk_z: int32; labels, supervoxels: list<uint64>; dvid_compressed_block: binary;
 # uncompressed_size: uint32. Layout of the buffers: Arrow columnar format, "Recordbatch message".
 # Every node, buffer and offset is checked once, when a batch is opened; then rows are copied.
 
-cdef enum:
-    ROW_VALUES = 4       # columns of four bytes a row
-    ROW_LISTS = 3        # columns of lists: labels, supervoxels, bytes of the block
-    ROW_NODES = 9        # the seven columns and the items of two of them
-    ROW_BUFFERS = 19
-    BLOCK_LIST = 2       # its items have no node of their own
-    MARK_BYTES = 8       # 0xFFFFFFFF and the length of the metadata
-    LONGEST_METADATA = 1 << 24
-
-cdef enum:
-    ROWS_SHORT = 1
-    ROWS_MARK
-    ROWS_METADATA
-    ROWS_OUTSIDE
-    ROWS_KIND
-    ROWS_COMPRESSED
-    ROWS_BYTES
-    ROWS_COUNT
-    ROWS_LACKING
-    ROWS_NULLS
-    ROWS_ITEM_NULLS
-    ROWS_LENGTH
-    ROWS_BUFFER
-    ROWS_OFFSET
-
-# expected, found and column (by node) are filled in.
-ROWS_TEXTS = {
-    ROWS_SHORT: "{found} bytes are no Arrow message",
-    ROWS_MARK: "no Arrow message begins with {found:#010x}",
-    ROWS_METADATA: "metadata of {expected} bytes in a range of {found}",
-    ROWS_OUTSIDE: "Arrow metadata points outside itself",
-    ROWS_KIND: "the range does not begin with a record batch",
-    ROWS_COMPRESSED: "Arrow body compression is not supported",
-    ROWS_BYTES: "the batch has {expected} bytes, its range {found}",
-    ROWS_COUNT: "the index lists {expected} rows of a batch that has {found}",
-    ROWS_LACKING: "damaged record batch (expected {expected} nodes or buffers, found {found})",
-    ROWS_NULLS: "column {column} holds nulls",
-    ROWS_ITEM_NULLS: "a list of {column} holds nulls",
-    ROWS_LENGTH: "damaged record batch (column {column} has {found} rows of {expected})",
-    ROWS_BUFFER: "damaged record batch (column {column}: a buffer lacks bytes or lies outside)",
-    ROWS_OFFSET: "damaged record batch (column {column}: expected an offset up to {expected}, found {found})",
-}
-
-NODE_COLUMNS = (
+cdef tuple NODE_COLUMNS = (
     "chunk_x", "chunk_y", "chunk_z", "labels", "labels", "supervoxels", "supervoxels",
     "dvid_compressed_block", "uncompressed_size",
 )
@@ -58,34 +15,19 @@ cdef int[3] LIST_NODE = [3, 5, 7]
 cdef int[3] LIST_BUFFER = [6, 10, 14]
 
 
-# A record batch that was proved to lie within its message.
-cdef struct RowBatch:
-    int64_t rows
-    const uint8_t* values[ROW_VALUES]  # x, y, z, uncompressed_size
-    const uint8_t* ends[ROW_LISTS]     # int32 offsets, rows + 1 of them
-    const uint8_t* items[ROW_LISTS]
+# ---------------------------------------------------------------- one record batch
 
-
-# Metadata and body of one message, and where its vectors of nodes and buffers begin.
-cdef struct RowMessage:
-    Flat flat
-    const uint8_t* body
-    int64_t body_bytes
-    int64_t nodes
-    int64_t buffers
-
-
-# ---------------------------------------------------------------- one batch
-
-cdef int frame_message(const uint8_t* data, int64_t size, RowMessage* message, Fault* fault) noexcept nogil:
+cdef int ipc_message_open(
+    const uint8_t* data, int64_t size, IpcMessage* message, Fault* fault
+) noexcept nogil:
     cdef int64_t length
     if size < MARK_BYTES:
-        return fail(fault, ROWS_SHORT, MARK_BYTES, size)
+        return fail(fault, FAULT_IPC_SHORT, MARK_BYTES, size)
     length = load32(data + 4)
     if load32(data) != <uint32_t>0xFFFFFFFF or length > LONGEST_METADATA:
-        return fail(fault, ROWS_MARK, 0, load32(data))
+        return fail(fault, FAULT_IPC_MARK, 0, load32(data))
     if length > size - MARK_BYTES:
-        return fail(fault, ROWS_METADATA, MARK_BYTES + length, size)
+        return fail(fault, FAULT_IPC_METADATA, MARK_BYTES + length, size)
     message.flat.bytes = data + MARK_BYTES
     message.flat.size = length
     message.flat.bad = False
@@ -94,45 +36,47 @@ cdef int frame_message(const uint8_t* data, int64_t size, RowMessage* message, F
     return 0
 
 
-cdef int read_header(RowMessage* message, int64_t rows, Fault* fault) noexcept nogil:
+cdef int ipc_message_read_header(IpcMessage* message, int64_t rows, Fault* fault) noexcept nogil:
     """The range must be this one message, a plain record batch of so many rows."""
-    cdef Flat* flat = &message.flat
-    cdef FlatMessage told = flat_message(flat)
+    cdef FlatBuffer* flat = &message.flat
+    cdef MessageMetadata metadata = message_metadata(flat)
     cdef int64_t found, nodes, buffers
     if flat.bad:
-        return fail(fault, ROWS_OUTSIDE, 0, 0)
-    if told.kind != RECORD_BATCH_KIND or not told.has_header:
-        return fail(fault, ROWS_KIND, RECORD_BATCH_KIND, told.kind)
-    if told.body_bytes != message.body_bytes:
-        return fail(fault, ROWS_BYTES, <uint64_t>told.body_bytes, message.body_bytes)
-    found = batch_rows(flat, &told)
-    message.nodes = flat_vector(flat, told.header[BATCH_NODES], &nodes)
-    message.buffers = flat_vector(flat, told.header[BATCH_BUFFERS], &buffers)
+        return fail(fault, FAULT_IPC_OUTSIDE, 0, 0)
+    if metadata.kind != RECORD_BATCH_KIND or not metadata.has_header:
+        return fail(fault, FAULT_IPC_KIND, RECORD_BATCH_KIND, metadata.kind)
+    if metadata.body_bytes != message.body_bytes:
+        return fail(fault, FAULT_IPC_BYTES, <uint64_t>metadata.body_bytes, message.body_bytes)
+    found = message_rows(flat, &metadata)
+    message.nodes = flat_vector(flat, metadata.header[BATCH_NODES], &nodes)
+    message.buffers = flat_vector(flat, metadata.header[BATCH_BUFFERS], &buffers)
     if flat.bad:
-        return fail(fault, ROWS_OUTSIDE, 0, 0)
-    if told.header[BATCH_COMPRESSION]:
-        return fail(fault, ROWS_COMPRESSED, 0, 0)
+        return fail(fault, FAULT_IPC_OUTSIDE, 0, 0)
+    if metadata.header[BATCH_COMPRESSION]:
+        return fail(fault, FAULT_IPC_COMPRESSED, 0, 0)
     if found != rows:
-        return fail(fault, ROWS_COUNT, rows, <uint64_t>found)
+        return fail(fault, FAULT_IPC_ROWS, rows, <uint64_t>found)
     if nodes < ROW_NODES or buffers < ROW_BUFFERS:
-        return fail(fault, ROWS_LACKING, ROW_NODES + ROW_BUFFERS, nodes + buffers)
+        return fail(fault, FAULT_IPC_LACKING, ROW_NODES + ROW_BUFFERS, nodes + buffers)
     return 0
 
 
-cdef int64_t node_length(RowMessage* message, int node, int nulls_code, Fault* fault) noexcept nogil:
+cdef int64_t ipc_node_length(
+    IpcMessage* message, int node, int nulls_code, Fault* fault
+) noexcept nogil:
     """Values in a node, which must hold no nulls; -1 on a fault."""
     cdef int64_t length = flat_number(&message.flat, message.nodes + 16 * node, 8)
     cdef int64_t nulls = flat_number(&message.flat, message.nodes + 16 * node + 8, 8)
     if message.flat.bad:
-        return fail(fault, ROWS_OUTSIDE, 0, 0)
+        return fail(fault, FAULT_IPC_OUTSIDE, 0, 0)
     if nulls:
         return fail_at(fault, nulls_code, node, 0, <uint64_t>nulls)
     if length < 0:
-        return fail_at(fault, ROWS_LENGTH, node, 0, <uint64_t>length)
+        return fail_at(fault, FAULT_COLUMN_LENGTH, node, 0, <uint64_t>length)
     return length
 
 
-cdef const uint8_t* buffer_of(RowMessage* message, int number, int64_t* size) noexcept nogil:
+cdef const uint8_t* ipc_buffer(IpcMessage* message, int number, int64_t* size) noexcept nogil:
     """A buffer within the body; NULL where it lies outside."""
     cdef int64_t offset = flat_number(&message.flat, message.buffers + 16 * number, 8)
     cdef int64_t length = flat_number(&message.flat, message.buffers + 16 * number + 8, 8)
@@ -144,101 +88,112 @@ cdef const uint8_t* buffer_of(RowMessage* message, int number, int64_t* size) no
     return message.body + offset
 
 
-cdef int open_values(RowMessage* message, int column, RowBatch* batch, Fault* fault) noexcept nogil:
+cdef int record_batch_open_values(
+    IpcMessage* message, int column, RecordBatch* batch, Fault* fault
+) noexcept nogil:
     cdef int node = VALUE_NODE[column]
-    cdef int64_t size, length = node_length(message, node, ROWS_NULLS, fault)
+    cdef int64_t size, length = ipc_node_length(message, node, FAULT_COLUMN_NULLS, fault)
     if length < 0:
         return -1
     if length != batch.rows:
-        return fail_at(fault, ROWS_LENGTH, node, batch.rows, length)
-    batch.values[column] = buffer_of(message, VALUE_BUFFER[column] + 1, &size)
+        return fail_at(fault, FAULT_COLUMN_LENGTH, node, batch.rows, length)
+    batch.values[column] = ipc_buffer(message, VALUE_BUFFER[column] + 1, &size)
     if batch.values[column] == NULL or size >> 2 < batch.rows:
-        return fail_at(fault, ROWS_BUFFER, node, 0, 0)
+        return fail_at(fault, FAULT_COLUMN_BUFFER, node, 0, 0)
     return 0
 
 
-cdef int open_list(RowMessage* message, int column, RowBatch* batch, Fault* fault) noexcept nogil:
+cdef int record_batch_open_list(
+    IpcMessage* message, int column, RecordBatch* batch, Fault* fault
+) noexcept nogil:
     """A column of lists, and its items: uint64 that have a node, or bytes."""
     cdef int node = LIST_NODE[column], first = LIST_BUFFER[column]
-    cdef int64_t size, items, length = node_length(message, node, ROWS_NULLS, fault)
+    cdef int64_t size, items, length = ipc_node_length(message, node, FAULT_COLUMN_NULLS, fault)
     if length < 0:
         return -1
     if length != batch.rows:
-        return fail_at(fault, ROWS_LENGTH, node, batch.rows, length)
-    batch.ends[column] = buffer_of(message, first + 1, &size)
+        return fail_at(fault, FAULT_COLUMN_LENGTH, node, batch.rows, length)
+    batch.ends[column] = ipc_buffer(message, first + 1, &size)
     if batch.ends[column] == NULL or size >> 2 < batch.rows + 1:
-        return fail_at(fault, ROWS_BUFFER, node, 0, 0)
-    batch.items[column] = buffer_of(message, first + (2 if column == BLOCK_LIST else 3), &size)
+        return fail_at(fault, FAULT_COLUMN_BUFFER, node, 0, 0)
+    batch.items[column] = ipc_buffer(message, first + (2 if column == BLOCK_LIST else 3), &size)
     if batch.items[column] == NULL:
-        return fail_at(fault, ROWS_BUFFER, node, 0, 0)
+        return fail_at(fault, FAULT_COLUMN_BUFFER, node, 0, 0)
     items = size
     if column != BLOCK_LIST:
-        items = node_length(message, node + 1, ROWS_ITEM_NULLS, fault)
+        items = ipc_node_length(message, node + 1, FAULT_COLUMN_ITEM_NULLS, fault)
         if items < 0:
             return -1
         if items > size >> 3:
-            return fail_at(fault, ROWS_BUFFER, node, 0, 0)
-    return check_ends(batch, column, items, fault)
+            return fail_at(fault, FAULT_COLUMN_BUFFER, node, 0, 0)
+    return record_batch_check_offsets(batch, column, items, fault)
 
 
-cdef int check_ends(const RowBatch* batch, int column, int64_t items, Fault* fault) noexcept nogil:
+cdef int record_batch_check_offsets(
+    const RecordBatch* batch, int column, int64_t items, Fault* fault
+) noexcept nogil:
     """Offsets must ascend within the items, which may be more than the rows use."""
     cdef int64_t i, end, before = 0
     for i in range(batch.rows + 1):
         end = <int32_t>load32(batch.ends[column] + 4 * i)
         if end < before or end > items:
-            return fail_at(fault, ROWS_OFFSET, LIST_NODE[column], items, <uint64_t>end)
+            return fail_at(fault, FAULT_COLUMN_OFFSET, LIST_NODE[column], items, <uint64_t>end)
         before = end
     return 0
 
 
-cdef int open_batch(
-    const uint8_t* data, int64_t size, int64_t rows, RowBatch* batch, Fault* fault
+cdef int record_batch_open(
+    const uint8_t* data, int64_t size, int64_t rows, RecordBatch* batch, Fault* fault
 ) noexcept nogil:
-    cdef RowMessage message
+    cdef IpcMessage message
     cdef int column
     batch.rows = rows
-    if frame_message(data, size, &message, fault) or read_header(&message, rows, fault):
+    if ipc_message_open(data, size, &message, fault):
+        return -1
+    if ipc_message_read_header(&message, rows, fault):
         return -1
     if rows == 0:
         return 0  # its buffers may be missing
     for column in range(ROW_VALUES):
-        if open_values(&message, column, batch, fault):
+        if record_batch_open_values(&message, column, batch, fault):
             return -1
     for column in range(ROW_LISTS):
-        if open_list(&message, column, batch, fault):
+        if record_batch_open_list(&message, column, batch, fault):
             return -1
     return 0
 
 
 # ---------------------------------------------------------------- many rows
 
-cdef inline int64_t list_begin(const RowBatch* batch, int column, int64_t row) noexcept nogil:
+cdef inline int64_t record_batch_offset(
+    const RecordBatch* batch, int column, int64_t row
+) noexcept nogil:
     return <int32_t>load32(batch.ends[column] + 4 * row)
 
 
-cdef void measure_row(
-    const RowBatch* batch, int64_t row, int32_t* coords, uint32_t* size, int64_t** starts, int64_t i
+cdef void record_batch_measure_row(
+    const RecordBatch* batch, int64_t row, int32_t* coords, uint32_t* size, int64_t** starts,
+    int64_t i
 ) noexcept nogil:
-    """Row i of the output but for its lists, which so far get their places."""
+    """Row i of the output but for its lists, which so far get their starts."""
     cdef int column
     for column in range(3):
         coords[3 * i + column] = <int32_t>load32(batch.values[column] + 4 * row)
     size[i] = load32(batch.values[3] + 4 * row)
     for column in range(ROW_LISTS):
         starts[column][i + 1] = starts[column][i] + (
-            list_begin(batch, column, row + 1) - list_begin(batch, column, row))
+            record_batch_offset(batch, column, row + 1) - record_batch_offset(batch, column, row))
 
 
-cdef void copy_row(
-    const RowBatch* batch, int64_t row, uint8_t** items, int64_t** starts, int64_t i
+cdef void record_batch_copy_row(
+    const RecordBatch* batch, int64_t row, uint8_t** items, int64_t** starts, int64_t i
 ) noexcept nogil:
     cdef int column, width
     for column in range(ROW_LISTS):
         width = 1 if column == BLOCK_LIST else 8
         memcpy(
             items[column] + width * starts[column][i],
-            batch.items[column] + width * list_begin(batch, column, row),
+            batch.items[column] + width * record_batch_offset(batch, column, row),
             width * (starts[column][i + 1] - starts[column][i]))
 
 
@@ -248,10 +203,10 @@ def arrow_rows(
     const int64_t[::1] lengths not None,
     const int64_t[::1] batch not None, const int64_t[::1] row not None
 ):
-    """Gather rows of record batches, in the order asked.
+    """Gather rows of record batches, in the given order.
 
     Args:
-        buffers: what was read.
+        buffers: the bytes that were read.
         buffer, begin, end: (n,) where each record-batch message is: whole, in
             buffers[buffer[i]][begin[i]:end[i]].
         lengths: (n,) rows that each of them must have.
@@ -264,8 +219,8 @@ def arrow_rows(
         theirs. List i of an array is `array[start[i]:start[i + 1]]`.
 
     Raises:
-        KernelError: message `.item` is no plain record batch of the export's columns, or an offset
-            of its leads outside.
+        KernelError: message `.item` is not a plain record batch of the export's columns, or one of
+            its offsets leads outside.
     """
     cdef int64_t i, k = batch.shape[0], n = lengths.shape[0]
     if not (buffer.shape[0] == begin.shape[0] == end.shape[0] == n) or row.shape[0] != k:
@@ -274,41 +229,41 @@ def arrow_rows(
         if not (0 <= batch[i] < n and 0 <= row[i] < lengths[batch[i]]):
             raise ValueError(f"there is no row {row[i]} in message {batch[i]}")
     cdef Views held = Views(buffers)
-    cdef RowBatch* opened = <RowBatch*>malloc((n + 1) * sizeof(RowBatch))
+    cdef RecordBatch* opened = <RecordBatch*>malloc((n + 1) * sizeof(RecordBatch))
     if opened == NULL:
         raise MemoryError(f"not enough memory for {n} record batches")
     try:
         for i in range(n):
-            if not (0 <= buffer[i] < held.held and 0 <= begin[i] <= end[i] <= held.views[buffer[i]].len):
+            if not 0 <= buffer[i] < held.held:
                 raise ValueError(f"message {i} is in no buffer")
-        open_batches(held, buffer, begin, end, lengths, opened)
+            if not 0 <= begin[i] <= end[i] <= held.views[buffer[i]].len:
+                raise ValueError(f"message {i} is in no buffer")
+        record_batches_open(held, buffer, begin, end, lengths, opened)
         return gather_rows(opened, batch, row)
     finally:
         free(opened)
 
 
-cdef int open_batches(
+cdef int record_batches_open(
     Views held, const int64_t[::1] buffer, const int64_t[::1] begin, const int64_t[::1] end,
-    const int64_t[::1] lengths, RowBatch* opened
+    const int64_t[::1] lengths, RecordBatch* opened
 ) except -1:
     cdef Fault fault = no_fault()
     cdef int64_t i
     with nogil:
         for i in range(lengths.shape[0]):
             fault.item = i
-            if open_batch(
+            if record_batch_open(
                 <const uint8_t*>held.views[buffer[i]].buf + begin[i], end[i] - begin[i],
                 lengths[i], &opened[i], &fault
             ):
                 break
-    if fault.code:
-        column = NODE_COLUMNS[max(fault.place, 0)]
-        numbers = {"expected": <int64_t>fault.expected, "found": <int64_t>fault.found}
-        raise KernelError(ROWS_TEXTS[fault.code].format(column=column, **numbers), fault.item)
+    if fault.code != FAULT_NONE:
+        raise_fault(&fault)
     return 0
 
 
-cdef gather_rows(const RowBatch* opened, const int64_t[::1] batch, const int64_t[::1] row):
+cdef gather_rows(const RecordBatch* opened, const int64_t[::1] batch, const int64_t[::1] row):
     cdef int64_t i, k = batch.shape[0]
     cdef int64_t[:, ::1] start = np.zeros((ROW_LISTS, k + 1), np.int64)
     cdef int32_t[::1] coords = np.empty(3 * k + 1, np.int32)
@@ -319,7 +274,7 @@ cdef gather_rows(const RowBatch* opened, const int64_t[::1] batch, const int64_t
         starts[i] = &start[i, 0]
     with nogil:
         for i in range(k):
-            measure_row(&opened[batch[i]], row[i], &coords[0], &size[0], starts, i)
+            record_batch_measure_row(&opened[batch[i]], row[i], &coords[0], &size[0], starts, i)
     cdef uint64_t[::1] labels = np.empty(start[0, k] + 1, np.uint64)
     cdef uint64_t[::1] supervoxels = np.empty(start[1, k] + 1, np.uint64)
     cdef uint8_t[::1] blocks = np.empty(start[2, k] + 1, np.uint8)
@@ -328,7 +283,7 @@ cdef gather_rows(const RowBatch* opened, const int64_t[::1] batch, const int64_t
     items[2] = &blocks[0]
     with nogil:
         for i in range(k):
-            copy_row(&opened[batch[i]], row[i], items, starts, i)
+            record_batch_copy_row(&opened[batch[i]], row[i], items, starts, i)
     label_start, supervoxel_start, block_start = np.asarray(start)
     return (
         np.asarray(coords)[: 3 * k].reshape(k, 3),

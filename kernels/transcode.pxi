@@ -2,42 +2,30 @@
 # labels. The bytes are those that `cseg_encode` gives for the decoded, mapped voxels.
 #
 # Per chunk the mapped labels are sorted once, so that a label is known by its rank. Per sub-block
-# the ranks of the entries that voxels use are sorted: their order is the new table, and `places`
-# sends each old entry to its place in it. Unused entries vanish, equal labels share a place.
+# the ranks of the entries that voxels use are sorted: their order is the new table, and `remap`
+# sends each old entry to its index in it. Unused entries vanish, equal labels share an index.
 
 # ---------------------------------------------------------------- one sub-block
 
-# A sub-block's palette on its way to the new table.
-cdef struct Palette:
-    uint64_t keys[CELL_LABELS]      # ranks of the entries in use, later the new table's labels
-    uint32_t pos[CELL_LABELS]       # which entry has that rank
-    uint64_t tmp_keys[CELL_LABELS]
-    uint32_t tmp_pos[CELL_LABELS]
-    uint32_t n                      # entries in use
-
-
 # Entries that no voxel uses are checked too: a palette points into the table or is damaged.
-cdef inline int add_entry(
-    const Block* block, const Cell* cell, uint32_t entry, bint used, const Tables* tables,
+cdef inline int palette_add(
+    const Block* block, const SubBlock* sub, uint32_t entry, bint used, const LabelScratch* scratch,
     Palette* palette, Fault* fault
 ) noexcept nogil:
-    cdef int64_t at = cell_index(block, cell, entry, fault)
+    cdef int64_t at = subblock_entry(block, sub, entry, fault)
     if at < 0:
         return -1
-    palette.keys[palette.n] = tables.rank[at]
+    palette.keys[palette.n] = scratch.rank[at]
     palette.pos[palette.n] = entry
     palette.n += used
     return 0
 
 
-ctypedef fused entry_t:
-    uint8_t
-    uint16_t
-
-
-# Sorts the entries in use; palette.keys becomes the new table, places[entry] a place in it.
+# Sorts the entries in use; palette.keys becomes the new table, remap[entry] an index into it.
 # Returns the table's length.
-cdef inline uint32_t settle(Tables* tables, Palette* palette, entry_t* places) noexcept nogil:
+cdef inline uint32_t palette_sort(
+    LabelScratch* scratch, Palette* palette, entry_t* remap
+) noexcept nogil:
     cdef uint32_t i, n = 0
     cdef uint64_t rank, last = <uint64_t>-1
     sort_pairs(palette.keys, palette.pos, palette.tmp_keys, palette.tmp_pos, palette.n)
@@ -45,172 +33,175 @@ cdef inline uint32_t settle(Tables* tables, Palette* palette, entry_t* places) n
         rank = palette.keys[i]
         if rank != last:
             last = rank
-            tables.seen[rank] = 1
-            palette.keys[n] = tables.keys[rank]
+            scratch.seen[rank] = 1
+            palette.keys[n] = scratch.keys[rank]
             n += 1
-        places[palette.pos[i]] = <entry_t>(n - 1)
+        remap[palette.pos[i]] = <entry_t>(n - 1)
     return n
 
 
 # Two entries: nothing to sort, and the values stay packed.
 cdef int transcode_two(
-    const Block* block, const Cell* cell, Tables* tables, CsegWriter* writer, Fault* fault
+    const Block* block, const SubBlock* sub, LabelScratch* scratch, CsegWriter* writer, Fault* fault
 ) noexcept nogil:
-    cdef int64_t at0 = cell_index(block, cell, 0, fault)
-    cdef int64_t at1 = cell_index(block, cell, 1, fault)
+    cdef int64_t at0 = subblock_entry(block, sub, 0, fault)
+    cdef int64_t at1 = subblock_entry(block, sub, 1, fault)
     cdef uint32_t first, second
     cdef uint64_t table[2]
     cdef unsigned int used
     cdef uint8_t* out
     if at0 < 0 or at1 < 0:
         return -1
-    used = lanes_used1(cell.values)
-    first = tables.rank[at0 if used & 1 else at1]
-    second = tables.rank[at1 if used & 2 else at0]
-    tables.seen[first] = tables.seen[second] = 1
+    used = lanes_used1(sub.values)
+    first = scratch.rank[at0 if used & 1 else at1]
+    second = scratch.rank[at1 if used & 2 else at0]
+    scratch.seen[first] = scratch.seen[second] = 1
     if first == second:
-        return put_solid(writer, tables.keys[first], fault)
-    out = values_begin(writer, 16, fault)
+        return cseg_put_solid(writer, scratch.keys[first], fault)
+    out = cseg_values_begin(writer, 16, fault)
     if out == NULL:
         return -1
-    lanes_recode1(cell.values, first > second, out)
-    table[0] = tables.keys[min(first, second)]
-    table[1] = tables.keys[max(first, second)]
-    return values_end(writer, 16, table, 2, 1, fault)
+    lanes_recode1(sub.values, first > second, out)
+    table[0] = scratch.keys[min(first, second)]
+    table[1] = scratch.keys[max(first, second)]
+    return cseg_values_end(writer, 16, table, 2, 1, fault)
 
 
 # Palettes of 3 to 64 entries: which of them voxels use fits in one word.
 cdef int transcode_few(
-    const Block* block, const Cell* cell, Tables* tables, CsegWriter* writer, Fault* fault
+    const Block* block, const SubBlock* sub, LabelScratch* scratch, CsegWriter* writer, Fault* fault
 ) noexcept nogil:
     cdef Palette palette
-    cdef uint8_t index[CELL_VOXELS]
-    cdef uint8_t places[64]
+    cdef uint8_t index[SUBBLOCK_VOXELS]
+    cdef uint8_t remap[64]
     cdef uint8_t* out
     cdef uint64_t used
     cdef uint32_t i, n
-    if cell.bits == 2:
-        used = lanes_used2(cell.values)
+    if sub.bits == 2:
+        used = lanes_used2(sub.values)
     else:
-        unpack_cell(block, cell, index)
-        used = lanes_used(index, 1 << cell.bits)
-    if cell.n_labels < 64 and used >> cell.n_labels:
-        return fail_at(fault, FAULT_BLOCK_VALUE, cell.place, cell.n_labels, 63 - __builtin_clzll(used))
-    memset(places, 0, sizeof(places))    # of entries that are not used too
+        subblock_unpack(block, sub, index)
+        used = lanes_used(index, 1 << sub.bits)
+    if sub.n_labels < 64 and used >> sub.n_labels:
+        return fail_at(
+            fault, FAULT_BLOCK_VALUE, sub.number, sub.n_labels, 63 - __builtin_clzll(used))
+    memset(remap, 0, sizeof(remap))    # of entries that are not used too
     palette.n = 0
-    for i in range(cell.n_labels):
-        if add_entry(block, cell, i, used >> i & 1, tables, &palette, fault):
+    for i in range(sub.n_labels):
+        if palette_add(block, sub, i, used >> i & 1, scratch, &palette, fault):
             return -1
-    n = settle(tables, &palette, places)
+    n = palette_sort(scratch, &palette, remap)
     if n == 1:
-        return put_solid(writer, palette.keys[0], fault)
-    if cell.bits > 2:
-        return put_block(writer, index, places, cell.n_labels, palette.keys, n, fault)
+        return cseg_put_solid(writer, palette.keys[0], fault)
+    if sub.bits > 2:
+        return cseg_put_block(writer, index, remap, sub.n_labels, palette.keys, n, fault)
     if n == 2:
-        unpack_cell(block, cell, index)
-        return put_block(writer, index, places, cell.n_labels, palette.keys, n, fault)
-    out = values_begin(writer, 32, fault)
+        subblock_unpack(block, sub, index)
+        return cseg_put_block(writer, index, remap, sub.n_labels, palette.keys, n, fault)
+    out = cseg_values_begin(writer, 32, fault)
     if out == NULL:
         return -1
-    lanes_recode2(cell.values, places, out)
-    return values_end(writer, 32, palette.keys, n, 2, fault)
+    lanes_recode2(sub.values, remap, out)
+    return cseg_values_end(writer, 32, palette.keys, n, 2, fault)
 
 
 # Palettes of any size.
 cdef int transcode_many(
-    const Block* block, const Cell* cell, Tables* tables, CsegWriter* writer, Fault* fault
+    const Block* block, const SubBlock* sub, LabelScratch* scratch, CsegWriter* writer, Fault* fault
 ) noexcept nogil:
     cdef Palette palette
-    cdef uint16_t index[CELL_VOXELS]
-    cdef uint16_t places[CELL_LABELS]
-    cdef uint8_t used[CELL_LABELS]
+    cdef uint16_t index[SUBBLOCK_VOXELS]
+    cdef uint16_t remap[SUBBLOCK_LABELS]
+    cdef uint8_t used[SUBBLOCK_LABELS]
     cdef uint32_t i, n
-    if unpack_cell_wide(block, cell, index, fault):
+    if subblock_unpack_wide(block, sub, index, fault):
         return -1
     memset(used, 0, sizeof(used))
-    memset(places, 0, sizeof(places))
-    for i in range(CELL_VOXELS):
+    memset(remap, 0, sizeof(remap))
+    for i in range(SUBBLOCK_VOXELS):
         used[index[i]] = 1
     palette.n = 0
-    for i in range(cell.n_labels):
-        if add_entry(block, cell, i, used[i], tables, &palette, fault):
+    for i in range(sub.n_labels):
+        if palette_add(block, sub, i, used[i], scratch, &palette, fault):
             return -1
-    n = settle(tables, &palette, places)
+    n = palette_sort(scratch, &palette, remap)
     if n == 1:
-        return put_solid(writer, palette.keys[0], fault)
-    return put_block_wide(writer, index, places, cell.n_labels, palette.keys, n, fault)
+        return cseg_put_solid(writer, palette.keys[0], fault)
+    return cseg_put_block_wide(writer, index, remap, sub.n_labels, palette.keys, n, fault)
 
 
 # No label (zeros) or one.
 cdef inline int transcode_solid(
-    const Block* block, const Cell* cell, Tables* tables, CsegWriter* writer, Fault* fault
+    const Block* block, const SubBlock* sub, LabelScratch* scratch, CsegWriter* writer, Fault* fault
 ) noexcept nogil:
     cdef int64_t at = block.n_labels    # the rank of 0 stands behind those of the table
     cdef uint32_t rank
-    if cell.n_labels:
-        at = cell_index(block, cell, 0, fault)
+    if sub.n_labels:
+        at = subblock_entry(block, sub, 0, fault)
         if at < 0:
             return -1
-    rank = tables.rank[at]
-    tables.seen[rank] = 1
-    return put_solid(writer, tables.keys[rank], fault)
+    rank = scratch.rank[at]
+    scratch.seen[rank] = 1
+    return cseg_put_solid(writer, scratch.keys[rank], fault)
 
 
 # ---------------------------------------------------------------- one chunk
 
-cdef int transcode_cells(const Block* block, Tables* tables, CsegWriter* writer, Fault* fault) noexcept nogil:
-    cdef Cell cell = first_cell(block)
+cdef int transcode_subblocks(
+    const Block* block, LabelScratch* scratch, CsegWriter* writer, Fault* fault
+) noexcept nogil:
+    cdef SubBlock sub = subblock_first(block)
     cdef int failed
     while True:
-        if cell.n_labels < 2:
-            failed = transcode_solid(block, &cell, tables, writer, fault)
-        elif cell.n_labels == 2:
-            failed = transcode_two(block, &cell, tables, writer, fault)
-        elif cell.n_labels <= 64:
-            failed = transcode_few(block, &cell, tables, writer, fault)
+        if sub.n_labels < 2:
+            failed = transcode_solid(block, &sub, scratch, writer, fault)
+        elif sub.n_labels == 2:
+            failed = transcode_two(block, &sub, scratch, writer, fault)
+        elif sub.n_labels <= 64:
+            failed = transcode_few(block, &sub, scratch, writer, fault)
         else:
-            failed = transcode_many(block, &cell, tables, writer, fault)
+            failed = transcode_many(block, &sub, scratch, writer, fault)
         if failed:
             return -1
-        if not next_cell(block, &cell):
+        if not subblock_next(block, &sub):
             return 0
 
 
 # Ranks of the mapped table and, behind it, of 0; returns the count of distinct labels.
-cdef inline size_t rank_table(const Block* block, Tables* tables) noexcept nogil:
-    tables.labels[block.n_labels] = 0
-    memcpy(tables.keys, tables.labels, 8 * (<size_t>block.n_labels + 1))
+cdef inline size_t rank_block_table(const Block* block, LabelScratch* scratch) noexcept nogil:
+    scratch.labels[block.n_labels] = 0
+    memcpy(scratch.keys, scratch.labels, 8 * (<size_t>block.n_labels + 1))
     return rank_labels(
-        tables.keys, tables.pos, tables.tmp_keys, tables.tmp_pos, tables.rank,
+        scratch.keys, scratch.pos, scratch.tmp_keys, scratch.tmp_pos, scratch.rank,
         <size_t>block.n_labels + 1)
 
 
 # Bytes of the chunk, 0 if all voxels are 0, -1 on a fault; n_labels: distinct labels of its voxels,
 # none if they are all 0.
 cdef int64_t transcode_block(
-    const Block* block, const Mapping* mapping, Tables* tables, CsegWriter* writer,
+    const Block* block, const LabelMap* label_map, LabelScratch* scratch, CsegWriter* writer,
     uint8_t* out, uint32_t* n_labels, Fault* fault
 ) noexcept nogil:
     cdef size_t i, n_ranks
     cdef uint32_t n = 0
-    if map_table(block, mapping, tables, fault):
+    if label_map_apply(block, label_map, scratch, fault):
         return -1
     if block.n_labels == 1:
-        n_labels[0] = tables.labels[0] != 0
-        return transcode_one_label(block, tables.labels[0], writer, out, fault)
-    n_ranks = rank_table(block, tables)
-    memset(tables.seen, 0, n_ranks)
-    if writer_begin(writer, out, block.most_words, block.cells, fault):
+        n_labels[0] = scratch.labels[0] != 0
+        return transcode_one_label(block, scratch.labels[0], writer, out, fault)
+    n_ranks = rank_block_table(block, scratch)
+    memset(scratch.seen, 0, n_ranks)
+    if cseg_writer_begin(writer, out, block.most_words, block.n_subblocks, fault):
         return -1
-    if transcode_cells(block, tables, writer, fault):
+    if transcode_subblocks(block, scratch, writer, fault):
         return -1
     for i in range(n_ranks):
-        n += tables.seen[i]
-    if n == 1 and tables.seen[tables.rank[block.n_labels]]:
+        n += scratch.seen[i]
+    if n == 1 and scratch.seen[scratch.rank[block.n_labels]]:
         n_labels[0] = 0
         return 0
     n_labels[0] = n
-    return <int64_t>writer_bytes(writer)
+    return <int64_t>cseg_writer_bytes(writer)
 
 
 cdef int64_t transcode_one_label(
@@ -219,12 +210,12 @@ cdef int64_t transcode_one_label(
     cdef uint32_t i
     if label == 0:
         return 0
-    if writer_begin(writer, out, block.most_words, block.cells, fault):
+    if cseg_writer_begin(writer, out, block.most_words, block.n_subblocks, fault):
         return -1
-    for i in range(block.cells):
-        if put_solid(writer, label, fault):
+    for i in range(block.n_subblocks):
+        if cseg_put_solid(writer, label, fault):
             return -1
-    return <int64_t>writer_bytes(writer)
+    return <int64_t>cseg_writer_bytes(writer)
 
 
 # ---------------------------------------------------------------- batches
@@ -244,43 +235,40 @@ class Transcoded(NamedTuple):
     labels: object
 
 
-# A block of a batch, checked, and its mapping.
-cdef struct Opened:
-    Block block
-    Mapping mapping
-
-
 # Opens every block; says how many bytes of output the batch can need.
-cdef int batch_measure(const Batch* batch, Opened* opened, uint64_t* most_bytes, Fault* fault) noexcept nogil:
+cdef int transcode_measure(
+    const BlockBatch* batch, BatchBlock* opened, uint64_t* most_bytes, Fault* fault
+) noexcept nogil:
     cdef size_t i
     most_bytes[0] = 0
     for i in range(batch.k):
-        if batch_open(batch, i, 8, 8, 8, &opened[i].block, &opened[i].mapping, fault):
+        if block_batch_open(batch, i, 8, 8, 8, &opened[i].block, &opened[i].label_map, fault):
             return -1
         most_bytes[0] += 4 * opened[i].block.most_words
     return 0
 
 
 cdef int transcode_batch(
-    const Opened* opened, size_t k, uint8_t* out, int64_t* out_start, uint32_t* n_labels, Fault* fault
+    const BatchBlock* opened, size_t k, uint8_t* out, int64_t* out_start, uint32_t* n_labels,
+    Fault* fault
 ) noexcept nogil:
     cdef size_t i
     cdef int64_t size = 0
-    cdef Tables tables = no_tables()
+    cdef LabelScratch scratch = label_scratch_none()
     cdef CsegWriter writer
-    if writer_make(&writer, CELL_LABELS, 2, fault):
+    if cseg_writer_make(&writer, SUBBLOCK_LABELS, 2, fault):
         return -1
     out_start[0] = 0
     for i in range(k):
         fault.item = <int64_t>i
         size = transcode_block(
-            &opened[i].block, &opened[i].mapping, &tables, &writer, out + out_start[i],
+            &opened[i].block, &opened[i].label_map, &scratch, &writer, out + out_start[i],
             &n_labels[i], fault)
         if size < 0:
             break
         out_start[i + 1] = out_start[i] + size
-    writer_free(&writer)
-    tables_free(&tables)
+    cseg_writer_free(&writer)
+    label_scratch_free(&scratch)
     return -1 if size < 0 else 0
 
 
@@ -305,19 +293,20 @@ def transcode_blocks(
     Raises:
         KernelError: a count, index or value of block `.item` does not fit.
     """
-    cdef Batch batch = make_batch(blocks, start, labels, label_start, supervoxels, supervoxel_start)
+    cdef BlockBatch batch = block_batch_make(
+        blocks, start, labels, label_start, supervoxels, supervoxel_start)
     cdef Fault fault = no_fault()
     cdef uint64_t most_bytes
     cdef uint8_t[::1] data
     cdef int64_t[::1] out_start = np.zeros(batch.k + 1, np.int64)
     cdef uint32_t[::1] n_labels = np.zeros(batch.k + 1, np.uint32)
-    cdef Opened* opened = <Opened*>malloc((batch.k + 1) * sizeof(Opened))
+    cdef BatchBlock* opened = <BatchBlock*>malloc((batch.k + 1) * sizeof(BatchBlock))
     cdef int failed
     if opened == NULL:
         raise MemoryError(f"not enough memory for a batch of {batch.k} blocks")
     try:
         with nogil:
-            failed = batch_measure(&batch, opened, &most_bytes, &fault)
+            failed = transcode_measure(&batch, opened, &most_bytes, &fault)
         if failed:
             raise_fault(&fault)
         if out is None or out.size <= most_bytes:

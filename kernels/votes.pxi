@@ -1,5 +1,5 @@
-# Majority votes over windows of two voxels per halved axis, one where the factor is 1 (FORMATS,
-# section 5): on compressed_segmentation blocks of 8 x 8 x 8, and on voxels.
+# Majority votes on compressed_segmentation blocks of 8 x 8 x 8 voxels. A voting window holds two
+# voxels along each halved axis, one where the factor is 1.
 #
 # A window never straddles a fine block, so each fine block casts 512 / window votes: one PART of a
 # coarse block, in ZYX order. Up to 8 parts make a coarse block, whose table is the union of the
@@ -7,97 +7,12 @@
 #
 # Ties go to the smallest label and ranks ascend with labels, so the vote is the maximum of
 # (count, -rank) over a window. Windows clipped by the volume's upper edge hold half or a quarter of
-# the voxels: doubling those that exist into the missing places changes no majority and no tie.
-
-cdef enum:
-    NARROW_RANKS = 32        # ranks that fit beside a count in 8 bits
-    WIDE_RANKS = 512         # ... in 16 bits
-    VOTE_LANES = 64          # windows per step; constant, so that the compiler votes on many at once
-    MOST_PARTS = 8
-    MOST_AXIS_BLOCKS = 1024  # fine blocks behind a coarse chunk, along one axis
-    FAULT_CELL = 1000        # no such coarse chunk: the caller's fault, not the bytes'
-
-ctypedef fused rank_t:
-    uint8_t
-    uint16_t
-
-ctypedef fused place_t:
-    uint8_t
-    uint16_t
-
-ctypedef fused index_t:
-    uint8_t
-    uint32_t
-
-# Geometry of a batch, all (x, y, z).
-cdef struct VotePlan:
-    int64_t fine_size[3]     # voxels of the fine volume
-    int64_t fine_chunk[3]
-    int64_t coarse_chunk[3]
-    int64_t slots[3]         # fine chunks that a cell may meet
-    int halved[3]            # 1 where the factor is 2
-    int windows              # in a fine block
-    bint nonzero             # zeros never vote
-    uint32_t label_words
-
-# One coarse chunk's place in the fine volume.
-cdef struct VoteCell:
-    int64_t region[3]        # fine voxels that it is made from, clipped to the volume
-    int64_t reach[3]         # voxels from its begin to the first fine chunk's begin and the volume's end
-    uint16_t slot[3][1024]   # per fine block: the fine chunk that holds it,
-    uint16_t inner[3][1024]  # and its place in that chunk, in blocks
-
-cdef struct FineChunk:
-    bint stored              # False: zeros
-    int64_t blocks[3]
-    CsegChunk cseg
-
-# What one fine block gives to a coarse block.
-cdef struct Part:
-    int64_t at[3]            # first vote's place in the coarse block
-    int64_t votes[3]         # that exist
-    bint solid
-    bint wide                # votes in `wide_votes`, else in `votes`
-    int used
-    uint64_t label           # if solid
-    uint16_t ranks[512]      # that won a vote, ascending
-    uint64_t labels[512]     # theirs
-    uint8_t narrow_votes[512]
-    uint16_t wide_votes[512]
-
-# Labels of a chunk, each counted once. 0 marks a free place, so label 0 has its own flag.
-cdef struct LabelSet:
-    uint64_t* labels
-    uint64_t room            # a power of two
-    uint64_t count           # without 0
-    bint zero
-
-cdef struct VoteScratch:
-    Part parts[8]
-    uint32_t places[512]
-    uint8_t voxels[512]
-    uint8_t planes[512]
-    uint16_t wide_voxels[512]
-    uint16_t wide_planes[512]
-    uint64_t table[512]      # of the block being voted on
-    uint64_t merged[2][512]
-    uint64_t keys[512]
-    uint64_t tmp_keys[512]
-    uint32_t pos[512]
-    uint32_t tmp_pos[512]
-    uint8_t block[512]
-    uint16_t wide_block[512]
-    LabelSet seen
-    CsegWriter writer
-    uint8_t* out             # the batch's chunks, one after another
-    uint64_t out_room
-    int64_t slot             # being read: for errors
-
+# the voxels: copying those that exist into the missing ones changes no majority and no tie.
 
 # ---------------------------------------------------------------- a fine block's voxels
 
-cdef inline uint64_t spread_row(const uint8_t* values, int row, int bits) noexcept nogil:
-    """The 8 places of a row as 8 bytes; bits is 1, 2 or 4."""
+cdef inline uint64_t vote_unpack_row(const uint8_t* values, int row, int bits) noexcept nogil:
+    """The 8 indices of a row as 8 bytes; bits is 1, 2 or 4."""
     cdef uint64_t x
     if bits == 1:
         x = (<uint64_t>values[row] * 0x0101010101010101ULL) & 0x8040201008040201ULL
@@ -114,25 +29,25 @@ cdef inline uint64_t spread_row(const uint8_t* values, int row, int bits) noexce
 
 
 # LSB-first values of up to 8 bits to one byte per voxel.
-cdef void unpack_narrow(const uint8_t* values, int bits, uint8_t* voxels) noexcept nogil:
+cdef void vote_unpack(const uint8_t* values, int bits, uint8_t* voxels) noexcept nogil:
     cdef int row
     cdef uint64_t eight
     if bits == 8:
-        memcpy(voxels, values, CELL_VOXELS)
+        memcpy(voxels, values, SUBBLOCK_VOXELS)
         return
     for row in range(64):
-        eight = spread_row(values, row, bits)
+        eight = vote_unpack_row(values, row, bits)
         memcpy(voxels + 8 * row, &eight, 8)
 
 
 # The way back.
-cdef void pack_narrow(const uint8_t* block, int bits, uint8_t* out) noexcept nogil:
+cdef void vote_pack(const uint8_t* block, int bits, uint8_t* out) noexcept nogil:
     cdef int row
     cdef uint64_t x
     cdef uint16_t half
     cdef uint32_t word
     if bits == 8:
-        memcpy(out, block, CELL_VOXELS)
+        memcpy(out, block, SUBBLOCK_VOXELS)
         return
     for row in range(64):
         x = load64(block + 8 * row)
@@ -150,27 +65,30 @@ cdef void pack_narrow(const uint8_t* block, int bits, uint8_t* out) noexcept nog
             memcpy(out + 4 * row, &word, 4)
 
 
-cdef void clamp(index_t* voxels, const int64_t* extent) noexcept nogil:
-    """Fill places beyond the volume with the nearest voxel that exists."""
+cdef void vote_clamp(index_t* voxels, const int64_t* extent) noexcept nogil:
+    """Fill indices beyond the volume with the nearest voxel that exists."""
     cdef int64_t x, y, z, from_y, from_z
-    for z in range(CELL_EDGE):
+    for z in range(SUBBLOCK_EDGE):
         from_z = min(z, extent[2] - 1)
-        for y in range(CELL_EDGE):
+        for y in range(SUBBLOCK_EDGE):
             from_y = min(y, extent[1] - 1)
-            for x in range(CELL_EDGE):
-                voxels[(z * 8 + y) * 8 + x] = voxels[(from_z * 8 + from_y) * 8 + min(x, extent[0] - 1)]
+            for x in range(SUBBLOCK_EDGE):
+                voxels[(z * 8 + y) * 8 + x] = voxels[
+                    (from_z * 8 + from_y) * 8 + min(x, extent[0] - 1)]
 
 
-cdef inline int highest_place(const rank_t* voxels) noexcept nogil:
+cdef inline int vote_highest(const rank_t* voxels) noexcept nogil:
     cdef rank_t highest = 0
     cdef int i
-    for i in range(CELL_VOXELS):
+    for i in range(SUBBLOCK_VOXELS):
         highest = voxels[i] if voxels[i] > highest else highest
     return highest
 
 
-# The table up to entry `highest`; False unless it ascends, so that places are ranks.
-cdef inline bint load_table(const CsegChunk* chunk, const CsegBlock* block, int highest, uint64_t* table) noexcept nogil:
+# The table up to entry `highest`; False unless it ascends, so that indices are ranks.
+cdef inline bint vote_load_table(
+    const CsegChunk* chunk, const CsegBlock* block, int highest, uint64_t* table
+) noexcept nogil:
     cdef int i
     if highest >= WIDE_RANKS:
         return False
@@ -182,15 +100,17 @@ cdef inline bint load_table(const CsegChunk* chunk, const CsegBlock* block, int 
     return True
 
 
-cdef int rank_voxels(VoteScratch* s, const CsegChunk* chunk, const CsegBlock* block) noexcept nogil:
-    """Places to ranks, for tables in any order or with repeats; returns the highest rank."""
+cdef int vote_rank_voxels(
+    VoteScratch* s, const CsegChunk* chunk, const CsegBlock* block
+) noexcept nogil:
+    """Indices to ranks, for tables in any order or with repeats; returns the highest rank."""
     cdef int i
-    for i in range(CELL_VOXELS):
-        s.keys[i] = cseg_label(chunk, block, s.places[i])
-    cdef size_t n = rank_labels(s.keys, s.pos, s.tmp_keys, s.tmp_pos, s.places, CELL_VOXELS)
+    for i in range(SUBBLOCK_VOXELS):
+        s.keys[i] = cseg_label(chunk, block, s.indices[i])
+    cdef size_t n = rank_labels(s.keys, s.pos, s.tmp_keys, s.tmp_pos, s.indices, SUBBLOCK_VOXELS)
     memcpy(s.table, s.keys, 8 * n)
-    for i in range(CELL_VOXELS):
-        s.wide_voxels[i] = <uint16_t>s.places[i]
+    for i in range(SUBBLOCK_VOXELS):
+        s.wide_voxels[i] = <uint16_t>s.indices[i]
     return <int>n - 1
 
 
@@ -202,7 +122,7 @@ cdef inline uint32_t even_bytes(uint64_t eight) noexcept nogil:
     return <uint32_t>(eight | (eight >> 16))
 
 
-cdef inline void split_row(const rank_t* row, rank_t* even, rank_t* odd) noexcept nogil:
+cdef inline void vote_split_row(const rank_t* row, rank_t* even, rank_t* odd) noexcept nogil:
     cdef uint32_t four
     cdef int x
     if rank_t is uint8_t:
@@ -216,21 +136,23 @@ cdef inline void split_row(const rank_t* row, rank_t* even, rank_t* odd) noexcep
             odd[x] = row[2 * x + 1]
 
 
-cdef void split_windows(const rank_t* voxels, rank_t* planes, const VotePlan* plan) noexcept nogil:
+cdef void vote_split_windows(
+    const rank_t* voxels, rank_t* planes, const VotePlan* plan
+) noexcept nogil:
     """Bring the voxels at one corner of all windows together: planes[corner][window]."""
     cdef int hx = plan.halved[0], hy = plan.halved[1], hz = plan.halved[2]
     cdef int y, z, corner
     cdef const rank_t* row = voxels
     cdef rank_t* to
-    for z in range(CELL_EDGE):
-        for y in range(CELL_EDGE):
+    for z in range(SUBBLOCK_EDGE):
+        for y in range(SUBBLOCK_EDGE):
             corner = (((z & hz) << hy) | (y & hy)) << hx
             to = planes + corner * plan.windows + (((z >> hz) * (8 >> hy) + (y >> hy)) << (3 - hx))
             if hx:
-                split_row(row, to, to + plan.windows)
+                vote_split_row(row, to, to + plan.windows)
             else:
                 memcpy(to, row, 8 * sizeof(rank_t))
-            row += CELL_EDGE
+            row += SUBBLOCK_EDGE
 
 
 cdef void vote_windows(
@@ -241,7 +163,7 @@ cdef void vote_windows(
     A corner's key is how often its rank occurs from there on, then the rank's complement. With
     skip_zero all ranks move down by one, so that 0 becomes the last, and 0 counts nothing.
     """
-    cdef int corners = CELL_VOXELS // plan.windows
+    cdef int corners = SUBBLOCK_VOXELS // plan.windows
     cdef int step, first, i, j, w
     cdef rank_t shift = 5 if rank_t is uint8_t else 9
     cdef rank_t mask = NARROW_RANKS - 1 if rank_t is uint8_t else WIDE_RANKS - 1
@@ -271,7 +193,9 @@ cdef void vote_windows(
             votes[first + w] = <rank_t>(<rank_t>(mask - (best[w] & mask)) + down) & mask
 
 
-cdef void collect(Part* part, const rank_t* votes, const uint64_t* table, int highest, const VotePlan* plan) noexcept nogil:
+cdef void vote_collect(
+    VotePart* part, const rank_t* votes, const uint64_t* table, int highest, const VotePlan* plan
+) noexcept nogil:
     """List the ranks that won and their labels; a part that one rank won is solid."""
     cdef uint8_t won[512]
     cdef int64_t x, y, z, wide_x = 8 >> plan.halved[0], wide_y = 8 >> plan.halved[1]
@@ -319,7 +243,7 @@ cdef uint64_t vote_bits(const uint8_t* values, bint any_one) noexcept nogil:
     return votes
 
 
-cdef void collect_bits(Part* part, uint64_t votes, const uint64_t* table) noexcept nogil:
+cdef void vote_collect_bits(VotePart* part, uint64_t votes, const uint64_t* table) noexcept nogil:
     """A part from votes on two labels."""
     cdef uint64_t eight
     cdef int row
@@ -331,98 +255,108 @@ cdef void collect_bits(Part* part, uint64_t votes, const uint64_t* table) noexce
     part.ranks[0], part.ranks[1] = 0, 1
     part.labels[0], part.labels[1] = table[0], table[1]
     for row in range(8):
-        eight = spread_row(<const uint8_t*>&votes, row, 1)
+        eight = vote_unpack_row(<const uint8_t*>&votes, row, 1)
         memcpy(part.narrow_votes + 8 * row, &eight, 8)
 
 
-cdef inline bint clipped(const int64_t* extent) noexcept nogil:
-    return extent[0] < CELL_EDGE or extent[1] < CELL_EDGE or extent[2] < CELL_EDGE
+cdef inline bint vote_is_clipped(const int64_t* extent) noexcept nogil:
+    return extent[0] < SUBBLOCK_EDGE or extent[1] < SUBBLOCK_EDGE or extent[2] < SUBBLOCK_EDGE
 
 
-# One byte per voxel; returns the highest place, -1 if it lies outside the table.
-cdef int narrow_places(VoteScratch* s, const CsegBlock* block, const int64_t* extent) noexcept nogil:
+# One byte per voxel; returns the highest index, -1 if it lies outside the table.
+cdef int vote_narrow_indices(
+    VoteScratch* s, const CsegBlock* block, const int64_t* extent
+) noexcept nogil:
     cdef int highest
-    unpack_narrow(block.values, block.bits, s.voxels)
-    if clipped(extent):
-        clamp(s.voxels, extent)
-    highest = highest_place(s.voxels)
+    vote_unpack(block.values, block.bits, s.voxels)
+    if vote_is_clipped(extent):
+        vote_clamp(s.voxels, extent)
+    highest = vote_highest(s.voxels)
     return highest if <uint64_t>highest < block.n_entries else -1
 
 
-# The same in 32 bits, for any width; minus the highest place if it lies outside.
-cdef int64_t wide_places(VoteScratch* s, const CsegBlock* block, const int64_t* extent) noexcept nogil:
+# The same in 32 bits, for any width; minus the highest index if it lies outside.
+cdef int64_t vote_wide_indices(
+    VoteScratch* s, const CsegBlock* block, const int64_t* extent
+) noexcept nogil:
     cdef uint32_t highest = 0
     cdef int i
-    unpack_places(block.values, CELL_VOXELS, block.bits, s.places)
-    if clipped(extent):
-        clamp(s.places, extent)
-    for i in range(CELL_VOXELS):
-        highest = max(highest, s.places[i])
+    cseg_unpack(block.values, SUBBLOCK_VOXELS, block.bits, s.indices)
+    if vote_is_clipped(extent):
+        vote_clamp(s.indices, extent)
+    for i in range(SUBBLOCK_VOXELS):
+        highest = max(highest, s.indices[i])
     return <int64_t>highest if highest < block.n_entries else -<int64_t>highest
 
 
 cdef int vote_narrow(
-    VoteScratch* s, Part* part, const CsegChunk* chunk, const CsegBlock* block,
+    VoteScratch* s, VotePart* part, const CsegChunk* chunk, const CsegBlock* block,
     const int64_t* extent, const VotePlan* plan
 ) noexcept nogil:
     """Vote on a block of up to NARROW_RANKS labels in order; 1: it is not such a block."""
-    cdef int highest = narrow_places(s, block, extent)
-    if highest < 0 or highest >= NARROW_RANKS or not load_table(chunk, block, highest, s.table):
+    cdef int highest = vote_narrow_indices(s, block, extent)
+    if highest < 0 or highest >= NARROW_RANKS:
         return 1
-    split_windows(s.voxels, s.planes, plan)
+    if not vote_load_table(chunk, block, highest, s.table):
+        return 1
+    vote_split_windows(s.voxels, s.planes, plan)
     part.wide = False
     vote_windows(s.planes, part.narrow_votes, plan, plan.nonzero and s.table[0] == 0)
-    collect(part, part.narrow_votes, s.table, highest, plan)
+    vote_collect(part, part.narrow_votes, s.table, highest, plan)
     return 0
 
 
 cdef int vote_wide(
-    VoteScratch* s, Part* part, const CsegChunk* chunk, const CsegBlock* block, uint32_t place,
+    VoteScratch* s, VotePart* part, const CsegChunk* chunk, const CsegBlock* block, uint32_t number,
     const int64_t* extent, const VotePlan* plan, Fault* fault
 ) noexcept nogil:
     """Vote on a block of any table."""
-    cdef int64_t highest = wide_places(s, block, extent)
+    cdef int64_t highest = vote_wide_indices(s, block, extent)
     cdef int i
     if highest < 0:
-        return fail_at(fault, FAULT_CSEG_VALUE, place, block.n_entries, <uint64_t>-highest)
-    if load_table(chunk, block, <int>min(highest, WIDE_RANKS), s.table):
-        for i in range(CELL_VOXELS):
-            s.wide_voxels[i] = <uint16_t>s.places[i]
+        return fail_at(fault, FAULT_CSEG_VALUE, number, block.n_entries, <uint64_t>-highest)
+    if vote_load_table(chunk, block, <int>min(highest, WIDE_RANKS), s.table):
+        for i in range(SUBBLOCK_VOXELS):
+            s.wide_voxels[i] = <uint16_t>s.indices[i]
     else:
-        highest = rank_voxels(s, chunk, block)
-    split_windows(s.wide_voxels, s.wide_planes, plan)
+        highest = vote_rank_voxels(s, chunk, block)
+    vote_split_windows(s.wide_voxels, s.wide_planes, plan)
     part.wide = True
     vote_windows(s.wide_planes, part.wide_votes, plan, plan.nonzero and s.table[0] == 0)
-    collect(part, part.wide_votes, s.table, <int>highest, plan)
+    vote_collect(part, part.wide_votes, s.table, <int>highest, plan)
     return 0
 
 
 cdef int vote_block(
-    VoteScratch* s, Part* part, const FineChunk* fine, uint32_t place, const int64_t* extent,
+    VoteScratch* s, VotePart* part, const FineChunk* fine, uint32_t number, const int64_t* extent,
     const VotePlan* plan, Fault* fault
 ) noexcept nogil:
-    """Fill a part from the fine block `place`, of which `extent` voxels exist."""
+    """Fill a part from fine block `number`, of which `extent` voxels exist."""
     cdef CsegBlock block
+    cdef uint64_t votes
     if not fine.stored:
         part.solid, part.label = True, 0
         return 0
-    if open_cseg_block(&fine.cseg, place, CELL_VOXELS, &block, fault):
+    if cseg_block_open(&fine.cseg, number, SUBBLOCK_VOXELS, &block, fault):
         return -1
     if block.bits == 0:
         part.solid, part.label = True, cseg_label(&fine.cseg, &block, 0)
         return 0
-    if block.bits == 1 and plan.windows == 64 and block.n_entries > 1 and not clipped(extent):
-        if load_table(&fine.cseg, &block, 1, s.table):
-            collect_bits(part, vote_bits(block.values, plan.nonzero and s.table[0] == 0), s.table)
+    if block.bits == 1 and block.n_entries > 1 and plan.windows == 64:
+        if not vote_is_clipped(extent) and vote_load_table(&fine.cseg, &block, 1, s.table):
+            votes = vote_bits(block.values, plan.nonzero and s.table[0] == 0)
+            vote_collect_bits(part, votes, s.table)
             return 0
     if block.bits <= 8 and not vote_narrow(s, part, &fine.cseg, &block, extent, plan):
         return 0
-    return vote_wide(s, part, &fine.cseg, &block, place, extent, plan, fault)
+    return vote_wide(s, part, &fine.cseg, &block, number, extent, plan, fault)
 
 
 # ---------------------------------------------------------------- a coarse block from its parts
 
-cdef int merge_labels(const uint64_t* a, int na, const uint64_t* b, int nb, uint64_t* out) noexcept nogil:
+cdef int vote_merge_labels(
+    const uint64_t* a, int na, const uint64_t* b, int nb, uint64_t* out
+) noexcept nogil:
     """The union of two ascending lists; returns its length."""
     cdef int i = 0, j = 0, n = 0
     while i < na and j < nb:
@@ -435,22 +369,22 @@ cdef int merge_labels(const uint64_t* a, int na, const uint64_t* b, int nb, uint
     return n + nb - j
 
 
-cdef int union_of_parts(VoteScratch* s, int parts, uint64_t** table) noexcept nogil:
+cdef int vote_union_labels(VoteScratch* s, int parts, uint64_t** table) noexcept nogil:
     """The labels of all parts, ascending; returns how many."""
     cdef int p, n = 0, side = 0
-    cdef Part* part
+    cdef VotePart* part
     for p in range(parts):
         part = &s.parts[p]
         if part.solid:
-            n = merge_labels(s.merged[side], n, &part.label, 1, s.merged[1 - side])
+            n = vote_merge_labels(s.merged[side], n, &part.label, 1, s.merged[1 - side])
         else:
-            n = merge_labels(s.merged[side], n, part.labels, part.used, s.merged[1 - side])
+            n = vote_merge_labels(s.merged[side], n, part.labels, part.used, s.merged[1 - side])
         side = 1 - side
     table[0] = s.merged[side]
     return n
 
 
-cdef inline bint one_label(const VoteScratch* s, int parts) noexcept nogil:
+cdef inline bint vote_is_solid(const VoteScratch* s, int parts) noexcept nogil:
     cdef int p
     for p in range(parts):
         if not s.parts[p].solid or s.parts[p].label != s.parts[0].label:
@@ -458,126 +392,94 @@ cdef inline bint one_label(const VoteScratch* s, int parts) noexcept nogil:
     return True
 
 
-cdef void place_votes(
-    const Part* part, const rank_t* votes, const uint64_t* table, place_t* block, const VotePlan* plan
+cdef void vote_scatter_part(
+    const VotePart* part, const rank_t* votes, const uint64_t* table, coarse_t* block,
+    const VotePlan* plan
 ) noexcept nogil:
-    """Write a part's votes into the coarse block as places in its table."""
-    cdef place_t place_of[512]
+    """Write a part's votes into the coarse block as indices in its table."""
+    cdef coarse_t entry_of[512]
     cdef int64_t x, y, z, wide_x = 8 >> plan.halved[0], wide_y = 8 >> plan.halved[1]
-    cdef int i, place = 0
-    cdef place_t* to
+    cdef int i, entry = 0
+    cdef coarse_t* to
     cdef const rank_t* row
     for i in range(part.used):
-        while table[place] < part.labels[i]:
-            place += 1
-        place_of[part.ranks[i]] = place
+        while table[entry] < part.labels[i]:
+            entry += 1
+        entry_of[part.ranks[i]] = entry
     for z in range(part.votes[2]):
         for y in range(part.votes[1]):
             to = block + ((part.at[2] + z) * 8 + part.at[1] + y) * 8 + part.at[0]
             row = votes + (z * wide_y + y) * wide_x
             if part.votes[0] == 4:
-                to[0], to[1] = place_of[row[0]], place_of[row[1]]
-                to[2], to[3] = place_of[row[2]], place_of[row[3]]
+                to[0], to[1] = entry_of[row[0]], entry_of[row[1]]
+                to[2], to[3] = entry_of[row[2]], entry_of[row[3]]
                 continue
             for x in range(part.votes[0]):
-                to[x] = place_of[row[x]]
+                to[x] = entry_of[row[x]]
 
 
-cdef void place_solid(const Part* part, const uint64_t* table, place_t* block) noexcept nogil:
+cdef void vote_scatter_solid(
+    const VotePart* part, const uint64_t* table, coarse_t* block
+) noexcept nogil:
     cdef int64_t x, y, z
-    cdef place_t place = 0
-    cdef place_t* to
-    while table[place] < part.label:
-        place += 1
+    cdef coarse_t entry = 0
+    cdef coarse_t* to
+    while table[entry] < part.label:
+        entry += 1
     for z in range(part.votes[2]):
         for y in range(part.votes[1]):
             to = block + ((part.at[2] + z) * 8 + part.at[1] + y) * 8 + part.at[0]
             for x in range(part.votes[0]):
-                to[x] = place
+                to[x] = entry
 
 
-cdef void place_parts(
-    VoteScratch* s, int parts, const uint64_t* table, place_t* block, const VotePlan* plan
+cdef void vote_scatter_parts(
+    VoteScratch* s, int parts, const uint64_t* table, coarse_t* block, const VotePlan* plan
 ) noexcept nogil:
     cdef int p
-    cdef Part* part
-    memset(block, 0, CELL_VOXELS * sizeof(place_t))  # places beyond the volume point to entry 0
+    cdef VotePart* part
+    # Voxels beyond the volume have index 0.
+    memset(block, 0, SUBBLOCK_VOXELS * sizeof(coarse_t))
     for p in range(parts):
         part = &s.parts[p]
         if part.solid:
-            place_solid(part, table, block)
+            vote_scatter_solid(part, table, block)
         elif part.wide:
-            place_votes(part, <const uint16_t*>part.wide_votes, table, block, plan)
+            vote_scatter_part(part, <const uint16_t*>part.wide_votes, table, block, plan)
         else:
-            place_votes(part, <const uint8_t*>part.narrow_votes, table, block, plan)
+            vote_scatter_part(part, <const uint8_t*>part.narrow_votes, table, block, plan)
 
 
-cdef int put_parts(VoteScratch* s, int parts, const VotePlan* plan, Fault* fault) noexcept nogil:
+cdef int vote_put_block(
+    VoteScratch* s, int parts, const VotePlan* plan, Fault* fault
+) noexcept nogil:
     """The next block of the coarse chunk, from the parts that exist."""
     cdef uint64_t* table
     cdef uint64_t before
     cdef int bits = 0, i, n = 1
     cdef uint8_t* out
     before = s.writer.used
-    if one_label(s, parts):
+    if vote_is_solid(s, parts):
         table = &s.parts[0].label
-        if put_solid(&s.writer, table[0], fault):
+        if cseg_put_solid(&s.writer, table[0], fault):
             return -1
     else:
-        n = union_of_parts(s, parts, &table)
+        n = vote_union_labels(s, parts, &table)
         bits = cseg_bits(n)
         before += 16 * bits
-        out = values_begin(&s.writer, 16 * bits, fault)
+        out = cseg_values_begin(&s.writer, 16 * bits, fault)
         if out == NULL:
             return -1
         if n <= 256:
-            place_parts(s, parts, table, <uint8_t*>s.block, plan)
-            pack_narrow(s.block, bits, out)
+            vote_scatter_parts(s, parts, table, <uint8_t*>s.block, plan)
+            vote_pack(s.block, bits, out)
         else:
-            place_parts(s, parts, table, <uint16_t*>s.wide_block, plan)
-            memcpy(out, s.wide_block, 2 * CELL_VOXELS)
-        if values_end(&s.writer, 16 * bits, table, n, bits, fault):
+            vote_scatter_parts(s, parts, table, <uint16_t*>s.wide_block, plan)
+            memcpy(out, s.wide_block, 2 * SUBBLOCK_VOXELS)
+        if cseg_values_end(&s.writer, 16 * bits, table, n, bits, fault):
             return -1
-    if s.writer.used > before:  # a table not met before in this chunk
+    if s.writer.used > before:  # a table that is new in this chunk
         for i in range(n):
-            if see(&s.seen, table[i], fault):
+            if label_set_add(&s.seen, table[i], fault):
                 return -1
-    return 0
-
-
-# ---------------------------------------------------------------- labels of a chunk
-
-cdef inline uint64_t seat_of(const LabelSet* seen, uint64_t label) noexcept nogil:
-    cdef uint64_t seat = (label ^ (label >> 32)) * <uint64_t>0x9E3779B97F4A7C15
-    seat = (seat ^ (seat >> 29)) & (seen.room - 1)
-    while seen.labels[seat] != 0 and seen.labels[seat] != label:
-        seat = (seat + 1) & (seen.room - 1)
-    return seat
-
-
-cdef int see(LabelSet* seen, uint64_t label, Fault* fault) noexcept nogil:
-    cdef uint64_t seat
-    if label == 0:
-        seen.zero = True
-        return 0
-    seat = seat_of(seen, label)
-    if seen.labels[seat] == label:
-        return 0
-    seen.labels[seat] = label
-    seen.count += 1
-    return see_more(seen, fault) if 2 * seen.count > seen.room else 0
-
-
-cdef int see_more(LabelSet* seen, Fault* fault) noexcept nogil:
-    cdef LabelSet larger = seen[0]
-    cdef uint64_t i
-    larger.room *= 2
-    larger.labels = <uint64_t*>calloc(larger.room, 8)
-    if larger.labels == NULL:
-        return fail(fault, FAULT_MEMORY, 8 * larger.room, 0)
-    for i in range(seen.room):
-        if seen.labels[i]:
-            larger.labels[seat_of(&larger, seen.labels[i])] = seen.labels[i]
-    free(seen.labels)
-    seen[0] = larger
     return 0

@@ -115,7 +115,7 @@ def _decompress(rows: Rows, selector: RowSelector, start: Int64Array) -> bytes |
     if functions is None:
         return _decompress_each(rows.blocks.data, begin, end, start)
     data = np.empty(int(start[-1]), np.uint8)
-    _braid.unzip_frames(rows.blocks, begin, end, start, data, functions)
+    _braid.decompress_frames(rows.blocks, begin, end, start, data, functions)
     return data
 
 

@@ -83,5 +83,5 @@ def _gunzip_each(members: Sequence[BytesLike], start: Int64Array, out: UInt8Arra
         except (deflate.DeflateError, ValueError) as error:
             raise _braid.KernelError(str(error), item) from None
         if len(chunk) != end - begin:
-            raise _braid.KernelError(f"no gzip member of {end - begin} bytes", item)
+            raise _braid.KernelError(f"not a gzip member of {end - begin} bytes", item)
         out[begin:end] = np.frombuffer(chunk, np.uint8)

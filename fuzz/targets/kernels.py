@@ -19,7 +19,7 @@ CHUNK = (64, 64, 64)
 SHAPES = [(8, 8, 8), (8, 16, 8), (5, 9, 17), (16, 8, 24)]  # z, y, x
 BLOCK_SIZES = [(8, 8, 8), (4, 2, 8), (16, 16, 16), (3, 5, 7)]  # x, y, z
 MOST_BYTES = 1 << 14  # of a repaired block
-ROOM_BYTES = 120  # for decompressed frames: places may lie behind it
+ROOM_BYTES = 120  # for decompressed frames: starts may lie behind it
 GZIP_LEVELS = 12
 GZIP_WBITS = 31  # zlib's word for a gzip member
 ONE_IN = 64  # how rarely the slow comparison is made
@@ -29,11 +29,11 @@ Mapping = tuple[Labels, npt.NDArray[np.int64], Labels, npt.NDArray[np.int64]]
 
 
 def arrow_metadata(data: bytes) -> None:
-    """Metadata of an Arrow message: refused, or no more than was asked for."""
+    """Metadata of an Arrow message: refused, or no more than wanted."""
     with contextlib.suppress(_braid.KernelError):
         *_, nodes, buffers = _braid.arrow_metadata(data, 3)
-        assert len(nodes) <= 3, "more nodes than asked for"
-        assert len(buffers) <= 6, "more buffers than asked for"
+        assert len(nodes) <= 3, "more nodes than wanted"
+        assert len(buffers) <= 6, "more buffers than wanted"
 
 
 def arrow_rows(data: bytes) -> None:
@@ -113,21 +113,21 @@ def cseg_encode(data: bytes) -> None:
 
 
 def zstd_frames(data: bytes) -> None:
-    """A byte of frames, three signed bytes of places for each and one more, then the frames."""
+    """A byte of frames, three signed bytes of offsets for each and one more, then the frames."""
     count = data[0] & 7 if data else 0
-    places = np.frombuffer(data[1 : 2 + 3 * count], np.int8).astype(np.int64)
+    offsets = np.frombuffer(data[1 : 2 + 3 * count], np.int8).astype(np.int64)
     functions = libzstd()
-    if functions is None or len(places) < 1 + 3 * count:
+    if functions is None or len(offsets) < 1 + 3 * count:
         return
-    begin, end, start = places[:count], places[count : 2 * count], places[2 * count :]
+    begin, end, start = offsets[:count], offsets[count : 2 * count], offsets[2 * count :]
     out = np.zeros(ROOM_BYTES, np.uint8)
     with contextlib.suppress(_braid.KernelError):
-        _braid.unzip_frames(data[1 + len(places) :], begin, end, start, out, functions)
-        assert not out[max(start.max(), 0) :].any(), "written beyond the last place"
+        _braid.decompress_frames(data[1 + len(offsets) :], begin, end, start, out, functions)
+        assert not out[max(start.max(), 0) :].any(), "written beyond the last frame"
 
 
 def gzip_chunks(data: bytes) -> None:
-    """A byte of chunks, a signed byte of place for each and one more, then the chunks."""
+    """A byte of chunks, a signed byte of offset for each and one more, then the chunks."""
     count, level = (data[0] & 7, data[0] >> 3 & 15) if data else (0, 0)
     start = np.frombuffer(data[1 : 2 + count], np.int8).astype(np.int64)
     functions = libdeflate()

@@ -1,7 +1,7 @@
 """The kernel that takes rows all the way to payloads.
 
-A row of an input is a good frame around a block, as the block targets make them, or raw bytes in a
-frame's place. Good rows are held against the kernels for the single steps.
+A row of an input is a good frame around a block, as the block targets make them, or raw bytes
+instead of a frame. Good rows are held against the kernels for the single steps.
 """
 
 import zlib

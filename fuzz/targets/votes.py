@@ -39,7 +39,7 @@ def downsample_cells(data: bytes) -> None:
     voxels = np.zeros(size[::-1], dtype)
     try:
         _braid.cseg_decode(chunk, voxels)
-    except _braid.KernelError:  # of a place beyond the volume, where votes do not look
+    except _braid.KernelError:  # beyond the volume, where votes do not look
         return
     expected = _braid.downsample_voxels(voxels, factors, nonzero)
     encoded = _braid.cseg_encode(expected) if expected.any() else b""

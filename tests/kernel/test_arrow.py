@@ -13,7 +13,7 @@ METADATA = SOUND[8 : 8 + int.from_bytes(SOUND[4:8], "little")]
 
 
 def test_a_record_batch() -> None:
-    """Rows, body and nodes are those that pyarrow wrote; no more is read than was asked for."""
+    """Rows, body and nodes are those that pyarrow wrote; no more is read than wanted."""
     kind, body_bytes, rows, compressed, nodes, buffers = _braid.arrow_metadata(METADATA, 9)
     assert (kind, rows, compressed) == (3, 3, False)
     assert body_bytes == len(SOUND) - 8 - len(METADATA)
@@ -54,8 +54,8 @@ def test_anything_is_refused_or_read(damage: bytes | list[tuple[int, int]]) -> N
     if isinstance(damage, bytes):
         data = bytearray(damage)
     else:
-        for place, value in damage:
-            data[place] = value
+        for offset, value in damage:
+            data[offset] = value
     try:
         *_, nodes, buffers = _braid.arrow_metadata(data, 3)
     except _braid.KernelError as error:

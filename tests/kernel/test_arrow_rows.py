@@ -17,10 +17,10 @@ SOUND = made_batch(THREE, SCHEMA).serialize().to_pybytes()
 
 
 def gathered(
-    messages: Sequence[bytes | memoryview], lengths: list[int], places: list[tuple[int, int]]
+    messages: Sequence[bytes | memoryview], lengths: list[int], locations: list[tuple[int, int]]
 ) -> list[Row]:
     """Rows at (message, row)."""
-    batch, row = np.array(places, np.int64).reshape(-1, 2).T.copy()
+    batch, row = np.array(locations, np.int64).reshape(-1, 2).T.copy()
     # Odd messages in a buffer of their own, even ones one after another behind a byte.
     together = b"-" + b"".join(messages[::2])
     ends = np.cumsum([1, *map(len, messages[::2])])
@@ -40,7 +40,7 @@ def gathered(
             block=blocks[block_start[i] : block_start[i + 1]].tobytes(),
             uncompressed_size=int(sizes[i]),
         )
-        for i in range(len(places))
+        for i in range(len(locations))
     ]
 
 
@@ -72,11 +72,11 @@ def tables(message: bytes) -> tuple[int, int]:
 
 @given(st.lists(ROWS.filter(len), min_size=1, max_size=4), st.data())
 def test_any_rows_in_any_order(groups: list[list[Row]], data: st.DataObject) -> None:
-    """Several batches; rows asked for once, twice or not at all."""
+    """Several batches; rows wanted once, twice or not at all."""
     messages = [made_batch(group, SCHEMA).serialize().to_pybytes() for group in groups]
-    places = [(i, j) for i, group in enumerate(groups) for j in range(len(group))]
-    asked = data.draw(st.lists(st.sampled_from(places), max_size=12))
-    assert gathered(messages, list(map(len, groups)), asked) == [groups[i][j] for i, j in asked]
+    locations = [(i, j) for i, group in enumerate(groups) for j in range(len(group))]
+    wanted = data.draw(st.lists(st.sampled_from(locations), max_size=12))
+    assert gathered(messages, list(map(len, groups)), wanted) == [groups[i][j] for i, j in wanted]
 
 
 def test_nothing() -> None:
@@ -106,8 +106,8 @@ def test_cut_short(length: int) -> None:
 def test_damage_is_refused_or_read_as_pyarrow_reads_it(damage: list[tuple[int, int]]) -> None:
     """Bytes changed anywhere in metadata and body."""
     data = bytearray(SOUND)
-    for place, value in damage:
-        data[place] = value
+    for offset, value in damage:
+        data[offset] = value
     try:
         found = gathered([bytes(data)], [3], [(0, 0), (0, 1), (0, 2)])
     except _braid.KernelError as error:
@@ -139,11 +139,11 @@ def test_nulls_are_named() -> None:
         gathered([message], [3], [(0, 0)])
 
 
-@pytest.mark.parametrize("places", [[(0, 3)], [(0, -1)], [(1, 0)], [(-1, 0)]])
-def test_rows_that_are_not_there(places: list[tuple[int, int]]) -> None:
+@pytest.mark.parametrize("locations", [[(0, 3)], [(0, -1)], [(1, 0)], [(-1, 0)]])
+def test_rows_that_are_not_there(locations: list[tuple[int, int]]) -> None:
     """Asking for them is the caller's fault, and no crash."""
     with pytest.raises(ValueError, match="there is no row"):
-        gathered([SOUND], [3], places)
+        gathered([SOUND], [3], locations)
 
 
 def test_big_endian_numbers_are_refused() -> None:

@@ -121,7 +121,7 @@ def test_bytes_behind_a_block_are_refused(extra: int) -> None:
 
 @pytest.mark.parametrize("n_labels", [2**32 - 1, 2**31, 10**6, 400])
 def test_a_claim_of_many_labels_allocates_nothing(n_labels: int) -> None:
-    """A table that cannot fit is refused before anything of its size is asked for."""
+    """A table that cannot fit is refused before memory of its size is allocated."""
     block = struct.pack("<4I", 8, 8, 8, n_labels) + bytes(2000)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for kernel in (decode, transcode):
@@ -131,7 +131,7 @@ def test_a_claim_of_many_labels_allocates_nothing(n_labels: int) -> None:
 
 
 def broken(change: Callable[[Parts], None]) -> bytes:
-    """A sound block of one sub-block, made wrong in one place."""
+    """A sound block of one sub-block, damaged at one offset."""
     parts = Parts(
         (8, 8, 8), [5, 6, 7], [[0, 1, 2]] * 512, [np.arange(512, dtype=np.uint16) % 3] * 512
     )
@@ -204,7 +204,7 @@ def test_uneven_mapping(kernel: Callable[..., object]) -> None:
     "start", [[0], [], [0, 25], [-1, 24], [5, 3], [0, 30, 24], [0, -1, 24]], ids=str
 )
 def test_starts_outside_the_buffer(start: list[int]) -> None:
-    """Starts must ascend inside the buffer, whoever calls."""
+    """Starts must ascend inside the buffer, in every entry point."""
     block = Parts((8, 8, 8), [4]).to_bytes()
     out = np.empty((max(len(start) - 1, 0), 64, 64, 64), np.uint64)
     if start == [0]:
@@ -242,8 +242,8 @@ def chunk_of(*words: int) -> bytes:
 @pytest.mark.parametrize(
     ("chunk", "text"),
     [
-        (b"", "no whole number of 4-byte words: found 0 bytes"),
-        (b"123", "no whole number of 4-byte words: found 3 bytes"),
+        (b"", "not a whole number of 4-byte words: found 0 bytes"),
+        (b"123", "not a whole number of 4-byte words: found 3 bytes"),
         (chunk_of(0, 2, 2, 7, 0), "channel offset is wrong: expected 1 to 5, found 0"),
         (chunk_of(6, 2, 2, 7, 0), "channel offset is wrong: expected 1 to 5, found 6"),
         (chunk_of(1, 2), "too short for its block headers: expected 2 words, found 1"),

@@ -285,8 +285,8 @@ def test_damage_never_reads_outside(data: st.DataObject) -> None:
         chunk = bytearray(chunks[at] or b"")
         if not chunk:
             continue
-        place = data.draw(st.integers(0, len(chunk) - 1))
-        chunk[place] = data.draw(st.integers(0, 255))
+        offset = data.draw(st.integers(0, len(chunk) - 1))
+        chunk[offset] = data.draw(st.integers(0, 255))
         chunks[at] = bytes(chunk[: data.draw(st.integers(0, len(chunk)))])
     try:
         voted = geometry.vote(chunks, nonzero=data.draw(st.booleans()))

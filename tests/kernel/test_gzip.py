@@ -106,7 +106,7 @@ def test_no_chunks(start: list[int]) -> None:
 
 @given(st.lists(st.binary(max_size=300), max_size=20), st.integers(0, 9))
 def test_members_come_back(chunks: list[bytes], level: int) -> None:
-    """Whoever compressed them."""
+    """Members of other compressors decompress too."""
     members = [gzip.compress(chunk, level) for chunk in chunks]
     for hidden in (False, True):
         with pytest.MonkeyPatch.context() as patch:
@@ -145,7 +145,7 @@ def test_places_are_checked(start: list[int]) -> None:
     functions = libinflate()
     assert functions is not None
     out = np.zeros(5, np.uint8)
-    with pytest.raises(_braid.KernelError, match=r"^places: expected (starts within|ascending)"):
+    with pytest.raises(_braid.KernelError, match=r"^out: expected (starts within|ascending)"):
         _braid.gunzip_chunks([gzip.compress(b"12345")], np.array(start), out, functions)
     with pytest.raises(_braid.KernelError, match="expected 2 starts, found 3"):
         _braid.gunzip_chunks([b""], np.array([*start, 0]), out, functions)

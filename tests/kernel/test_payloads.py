@@ -147,7 +147,7 @@ def test_the_first_bad_row_is_named(kind: str, threads: int) -> None:
         finished(batch, threads)
     assert type(error.value) is expected
     assert error.value.item == 4
-    batch.work()  # nobody takes another
+    batch.work()  # no thread takes another
     with pytest.raises(expected):
         batch.result()
 
@@ -171,7 +171,7 @@ def test_a_flipped_bit_is_an_error_or_another_chunk(seed: int) -> None:
 
 
 def test_stopped_work_ends() -> None:
-    """Nobody takes a chunk any more."""
+    """After `stop`, no thread takes a chunk."""
     window = RowWindow.of(8, 2)
     batch = window.batch([0, 1], 6)
     batch.stop()
@@ -180,7 +180,7 @@ def test_stopped_work_ends() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "text"),
     [
         ({"rows": np.array([0, 2])}, r"rows: expected 0 to 2 - 1, found 2"),
         ({"rows": np.array([-1])}, r"rows: expected 0 to 2 - 1, found -1"),
@@ -192,9 +192,9 @@ def test_stopped_work_ends() -> None:
         ({"labels": None}, r"a mapping needs labels and supervoxels"),
     ],
 )
-def test_places_are_checked(changes: dict[str, Any], said: str) -> None:
+def test_offsets_are_checked(changes: dict[str, Any], text: str) -> None:
     """Before anything is read."""
-    with pytest.raises(_braid.KernelError, match=said):
+    with pytest.raises(_braid.KernelError, match=text):
         RowWindow.of(9, 2).batch([0, 1], 6, **changes)
 
 

@@ -53,14 +53,14 @@ def plain_voxels(block: bytes) -> np.ndarray:
     bits = np.unpackbits(np.frombuffer(block, np.uint8, offset=at))
     out = np.zeros((gz, 8, gy, 8, gx, 8), np.uint64)
     entry = bit = 0
-    for cell, count in enumerate(counts):
+    for number, count in enumerate(counts):
         width = max(int(count) - 1, 0).bit_length()
         palette = table[indices[entry : entry + count]]
         weights = 1 << np.arange(width)[::-1]
-        places = bits[bit : bit + 512 * width].reshape(512, width) @ weights
+        values = bits[bit : bit + 512 * width].reshape(512, width) @ weights
         if count:
-            z, y, x = cell // (gx * gy), cell // gx % gy, cell % gx
-            out[z, :, y, :, x, :] = palette[places.astype(int)].reshape(8, 8, 8)
+            z, y, x = number // (gx * gy), number // gx % gy, number % gx
+            out[z, :, y, :, x, :] = palette[values.astype(int)].reshape(8, 8, 8)
         entry += count
         bit += 512 * width
     return out.reshape(SHAPE)

@@ -19,28 +19,28 @@ from producer.export_writer import compress
 
 
 def decompressed(frames: list[bytes], sizes: list[int]) -> list[bytes]:
-    """What the kernel makes of frames, each of a size that is told."""
+    """Frames through the kernel, each with its expected size."""
     functions = libzstd()
     assert functions is not None
     ends = np.array(list(accumulate(map(len, frames))), np.int64)
     begins = ends - np.array([len(frame) for frame in frames], np.int64)
     start = np.array(list(accumulate(sizes, initial=0)), np.int64)
     out = np.zeros(int(start[-1]), np.uint8)
-    _braid.unzip_frames(b"".join(frames), begins, ends, start, out, functions)
+    _braid.decompress_frames(b"".join(frames), begins, ends, start, out, functions)
     return [out[begin:end].tobytes() for begin, end in pairwise(start.tolist())]
 
 
 @given(st.lists(st.binary(max_size=400), max_size=12), st.integers(1, 19), st.booleans())
-def test_frames_come_back(contents: list[bytes], level: int, told: bool) -> None:
+def test_frames_come_back(contents: list[bytes], level: int, with_size: bool) -> None:
     """Of any level, with their size inside or without."""
-    zip_one = zstandard.ZstdCompressor(level=level, write_content_size=told).compress
-    frames = [zip_one(content) for content in contents]
+    compress_one = zstandard.ZstdCompressor(level=level, write_content_size=with_size).compress
+    frames = [compress_one(content) for content in contents]
     assert decompressed(frames, [len(content) for content in contents]) == contents
 
 
 @pytest.mark.parametrize("off", [-1, 1])
 def test_another_size_is_refused(off: int) -> None:
-    """Neither is a frame cut to its place, nor a place left half empty."""
+    """A frame longer or shorter than its output range is refused."""
     frames = [compress(b"first"), compress(b"second" * 9), compress(b"third")]
     with pytest.raises(_braid.KernelError, match=r"too small|it holds 54 bytes") as error:
         decompressed(frames, [5, 54 + off, 5])
@@ -49,7 +49,7 @@ def test_another_size_is_refused(off: int) -> None:
 
 @given(seed=st.integers(0, 2**32))
 def test_a_flipped_bit_is_an_error_or_other_bytes(seed: int) -> None:
-    """Never a crash, and never a place that was not filled."""
+    """Never a crash, and never a range that was not filled."""
     rng = random.Random(seed)
     content = bytes(rng.choices(b"abc", k=500))
     frame = bytearray(compress(content))
@@ -85,20 +85,20 @@ def test_places_are_checked(begin: list[int], end: list[int], start: list[int]) 
     functions = libzstd()
     assert functions is not None
     out = np.zeros(5, np.uint8)
-    with pytest.raises(_braid.KernelError, match=r"no part of the data|^places: expected"):
-        _braid.unzip_frames(
+    with pytest.raises(_braid.KernelError, match=r"lies outside the data|^out: expected"):
+        _braid.decompress_frames(
             compress(b"12345"), np.array(begin), np.array(end), np.array(start), out, functions
         )
 
 
 def test_counts_that_differ_are_refused() -> None:
-    """The arrays tell of the same frames."""
+    """The arrays must describe the same frames."""
     functions = libzstd()
     assert functions is not None
     one, two = np.zeros(1, np.int64), np.zeros(2, np.int64)
     for begin, end, start in ((one, two, two), (one, one, one), (two, two, two)):
         with pytest.raises(_braid.KernelError, match=r"begins and . ends|expected . starts"):
-            _braid.unzip_frames(b"", begin, end, start, np.zeros(0, np.uint8), functions)
+            _braid.decompress_frames(b"", begin, end, start, np.zeros(0, np.uint8), functions)
 
 
 def rows_of(frames: list[bytes], sizes: list[int]) -> Rows:
@@ -120,7 +120,7 @@ def rows_of(frames: list[bytes], sizes: list[int]) -> Rows:
 def test_without_its_functions_the_bytes_are_the_same(
     chosen: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another build of the package may hide them; errors keep their place too."""
+    """Another build of the package may hide them; errors still name their frame."""
     contents = [bytes([i]) * (40 + i) for i in range(3)]
     rows = rows_of([compress(c) for c in contents], [len(c) for c in contents])
     torn = rows_of([compress(contents[0]), b"torn", b"torn"], [40, 40, 40])
