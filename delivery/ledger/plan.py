@@ -35,6 +35,7 @@ _SCHEMA: Final = pa.schema(
         pa.field("sources", pa.list_(pa.string()), nullable=False),
         pa.field("inputs", pa.list_(pa.string()), nullable=False),
         pa.field("crc32c", pa.string()),
+        pa.field("source_digest", pa.string()),
     ]
 )
 
@@ -51,7 +52,8 @@ class PlanRow:
         bytes_in: of the source files or input shards, as far as known.
         sources: files to convert, relative to the run's source.
         inputs: keys of the shards of the scale below that it is made from; none for `convert`.
-        crc32c: of a present shard, where the storage has it.
+        crc32c: of a present shard, as far as a receipt or the storage has it.
+        source_digest: of its source files as they were listed; None in plans of version 0.1.0.
     """
 
     key: str
@@ -66,6 +68,7 @@ class PlanRow:
     sources: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
     crc32c: str | None = None
+    source_digest: str | None = None
 
 
 class Relation(NamedTuple):
@@ -113,7 +116,7 @@ class Plan:
                 table = reader.read_all()
         except pa.ArrowInvalid as error:
             raise ShardliftError(f"{storage.url}/{PATH} is damaged: {error}") from None
-        return cls(table)
+        return cls(_completed(table))
 
     def write(self, storage: Storage) -> None:
         """Write the plan to the root of a run."""
@@ -187,6 +190,14 @@ class Plan:
 
     def _column(self, name: str) -> list[Any]:
         return list(self.table.column(name).to_pylist())
+
+
+def _completed(table: pa.Table) -> pa.Table:
+    """The table with the columns that plans of version 0.1.0 lack, as null."""
+    for field in _SCHEMA:
+        if field.nullable and field.name not in table.column_names:
+            table = table.append_column(field, pa.nulls(len(table), field.type))
+    return table
 
 
 def _check(rows: list[PlanRow], scales: list[int]) -> None:

@@ -38,6 +38,10 @@ class RunInfo(BaseModel):
         version: of the program that planned the run.
         fingerprint: equal for runs that make the same bytes.
         volume: the destination's info.
+        overwrite: also makes shards that existed.
+        output_revision: of the bytes; runs of version 0.1.0 do not name theirs.
+        partial: what the export lacked when the run was planned, in words.
+        adopted: its present shards are taken as they are, whoever made them.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -58,6 +62,10 @@ class RunInfo(BaseModel):
     version: str
     fingerprint: str
     volume: dict[str, Any]
+    overwrite: bool = False
+    output_revision: int = 1
+    partial: tuple[str, ...] = ()
+    adopted: bool = False
 
 
 class Cancellation(BaseModel):
