@@ -12,7 +12,7 @@ from typing import Final
 import dotenv
 
 from runtime.errors import UsageError
-from runtime.urls import GS, is_remote, split_bucket
+from runtime.urls import GS, is_remote, resolve_path, split_bucket
 
 SOURCE_PATH: Final = "SOURCE_PATH"
 DEST_PATH: Final = "DEST_PATH"
@@ -87,12 +87,20 @@ def _default_state(dest: str) -> str:
         bucket, prefix = split_bucket(dest.rstrip("/"))
         if prefix:
             return f"{GS}{bucket}/{prefix}{_RUNS_SUFFIX}"
-    elif (path := Path(dest).absolute()).name:
-        return str(path) + _RUNS_SUFFIX
+    elif (path := resolve_path(dest.removeprefix("file://"))).name:
+        return _existing_state(dest, str(path) + _RUNS_SUFFIX)
     raise UsageError(
         f"no default for the state of runs: {dest} has no last name to append {_RUNS_SUFFIX} to",
         hint=f"set {STATE_PATH} or pass --state, for instance a prefix in another bucket",
     )
+
+
+def _existing_state(dest: str, state: str) -> str:
+    """The default state; where only version 0.1.0's exists, which resolved no links, that one."""
+    former = str(Path(dest).absolute()) + _RUNS_SUFFIX
+    if dest.startswith("~") or Path(state).exists() or not Path(former).is_dir():
+        return state
+    return former
 
 
 def lease_s() -> int:

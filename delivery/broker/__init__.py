@@ -7,6 +7,7 @@ from typing import Final
 from delivery.broker.base import Broker
 from delivery.broker.embedded import EmbeddedBroker
 from runtime.errors import UsageError
+from runtime.urls import resolve_path
 
 SQLITE: Final = "sqlite:"
 PUBSUB: Final = "pubsub://"
@@ -49,4 +50,4 @@ def queue_path(url: str) -> Path:
     path = url.removeprefix(SQLITE)
     if path.startswith("//"):  # as in sqlite:///home/me/queue.db
         path = "/" + path.lstrip("/")
-    return Path(path).expanduser().absolute()
+    return resolve_path(path)

@@ -179,9 +179,9 @@ class Run:
 
     @cached_property
     def info(self) -> RunInfo:
-        """The run's settings; immutable."""
+        """The run's settings; immutable. Its places have the names that `absolute` gives them."""
         try:
-            return RunInfo.model_validate_json(self.storage.read(RUN))
+            return _with_resolved_places(RunInfo.model_validate_json(self.storage.read(RUN)))
         except ValidationError as error:
             raise ShardliftError(
                 f"{self.uri}/{RUN} is damaged: {error.errors()[0]['msg']}"
@@ -255,6 +255,12 @@ class Run:
         return UsageError(
             f"there is a run {self.run_id} already", hint="choose another --run-id, or leave it out"
         )
+
+
+def _with_resolved_places(info: RunInfo) -> RunInfo:
+    """The settings with source and destination as `absolute` names them; 0.1.0 kept `..`, links."""
+    places = {"dest": info.dest, "source": info.source}
+    return info.model_copy(update={name: url and absolute(url) for name, url in places.items()})
 
 
 def new_run_id() -> str:
