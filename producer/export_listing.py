@@ -1,32 +1,109 @@
-"""Export listing: Arrow files and their indices, one storage listing per scale."""
+"""Export listing: Arrow files and their indices, one storage listing per scale.
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+Whatever in a scale's folder is or was part of an export, and cannot be read whole, is a problem of
+the listing: its rows would be zeros in the volume, without a word.
+"""
 
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from braid.precomputed.volume_spec import ScaleSpec
 from braid.transcode import file_extent
 from braid.typing import Vec3
 from runtime.errors import UsageError
-from runtime.storage import ObjectInfo, Storage
+from runtime.storage import ObjectInfo, Storage, source_stamp
 
-_OFFSETS = "-offsets.csv"
+_ARROW: Final = ".arrow"
+_INDEX_ENDINGS: Final = ("-offsets.csv", ".csv")  # the longer first: it ends with the other
+_SIDE_FILES: Final = ("-labels.csv", "-predicted.csv")  # of other tools, never part of the rows
+_CHECKSUMS: Final = (".md5", ".sha1", ".sha256", ".sha512", ".crc32c")
+_RSYNC_FOLDERS: Final = (".~tmp~", ".rsync-partial")
+_CELL: Final = re.compile(r"-?\d{1,10}_-?\d{1,10}_-?\d{1,10}(?!\d)")
+_KIND_OF_FILE: Final = re.compile(r"arrow|csv", re.IGNORECASE)
+
+
+class ProblemKind(StrEnum):
+    """Kinds of what is wrong with an export, as far as names, sizes and its log tell."""
+
+    INDEX_ALONE = "index-alone"
+    INDEX_MISSING = "index-missing"
+    EMPTY_ARROW = "empty-arrow"
+    EMPTY_INDEX = "empty-index"
+    BROKEN_LINK = "broken-link"
+    LEFTOVER = "leftover"
+    OUTSIDE_VOLUME = "outside-volume"
+    LOG_UNFINISHED = "log-unfinished"
+    LOG_FILES_DIFFER = "log-files-differ"
+    LOG_CHUNKS_DIFFER = "log-chunks-differ"
+
+
+@dataclass(frozen=True, slots=True)
+class ListingProblem:
+    """One thing that is wrong with an export.
+
+    Attributes:
+        kind: for grouping.
+        path: of the file, relative to the source.
+        text: one line for people: the file, what is wrong, and the way on.
+    """
+
+    kind: ProblemKind
+    path: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
 class ExportFile:
-    """One Arrow file of an export, with the size of its index."""
+    """One Arrow file of an export with its indices, as listed.
 
-    path: str  # relative to the source: "s1/30720_24576_28672.arrow"
-    origin: Vec3  # x, y, z of its extent, in voxels of its scale
-    size_bytes: int
-    index_bytes: int  # of all its CSV files; 0 without any
+    Attributes:
+        origin: x, y, z of its extent, in voxels of its scale, as its name has it.
+        arrow: the Arrow file; its path is relative to the source: "s1/30720_24576_28672.arrow".
+        indices: its CSV files, by path.
+    """
+
+    origin: Vec3
+    arrow: ObjectInfo
+    indices: tuple[ObjectInfo, ...] = ()
+
+    @property
+    def path(self) -> str:
+        """Path of the Arrow file, relative to the source."""
+        return self.arrow.path
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the Arrow file."""
+        return self.arrow.size
+
+    @property
+    def index_bytes(self) -> int:
+        """Bytes of all its CSV files; 0 without any."""
+        return sum(index.size for index in self.indices)
+
+    @property
+    def stamps(self) -> tuple[tuple[str, str], ...]:
+        """Path and stamp of the Arrow file and of each index, by path."""
+        found = ((info.path, source_stamp(info)) for info in (self.arrow, *self.indices))
+        return tuple(sorted(found))
 
 
 @dataclass(frozen=True, slots=True)
 class ScaleListing:
-    """Arrow files of one scale, in name order."""
+    """Arrow files of one scale, in name order.
+
+    Attributes:
+        scale: its number.
+        files: Arrow files that hold bytes.
+        problems: what else lies there that is or was part of the export, by path.
+    """
 
     scale: int
     files: tuple[ExportFile, ...]
+    problems: tuple[ListingProblem, ...] = ()
 
     @property
     def size_bytes(self) -> int:
@@ -47,41 +124,50 @@ def list_scale(source: Storage, scale: int) -> ScaleListing:
             rows would be left out silently).
     """
     folder = f"s{scale}"
-    found = read_listing(source.list(f"{folder}/"), scale)
+    found = read_listing(source.list(f"{folder}/", broken_links=True), scale)
     if not found.files:
-        raise UsageError(
-            f"{source.url} has no {folder}/*.arrow files",
-            hint="--source is the folder that holds s0, s1, ... as DVID's export-shards wrote them",
-        )
+        hint = "--source is the folder that holds s0, s1, ... as DVID's export-shards wrote them"
+        if found.problems:
+            hint = found.problems[0].text
+        raise UsageError(f"{source.url} has no {folder}/*.arrow files", hint=hint)
     return found
 
 
-def read_listing(listing: Iterable[ObjectInfo], scale: int) -> ScaleListing:
-    """Sort a listing of `s<scale>/` into Arrow files and indices; other files are ignored."""
-    arrows: dict[str, ObjectInfo] = {}
-    index_bytes: dict[str, int] = {}
-    for entry in listing:
-        name = entry.path.rpartition("/")[2]
-        if name.startswith(".") or entry.path.count("/") != 1:
-            continue  # hidden files of an operating system, or deeper folders
-        if name.endswith(".arrow"):
-            arrows[entry.path] = entry
-        elif name.endswith(".csv"):
-            stem = _indexed_stem(entry.path)
-            index_bytes[stem] = index_bytes.get(stem, 0) + entry.size
-    return ScaleListing(
-        scale, tuple(_export_file(arrows[path], index_bytes) for path in sorted(arrows))
+def outside_volume(
+    listing: ScaleListing, scale: ScaleSpec, z_compress: int = 0
+) -> tuple[ListingProblem, ...]:
+    """Files that no shard reads, because they are named after voxels outside the volume.
+
+    Args:
+        listing: of the scale.
+        scale: of the volume.
+        z_compress: slices left out after each one kept.
+    """
+    origins = [file.origin for file in listing.files]
+    read = set(file_extent.shards_of(origins, scale, z_compress)[0].tolist())
+    return tuple(
+        ListingProblem(
+            ProblemKind.OUTSIDE_VOLUME,
+            file.path,
+            f"{file.path}: named after voxels outside the volume of {_times(scale.size)} voxels, "
+            "so no shard reads it: use the spec of the export, or move the file out of it",
+        )
+        for number, file in enumerate(listing.files)
+        if number not in read
     )
 
 
-def _export_file(entry: ObjectInfo, index_bytes: dict[str, int]) -> ExportFile:
-    stem = entry.path.removesuffix(".arrow")
-    return ExportFile(entry.path, origin_of(entry.path), entry.size, index_bytes.get(stem, 0))
+def read_listing(listing: Iterable[ObjectInfo], scale: int) -> ScaleListing:
+    """Sort a listing of `s<scale>/` into files and problems; what no export writes is ignored.
 
-
-def _indexed_stem(path: str) -> str:
-    suffix = _OFFSETS if path.endswith(_OFFSETS) else ".csv"
-    return path.removesuffix(suffix)
+    Args:
+        listing: with links that have no target.
+        scale: its number.
+    """
+    found = _Names()
+    for entry in listing:
+        found.add(entry)
+    return ScaleListing(scale, tuple(found.files()), tuple(found.problems()))
 
 
 def origin_of(path: str) -> Vec3:
@@ -93,3 +179,137 @@ def origin_of(path: str) -> Vec3:
             hint="restore the name that DVID gave it, or move it out of the export",
         )
     return origin
+
+
+@dataclass
+class _Names:
+    """Names of a scale's folder, sorted; a stem is the path that Arrow file and indices share."""
+
+    arrows: dict[str, ObjectInfo] = field(default_factory=dict)  # by stem
+    indices: dict[str, list[ObjectInfo]] = field(default_factory=dict)  # by stem
+    leftovers: list[ObjectInfo] = field(default_factory=list)
+
+    def add(self, entry: ObjectInfo) -> None:
+        folder, _, name = entry.path.partition("/")[2].rpartition("/")
+        if folder:
+            if folder in _RSYNC_FOLDERS and _may_be_rows(name):
+                self.leftovers.append(entry)
+        elif name.endswith(_ARROW) and not name.startswith("."):
+            self.arrows[entry.path.removesuffix(_ARROW)] = entry
+        elif (stem := _indexed_stem(entry.path)) is not None:
+            self.indices.setdefault(stem, []).append(entry)
+        elif _may_be_rows(name):
+            self.leftovers.append(entry)
+
+    def files(self) -> Iterator[ExportFile]:
+        """Arrow files with bytes, by path; raises UsageError for one that has another name."""
+        for path, stem in sorted((entry.path, stem) for stem, entry in self.arrows.items()):
+            origin = origin_of(path)
+            if self.arrows[stem].size:
+                indices = [i for i in self.indices.get(stem, ()) if not i.broken_link]
+                yield ExportFile(origin, self.arrows[stem], _by_path(indices))
+
+    def problems(self) -> list[ListingProblem]:
+        """What cannot be read whole, by path."""
+        found = [*self._of_arrows(), *self._of_indices()]
+        found += [_leftover(entry) for entry in self.leftovers]
+        return sorted(found, key=lambda problem: problem.path)
+
+    def _of_arrows(self) -> Iterator[ListingProblem]:
+        indexed = any(stem in self.indices for stem in self.arrows)
+        for stem, entry in self.arrows.items():
+            if entry.broken_link:
+                yield _broken_link(entry)
+            elif not entry.size:
+                yield _empty_arrow(entry)
+            elif indexed and stem not in self.indices:
+                yield _index_missing(entry, stem)
+
+    def _of_indices(self) -> Iterator[ListingProblem]:
+        for stem, entries in self.indices.items():
+            for entry in entries:
+                if entry.broken_link:
+                    yield _broken_link(entry)
+                elif stem not in self.arrows:
+                    yield _index_alone(entry, stem)
+                elif not entry.size:
+                    yield _empty_index(entry)
+
+
+def _indexed_stem(path: str) -> str | None:
+    """Stem of an index such as `s0/0_0_0-offsets.csv`; None for any other name."""
+    for ending in _INDEX_ENDINGS:
+        stem = path.removesuffix(ending)
+        if stem != path:
+            return stem if _CELL.fullmatch(stem.rpartition("/")[2]) else None
+    return None
+
+
+def _may_be_rows(name: str) -> bool:
+    """Whether a name is made from that of an Arrow file or index, as programs that copy do."""
+    if name.startswith("._"):  # AppleDouble, which macOS adds to files on foreign disks
+        return False
+    if name.endswith((*_SIDE_FILES, *_CHECKSUMS)):
+        return False
+    return bool(_CELL.search(name) and _KIND_OF_FILE.search(name))
+
+
+def _by_path(entries: Iterable[ObjectInfo]) -> tuple[ObjectInfo, ...]:
+    return tuple(sorted(entries, key=lambda entry: entry.path))
+
+
+def _index_alone(entry: ObjectInfo, stem: str) -> ListingProblem:
+    return ListingProblem(
+        ProblemKind.INDEX_ALONE,
+        entry.path,
+        f"{entry.path}: an index without its Arrow file: copy {stem}{_ARROW} from the export, "
+        "or export it again",
+    )
+
+
+def _index_missing(entry: ObjectInfo, stem: str) -> ListingProblem:
+    return ListingProblem(
+        ProblemKind.INDEX_MISSING,
+        entry.path,
+        f"{entry.path}: has no index, and other files of its scale have one: copy {stem}.csv "
+        "from the export, or write one with `producer offsets`",
+    )
+
+
+def _empty_arrow(entry: ObjectInfo) -> ListingProblem:
+    return ListingProblem(
+        ProblemKind.EMPTY_ARROW,
+        entry.path,
+        f"{entry.path}: an Arrow file of 0 bytes: wait until export and copy have ended, "
+        "or copy it again",
+    )
+
+
+def _empty_index(entry: ObjectInfo) -> ListingProblem:
+    return ListingProblem(
+        ProblemKind.EMPTY_INDEX,
+        entry.path,
+        f"{entry.path}: an index of 0 bytes: wait until export and copy have ended, "
+        "or copy it again",
+    )
+
+
+def _broken_link(entry: ObjectInfo) -> ListingProblem:
+    return ListingProblem(
+        ProblemKind.BROKEN_LINK,
+        entry.path,
+        f"{entry.path}: a link whose target is missing: mount or restore the target",
+    )
+
+
+def _leftover(entry: ObjectInfo) -> ListingProblem:
+    return ListingProblem(
+        ProblemKind.LEFTOVER,
+        entry.path,
+        f"{entry.path}: left by a copy that still runs or was cut, or renamed: finish the copy, "
+        "restore the name, or move the file out of the export",
+    )
+
+
+def _times(size: Vec3) -> str:
+    return " x ".join(map(str, size))

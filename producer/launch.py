@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
 
-from braid.transcode.file_extent import extent_edges, is_aligned
+from braid.transcode.file_extent import begins_extent, extent_edges
 from delivery.broker import open_broker
 from delivery.broker.base import Broker
 from delivery.dead_letters import drain
@@ -291,7 +291,7 @@ def _notes(request: Request, listings: dict[int, ScaleListing]) -> list[str]:
                 f"{len(without)}; `producer offsets` would write one"
             )
         edges = extent_edges(request.volume.scales[index], request.slices(index) - 1)
-        odd = [file.path for file in found.files if not is_aligned(file.origin, min(edges))]
+        odd = [file.path for file in found.files if not begins_extent(file.origin, edges)]
         if odd:
             notes.append(
                 f"scale {index}: files named after no extent of this spec: {len(odd)}, such as "

@@ -1,7 +1,7 @@
 """Planner: one plan row per shard of every scale concerned.
 
-Uses listings and file names alone: a file is a source of every output shard that its extent meets,
-and the executor selects the rows. A shard without sources or inputs has no row, which means zeros.
+Uses listings and file names alone: a file is a source of every output shard in its reach, and the
+executor selects the rows. A shard without sources or inputs has no row, which means zeros.
 """
 
 import math
@@ -13,7 +13,7 @@ import numpy as np
 
 from braid.precomputed import sharding
 from braid.precomputed.volume_spec import ScaleSpec
-from braid.transcode.file_extent import extent_edges, extent_of, in_output
+from braid.transcode import file_extent
 from delivery.ledger.plan import Plan, PlanRow, PlanState
 from delivery.messages import Kind, shard_key
 from memmodel.estimate import DoesNotFit, Work, choose, estimate
@@ -134,13 +134,12 @@ def make_plan(request: Request, listed: PlanInputs, tiers: Sequence[Tier]) -> Pl
 def files_by_shard(
     scale: ScaleSpec, listing: ScaleListing, z_compress: int = 0
 ) -> dict[int, list[ExportFile]]:
-    """Files whose extent meets each shard, in name order."""
-    edges = extent_edges(scale, z_compress)
-    extents = [in_output(extent_of(file.origin, edges), z_compress) for file in listing.files]
-    boxes, shards = sharding.boxes_meeting(scale, [c[0] for c in extents], [c[1] for c in extents])
+    """Files that may hold rows of each shard, in name order."""
+    origins = [file.origin for file in listing.files]
+    numbers, shards = file_extent.shards_of(origins, scale, z_compress)
     found: dict[int, list[ExportFile]] = defaultdict(list)
-    for box, shard in zip(boxes.tolist(), shards.tolist(), strict=True):
-        found[shard].append(listing.files[box])
+    for number, shard in zip(numbers.tolist(), shards.tolist(), strict=True):
+        found[shard].append(listing.files[number])
     return found
 
 

@@ -30,6 +30,7 @@ __all__ = [
     "parse_shard_path",
     "shard_box",
     "shard_boxes",
+    "shard_edges",
     "shard_hex",
     "shard_id_range",
     "shard_numbers",
@@ -92,7 +93,7 @@ def shard_box(scale: ScaleSpec, shard: int) -> Box:
     """
     if not 0 <= shard < count_shards(scale):
         raise InvalidCoordinateError(f"scale {scale.key}: there is no shard {shard:x}")
-    edges = _shard_edges(scale)
+    edges = shard_edges(scale)
     begin = _triple(morton.decode([shard << _low_bits(scale)], scale.grid)[0].tolist())
     end = _triple(min(b + e, n) for b, e, n in zip(begin, edges, scale.grid, strict=True))
     if any(b >= e for b, e in zip(begin, end, strict=True)):
@@ -105,7 +106,13 @@ def shard_box(scale: ScaleSpec, shard: int) -> Box:
 def shard_boxes(scale: ScaleSpec, shards: npt.ArrayLike) -> tuple[Int64Array, Int64Array]:
     """Boxes in chunks, begins and ends (n, 3) each, of many shards that hold chunks of the grid."""
     begins = morton.decode(_shift_left(np.asarray(shards, np.uint64), _low_bits(scale)), scale.grid)
-    return begins, np.minimum(begins + np.asarray(_shard_edges(scale)), scale.grid)
+    return begins, np.minimum(begins + np.asarray(shard_edges(scale)), scale.grid)
+
+
+def shard_edges(scale: ScaleSpec) -> Vec3:
+    """Chunks per axis of a whole shard: the low bits of an id, counted per axis."""
+    low = morton.bit_axes(scale.grid)[: _low_bits(scale)]
+    return 1 << low.count(0), 1 << low.count(1), 1 << low.count(2)
 
 
 def boxes_meeting(
@@ -121,7 +128,7 @@ def boxes_meeting(
     Returns:
         Every pair that meets: position of the box (p,) and shard (p,), sorted by both.
     """
-    edges = np.asarray(_shard_edges(scale)) * np.asarray(scale.chunk_size)
+    edges = np.asarray(shard_edges(scale)) * np.asarray(scale.chunk_size)
     begin = np.maximum(np.asarray(begin_voxels, np.int64).reshape(-1, 3), 0)
     end = np.minimum(np.asarray(end_voxels, np.int64).reshape(-1, 3), scale.size)
     boxes = np.flatnonzero((begin < end).all(axis=1))
@@ -131,7 +138,7 @@ def boxes_meeting(
         step = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         boxes, first, last = (np.repeat(a, counts, axis=0) for a in (boxes, first, last))
         first[:, axis] += step
-    ids = morton.encode(first * np.asarray(_shard_edges(scale)), scale.grid)
+    ids = morton.encode(first * np.asarray(shard_edges(scale)), scale.grid)
     shards = _bits_of(ids, _low_bits(scale), _ID_BITS)
     order = np.lexsort((shards, boxes))
     return boxes[order], shards[order]
@@ -148,14 +155,14 @@ def all_shards(scale: ScaleSpec) -> Iterator[int]:
 
 def shards_meeting(scale: ScaleSpec, begin_voxel: Vec3, end_voxel: Vec3) -> list[int]:
     """Shards, ascending, with a voxel in [begin, end); what lies outside the volume meets none."""
-    edges = [c * e for c, e in zip(scale.chunk_size, _shard_edges(scale), strict=True)]
+    edges = [c * e for c, e in zip(scale.chunk_size, shard_edges(scale), strict=True)]
     begin = [max(b, 0) for b in begin_voxel]
     end = [min(e, size) for e, size in zip(end_voxel, scale.size, strict=True)]
     if any(b >= e for b, e in zip(begin, end, strict=True)):
         return []
     ranges = [range(b // d, -(-e // d)) for b, e, d in zip(begin, end, edges, strict=True)]
     corners = np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, 3)
-    ids = morton.encode(corners * np.asarray(_shard_edges(scale)), scale.grid)
+    ids = morton.encode(corners * np.asarray(shard_edges(scale)), scale.grid)
     return sorted(_bits_of(ids, _low_bits(scale), _ID_BITS).tolist())
 
 
@@ -228,12 +235,6 @@ def _voxel_box(scale: ScaleSpec, shard: int) -> Box:
     far = _times(end, scale.chunk_size)
     clipped = _triple(min(e, size) for e, size in zip(far, scale.size, strict=True))
     return _times(begin, scale.chunk_size), clipped
-
-
-def _shard_edges(scale: ScaleSpec) -> Vec3:
-    """Chunks per axis of a whole shard: the low bits of an id, counted per axis."""
-    low = morton.bit_axes(scale.grid)[: _low_bits(scale)]
-    return 1 << low.count(0), 1 << low.count(1), 1 << low.count(2)
 
 
 def _low_bits(scale: ScaleSpec) -> int:

@@ -4,11 +4,21 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from runtime.errors import UsageError
-from runtime.storage.base import DAY_S, ObjectInfo, Pieces, Source, Storage
+from runtime.storage.base import DAY_S, ObjectInfo, Pieces, Source, Storage, source_stamp
 from runtime.storage.local import LocalStorage
-from runtime.urls import is_remote
+from runtime.urls import is_remote, resolve_path
 
-__all__ = ["DAY_S", "ObjectInfo", "Pieces", "Source", "Storage", "absolute", "join", "open_storage"]
+__all__ = [
+    "DAY_S",
+    "ObjectInfo",
+    "Pieces",
+    "Source",
+    "Storage",
+    "absolute",
+    "join",
+    "open_storage",
+    "source_stamp",
+]
 
 
 def open_storage(url: str) -> Storage:
@@ -22,7 +32,7 @@ def open_storage(url: str) -> Storage:
 
 
 def absolute(url: str) -> str:
-    """The URL in the form that other processes may use: local paths made absolute."""
+    """The one name of a place, as any process can use it: see `resolve_path` for local paths."""
     return url.rstrip("/") if is_remote(url) else str(_local(url))
 
 
@@ -39,4 +49,4 @@ def _local(url: str) -> Path:
         )
     if not url:
         raise UsageError("a path is empty", hint="name a local directory or gs://bucket/prefix")
-    return Path(url.removeprefix("file://")).absolute()
+    return resolve_path(url.removeprefix("file://"))

@@ -33,6 +33,8 @@ class ObjectInfo:
         crc32c: base64, or None where the storage keeps none (a local listing).
         updated: when it was last written, in UTC.
         metadata: set by the writer; None where the storage keeps none (then read the object).
+        modified_ns: time of the last write in full precision, where the storage tells it.
+        broken_link: a link whose target is missing; listed only on request.
     """
 
     path: str
@@ -40,6 +42,20 @@ class ObjectInfo:
     crc32c: str | None
     updated: datetime
     metadata: Mapping[str, str] | None
+    modified_ns: int | None = None
+    broken_link: bool = False
+
+
+def source_stamp(info: ObjectInfo) -> str:
+    """Stamp of an object that others write: another one after any change of its bytes.
+
+    Size and checksum; where the storage keeps no checksum, size and the time of the last write.
+    """
+    if info.crc32c is not None:
+        return f"{info.size}-{info.crc32c}"
+    if info.modified_ns is not None:
+        return f"{info.size}-{info.modified_ns}"
+    return f"{info.size}-{info.updated.isoformat()}"
 
 
 class Source(Protocol):
@@ -52,6 +68,13 @@ class Source(Protocol):
     @property
     def name(self) -> str:
         """Path or URL, for error messages."""
+
+    @property
+    def stamp(self) -> str:
+        """`source_stamp` of the object that was opened, not of one that replaced it since."""
+
+    def changed(self) -> bool:
+        """Whether bytes read since it was opened may be of another version than its stamp's."""
 
     @property
     def requests(self) -> int:
@@ -102,8 +125,13 @@ class Storage(ABC):
         return True
 
     @abstractmethod
-    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """All objects whose path begins with `prefix`, at any depth, sorted by path."""
+    def list(self, prefix: str = "", *, broken_links: bool = False) -> Iterator[ObjectInfo]:
+        """All objects whose path begins with `prefix`, at any depth, sorted by path.
+
+        Args:
+            prefix: of the paths.
+            broken_links: list links without a target too, as entries of size 0 that say so.
+        """
 
     @abstractmethod
     def folders(self) -> Sequence[str]:

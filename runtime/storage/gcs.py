@@ -31,6 +31,7 @@ from runtime.storage.base import (
     Storage,
     checked,
     is_temporary,
+    source_stamp,
 )
 from runtime.storage.checksum import crc32c, encode
 from runtime.storage.stream import BodyReader, ShardStream
@@ -72,13 +73,18 @@ def _client_of(project: str | None, emulator: str | None) -> Client:
 class GcsSource:
     """One generation of an object, read by ranges."""
 
-    def __init__(self, home: "GcsStorage", path: str, size: int, generation: int) -> None:
-        self.size = size
+    def __init__(self, home: "GcsStorage", info: ObjectInfo, generation: int) -> None:
+        self.size = info.size
+        self.stamp = source_stamp(info)
         self.requests = 0
         self._lock = threading.Lock()
         self._home = home
-        self._blob = home.blob(path, generation=generation)
-        self.name = f"{home.url}/{path}"
+        self._blob = home.blob(info.path, generation=generation)
+        self.name = f"{home.url}/{info.path}"
+
+    def changed(self) -> bool:
+        """False: a generation never changes."""
+        return False
 
     def read_at(self, offset: int, length: int) -> bytes:
         """The bytes from `offset`; fewer than `length` only at the object's end.
@@ -151,7 +157,7 @@ class GcsStorage(Storage):
     def source(self, path: str) -> GcsSource:
         """Open the present generation of an object for reading by ranges."""
         blob = self._loaded(path)
-        return GcsSource(self, path, blob.size, blob.generation)
+        return GcsSource(self, self._info(blob), blob.generation)
 
     def stat(self, path: str) -> ObjectInfo:
         """The listing entry of one object."""
@@ -162,8 +168,9 @@ class GcsStorage(Storage):
         self.call(blob, lambda: blob.reload(timeout=_TIMEOUT_S, retry=None))
         return blob
 
-    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+    def list(self, prefix: str = "", *, broken_links: bool = False) -> Iterator[ObjectInfo]:
         """All objects whose path begins with `prefix`, sorted by path; one request per thousand."""
+        del broken_links  # a bucket has no links
         return (info for info in self._list_all(prefix) if not is_temporary(info.path))
 
     def folders(self) -> Sequence[str]:

@@ -1,20 +1,32 @@
 """Storage in a local directory."""
 
 import contextlib
+import errno
 import os
 import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from runtime.errors import ObjectNotFound, UnreachableError
 from runtime.storage import files
-from runtime.storage.base import DAY_S, ObjectInfo, Pieces, Storage, checked, is_temporary
+from runtime.storage.base import (
+    DAY_S,
+    ObjectInfo,
+    Pieces,
+    Storage,
+    checked,
+    is_temporary,
+    source_stamp,
+)
 from runtime.storage.checksum import encode
 from runtime.storage.stream import ShardStream
+
+_WITHOUT_TARGET: Final = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 
 
 class LocalSource:
@@ -27,7 +39,13 @@ class LocalSource:
         self._lock = threading.Lock()
         with files.translate_read_errors(path):
             self._file = path.open("rb", buffering=0)  # refuses a directory
-        self.size = os.fstat(self._file.fileno()).st_size
+        found = os.fstat(self._file.fileno())
+        self.size = found.st_size
+        self.stamp = source_stamp(_info(self.name, found))
+
+    def changed(self) -> bool:
+        """Whether the file was written since it was opened; one that took its place is another."""
+        return source_stamp(_info(self.name, os.fstat(self._file.fileno()))) != self.stamp
 
     def read_at(self, offset: int, length: int) -> bytes:
         """The bytes from `offset`; fewer than `length` only at the file's end."""
@@ -77,15 +95,17 @@ class LocalStorage(Storage):
             raise ObjectNotFound(f"not found: {file}")
         return _info(path, found)
 
-    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+    def list(self, prefix: str = "", *, broken_links: bool = False) -> Iterator[ObjectInfo]:
         """All files whose path begins with `prefix`, sorted by path."""
         parent = prefix.rpartition("/")[0]
-        yield from self._walk(checked(parent) + "/" if parent else "", prefix)
+        for info in self._walk(checked(parent) + "/" if parent else "", prefix):
+            if broken_links or not info.broken_link:
+                yield info
 
     def folders(self) -> Sequence[str]:
         """The directories below the root."""
         entries = _sorted_entries(self.root)
-        return [name.rstrip("/") for name, found in entries if found is None]
+        return [name.rstrip("/") for name, _ in entries if name.endswith("/")]
 
     def _walk(self, inside: str, prefix: str) -> Iterator[ObjectInfo]:
         """Files below `inside`, which is empty or ends with a slash."""
@@ -93,10 +113,11 @@ class LocalStorage(Storage):
             path = inside + name
             if is_temporary(path):
                 continue
-            if found is None and (path.startswith(prefix) or prefix.startswith(path)):
-                yield from self._walk(path, prefix)
-            elif found is not None and path.startswith(prefix):
-                yield _info(path, found)
+            if name.endswith("/"):
+                if path.startswith(prefix) or prefix.startswith(path):
+                    yield from self._walk(path, prefix)
+            elif path.startswith(prefix):
+                yield _broken_link(path) if found is None else _info(path, found)
 
     def write(self, path: str, data: bytes, metadata: Mapping[str, str] | None = None) -> None:
         """Write a file, replacing any other."""
@@ -140,7 +161,7 @@ class LocalStorage(Storage):
                     target.parent
                 )  # the output must be durable before its receipt
             found = os.fstat(file.fileno())
-        return ObjectInfo(path, found.st_size, crc, _modified_at(found), None)
+        return replace(_info(path, found), crc32c=crc)
 
     def delete(self, path: str) -> bool:
         """Remove a file; False if there was none."""
@@ -181,7 +202,10 @@ class LocalStorage(Storage):
 
 
 def _sorted_entries(directory: Path) -> list[tuple[str, os.stat_result | None]]:
-    """Names in the order of whole paths; directories end with a slash and have stat None."""
+    """Names in the order of whole paths; directories end with a slash.
+
+    Directories and links without a target have stat None.
+    """
     entries: list[tuple[str, os.stat_result | None]] = []
     with (
         contextlib.suppress(ObjectNotFound),
@@ -189,11 +213,16 @@ def _sorted_entries(directory: Path) -> list[tuple[str, os.stat_result | None]]:
         os.scandir(directory) as it,
     ):
         for entry in it:
-            if entry.is_dir():
-                entries.append((f"{entry.name}/", None))
+            try:
+                directory_found = entry.is_dir()
+                found = None if directory_found else entry.stat()
+            except OSError as error:
+                if error.errno not in _WITHOUT_TARGET:
+                    raise
+                if entry.is_symlink():  # else removed during the listing
+                    entries.append((entry.name, None))
             else:
-                with contextlib.suppress(FileNotFoundError):  # removed during the listing
-                    entries.append((entry.name, entry.stat()))
+                entries.append((f"{entry.name}/" if directory_found else entry.name, found))
     return sorted(entries, key=lambda entry: entry[0])
 
 
@@ -206,8 +235,9 @@ def _removed_if_older(file: Path, limit: float) -> bool:
 
 
 def _info(path: str, found: os.stat_result) -> ObjectInfo:
-    return ObjectInfo(path, found.st_size, None, _modified_at(found), None)
+    modified = datetime.fromtimestamp(found.st_mtime, UTC)
+    return ObjectInfo(path, found.st_size, None, modified, None, found.st_mtime_ns)
 
 
-def _modified_at(found: os.stat_result) -> datetime:
-    return datetime.fromtimestamp(found.st_mtime, UTC)
+def _broken_link(path: str) -> ObjectInfo:
+    return ObjectInfo(path, 0, None, datetime.fromtimestamp(0, UTC), None, broken_link=True)

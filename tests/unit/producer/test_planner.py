@@ -12,12 +12,13 @@ from braid.precomputed import sharding
 from braid.precomputed.volume_spec import ScaleSpec, VolumeSpec
 from delivery.ledger.plan import PlanRow
 from memmodel.tiers import parse_tiers
-from producer.export_listing import ExportFile, ScaleListing
+from producer.export_listing import ScaleListing
 from producer.planner import PlanInputs, files_by_shard, make_plan
 from producer.run_request import Request
 from producer.synthetic_export import sample_spec
 from runtime.errors import UsageError
 from runtime.storage import ObjectInfo
+from tests.support.export_listings import export_file
 from tests.support.source_box import source_box
 
 TIERS = parse_tiers("0.5,2")
@@ -44,7 +45,7 @@ def files(scale: ScaleSpec, edge: int = 256, size: int = 1000) -> ScaleListing:
     ]
     named = sorted(
         (
-            ExportFile(f"s{scale.index}/{i}_{j}_{k}.arrow", (i, j, k), size, 1)
+            export_file(f"s{scale.index}/{i}_{j}_{k}.arrow", (i, j, k), size)
             for i, j, k in origins
         ),
         key=lambda file: file.path,
@@ -109,9 +110,9 @@ def test_a_file_is_listed_for_every_shard_that_its_extent_meets() -> None:
     """A cell twice as wide as a shard feeds eight of them, but none beyond the volume."""
     scale = volume().scales[0]
     wide = replace(scale, sharding=replace(scale.sharding, preshift_bits=2, minishard_bits=1))
-    named = ScaleListing(0, (ExportFile("s0/0_0_0.arrow", (0, 0, 0), 1, 1),))
+    named = ScaleListing(0, (export_file("s0/0_0_0.arrow", (0, 0, 0), 1),))
     assert len(files_by_shard(wide, named)) == 1
-    outside = ScaleListing(0, (ExportFile("s0/1024_0_0.arrow", (1024, 0, 0), 1, 1),))
+    outside = ScaleListing(0, (export_file("s0/2048_0_0.arrow", (2048, 0, 0), 1),))
     assert files_by_shard(scale, outside) == {}
 
 
@@ -180,7 +181,8 @@ def test_an_existing_scale_is_made_from_as_it_is() -> None:
 def test_what_fits_no_tier_has_none_and_says_why() -> None:
     """Both numbers are in the reason; the others have their tiers."""
     scale = volume().scales[0]
-    huge = replace(files(scale).files[0], size_bytes=1 << 40)
+    first = files(scale).files[0]
+    huge = replace(first, arrow=replace(first.arrow, size=1 << 40))
     found = replace(whole(), listings={0: ScaleListing(0, (huge, *files(scale).files[1:]))})
     planned = make_plan(request(downres=()), found, parse_tiers("0.15"))
     assert [forecast.row.key for forecast in planned.beyond] == ["s0/0"]

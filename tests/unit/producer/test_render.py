@@ -6,10 +6,11 @@ from braid.precomputed.volume_spec import VolumeSpec
 from delivery.broker.base import Backlog
 from memmodel.tiers import parse_tiers
 from producer import render
-from producer.export_listing import ExportFile, ScaleListing
+from producer.export_listing import ScaleListing
 from producer.planner import PlanInputs, make_plan
 from producer.run_request import Request
 from producer.synthetic_export import sample_spec
+from tests.support.export_listings import export_file
 
 
 @pytest.mark.parametrize(
@@ -52,7 +53,7 @@ def test_tables_fit_the_terminal() -> None:
     volume = VolumeSpec.parse(sample_spec((700, 500, 300), 3))
     cells = [(x, y, 0) for x in range(0, 700, 256) for y in range(0, 500, 256)]
     files = [
-        ExportFile(f"s0/{x}_{y}_{z}.arrow", (x, y, z), 1 << (40 - x // 32), 1) for x, y, z in cells
+        export_file(f"s0/{x}_{y}_{z}.arrow", (x, y, z), 1 << (40 - x // 32)) for x, y, z in cells
     ]
     asked = Request(volume, "/source", "/dest", (0,), (1, 2))
     tiers = parse_tiers("0.2,0.3,0.5,2")

@@ -15,17 +15,18 @@ from braid.precomputed.volume_spec import ScaleSpec, VolumeSpec
 from braid.transcode.block_assignment import assign_blocks, block_extent
 from braid.transcode.file_extent import check_rows, extent_edges, extent_of
 from braid.typing import Vec3
-from producer.export_listing import ExportFile, ScaleListing
+from producer.export_listing import ScaleListing
 from producer.export_writer import file_edge
 from producer.planner import files_by_shard
+from tests.support.export_listings import export_file
 from tests.support.specs import made_scale
 
 
 def test_real_scales_have_cubic_cells(shared: Path) -> None:
     """2048 voxels by both rules, as the real file's name 30720_24576_28672 agrees."""
     spec = VolumeSpec.parse((shared / "specs/mcns-export-specs.json").read_bytes())
-    assert extent_edges(spec.scales[1]) == (2048, 2048)
-    begin, end = extent_of((30720, 24576, 28672), extent_edges(spec.scales[1]))
+    assert extent_edges(spec.scales[1]) == (2048,)
+    begin, end = extent_of((30720, 24576, 28672), spec.scales[1])
     assert (begin, end) == ((30720, 24576, 28672), (32768, 26624, 30720))
 
 
@@ -38,16 +39,15 @@ def test_boxes_that_are_no_cubes_have_two_edges() -> None:
 
 def test_a_name_tells_its_cell_where_it_can() -> None:
     """Not a multiple of the larger edge: the smaller one; a multiple of neither: the larger."""
-    edges = (4096, 2048)
-    assert extent_of((2048, 0, 0), edges)[1] == (4096, 2048, 2048)
-    assert extent_of((4096, 0, 0), edges)[1] == (8192, 4096, 4096)
-    assert extent_of((64, 0, 0), edges)[1] == (4160, 4096, 4096)
+    assert extent_of((2048, 0, 0), SLABS)[1] == (4096, 2048, 2048)
+    assert extent_of((4096, 0, 0), SLABS)[1] == (8192, 4096, 4096)
+    assert extent_of((64, 0, 0), SLABS)[1] == (4160, 4096, 4096)
 
 
 def test_decimated_slices_make_the_source_deeper() -> None:
     """The source of a volume with every second slice has one more bit in z."""
     scale = made_scale((256, 256, 2048), bits=(2, 4, 6))
-    assert extent_edges(scale) == (64 << 2, 256)
+    assert extent_edges(scale) == (64 << 2,)
     flat = made_scale((64, 64, 2048), bits=(3, 3, 0))
     assert extent_edges(flat, 1) == (64 << 6, 256)
 
@@ -65,7 +65,7 @@ def test_every_chunk_lies_in_the_cell_that_names_its_file(
     at = [int(share * n) for share, n in zip(chunk, scale.grid, strict=True)]
     for edge in extent_edges(scale):
         x, y, z = (c * 64 // edge * edge for c in at)
-        begin, end = extent_of((x, y, z), extent_edges(scale))
+        begin, end = extent_of((x, y, z), scale)
         inside = zip(begin, (c * 64 for c in at), end, strict=True)
         assert all(b <= v < e for b, v, e in inside)
 
@@ -169,7 +169,7 @@ def test_no_row_is_passed_over_in_silence(
     scale = data.draw(scales(z_compress))
     origin = tuple(step * n for n in data.draw(st.tuples(*[st.integers(-2, 60)] * 3)))
     path = f"s0/{'_'.join(map(str, origin))}.arrow"
-    listed = files_by_shard(scale, ScaleListing(0, (ExportFile(path, origin, 1, 1),)), z_compress)
+    listed = files_by_shard(scale, ScaleListing(0, (export_file(path, origin, 1),)), z_compress)
     for row in rows:
         at = coordinates(row)
         begin = at[0] * block_extent(z_compress + 1)
