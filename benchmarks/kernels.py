@@ -12,7 +12,7 @@ import numpy as np
 import _braid
 from benchmarks.child import TimedWork
 from benchmarks.exports import Export
-from braid.dvid.block_batch import BlockBatch, decompress_blocks
+from braid.dvid.block_batch import BlockBatch, RowPlace, decompress_blocks
 from braid.precomputed.chunk_batch import ChunkBatch
 from braid.precomputed.data_encoding import gzip_all
 from braid.reader import Rows, ShardRangeReader
@@ -113,11 +113,15 @@ def transcode(blocks: BlockBatch) -> _braid.Transcoded:
     return _braid.transcode_blocks(blocks.data, blocks.start, *(blocks.mapping or ()))
 
 
+def _place(row: int) -> RowPlace:
+    return RowPlace("export", row, (0, 0, 0))
+
+
 def _payloads(rows: Rows) -> int:
     """All steps by one kernel, as a conversion takes them."""
     count = len(rows)
     numbers = np.arange(count + 1)
-    window = RowWindow(numbers[:count].astype(np.uint64), numbers, numbers[:count], rows, str)
+    window = RowWindow(numbers[:count].astype(np.uint64), numbers, numbers[:count], rows, _place)
     task = PaletteTask(window, numbers[:count], "gzip", GZIP_LEVEL, mapped=True)
     task.work()
     return task.result().chunks.size

@@ -24,7 +24,15 @@ class ChunkNotFoundError(BraidError):
 
 
 class DecompressionError(BraidError):
-    """A block cannot be decoded: bad zstd, or counts that do not fit its bytes."""
+    """A block cannot be decoded: bad zstd, or counts that do not fit its bytes.
+
+    Attributes:
+        row: position of its row among those that were decoded together, where there were many.
+        cause: the text without the row's name, likewise.
+    """
+
+    row: int | None = None
+    cause: str = ""
 
 
 class EncodingError(BraidError):

@@ -15,16 +15,41 @@ from braid.dvid.block import HEADER_BYTES, LabelMapping, largest_block_bytes
 from braid.dvid.rows import Rows
 from braid.exceptions import DecompressionError
 from braid.native_symbols import libzstd
-from braid.typing import Int64Array, UInt8Array, UInt64Array
+from braid.typing import Int64Array, UInt8Array, UInt64Array, Vec3
 
-__all__ = ["BlockBatch", "DescribeRow", "check_sizes", "decompress_blocks", "row_error"]
+__all__ = [
+    "BlockBatch",
+    "DescribeRow",
+    "RowPlace",
+    "check_sizes",
+    "decompress_blocks",
+    "row_error",
+]
 
 RowSelector = Int64Array | slice
-DescribeRow = Callable[[int], str]
-"""Names a row in errors: file, row and chunk."""
+DescribeRow = Callable[[int], object]
+"""Place of a row, such as a `RowPlace`; its text names the row in errors."""
 
 _LEAST_BYTES = HEADER_BYTES + 8  # a block of one label
 _MOST_BYTES = largest_block_bytes()
+
+
+@dataclass(frozen=True, slots=True)
+class RowPlace:
+    """Place of a row in an export.
+
+    Attributes:
+        file: path or URL.
+        row: number in the file.
+        chunk: its block's coordinates x, y, z.
+    """
+
+    file: str
+    row: int
+    chunk: Vec3
+
+    def __str__(self) -> str:
+        return f"{self.file}: row {self.row}, chunk {self.chunk}"
 
 
 @dataclass(frozen=True)
@@ -75,7 +100,7 @@ def decompress_blocks(
     try:
         data = _decompress(rows, selector, start)
     except _braid.KernelError as error:
-        raise row_error(error, describe_row(int(chosen[error.item]))) from None
+        raise row_error(error, int(chosen[error.item]), describe_row) from None
     return BlockBatch(chosen, data, start, _mapping(rows, selector) if mapped else None)
 
 
@@ -89,17 +114,26 @@ def check_sizes(rows: Rows, chosen: Int64Array, describe_row: DescribeRow) -> No
     impossible = (sizes < _LEAST_BYTES) | (sizes > _MOST_BYTES)
     if impossible.any():
         at = int(impossible.argmax())
-        raise DecompressionError(
-            f"{describe_row(int(chosen[at]))}: expected a block of {_LEAST_BYTES} to "
-            f"{_MOST_BYTES} bytes, uncompressed_size says {int(sizes[at])}"
+        raise _decode_error(
+            f"expected a block of {_LEAST_BYTES} to {_MOST_BYTES} bytes, "
+            f"uncompressed_size says {int(sizes[at])}",
+            int(chosen[at]),
+            describe_row,
         )
 
 
-def row_error(error: _braid.KernelError, row: str) -> DecompressionError:
+def row_error(error: _braid.KernelError, row: int, describe_row: DescribeRow) -> DecompressionError:
     """Error for a row that does not decode: which one, why, and the next step."""
     if isinstance(error, _braid.FrameError):
-        return DecompressionError(f"{row}: damaged zstd frame ({error}). Export this shard again")
-    return DecompressionError(f"{row}: {error}")
+        cause = f"damaged zstd frame ({error}). Export this shard again"
+        return _decode_error(cause, row, describe_row)
+    return _decode_error(str(error), row, describe_row)
+
+
+def _decode_error(cause: str, row: int, describe_row: DescribeRow) -> DecompressionError:
+    found = DecompressionError(f"{describe_row(row)}: {cause}")
+    found.row, found.cause = row, cause
+    return found
 
 
 def _selector(chosen: Int64Array) -> RowSelector:

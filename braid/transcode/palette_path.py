@@ -78,7 +78,7 @@ class PaletteTask:
             made = self._batch.result()
         except _braid.KernelError as error:
             row = int(self._rows[max(error.item, 0)])
-            raise row_error(error, self._describe_row(row)) from error
+            raise row_error(error, row, self._describe_row) from error
         decompress_s, transcode_s, gzip_s = made.seconds
         stats = TranscodeStats(
             labels=int(made.labels.sum()),
@@ -107,7 +107,7 @@ def payloads_by_steps(
         try:
             made = _braid.transcode_blocks(blocks.data, blocks.start, *(blocks.mapping or ()))
         except _braid.KernelError as error:
-            raise row_error(error, describe_row(int(rows[max(error.item, 0)]))) from error
+            raise row_error(error, int(rows[max(error.item, 0)]), describe_row) from error
     stats.labels += int(made.labels.sum())
     kept = ChunkBatch(window.ids[chunks], made.start, made.data.data).without_empty()
     with stats.clock("gzip_s"):

@@ -1,11 +1,11 @@
 """Window of rows: consecutive chunks of a shard and the rows behind them, read at once."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from braid.dvid.block_batch import DescribeRow
+from braid.dvid.block_batch import RowPlace
 from braid.dvid.rows import Rows
 from braid.typing import Int64Array, UInt64Array
 
@@ -21,14 +21,14 @@ class RowWindow:
         part_start: (m + 1,) into parts.
         parts: (p,) rows; chunk i is made of parts[part_start[i]:part_start[i + 1]].
         rows: the rows themselves.
-        describe_row: names a row in errors.
+        describe_row: place of a row in the export.
     """
 
     ids: UInt64Array
     part_start: Int64Array
     parts: Int64Array
     rows: Rows
-    describe_row: DescribeRow
+    describe_row: Callable[[int], RowPlace]
 
     def cut(self, most_chunks: int, most_bytes: int) -> Iterator[tuple[int, int]]:
         """Yield slices of chunks, as (first, end), bounded in count and in uncompressed bytes.

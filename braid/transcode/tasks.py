@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from braid.dvid.block_batch import RowPlace
 from braid.parallel.stats import StepStats
 from braid.parallel.work_sharing import SharedTask
 from braid.precomputed.chunk_batch import ChunkBatch
-from braid.typing import Int64Array
+from braid.typing import Int64Array, Vec3
 
-__all__ = ["CompositeTask", "SplitTask", "TaskResult", "TranscodeStats"]
+__all__ = ["BadChunk", "CompositeTask", "SplitTask", "TaskResult", "TranscodeStats", "joined"]
 
 
 @dataclass
@@ -21,11 +22,36 @@ class TranscodeStats(StepStats):
     transcode_s: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class BadChunk:
+    """A chunk that was left out, since a row that it is made of does not decode.
+
+    Attributes:
+        chunk: grid coordinates x, y, z at the output scale.
+        place: of the row.
+        reason: why it does not decode.
+    """
+
+    chunk: Vec3
+    place: RowPlace
+    reason: str
+
+
 class TaskResult(NamedTuple):
-    """Payloads of a task's chunks, those of zeros left out, and what they took."""
+    """Payloads of a task's chunks, those of zeros left out, and what they took.
+
+    Attributes:
+        bad: chunks that were left out.
+    """
 
     chunks: ChunkBatch
     stats: TranscodeStats
+    bad: tuple[BadChunk, ...] = ()
+
+    @classmethod
+    def of_bad(cls, chunk: BadChunk) -> "TaskResult":
+        """The result of a bad chunk alone."""
+        return cls(ChunkBatch.of(()), TranscodeStats(), (chunk,))
 
 
 class SplitTask:
@@ -67,7 +93,7 @@ class SplitTask:
         """
         if self._errors:
             raise self._errors[min(self._errors)]
-        return _joined(self._results[number] for number in sorted(self._results))
+        return joined(self._results[number] for number in sorted(self._results))
 
 
 class CompositeTask:
@@ -88,14 +114,17 @@ class CompositeTask:
 
     def result(self) -> TaskResult:
         """Payloads of all chunks, by ascending id."""
-        result = _joined(task.result() for task in self._tasks)
+        result = joined(task.result() for task in self._tasks)
         result.stats.chunks = len(result.chunks)
         return result
 
 
-def _joined(results: Iterable[TaskResult]) -> TaskResult:
+def joined(results: Iterable[TaskResult]) -> TaskResult:
+    """Merge results: chunks by ascending id, counts summed."""
     chunks, stats = [], TranscodeStats()
+    bad: list[BadChunk] = []
     for result in results:
         chunks.append(result.chunks)
         stats.add(result.stats)
-    return TaskResult(ChunkBatch.joined(chunks), stats)
+        bad += result.bad
+    return TaskResult(ChunkBatch.joined(chunks), stats, tuple(bad))

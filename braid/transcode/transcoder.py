@@ -5,21 +5,30 @@ sizes, decimated in z) go through voxels. Where both apply they give the same by
 """
 
 import math
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
+from braid.exceptions import DecompressionError
 from braid.parallel.work_sharing import SharedTask, run_shared
 from braid.precomputed import morton
 from braid.precomputed.chunk_batch import ChunkBatch
 from braid.precomputed.data_encoding import payloads_of
 from braid.precomputed.volume_spec import CodePath, ScaleSpec
+from braid.transcode.bad_chunks import BadChunks, SkippingTask
 from braid.transcode.block_assignment import BLOCK_VOXELS, check_z_step
 from braid.transcode.palette_path import PaletteTask, has_fused_kernel, payloads_by_steps
 from braid.transcode.row_window import RowWindow
-from braid.transcode.tasks import CompositeTask, SplitTask, TaskResult, TranscodeStats
+from braid.transcode.tasks import (
+    BadChunk,
+    CompositeTask,
+    SplitTask,
+    TaskResult,
+    TranscodeStats,
+)
 from braid.transcode.voxel_path import Encode, VoxelPath
 from braid.typing import BoolArray, Int64Array, UInt64Array
 
@@ -29,6 +38,8 @@ BATCH_BYTES = 4 << 20  # uncompressed blocks in one batch; a larger chunk is a b
 BATCH_CHUNKS = 512  # a minishard of the usual specs
 _SLICE_BYTES = 8 << 20  # of voxels that one thread encodes; neighbours share blocks
 _VOXEL_BYTES = 8
+
+_StartTask = Callable[[RowWindow, Int64Array], SharedTask[TaskResult]]
 
 
 @dataclass
@@ -43,7 +54,9 @@ class Transcoder:
         z_step: keep every z_step-th source slice.
         encode: of voxels to a chunk; None for compressed_segmentation by the kernel.
         by_voxels: take the voxel path even where palettes would serve.
+        skip_bad: leave out chunks made of a row that does not decode; without, it is an error.
         stats: counts and times of all that was consumed.
+        bad_chunks: left out so far.
     """
 
     scale: ScaleSpec
@@ -53,7 +66,9 @@ class Transcoder:
     z_step: int = 1
     encode: Encode | None = None
     by_voxels: bool = False
+    skip_bad: bool = False
     stats: TranscodeStats = field(default_factory=TranscodeStats)
+    bad_chunks: BadChunks = field(default_factory=BadChunks)
 
     def __post_init__(self) -> None:
         check_z_step(self.z_step)
@@ -69,13 +84,15 @@ class Transcoder:
         """Stored chunks, batch by batch in the windows' order; chunks of zeros are left out.
 
         Raises:
-            DecompressionError: a row does not decode; the text has file, row and chunk.
+            DecompressionError: a row does not decode, unless such chunks are left out; the text
+                has file, row and chunk.
             EncodingError: a chunk needs larger offsets than the format has.
         """
         tasks = (task for window in windows for task in self._tasks(window))
         with closing(run_shared(tasks, self.threads, "transcode")) as results:
             for result in results:
                 self.stats.add(result.stats)
+                self.bad_chunks.add(result.bad)
                 yield result.chunks
 
     def _tasks(self, window: RowWindow) -> Iterator[CompositeTask]:
@@ -86,10 +103,23 @@ class Transcoder:
             mine = whole[first:end]
             tasks: list[SharedTask[TaskResult]] = []
             if not mine.all():  # first, for they take longer
-                tasks.append(self._voxel_task(window, numbers[~mine]))
+                tasks.append(self._task(self._voxel_task, window, numbers[~mine]))
             if mine.any():
-                tasks.append(self._palette_task(window, numbers[mine]))
+                tasks.append(self._task(self._palette_task, window, numbers[mine]))
             yield CompositeTask(tasks)
+
+    def _task(
+        self, start: _StartTask, window: RowWindow, chunks: Int64Array
+    ) -> SharedTask[TaskResult]:
+        """A task of one code path, which leaves bad chunks out if that is wanted."""
+        if not self.skip_bad:
+            return start(window, chunks)
+
+        def describe(number: int, error: DecompressionError) -> BadChunk:
+            x, y, z = morton.decode(window.ids[number : number + 1], self.scale.grid)[0].tolist()
+            return BadChunk((x, y, z), window.describe_row(error.row or 0), error.cause)
+
+        return SkippingTask(chunks, partial(start, window), describe)
 
     def _whole(self, ids: UInt64Array) -> BoolArray:
         """Which chunks the palette path serves: those that the volume does not clip."""

@@ -119,7 +119,7 @@ class _Cutter:
         try:
             _braid.decode_blocks(block.data, block.start, out, *(block.mapping or ()))
         except _braid.KernelError as error:
-            raise row_error(error, self._window.describe_row(row)) from error
+            raise row_error(error, row, self._window.describe_row) from error
         self._decoded[row] = out[0, :: self._z_step]
         return self._decoded[row]
 
