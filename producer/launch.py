@@ -1,9 +1,9 @@
 """Launching a run: preflight checks and plan, create or resume, publish, wait."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 
 from braid.transcode.file_extent import begins_extent, extent_edges
@@ -18,16 +18,20 @@ from delivery.progress import Progress
 from delivery.reconciler import Reconciler
 from memmodel.run_context import tier_chooser
 from memmodel.tiers import Tier
-from producer.export_listing import ScaleListing, list_scale
+from producer.export_listing import ScaleListing, list_scale, outside_volume
 from producer.fleet_process import FleetProcess
 from producer.info import check_against_info, write_info
-from producer.planner import PlanInputs, PlanResult, files_by_shard, list_outputs, make_plan
-from producer.prior_runs import PriorRun, PriorRuns
+from producer.planner import PlanInputs, PlanResult, has_shards, list_outputs, make_plan
+from producer.prior_runs import PriorRun, PriorRuns, obstacle
 from producer.run_request import OUTPUT_REVISION, Request
 from producer.wait import display, wait
 from runtime import log
 from runtime.cli import print_stderr
-from runtime.storage import open_storage
+from runtime.errors import UsageError
+from runtime.storage import Storage, open_storage
+from runtime.text import join_first
+
+_NAMED = 3  # shards in an error
 
 _log = log.get()
 
@@ -59,6 +63,8 @@ class Preflight:
         continues: the unfinished run that serves the request already.
         planned: the plan of a new run.
         notes: for people, to be printed before the launch.
+        problems: what the export lacks, in words; converted without by --partial.
+        outdated: unfinished runs whose plan is not what a fresh one would be, with the reason.
     """
 
     request: Request
@@ -66,11 +72,14 @@ class Preflight:
     continues: PriorRun | None = None
     planned: PlanResult | None = None
     notes: Sequence[str] = ()
+    problems: Sequence[str] = ()
+    outdated: Sequence[tuple[PriorRun, str]] = ()
 
     @property
     def idle(self) -> bool:
-        """Whether there is nothing to make, so that a run would be empty."""
-        return self.planned is not None and not self.planned.forecasts
+        """Whether there is nothing to make or to adopt, so that a run would be empty."""
+        planned = self.planned
+        return planned is not None and not planned.forecasts and not planned.unknown
 
     @property
     def shards(self) -> int:
@@ -120,43 +129,103 @@ class LaunchResult:
         return not self.published.dead
 
 
+@dataclass(frozen=True)
+class LaunchOptions:
+    """What a launch may do beyond its request.
+
+    Attributes:
+        run_id: of a new run; an unfinished run with another id is not continued.
+        new_run: do not continue an unfinished run.
+        partial: convert what is there of an export that is not whole.
+        adopt: take existing shards that no known run made.
+    """
+
+    run_id: str | None = None
+    new_run: bool = False
+    partial: bool = False
+    adopt: bool = False
+
+
 def preflight(
-    request: Request, config: LaunchConfig, run_id: str | None = None, *, new_run: bool = False
+    request: Request, config: LaunchConfig, options: LaunchOptions = LaunchOptions()
 ) -> Preflight:
     """Check export, destination and prior runs; plan unless there is a run to continue.
 
     Args:
         request: the request.
         config: root of the runs and tiers to choose from.
-        run_id: of a new run; an unfinished run with another id is not continued.
-        new_run: do not continue an unfinished run.
+        options: what the launch may do.
 
     Raises:
-        UsageError: the request cannot be served, or would mix bytes of two runs.
+        UsageError: the request cannot be served, the export is not whole, or the volume would mix
+            the bytes of two runs.
         UnreachableError: the source or the destination cannot be reached.
     """
     request.check()
     dest = open_storage(request.dest)
     check_against_info(dest, request.volume)
-    history = PriorRuns(config.state, request.dest)
-    earlier = None if new_run else history.unfinished(request)
-    if earlier is not None and run_id in {None, "", earlier.run.run_id}:
-        return Preflight(request, history, continues=earlier)
-    listings = _list_scales(request)
+    listings = list_scales(request)
+    problems = find_problems(request, listings)
+    if problems and not options.partial:
+        raise _not_whole(request, problems)
+    history = PriorRuns(config.state, request.dest)  # before the outputs: receipts come after them
     outputs = {i: list_outputs(dest, request.volume.scales[i]) for i in request.concerned}
-    if not request.overwrite:
+    inputs = PlanInputs(listings, outputs, history.provenance)
+    fresh = make_plan(replace(request, overwrite=False), inputs, config.tiers)
+    history.check_inputs(request, outputs, fresh.damaged)
+    outdated = _outdated(history, request, fresh, problems)
+    earlier = _continued(history, request, outdated, options)
+    overwrites = request.overwrite and earlier is None
+    planned = make_plan(request, inputs, config.tiers) if overwrites else fresh
+    if planned.unknown and not options.adopt:
+        raise _unknown_makers(request, planned.unknown)
+    found = Preflight(request, history, problems=problems, outdated=outdated)
+    if earlier is not None:
+        return replace(found, continues=earlier)
+    if not overwrites:
         history.check(request, outputs)
-    unknown = history.check_inputs(request, outputs)
-    inputs = PlanInputs(listings, outputs, frozenset(history.empty(request)))
-    planned = make_plan(request, inputs, config.tiers)
-    notes = [*_notes(request, listings), *(_taken_as_zeros(*item) for item in unknown.items())]
-    return Preflight(request, history, planned=planned, notes=notes)
+    notes = [*_notes(request, listings), *_coarser_notes(dest, request, history, planned)]
+    return replace(found, planned=planned, notes=notes)
+
+
+def _outdated(
+    history: PriorRuns, request: Request, fresh: PlanResult, problems: Sequence[str]
+) -> list[tuple[PriorRun, str]]:
+    """Unfinished runs of the same bytes that a new run has to replace, with the reason."""
+    found = []
+    for earlier in history.same(request):
+        info, reason = earlier.run.info, obstacle(earlier, request, fresh)
+        if not reason and fresh.unknown:
+            reason = f"{fresh.unknown[0]}: made by no known run"
+        if not reason and set(info.scales) == set(request.scales):
+            changed = info.partial != tuple(problems)
+            reason = "what the export lacks is not what it lacked then" if changed else ""
+        if reason:
+            found.append((earlier, reason))
+    return found
+
+
+def _continued(
+    history: PriorRuns,
+    request: Request,
+    outdated: Sequence[tuple[PriorRun, str]],
+    options: LaunchOptions,
+) -> PriorRun | None:
+    """The unfinished run that serves the request, or None."""
+    if options.new_run:
+        return None
+    replaced = [earlier for earlier, _ in outdated]
+    for earlier in history.same(request):
+        wanted = options.run_id in {None, "", earlier.run.run_id}
+        if wanted and earlier.covers(request) and earlier not in replaced:
+            return earlier
+    return None
 
 
 def create_or_resume(found: Preflight, config: LaunchConfig, run_id: str | None = None) -> Run:
     """Return the run to continue, or create one; writes `info`, publishes nothing.
 
-    With `overwrite` a new run cancels every other unfinished run of the destination.
+    A new run cancels those that are out of date, with `overwrite` all unfinished ones.
     """
     if found.continues is not None:
         write_info(open_storage(found.request.dest), found.request.volume)
@@ -172,14 +241,22 @@ def _create(found: Preflight, plan: Plan, config: LaunchConfig, run_id: str | No
     dest.check_writable()
     dest.sweep_temporaries()
     run_id = run_id or new_run_id()
-    run = Run.create(config.state, _run_info(request, run_id, config), plan)
+    run = Run.create(config.state, _run_info(found, run_id, config), plan)
     if request.overwrite:
         for earlier in found.history.conflicting():
             earlier.run.cancel(f"run {run_id} overwrites it")
             _log.info(log.RUN_CANCELLED, run=earlier.run.run_id, by=run_id)
+    cancel_outdated(found, by=run_id)
     write_info(dest, request.volume)
     _log.info(log.RUN_CREATED, run=run.uri)
     return run
+
+
+def cancel_outdated(found: Preflight, by: str | None = None) -> None:
+    """Cancel the runs that are out of date; their workers stop before they publish an output."""
+    for earlier, reason in found.outdated:
+        earlier.run.cancel(f"out of date: {reason}" + (f"; run {by} takes its place" if by else ""))
+        _log.info(log.RUN_CANCELLED, run=earlier.run.run_id, by=by)
 
 
 def publish_and_wait(
@@ -250,7 +327,8 @@ def _report(run: Run, keys: Sequence[str]) -> PublishReport:
     return PublishReport([key for key in keys if key not in gone], dead, status)
 
 
-def _list_scales(request: Request) -> dict[int, ScaleListing]:
+def list_scales(request: Request) -> dict[int, ScaleListing]:
+    """List the export's files of each scale to be converted."""
     if request.source is None:
         return {}
     source = open_storage(request.source)
@@ -258,7 +336,44 @@ def _list_scales(request: Request) -> dict[int, ScaleListing]:
     return {scale: list_scale(source, scale) for scale in request.scales}
 
 
-def _run_info(request: Request, run_id: str, config: LaunchConfig) -> RunInfo:
+def find_problems(request: Request, listings: Mapping[int, ScaleListing]) -> list[str]:
+    """What an export lacks, in words: one line for each file.
+
+    Raises:
+        UsageError: no file of a scale lies in the volume.
+    """
+    found = []
+    for index, listing in listings.items():
+        scale = request.volume.scales[index]
+        outside = outside_volume(listing, scale, request.slices(index) - 1)
+        if len(outside) == len(listing.files):
+            raise UsageError(
+                f"no file of the export meets the volume: {outside[0].text}",
+                hint="is it the spec of this export? `producer validate` compares them",
+            )
+        found += [problem.text for problem in (*listing.problems, *outside)]
+    return found
+
+
+def _not_whole(request: Request, problems: Sequence[str]) -> UsageError:
+    more = f"; and {len(problems) - 1:,} more" if len(problems) > 1 else ""
+    return UsageError(
+        f"the export {request.source} is not whole: {problems[0]}{more}",
+        hint="`producer validate` lists all; --partial converts what is there and ends with exit 1",
+    )
+
+
+def _unknown_makers(request: Request, unknown: Sequence[str]) -> UsageError:
+    count = f"{len(unknown):,} shard{'s' if len(unknown) > 1 else ''}"
+    return UsageError(
+        f"{count} at {request.dest} were made by no known run: {join_first(unknown, _NAMED)}",
+        hint="name the --state that holds their runs, or use another --dest; --adopt takes them as "
+        "they are, --overwrite makes them again",
+    )
+
+
+def _run_info(found: Preflight, run_id: str, config: LaunchConfig) -> RunInfo:
+    request = found.request
     return RunInfo.model_validate(
         {
             "run_id": run_id,
@@ -278,6 +393,8 @@ def _run_info(request: Request, run_id: str, config: LaunchConfig) -> RunInfo:
             "output_revision": OUTPUT_REVISION,
             "volume": request.volume.to_info(),
             "overwrite": request.overwrite,
+            "partial": tuple(found.problems),
+            "adopted": bool(found.planned and found.planned.unknown),
         }
     )
 
@@ -303,11 +420,6 @@ def _notes(request: Request, listings: dict[int, ScaleListing]) -> list[str]:
                 f"extents of this spec are {max(edges)} wide: is it the export's spec? Files with "
                 "rows beyond their extent are refused"
             )
-        if beyond := _outside(request, index, found):
-            notes.append(
-                f"scale {index}: {len(beyond)} files are named after extents outside the volume, "
-                f"such as {beyond[0]}: they are not read"
-            )
     return notes
 
 
@@ -317,16 +429,30 @@ def _common_pitch(found: ScaleListing) -> int:
     return common & -common if len(found.files) > 1 else 0
 
 
-def _outside(request: Request, index: int, found: ScaleListing) -> list[str]:
-    """Files whose extent meets no shard."""
-    scale = request.volume.scales[index]
-    listed = files_by_shard(scale, found, request.slices(index) - 1)
-    read = {file.path for files in listed.values() for file in files}
-    return [file.path for file in found.files if file.path not in read]
+def _coarser_notes(
+    dest: Storage, request: Request, history: PriorRuns, planned: PlanResult
+) -> list[str]:
+    """Notes on coarser scales that exist and stay, although what they are made from changes."""
+    notes = []
+    changed = {forecast.row.scale for forecast in planned.forecasts}
+    for scale in sorted(changed):
+        coarser = _coarser(dest, request, history, scale)
+        if coarser:
+            named = ",".join(map(str, coarser))
+            notes.append(
+                f"scale {coarser[0]} is made from scale {scale} and stays as it is: it is old "
+                f"where shards of scale {scale} are made again; --downres {named} makes it anew"
+            )
+    return notes
 
 
-def _taken_as_zeros(scale: int, count: int) -> str:
-    return (
-        f"scale {scale}: {count} shards exist, and no run is known that made them; "
-        "shards that do not exist are taken as zeros"
-    )
+def _coarser(dest: Storage, request: Request, history: PriorRuns, scale: int) -> list[int]:
+    """Scales after this one that exist, were downsampled, and are not made by the request."""
+    found = []
+    for spec in request.volume.scales[scale + 1 :]:
+        maker = history.newest_making(spec.index)
+        downsampled = maker is None or spec.index in maker.run.info.downres
+        if spec.index in request.made or not downsampled or not has_shards(dest, spec):
+            break
+        found.append(spec.index)
+    return found

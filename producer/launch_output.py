@@ -10,10 +10,58 @@ from memmodel.tiers import Tier
 from producer import render
 from producer.fleet_process import fleet_command
 from producer.launch import LaunchResult, Preflight, PublishReport
-from producer.planner import PlanResult
+from producer.planner import OVERWRITE, PlanResult, has_shards
+from producer.provenance import NOT_MADE
 from runtime.cli import print_stderr
+from runtime.storage import open_storage
 
-_NAMED = 5  # shards that no tier holds, in a dry run
+_NAMED = 5  # shards in a list
+_MOST_PROBLEMS = 20
+
+
+def print_problems(problems: Sequence[str], when: str) -> None:
+    """Print what a partial conversion does without, to stderr."""
+    if problems:
+        print_stderr(f"partial: the export lacks {render.counted(len(problems), 'file')} {when}:")
+    for problem in problems[:_MOST_PROBLEMS]:
+        print_stderr(f"  {problem}")
+    if len(problems) > _MOST_PROBLEMS:
+        print_stderr(f"  ... and {len(problems) - _MOST_PROBLEMS:,} more")
+
+
+def print_outdated(found: Preflight) -> None:
+    """Print which unfinished runs a new one takes the place of, and why."""
+    for earlier, reason in found.outdated:
+        info, made = earlier.run.info, found.request.made
+        further = sorted({*info.scales, *info.downres} - {*made})
+        rest = f"; it also makes scales {', '.join(map(str, further))}" if further else ""
+        print_stderr(f"note: run {info.run_id} is out of date, and ends here{rest}: {reason}")
+
+
+def print_empty_scales(found: Preflight) -> None:
+    """Print which scales of info hold nothing, though viewers will ask for them."""
+    request, dest = found.request, open_storage(found.request.dest)
+    empty = [
+        scale.index
+        for scale in request.volume.scales
+        if scale.index not in request.made
+        and not any(earlier.makes(scale.index) for earlier in found.history.runs)
+        and not has_shards(dest, scale)
+    ]
+    print_notes([empty_scales_note(empty, min(request.made))] if empty else [])
+
+
+def empty_scales_note(empty: Sequence[int], finest: int) -> str:
+    """Note on scales of info that hold nothing.
+
+    Args:
+        empty: these scales.
+        finest: the finest scale that holds something.
+    """
+    coarse = ",".join(str(scale) for scale in empty if scale > finest)
+    way = f"; --downres {coarse} makes the coarser ones" if coarse else ""
+    named = ", ".join(map(str, empty))
+    return f"info names scales that hold nothing ({named}): viewers show black there{way}"
 
 
 def print_notes(notes: Sequence[str]) -> None:
@@ -61,7 +109,7 @@ def print_result(run: Run, result: LaunchResult) -> None:
 def print_nothing_to_do(found: Preflight) -> None:
     """Print that all shards exist, and the runs that made them."""
     if not found.shards:
-        typer.echo("nothing to do: no file of the export meets the volume")
+        typer.echo("nothing to do: there is nothing that a shard could be made from")
         return
     names = [earlier.run.run_id for earlier in found.history.producers(found.request)]
     runs = f"done in run{'s' if len(names) > 1 else ''} {', '.join(names)}"
@@ -95,6 +143,23 @@ def _print_plan(planned: PlanResult, tiers: Sequence[Tier]) -> None:
         typer.echo(render.tier_table(planned.forecasts, tiers))
     if planned.present:
         typer.echo(f"{render.of_shards(planned.present, 'exists', 'exist')} already")
+    _print_reasons(planned)
+
+
+def _print_reasons(planned: PlanResult) -> None:
+    """Print why shards that were made before are made again."""
+    again = [
+        (key, reason)
+        for key, reason in planned.reasons.items()
+        if reason not in {NOT_MADE, OVERWRITE} and key not in planned.follows
+    ]
+    for key, reason in again[:_NAMED]:
+        typer.echo(f"{key} is made again: {reason}")
+    if len(again) > _NAMED:
+        typer.echo(f"... and {len(again) - _NAMED:,} more are made again")
+    if planned.follows:
+        count = len(planned.follows)
+        typer.echo(f"{render.of_shards(count, 'is', 'are')} made again because an input is")
 
 
 def _print_lost(run: Run, lost: int) -> None:

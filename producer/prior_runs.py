@@ -1,16 +1,18 @@
 """Prior runs of a destination: the one to continue and those that conflict."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 from braid.downsample.downsampler import Rule
 from braid.exceptions import SpecError
 from braid.precomputed.volume_spec import VolumeSpec
 from braid.reader import LabelType
+from delivery.ledger.plan import PlanRow
 from delivery.ledger.run import Run, list_runs
-from delivery.ledger.shard_status import OPEN, RunStatus, read_status
-from producer.planner import Outputs
+from delivery.ledger.shard_status import OPEN, ShardState, read_status
+from delivery.messages import parse_key
+from producer.planner import Outputs, PlanResult
+from producer.provenance import Provenance, changed_sources
 from producer.run_request import Request, facts_that_matter, output_revision
 from runtime.errors import UsageError
 from runtime.text import join_first
@@ -18,44 +20,55 @@ from runtime.text import join_first
 
 @dataclass(frozen=True)
 class PriorRun:
-    """A run enqueued earlier, with its status."""
+    """A run enqueued earlier, with what its ledger said when it was read.
+
+    Attributes:
+        states: of its shards; none where it cannot make any more.
+        ended: whether all its shards are done, failed, given up or blocked.
+    """
 
     run: Run
     cancelled: bool
+    states: Mapping[str, ShardState]
+    ended: bool
 
-    @cached_property
-    def status(self) -> RunStatus:
-        """Status of its shards; read once."""
-        return read_status(self.run)
+    @classmethod
+    def read(cls, run: Run, provenance: Provenance) -> "PriorRun":
+        """Read its ledger once and fold it into the provenance of the destination."""
+        # Through another Run, which keeps no receipts: there may be many runs of many shards.
+        status, cancelled = read_status(Run(run.uri)), run.cancelled() is not None
+        provenance.add(run, status)
+        ended = status.ended
+        return cls(run, cancelled, {} if cancelled or ended else status.states, ended)
 
     @property
     def unfinished(self) -> bool:
         """Whether it can still make shards."""
-        return not self.cancelled and not self.status.ended
+        return not self.cancelled and not self.ended
 
     @property
     def to_go(self) -> int:
         """Number of shards that can still get done."""
-        return sum(state in OPEN for state in self.status.states.values())
+        return sum(state in OPEN for state in self.states.values())
 
     @property
     def overwrites(self) -> bool:
         """Whether it also makes shards that existed."""
-        return bool((self.run.info.model_extra or {}).get("overwrite", False))
+        return self.run.info.overwrite
 
     def makes(self, scale: int) -> bool:
         """Whether it makes this scale, by converting or downsampling."""
         return scale in (*self.run.info.scales, *self.run.info.downres)
 
-    def made(self, scale: int) -> bool:
-        """Whether it has finished a shard of this scale."""
-        return self.makes(scale) and any(
-            key.startswith(f"s{scale}/") for key in self.status.receipts
-        )
+    def covers(self, request: Request) -> bool:
+        """Whether it makes all that a request wants."""
+        info = self.run.info
+        scales = {*request.scales} <= {*info.scales} and {*request.downres} <= {*info.downres}
+        return scales and (self.overwrites or not request.overwrite)
 
 
 class PriorRuns:
-    """Prior runs of one destination, newest first.
+    """Prior runs of one destination, newest first, and the provenance of its shards.
 
     Args:
         state_url: root of the runs.
@@ -63,40 +76,36 @@ class PriorRuns:
     """
 
     def __init__(self, state_url: str, dest: str) -> None:
-        runs = [run for run in reversed(list_runs(state_url)) if run.info.dest == dest]
-        self.runs = [PriorRun(run, run.cancelled() is not None) for run in runs]
+        self.provenance = Provenance()
+        runs = [run for run in list_runs(state_url) if run.info.dest == dest]
+        self.runs = [PriorRun.read(run, self.provenance) for run in runs][::-1]
 
-    def unfinished(self, request: Request) -> PriorRun | None:
-        """The unfinished run that serves the request, or None."""
-        for earlier in self.runs:
-            info = earlier.run.info
-            covers = {*request.scales} <= {*info.scales} and {*request.downres} <= {*info.downres}
-            overwrites = earlier.overwrites or not request.overwrite
-            same = request.makes_same_bytes(info.fingerprint)
-            if same and covers and overwrites and earlier.unfinished:
-                return earlier
-        return None
+    def same(self, request: Request) -> list[PriorRun]:
+        """Unfinished runs that make the same bytes."""
+        return [one for one in self.runs if one.unfinished and makes_same_bytes(one, request)]
 
     def others(self, request: Request) -> list[PriorRun]:
         """Unfinished runs that make other bytes."""
-        return [
-            earlier
-            for earlier in self.runs
-            if not request.makes_same_bytes(earlier.run.info.fingerprint) and earlier.unfinished
-        ]
+        return [one for one in self.runs if one.unfinished and not makes_same_bytes(one, request)]
 
     def conflicting(self) -> list[PriorRun]:
         """Unfinished runs, which a run that overwrites has to cancel."""
         return [earlier for earlier in self.runs if earlier.unfinished]
 
-    def producer_of(self, scale: int) -> PriorRun | None:
-        """The newest run that finished a shard of this scale."""
-        return next((earlier for earlier in self.runs if earlier.made(scale)), None)
+    def makers(self, scale: int) -> list[PriorRun]:
+        """The runs that made or adopted the shards of a scale, newest first."""
+        run_ids = self.provenance.run_ids(scale)
+        return [earlier for earlier in self.runs if earlier.run.run_id in run_ids]
 
     def producers(self, request: Request) -> list[PriorRun]:
         """The newest runs that finished shards of the requested scales, each once."""
-        found = {e.run.run_id: e for s in request.made if (e := self.producer_of(s)) is not None}
-        return list(found.values())
+        newest = {s: self.makers(s)[:1] for s in request.made}
+        return list({one.run.run_id: one for found in newest.values() for one in found}.values())
+
+    def newest_making(self, scale: int) -> PriorRun | None:
+        """The newest run that makes a scale: one that finished a shard of it, if there is any."""
+        made = [one for one in self.makers(scale) if one.makes(scale)]
+        return next((one for one in (*made, *self.runs) if one.makes(scale)), None)
 
     def check(self, request: Request, outputs: Mapping[int, Outputs]) -> None:
         """Raise an error if the volume would mix the bytes of two runs.
@@ -105,82 +114,143 @@ class PriorRuns:
             UsageError: an unfinished run or existing shards have another fingerprint.
         """
         for earlier in self.others(request):
-            raise _conflict(earlier, request, _differences(earlier, request), "is not finished")
+            raise _conflict(earlier, request, differences(earlier, request), "is not finished")
         for scale in request.made:
-            producer = self.producer_of(scale)
-            if producer is None or not outputs.get(scale):
-                continue
-            matter = {"spec", *facts_that_matter(scale, downsampled=scale in request.downres)}
-            found = {
-                name: values
-                for name, values in _differences(producer, request).items()
-                if name in matter
-            }
-            if found:
-                raise _conflict(producer, request, found, f"made shards of scale {scale}")
+            for producer in self.makers(scale) if outputs.get(scale) else ():
+                if found := differences_that_matter(producer, request, scale):
+                    raise _conflict(producer, request, found, f"made shards of scale {scale}")
 
-    def empty(self, request: Request) -> Iterator[str]:
-        """Keys of shards that are known to be all zeros.
-
-        For scales to be made, only runs with an equal fingerprint count; for others, any run.
-        """
-        for scale in request.concerned:
-            earlier = self.producer_of(scale)
-            if earlier is None:
-                continue
-            same = request.makes_same_bytes(earlier.run.info.fingerprint)
-            if same or scale not in request.made:
-                yield from _empty(earlier.status, scale)
-
-    def check_inputs(self, request: Request, outputs: Mapping[int, Outputs]) -> dict[int, int]:
+    def check_inputs(
+        self, request: Request, outputs: Mapping[int, Outputs], damaged: Mapping[str, str]
+    ) -> None:
         """Check the scales that are not made here but that others are made from.
 
-        Returns:
-            Scales that no known run has made, with the number of their existing shards; there,
-            an absent shard is taken as empty.
+        Args:
+            request: the request.
+            outputs: existing shard files, by scale concerned.
+            damaged: shards of such scales, with what is wrong with their files.
 
         Raises:
-            UsageError: a run left shards of such a scale undone; a hole must not become zeros.
+            UsageError: there is nothing of such a scale, or a run left shards of it undone; a hole
+                must not become zeros.
         """
-        unknown = {}
-        for scale in set(request.concerned) - set(request.made):
-            earlier = next((one for one in self.runs if one.makes(scale)), None)
-            if earlier is None:
-                unknown[scale] = len(outputs[scale])
-            else:
-                _check_complete(earlier, scale, outputs[scale])
-        return unknown
+        for scale in sorted(set(request.concerned) - set(request.made)):
+            if not outputs[scale] and not any(self.provenance.keys(scale)):
+                raise _nothing_of(scale, request)
+            missing = [key for key in damaged if parse_key(key)[0] == scale]
+            if missing:
+                raise _holes(scale, f"{missing[0]}: {damaged[missing[0]]}")
+            if (earlier := self.newest_making(scale)) is not None:
+                self._check_complete(earlier, scale, outputs[scale])
+
+    def _check_complete(self, earlier: PriorRun, scale: int, outputs: Outputs) -> None:
+        missing = [
+            row.key
+            for row in earlier.run.plan.rows(scale)
+            if row.shard not in outputs and row.state != "empty" and not self._empty(row.key)
+        ]
+        if missing:
+            raise _holes(
+                scale,
+                f"run {earlier.run.run_id} planned {join_first(missing, 1)}, but "
+                f"{earlier.run.info.dest} does not have it",
+            )
+
+    def _empty(self, key: str) -> bool:
+        origin = self.provenance.origins.get(key)
+        return origin is not None and origin.empty
 
 
-def _empty(status: RunStatus, scale: int) -> Iterator[str]:
-    prefix = f"s{scale}/"
-    for key, receipt in status.receipts.items():
-        if receipt.empty and key.startswith(prefix):
-            yield key
+def obstacle(earlier: PriorRun, request: Request, fresh: PlanResult) -> str:
+    """Why an unfinished run cannot be continued: what changed since it was planned, in words.
+
+    Args:
+        earlier: the run, which makes the same bytes.
+        request: the request.
+        fresh: the plan as it would be made now, without overwriting.
+
+    Returns:
+        An empty text if its plan is still what a fresh one would be, and what it did is current.
+    """
+    scales = [scale for scale in request.made if earlier.makes(scale)]
+    planned = {row.key: row for scale in scales for row in earlier.run.plan.rows(scale)}
+    for scale in scales:
+        for row in fresh.plan.rows(scale):
+            reason = _row_obstacle(planned.pop(row.key, None), row, earlier, fresh)
+            if reason:
+                return f"{row.key}: {reason}"
+    for row in planned.values():  # no source or input is left, and no file
+        if row.sources:
+            return f"{row.key}: {changed_sources(row.sources, ())}"
+    return ""
 
 
-def _check_complete(earlier: PriorRun, scale: int, outputs: Outputs) -> None:
-    missing = [
-        row.key
-        for row in earlier.run.plan.rows(scale)
-        if row.shard not in outputs and not _is_empty(earlier.status, row.key)
-    ]
-    if missing:
-        raise UsageError(
-            f"scale {scale} has holes: run {earlier.run.run_id} planned {join_first(missing, 1)}, "
-            f"but {earlier.run.info.dest} does not have it",
-            hint=f"complete scale {scale} first: the command that made it, again",
-        )
+def _row_obstacle(
+    planned: PlanRow | None, row: PlanRow, earlier: PriorRun, fresh: PlanResult
+) -> str:
+    """Why one row of an unfinished run is not what a fresh plan says."""
+    reason = fresh.reasons.get(row.key, "")
+    if planned is None:
+        if not reason:
+            return ""
+        return changed_sources((), row.sources) if row.sources else reason
+    if row.kind == "convert" and not _same_sources(planned, row):
+        return changed_sources(planned.sources, row.sources)
+    if came := sorted({*row.inputs} - {*planned.inputs}):
+        return f"its input {came[0]} came"
+    done = earlier.states[row.key] is ShardState.DONE
+    if reason and done and (planned.state == "present" or row.key not in fresh.follows):
+        return reason
+    return ""
 
 
-def _is_empty(status: RunStatus, key: str) -> bool:
-    receipt = status.receipts.get(key)
-    if receipt is None:
-        return status.plan.row(key).state == "empty"
-    return receipt.empty
+def _same_sources(planned: PlanRow, row: PlanRow) -> bool:
+    """Whether two rows list the same source files; those of 0.1.0 have no digest."""
+    if planned.source_digest is not None and row.source_digest is not None:
+        return planned.source_digest == row.source_digest
+    return (planned.sources, planned.bytes_in) == (row.sources, row.bytes_in)
 
 
-def _differences(earlier: PriorRun, request: Request) -> dict[str, tuple[object, object]]:
+def _nothing_of(scale: int, request: Request) -> UsageError:
+    """The error for a scale that others are made from and of which nothing exists."""
+    converted = max((one for one in request.scales if one <= scale), default=0)
+    wanted = ",".join(map(str, sorted({*request.downres, *range(converted + 1, scale + 1)})))
+    hint = f"say --downres {wanted}" if scale else "convert it with --scales 0, or check --dest"
+    return UsageError(
+        f"scale {scale + 1} is made from scale {scale}, of which nothing exists at {request.dest}",
+        hint=hint,
+    )
+
+
+def _holes(scale: int, what: str) -> UsageError:
+    return UsageError(
+        f"scale {scale} has holes: {what}",
+        hint=f"complete scale {scale} first: the command that made it, again",
+    )
+
+
+def makes_same_bytes(earlier: PriorRun, request: Request) -> bool:
+    """Whether a run makes the same bytes as a request, however its places were spelled."""
+    same = request.makes_same_bytes(earlier.run.info.fingerprint)
+    return same or not differences(earlier, request)
+
+
+def differences_that_matter(
+    earlier: PriorRun, request: Request, scale: int
+) -> dict[str, tuple[object, object]]:
+    """Differences on which the bytes of one scale depend."""
+    downsampled = scale in request.downres
+    matter = {"spec", *facts_that_matter(scale, downsampled=downsampled)}
+    found = differences(earlier, request)
+    ways = {True: "downsampled", False: "converted"}
+    theirs = scale in earlier.run.info.downres
+    if earlier.makes(scale) and theirs != downsampled:
+        found["scale"] = (ways[theirs], ways[downsampled])
+        matter.add("scale")
+    return {name: values for name, values in found.items() if name in matter}
+
+
+def differences(earlier: PriorRun, request: Request) -> dict[str, tuple[object, object]]:
     """Facts in which a run and a request differ, by name: the run's and the request's."""
     theirs, ours = _facts(earlier), request.facts()
     return {name: (theirs[name], ours[name]) for name in ours if theirs[name] != ours[name]}
