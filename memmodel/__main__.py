@@ -159,6 +159,7 @@ def _scale(spec: str, index: int) -> ScaleSpec:
     scales = read_spec(spec).scales
     if index >= len(scales):
         raise UsageError(f"{spec} has scales 0 to {len(scales) - 1}; there is no scale {index}")
+    scales[index].check_served()
     return scales[index]
 
 

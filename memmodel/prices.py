@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
+from braid.precomputed.volume_spec import ScaleSpec
 from memmodel.tiers import GIB, Tier
 
 PRICES_OF: Final = "2026-11-22"  # when they were read; they change
@@ -12,6 +13,7 @@ PUBSUB_TIB: Final = 40.0  # each way
 CLASS_A: Final = 0.005 / 1000  # writes, lists, composes
 CLASS_B: Final = 0.0004 / 1000  # reads
 STORAGE_GB_MONTH: Final = 0.020
+RAW_OVER_GZIP: Final = 4.7  # stored bytes of compressed_segmentation chunks, on a real dataset
 
 _TIB: Final = 1 << 40
 _GB: Final = 10**9
@@ -49,6 +51,11 @@ class Usage:
             self.messages + other.messages,
             self.bytes_out + other.bytes_out,
         )
+
+
+def encoding_ratio(scale: ScaleSpec) -> float:
+    """Stored bytes of a scale over those with gzip, by its data encoding."""
+    return 1.0 if scale.sharding.data_encoding == "gzip" else RAW_OVER_GZIP
 
 
 def shard_usage(seconds: float, inputs: int, bytes_in: int, bytes_out: int) -> Usage:

@@ -113,7 +113,7 @@ def choose_position(dest: Storage, volume: VolumeSpec) -> ViewerPosition:
     """
     finest = volume.scales[0]
     for scale in reversed(volume.scales):
-        outputs = list_outputs(dest, scale)
+        outputs = {} if scale.unserved else list_outputs(dest, scale)
         if not outputs:
             continue
         ratios = [a / b for a, b in zip(scale.resolution, finest.resolution, strict=True)]

@@ -7,20 +7,33 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from braid.exceptions import SpecError, one_line
 
-__all__ = ["RawInfo", "RawScale", "RawSharding", "first_fault", "load_info"]
+__all__ = ["RawInfo", "RawScale", "RawSharding", "field_error", "load_info"]
 
+_JSON_HINT = (
+    "JSON has double quotes, no comments, and no comma before a closing bracket; "
+    "`python -m json.tool FILE` finds the place"
+)
+_FIELD_HINT = "`python -m producer spec --size X,Y,Z` designs a valid spec to compare with"
+
+
+def _whole(value: object) -> object:
+    """Integer of a whole float: JSON has one type of number, and some writers put `260.0`."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+_WHOLE = BeforeValidator(_whole)
 # DVID stores chunk coordinates as int32, and doubles hold every integer below 2**53.
-_Size = Annotated[int, Field(strict=True, gt=0, lt=2**53)]
-_Offset = Annotated[int, Field(strict=True)]
+_Size = Annotated[int, Field(strict=True, gt=0, lt=2**53), _WHOLE]
+_Offset = Annotated[int, Field(strict=True), _WHOLE]
 _Spacing = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
-_Edge = Annotated[int, Field(strict=True, gt=0, le=2**20)]
+_Edge = Annotated[int, Field(strict=True, gt=0, le=2**20), _WHOLE]
 # 2**24 minishards would need a shard index of 256 MiB.
-_MinishardBits = Annotated[int, Field(strict=True, ge=0, le=24)]
-_Bits = Annotated[int, Field(strict=True, ge=0, le=64)]
+_MinishardBits = Annotated[int, Field(strict=True, ge=0, le=24), _WHOLE]
+_Bits = Annotated[int, Field(strict=True, ge=0, le=64), _WHOLE]
 _DataEncoding = Literal["raw", "gzip"]
 
 
@@ -65,7 +78,7 @@ class RawInfo(_Raw):
     )
     type: Literal["segmentation"] = "segmentation"
     data_type: Literal["uint64", "uint32"]
-    num_channels: Annotated[int, Field(strict=True, ge=1, le=1)] = 1
+    num_channels: Annotated[int, Field(strict=True, ge=1, le=1), _WHOLE] = 1
     scales: tuple[RawScale, ...] = Field(min_length=1)
 
 
@@ -80,14 +93,24 @@ def load_info(data: str | bytes | Mapping[str, Any], where: str) -> dict[str, An
     try:
         document = json.loads(data, object_pairs_hook=_no_key_twice, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        raise SpecError(f"{where}: not valid JSON ({one_line(error)})") from None
+        raise _hinted(f"{where}: not valid JSON ({one_line(error)})", _JSON_HINT) from None
     if not isinstance(document, dict):
-        raise SpecError(f"{where}: expected a JSON object with `scales`")
+        raise _hinted(f"{where}: expected a JSON object with `scales`", _FIELD_HINT)
     return document
 
 
-def first_fault(error: ValidationError, document: Mapping[str, Any]) -> str:
-    """First error of pydantic as one line: scale, field, what is wrong."""
+def field_error(error: ValidationError, document: Mapping[str, Any], where: str) -> SpecError:
+    """First error of pydantic in one line that names the scale, the field and what is wrong."""
+    return _hinted(f"{where}: {_first_fault(error, document)}", _FIELD_HINT)
+
+
+def _hinted(text: str, hint: str) -> SpecError:
+    error = SpecError(text)
+    error.hint = hint
+    return error
+
+
+def _first_fault(error: ValidationError, document: Mapping[str, Any]) -> str:
     fault = error.errors(include_url=False)[0]
     place = _place(fault["loc"], document)
     if fault["type"] == "missing":

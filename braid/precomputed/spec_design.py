@@ -1,25 +1,96 @@
-"""Design of a sharded multiscale spec from a size and a resolution.
+"""Design of a sharded multiscale spec from a size and a resolution, and a check of its bits.
 
 Full shards are cubes of 32**3 chunks in 64 minishards of 512, as in the volumes published from
 DVID; upper scales, whose ids have fewer bits, drop shards first, then minishards.
+
+DVID names an export file after a cube whose edge is the largest edge of a shard's box. Where such
+a cube holds two shards, DVID appends both to one file at once, and nothing can read it.
 """
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from braid.exceptions import SpecError
-from braid.precomputed.volume_spec import VolumeSpec
+from braid.precomputed import morton
+from braid.precomputed.volume_spec import ScaleSpec, VolumeSpec
 from braid.typing import Vec3
 
-__all__ = ["design_volume"]
+__all__ = ["SharedFiles", "design_volume", "find_shared_files"]
 
 
 _CHUNK: Vec3 = (64, 64, 64)
 _PRESHIFT_BITS = 9  # 8**3 chunks in a minishard
 _MINISHARD_BITS = 6  # 4**3 minishards in a shard
+_BLOCK = 64  # edge of a DVID block
 _SMALLEST_TOP = 256  # voxels on the longest axis of the last scale: a screenful
 _AXES = 3
+_ID_BITS = 64
+
+
+@dataclass(frozen=True)
+class SharedFiles:
+    """Export files of one scale into which DVID would write several shards.
+
+    Attributes:
+        count: of such files.
+        files: of the scale, if every shard has a row.
+        minishard_bits: with which each shard has a file of its own; the bits that are taken away
+            go to `shard_bits`.
+        shard_bits: likewise.
+        preshift_bits: likewise.
+    """
+
+    scale: ScaleSpec
+    count: int
+    files: int
+    preshift_bits: int
+    minishard_bits: int
+    shard_bits: int
+
+
+def find_shared_files(scale: ScaleSpec, z_step: int = 1) -> SharedFiles | None:
+    """Find the export files of a scale that several shards share; None if there are none.
+
+    Args:
+        scale: a served scale of the spec that DVID is given.
+        z_step: slices of the source per slice of the scale.
+    """
+    spec, grid = scale.sharding, _block_grid(scale, z_step)
+    low = spec.preshift_bits + spec.minishard_bits
+    files, shared = _count_files(grid, low)
+    if not shared:
+        return None
+    fewer = _most_unshared_bits(grid, low)
+    preshift = min(spec.preshift_bits, fewer)
+    moved = spec.shard_bits + low - fewer
+    return SharedFiles(scale, shared, files, preshift, fewer - preshift, moved)
+
+
+def _block_grid(scale: ScaleSpec, z_step: int) -> Vec3:
+    x, y, z = (-(-n // _BLOCK) for n in (*scale.size[:2], scale.size[2] * z_step))
+    return x, y, z
+
+
+def _count_files(grid: Vec3, low_bits: int) -> tuple[int, int]:
+    """Files of a scale, and how many of them several shards share."""
+    inside = morton.bit_axes(grid)[:low_bits]
+    edges = [1 << inside.count(axis) for axis in range(_AXES)]
+    cube = max(edges)
+    cells = [-(-n // cube) for n in grid]
+    last = [n - (count - 1) * cube for n, count in zip(grid, cells, strict=True)]
+    # Only the last cell of an axis may hold fewer shards than the others.
+    alone = [
+        (count - 1) * (edge == cube) + (left <= edge)
+        for edge, count, left in zip(edges, cells, last, strict=True)
+    ]
+    return math.prod(cells), math.prod(cells) - math.prod(alone)
+
+
+def _most_unshared_bits(grid: Vec3, most: int) -> int:
+    """Largest number of id bits within a shard, up to `most`, that gives each shard its file."""
+    return next(low for low in range(most, -1, -1) if not _count_files(grid, low)[1])
 
 
 def design_volume(
@@ -93,8 +164,10 @@ def _scale(size: list[int], resolution: list[float]) -> dict[str, Any]:
 def _sharding(size: list[int]) -> dict[str, Any]:
     grid = [-(-n // c) for n, c in zip(size, _CHUNK, strict=True)]
     bits = sum((n - 1).bit_length() for n in grid)
-    preshift = min(bits, _PRESHIFT_BITS)
-    minishard = min(bits - preshift, _MINISHARD_BITS)
+    most = min(bits, _PRESHIFT_BITS + _MINISHARD_BITS)
+    low = _most_unshared_bits((grid[0], grid[1], grid[2]), most) if bits <= _ID_BITS else most
+    preshift = min(low, _PRESHIFT_BITS)
+    minishard = low - preshift
     return {
         "@type": "neuroglancer_uint64_sharded_v1",
         "hash": "identity",

@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 from pydantic import ValidationError
 
 from braid.exceptions import InvalidCoordinateError, SpecError
-from braid.precomputed.info_schema import RawInfo, RawScale, RawSharding, first_fault, load_info
+from braid.precomputed.info_schema import RawInfo, RawScale, RawSharding, field_error, load_info
 from braid.typing import Vec3
 
 __all__ = [
@@ -35,6 +35,7 @@ _DEFAULT_BLOCK: Vec3 = (8, 8, 8)
 _MAX_CHUNK_VOXELS = 2**27
 _ID_BITS = 64
 _MAX_GRID = 2**31  # DVID's chunk coordinates are int32
+_ENCODINGS = ("compressed_segmentation", "raw")
 _CODE_PATHS = "compressed_segmentation takes the fast path for uint64, raw goes through TensorStore"
 
 
@@ -72,7 +73,16 @@ class ShardingSpec:
 
 @dataclass(frozen=True)
 class ScaleSpec:
-    """One scale of a volume; `block_size` is None where the encoding has no blocks."""
+    """One scale of a volume.
+
+    Attributes:
+        block_size: None where the encoding has no blocks.
+        extra: foreign keys of its entry in `info`.
+        unserved: why shards of this scale cannot be made, with its place; None if they can. The
+            `sharding` of such a scale means nothing.
+        as_given: entry in `info` of an unserved scale.
+        defaulted: fields of `sharding` that the spec leaves to their defaults.
+    """
 
     index: int
     key: str
@@ -80,10 +90,18 @@ class ScaleSpec:
     resolution: tuple[float, float, float]
     chunk_size: Vec3
     block_size: Vec3 | None
-    encoding: Literal["compressed_segmentation", "raw"]
+    encoding: str
     sharding: ShardingSpec
     data_type: Literal["uint64", "uint32"]
     extra: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    unserved: str | None = field(default=None, compare=False)
+    as_given: Mapping[str, Any] | None = None
+    defaulted: frozenset[str] = field(default=frozenset(), compare=False)
+
+    def check_served(self) -> None:
+        """Raise SpecError if shards of this scale cannot be made."""
+        if self.unserved is not None:
+            raise SpecError(self.unserved)
 
     @cached_property
     def grid(self) -> Vec3:
@@ -96,7 +114,12 @@ class ScaleSpec:
         return sum((n - 1).bit_length() for n in self.grid)
 
     def code_path(self, z_step: int = 1) -> CodePath:
-        """Code that makes this scale's chunks, where every `z_step`-th source slice is kept."""
+        """Code that makes this scale's chunks, where every `z_step`-th source slice is kept.
+
+        Raises:
+            SpecError: the scale is not served.
+        """
+        self.check_served()
         if self.encoding == "raw" or self.data_type == "uint32":
             return CodePath.TENSORSTORE
         blocks_are_chunks = self.chunk_size == (64, 64, 64) and z_step == 1
@@ -119,6 +142,8 @@ class ScaleSpec:
 
     def to_info(self) -> dict[str, Any]:
         """Render the entry of `scales`, with every key that readers need."""
+        if self.as_given is not None:
+            return dict(self.as_given)
         block = (
             {"compressed_segmentation_block_size": list(self.block_size)} if self.block_size else {}
         )
@@ -147,16 +172,22 @@ class VolumeSpec:
     def parse(cls, data: str | bytes | Mapping[str, Any], where: str = "spec") -> Self:
         """Check a spec or an `info`; `where` names it in errors.
 
+        Scales that are valid but cannot be made, such as unsharded ones, are kept as they are given
+        and are refused when they are asked for: see `ScaleSpec.check_served`.
+
         Raises:
-            SpecError: one line that names the scale and the field.
+            SpecError: one line that names the scale and the field; or no scale can be made.
         """
         document = load_info(data, where)
         try:
             raw = RawInfo.model_validate({k: v for k, v in document.items() if k not in _CALL_KEYS})
         except ValidationError as error:
-            raise SpecError(f"{where}: {first_fault(error, document)}") from None
-        scales = tuple(_scale(i, s, raw, where) for i, s in enumerate(raw.scales))
+            raise field_error(error, document, where) from None
+        entries = document["scales"]
+        scales = tuple(_scale(i, s, raw, entries[i], where) for i, s in enumerate(raw.scales))
         _check_keys_differ(scales, where)
+        if all(scale.unserved for scale in scales):
+            scales[0].check_served()
         return cls(data_type=raw.data_type, scales=scales, extra=dict(raw.model_extra or {}))
 
     def to_info(self) -> dict[str, Any]:
@@ -211,6 +242,8 @@ def _scale_extras(existing: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _compare_scales(theirs: ScaleSpec, ours: ScaleSpec) -> list[str]:
+    if theirs.unserved or ours.unserved:
+        return _differences(f"scale {ours.index}", theirs.to_info(), ours.to_info())
     names = ("key", "size", "resolution", "chunk_size", "encoding", "block_size", "sharding")
     return [
         line
@@ -225,28 +258,61 @@ def _differences(name: str, theirs: object, ours: object) -> list[str]:
     return [] if theirs == ours else [f"{name}: info has {theirs}, the spec {ours}"]
 
 
-def _scale(index: int, raw: RawScale, info: RawInfo, where: str) -> ScaleSpec:
+def _scale(
+    index: int, raw: RawScale, info: RawInfo, entry: Mapping[str, Any], where: str
+) -> ScaleSpec:
     _check_key(raw.key, f"{where}: scale {index}")
     at = f"{where}: scale {index} ({raw.key})"
-    if raw.voxel_offset != (0, 0, 0):
-        raise SpecError(
-            f"{at}: voxel_offset {list(raw.voxel_offset)} is not supported: DVID's chunks count "
-            "from 0, so only [0, 0, 0] keeps source and output chunks aligned"
-        )
+    reason = _why_unserved(raw)
     scale = ScaleSpec(
         index=index,
         key=raw.key,
         size=raw.size,
         resolution=raw.resolution,
-        chunk_size=_chunk_size(raw, at),
+        chunk_size=raw.chunk_sizes[0],
         block_size=_block_size(raw),
-        encoding=_encoding(raw, at),
-        sharding=_sharding(raw.sharding, at),
+        encoding=raw.encoding,
+        sharding=ShardingSpec(0, 0, 0) if reason else _sharding(raw.sharding),
         data_type=info.data_type,
         extra=dict(raw.model_extra or {}),
+        unserved=f"{at}: {reason}" if reason else None,
+        as_given=dict(entry) if reason else None,
+        defaulted=_defaulted(raw.sharding),
     )
-    _check_ids(scale, at)
+    if not reason:
+        _check_ids(scale, at)
     return scale
+
+
+def _why_unserved(raw: RawScale) -> str | None:
+    """Why shards of a scale that readers accept cannot be made; None if they can."""
+    chunk = raw.chunk_sizes[0]
+    if raw.voxel_offset != (0, 0, 0):
+        return (
+            f"voxel_offset {list(raw.voxel_offset)} is not supported: DVID's chunks count "
+            "from 0, so only [0, 0, 0] keeps source and output chunks aligned"
+        )
+    if len(raw.chunk_sizes) != 1:
+        return f"chunk_sizes has {len(raw.chunk_sizes)} entries; sharded scales have one"
+    if math.prod(chunk) > _MAX_CHUNK_VOXELS:
+        return f"chunk_sizes {list(chunk)} is more than {_MAX_CHUNK_VOXELS} voxels"
+    if raw.encoding not in _ENCODINGS:
+        return f"encoding {raw.encoding!r} is not supported; {_CODE_PATHS}"
+    return _why_sharding_unserved(raw.sharding)
+
+
+def _why_sharding_unserved(raw: RawSharding | None) -> str | None:
+    if raw is None:
+        return (
+            "sharding is missing; unsharded scales are refused, because one file per chunk "
+            "is millions of objects. `python -m producer spec` designs a sharded spec"
+        )
+    if raw.hash != "identity":
+        return (
+            f"sharding.hash {raw.hash!r} is not supported: only with 'identity' is a "
+            "shard a box of chunks"
+        )
+    return None
 
 
 def _check_key(key: str, at: str) -> None:
@@ -257,42 +323,15 @@ def _check_key(key: str, at: str) -> None:
         raise SpecError(f"{at}: key {key!r} cannot be a folder of the volume")
 
 
-def _chunk_size(raw: RawScale, at: str) -> Vec3:
-    if len(raw.chunk_sizes) != 1:
-        raise SpecError(
-            f"{at}: chunk_sizes has {len(raw.chunk_sizes)} entries; sharded scales have one"
-        )
-    chunk = raw.chunk_sizes[0]
-    if math.prod(chunk) > _MAX_CHUNK_VOXELS:
-        raise SpecError(f"{at}: chunk_sizes {list(chunk)} is more than {_MAX_CHUNK_VOXELS} voxels")
-    return chunk
-
-
 def _block_size(raw: RawScale) -> Vec3 | None:
     if raw.encoding != "compressed_segmentation":
         return None
     return raw.compressed_segmentation_block_size or _DEFAULT_BLOCK
 
 
-def _encoding(raw: RawScale, at: str) -> Literal["compressed_segmentation", "raw"]:
-    if raw.encoding == "compressed_segmentation":
-        return "compressed_segmentation"
-    if raw.encoding == "raw":
-        return "raw"
-    raise SpecError(f"{at}: encoding {raw.encoding!r} is not supported; {_CODE_PATHS}")
-
-
-def _sharding(raw: RawSharding | None, at: str) -> ShardingSpec:
+def _sharding(raw: RawSharding | None) -> ShardingSpec:
     if raw is None:
-        raise SpecError(
-            f"{at}: sharding is missing; unsharded scales are refused, because one file per chunk "
-            "is millions of objects. `python -m producer spec` designs a sharded spec"
-        )
-    if raw.hash != "identity":
-        raise SpecError(
-            f"{at}: sharding.hash {raw.hash!r} is not supported: only with 'identity' is a shard a "
-            "box of chunks"
-        )
+        raise ValueError("an unsharded scale is not served")
     return ShardingSpec(
         preshift_bits=raw.preshift_bits,
         minishard_bits=raw.minishard_bits,
@@ -300,6 +339,10 @@ def _sharding(raw: RawSharding | None, at: str) -> ShardingSpec:
         data_encoding=raw.data_encoding,
         minishard_index_encoding=raw.minishard_index_encoding,
     )
+
+
+def _defaulted(raw: RawSharding | None) -> frozenset[str]:
+    return frozenset(RawSharding.model_fields) - raw.model_fields_set if raw else frozenset()
 
 
 def _check_ids(scale: ScaleSpec, at: str) -> None:

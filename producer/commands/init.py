@@ -8,6 +8,7 @@ from braid.precomputed.volume_spec import ScaleSpec
 from memmodel.spec_file import read_spec
 from producer import render
 from producer.info import INFO, write_info
+from producer.spec_notes import spec_notes, unserved_notes
 from runtime import cli
 from runtime.storage import open_storage
 
@@ -28,11 +29,14 @@ def init(
 ) -> None:
     """Check the spec, write info, and show the code path of each scale.
 
-    Keys that others added to an existing info (mesh, skeletons, segment_properties) are kept.
+    Scales that cannot be made, such as unsharded ones, are kept as the spec has them, and so are
+    keys that others added to an existing info (mesh, skeletons, segment_properties).
 
     Example: python -m producer init --spec spec.json --dest gs://bucket/volume
     """
     volume = read_spec(spec)
+    for note in [*unserved_notes(volume), *spec_notes(volume)]:
+        cli.print_stderr(f"note: {note}")
     storage = open_storage(dest)
     written = write_info(storage, volume, force=force)
     typer.echo(render.table(["scale", "key", "size", "chunks", "path"], map(_row, volume.scales)))
@@ -46,5 +50,5 @@ def _row(scale: ScaleSpec) -> list[str]:
         scale.key,
         "x".join(map(str, scale.size)),
         render.count(x * y * z),
-        scale.code_path(),
+        "not served" if scale.unserved else scale.code_path(),
     ]

@@ -1,12 +1,17 @@
 """`producer spec`: design a spec."""
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, TypeVar
 
 import typer
 
 from braid.precomputed.spec_design import design_volume
 from producer import render
+from producer.spec_notes import spec_notes
+from runtime import cli
 from runtime.errors import UsageError
+
+T = TypeVar("T", int, float)
 
 
 def register(parent: typer.Typer) -> None:
@@ -34,22 +39,24 @@ def spec(
 ) -> None:
     """Design a valid sharded multiscale spec and print it as JSON.
 
+    Shards are such that DVID writes each into an export file of its own.
+
     Example: python -m producer spec --size 94088,78317,134576 --resolution 8,8,8 > spec.json
     """
-    voxels = [int(part) for part in _numbers(size, "--size", whole=True)]
-    volume = design_volume(voxels, _numbers(resolution, "--resolution"), scales)
+    voxels = _numbers(size, int, "--size", "three whole numbers X,Y,Z, such as 4096,3000,2000")
+    spacing = _numbers(resolution, float, "--resolution", "three numbers X,Y,Z, such as 8,8,8")
+    volume = design_volume(voxels, spacing, scales)
+    for note in spec_notes(volume):
+        cli.print_stderr(f"note: {note}")
     typer.echo(render.document(volume.to_info()))
 
 
-def _numbers(text: str, option: str, *, whole: bool = False) -> list[float]:
-    """Parse three numbers; a single one stands for all axes."""
+def _numbers(text: str, parse: Callable[[str], T], option: str, expected: str) -> list[T]:
+    """Parse a number for each axis; a single one could be a slip, so it stands for none."""
     try:
-        found = [int(part) if whole else float(part) for part in text.split(",")]
+        found = [parse(part) for part in text.split(",")]
     except ValueError:
         found = []
-    if len(found) == 1:
-        found *= 3
     if len(found) != 3:  # noqa: PLR2004 - x, y, z
-        kind = "whole numbers" if whole else "numbers"
-        raise UsageError(f"{option} {text!r}: expected three {kind}, x,y,z")
+        raise UsageError(f"{option} {text!r}: expected {expected}")
     return found

@@ -1,6 +1,8 @@
 """Designed specs are those that people publish, and open in TensorStore."""
 
+import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from braid.exceptions import SpecError
-from braid.precomputed import sharding
-from braid.precomputed.spec_design import design_volume
+from braid.precomputed import morton, sharding
+from braid.precomputed.spec_design import design_volume, find_shared_files
 from braid.precomputed.volume_spec import VolumeSpec
 from braid.typing import Vec3
 
@@ -44,7 +46,7 @@ def test_an_axis_waits_for_the_others() -> None:
 def test_any_design_is_sound(
     size: tuple[int, int, int], resolution: tuple[float, float, float], scales: int | None
 ) -> None:
-    """Ids fit with no bit to spare, shards are 32^3 chunks at most, each scale follows the last."""
+    """Ids fit with no bit to spare, no shard shares its file, each scale follows the last."""
     volume = design_volume(size, resolution, scales)
     if scales is not None:
         assert len(volume.scales) == scales
@@ -55,10 +57,60 @@ def test_any_design_is_sound(
         assert spec.preshift_bits + spec.minishard_bits + spec.shard_bits == scale.id_bits
         assert spec.preshift_bits <= 9
         assert spec.minishard_bits <= 6
-        assert spec.shard_bits == max(0, scale.id_bits - 15)
+        assert spec.preshift_bits + spec.minishard_bits >= min(scale.id_bits, 13)
+        assert find_shared_files(scale) is None
     for fine, coarse in zip(volume.scales, volume.scales[1:], strict=False):
         by = sharding.factors(fine, coarse)
         assert 2 in by
+
+
+@pytest.mark.parametrize(
+    ("size", "index", "count", "files", "bits"),
+    [
+        ((30_000, 30_000, 1000), 0, 56, 64, (9, 5, 8)),
+        ((100_000, 100_000, 2000), 1, 156, 169, (9, 5, 10)),
+    ],
+)
+def test_shared_files_of_flat_volumes(
+    size: Vec3, index: int, count: int, files: int, bits: Vec3
+) -> None:
+    """Shards of 2^15 chunks that are no cubes share files; the bits named instead do not."""
+    scale = design_volume(size, (8, 8, 8), index + 1).scales[index]
+    sharding_of = replace(
+        scale.sharding, preshift_bits=9, minishard_bits=6, shard_bits=scale.id_bits - 15
+    )
+    found = find_shared_files(replace(scale, sharding=sharding_of))
+    assert found is not None
+    assert (found.count, found.files) == (count, files)
+    assert (found.preshift_bits, found.minishard_bits, found.shard_bits) == bits
+    mended = replace(sharding_of, preshift_bits=bits[0], minishard_bits=bits[1], shard_bits=bits[2])
+    assert find_shared_files(replace(scale, sharding=mended)) is None
+
+
+@given(
+    st.tuples(*[st.integers(1, 11)] * 3),
+    st.integers(0, 4),
+    st.integers(0, 2),
+    st.sampled_from([1, 2]),
+)
+def test_shared_files_are_counted_as_dvid_names_them(
+    blocks: Vec3, preshift: int, minishard: int, z_step: int
+) -> None:
+    """Each block walked: the cubes of the largest edge that hold blocks of two shards."""
+    design = design_volume([64 * n for n in blocks], (8, 8, 8), 1).scales[0]
+    bits = replace(design.sharding, preshift_bits=preshift, minishard_bits=minishard, shard_bits=40)
+    scale = replace(design, sharding=bits)
+    grid = (blocks[0], blocks[1], blocks[2] * z_step)
+    inside = morton.bit_axes(grid)[: preshift + minishard]
+    edges = [1 << inside.count(axis) for axis in range(3)]
+    cells: dict[tuple[int, ...], set[tuple[int, ...]]] = {}
+    for chunk in itertools.product(*map(range, grid)):
+        cell = tuple(c // max(edges) for c in chunk)
+        cells.setdefault(cell, set()).add(tuple(c // e for c, e in zip(chunk, edges, strict=True)))
+    shared = sum(len(shards) > 1 for shards in cells.values())
+    found = find_shared_files(scale, z_step)
+    assert (found.count if found else 0) == shared
+    assert found is None or found.files == len(cells)
 
 
 def test_tensorstore_opens_a_design(tmp_path: Path) -> None:

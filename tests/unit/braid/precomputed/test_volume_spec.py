@@ -127,7 +127,6 @@ def test_defaults_are_written() -> None:
 
 
 REFUSED = [
-    ({"sharding": sharding_dict(hash="murmurhash3_x86_128")}, "sharding.hash 'murmurhash3_x86_128"),
     ({"sharding": sharding_dict(shard_bits=1)}, r"ids need 6 bits .* shard_bits 2 would do"),
     ({"sharding": sharding_dict(shard_bits=61)}, "add up to 65"),
     ({"sharding": sharding_dict(minishard_bits=25)}, "sharding.minishard_bits"),
@@ -135,14 +134,11 @@ REFUSED = [
     ({"sharding": sharding_dict(preshift_bits=True)}, "sharding.preshift_bits"),
     ({"sharding": sharding_dict(extra=1)}, "sharding.extra is not a field"),
     ({"sharding": sharding_dict(data_encoding="zstd")}, "sharding.data_encoding"),
-    ({"sharding": None}, "sharding is missing"),
-    ({"encoding": "jpeg"}, "encoding 'jpeg' .* raw goes through TensorStore"),
-    ({"voxel_offset": [64, 0, 0]}, r"voxel_offset \[64, 0, 0\]"),
-    ({"chunk_sizes": [[64, 64, 64], [32, 32, 32]]}, "chunk_sizes has 2 entries"),
     ({"chunk_sizes": []}, "chunk_sizes"),
-    ({"chunk_sizes": [[1024, 1024, 1024]]}, "chunk_sizes .* voxels"),
     ({"size": [0, 1, 1]}, "size.0"),
     ({"size": [1.5, 1, 1]}, "size.0"),
+    ({"size": [True, 1, 1]}, "size.0"),
+    ({"size": [float("inf"), 1, 1]}, "size.0"),
     ({"size": [1, 1]}, "size"),
     ({"resolution": [8, 8, -1]}, "resolution.2"),
     ({"resolution": ["8", 8, 8]}, "resolution.0"),
@@ -166,6 +162,72 @@ def test_refusals_name_scale_and_field(change: dict[str, Any], text: str) -> Non
         VolumeSpec.parse(info_dict(scale_dict(key="16x16x16"), scale_dict(**change)), "my.json")
     assert str(caught.value).startswith("my.json: scale 1")
     assert "\n" not in str(caught.value)
+
+
+UNSERVED = [
+    ({"sharding": sharding_dict(hash="murmurhash3_x86_128")}, "sharding.hash 'murmurhash3_x86_128"),
+    ({"sharding": None}, "sharding is missing"),
+    ({"encoding": "jpeg"}, "encoding 'jpeg' .* raw goes through TensorStore"),
+    ({"voxel_offset": [64, 0, 0]}, r"voxel_offset \[64, 0, 0\]"),
+    ({"chunk_sizes": [[64, 64, 64], [32, 32, 32]]}, "chunk_sizes has 2 entries"),
+    ({"chunk_sizes": [[1024, 1024, 1024]]}, "chunk_sizes .* voxels"),
+]
+
+
+@pytest.mark.parametrize(("change", "text"), UNSERVED, ids=[text for _, text in UNSERVED])
+def test_unserved_scales_are_kept_and_refused_when_asked_for(
+    change: dict[str, Any], text: str
+) -> None:
+    """A scale that readers accept and we cannot make stays in the info; its use is refused."""
+    odd = scale_dict(**change)
+    given_info = info_dict(scale_dict(key="16x16x16"), odd)
+    spec = VolumeSpec.parse(given_info, "my.json")
+    spec.scales[0].check_served()
+    for use in (spec.scales[1].check_served, spec.scales[1].code_path):
+        with pytest.raises(SpecError, match=text) as caught:
+            use()
+        assert str(caught.value).startswith("my.json: scale 1 (8x8x8)")
+    assert spec.to_info()["scales"][1] == odd
+    assert VolumeSpec.parse(spec.to_info(), "info") == spec
+    assert compare_info(given_info, spec) == []
+    other = info_dict(scale_dict(key="16x16x16"), {**odd, "size": [300, 200, 99]})
+    assert [line.split(":")[0] for line in compare_info(other, spec)] == ["scale 1"]
+
+
+def test_a_spec_of_unserved_scales_alone_is_refused() -> None:
+    """Nothing could be made of it."""
+    with pytest.raises(SpecError, match=r"scale 0 \(8x8x8\): sharding is missing"):
+        VolumeSpec.parse(info_dict(scale_dict(sharding=None)))
+
+
+def test_whole_floats_are_integers() -> None:
+    """JSON has one type of number: 260.0 is 260, in every field that counts."""
+    floats = json.loads(
+        json.dumps(info_dict()),
+        parse_int=float,
+    )
+    spec = VolumeSpec.parse(floats)
+    assert spec == VolumeSpec.parse(info_dict())
+    assert json.dumps(spec.to_info()["scales"][0]["size"]) == "[300, 200, 100]"
+
+
+def test_defaulted_data_encoding_is_known() -> None:
+    """A spec that leaves the data encoding out differs from one that says raw."""
+    sharding = sharding_dict()
+    del sharding["data_encoding"]
+    silent = VolumeSpec.parse(info_dict(scale_dict(sharding=sharding)))
+    raw = VolumeSpec.parse(info_dict(scale_dict(sharding=sharding_dict(data_encoding="raw"))))
+    assert silent == raw
+    assert "data_encoding" in silent.scales[0].defaulted
+    assert "data_encoding" not in raw.scales[0].defaulted
+
+
+@pytest.mark.parametrize("document", ["{", "[]", '{"a": 1,}', json.dumps(info_dict(scales=[1]))])
+def test_mistakes_in_json_have_a_hint(document: str) -> None:
+    """People who mistype a spec learn what to do next."""
+    with pytest.raises(SpecError) as caught:
+        VolumeSpec.parse(document)
+    assert caught.value.hint
 
 
 @pytest.mark.parametrize(
