@@ -8,19 +8,25 @@ import math
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing
+from typing import Final
 
 from braid.precomputed.volume_spec import CodePath, ScaleSpec
 from braid.reader import LabelType
 from braid.transcode.block_assignment import assign_blocks
 from braid.transcode.row_window import RowWindow
+from braid.transcode.tasks import BadChunk
 from braid.transcode.transcoder import Transcoder
 from braid.transcode.voxel_path import Encode
 from consumer.executor.output import InputStats, build_outcome, with_progress, write_chunks
-from consumer.executor.source_files import SourceFiles
+from consumer.executor.source_files import SourceFiles, guarded
 from consumer.protocol.tasks import ConvertTask, Outcome, volume_of
+from delivery.ledger import receipts
+from delivery.messages import shortened
 from memmodel.estimate import WATCHDOG_SHARE, Work, estimate
 from runtime.errors import OutOfMemory
 from runtime.storage import Storage
+
+_REASON_CHARS: Final = 200  # of one bad chunk; a receipt lists up to a thousand
 
 
 def convert_shard(
@@ -42,14 +48,20 @@ def convert_shard(
     Raises:
         ObjectNotFound: a source file is missing.
         BraidError: a source file breaks its format, or the spec cannot be served.
+        UnreachableError: a source file was changed while it was read.
         OutOfMemory: a chunk of this spec cannot fit the tier.
     """
     began = time.perf_counter()
     scale = volume_of(task).scales[task.scale]
     coder = _transcoder(task, scale)
     check_memory(task, scale)
-    with SourceFiles(source, task.sources) as files:
+    with SourceFiles(source, task.sources) as files, guarded(files.files):
         files.check_extents(scale, task.z_compress)
+
+        def confirm_unchanged() -> None:
+            files.check_unchanged()
+            confirm()
+
         assigned = assign_blocks(files.coords, scale, task.shard, coder.z_step)
         index_s = time.perf_counter() - began
         reading = _Stopwatch()
@@ -58,12 +70,15 @@ def convert_shard(
             closing(coder.payloads(windows)) as chunks,
         ):
             counted = with_progress(chunks, on_progress)
-            written = write_chunks(dest, scale, task.shard, counted, confirm)
+            written = write_chunks(dest, scale, task.shard, counted, confirm_unchanged)
         inputs = InputStats(
             bytes_in=files.bytes_of(assigned.blocks),
             reads=files.requests,
             skipped_outside=assigned.outside,
             skipped_elsewhere=assigned.elsewhere,
+            source_digest=files.digest,
+            bad_chunk_count=coder.bad_chunks.count,
+            bad_chunks=tuple(map(_recorded, coder.bad_chunks.listed)),
         )
     phases = {
         "index": index_s,
@@ -91,7 +106,15 @@ def _transcoder(task: ConvertTask, scale: ScaleSpec) -> Transcoder:
         threads=task.threads,
         z_step=task.z_compress + 1,
         encode=_encoder(scale),
+        skip_bad=task.bad_chunks == "skip",
     )
+
+
+def _recorded(bad: BadChunk) -> receipts.BadChunk:
+    """A bad chunk as receipts have it."""
+    place = bad.place
+    reason = shortened(bad.reason, _REASON_CHARS)
+    return receipts.BadChunk(chunk=bad.chunk, file=place.file, row=place.row, reason=reason)
 
 
 def check_memory(task: ConvertTask, scale: ScaleSpec) -> None:

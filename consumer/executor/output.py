@@ -11,6 +11,7 @@ from braid.precomputed.shard_writer import head_bytes, shard_pieces
 from braid.precomputed.sharding import shard_path
 from braid.precomputed.volume_spec import CodePath, ScaleSpec
 from consumer.protocol.tasks import Outcome
+from delivery.ledger.receipts import BadChunk
 from runtime.storage import Storage
 
 
@@ -29,6 +30,9 @@ class InputStats:
     reads: int
     skipped_outside: int = 0
     skipped_elsewhere: int = 0
+    source_digest: str | None = None
+    bad_chunk_count: int = 0
+    bad_chunks: tuple[BadChunk, ...] = ()
     inputs: dict[str, str] = field(default_factory=dict)
     absent_inputs: int = 0
 
@@ -53,6 +57,9 @@ def build_outcome(
         reads=inputs.reads,
         skipped_outside=inputs.skipped_outside,
         skipped_elsewhere=inputs.skipped_elsewhere,
+        source_digest=inputs.source_digest,
+        bad_chunk_count=inputs.bad_chunk_count,
+        bad_chunks=inputs.bad_chunks,
         inputs=inputs.inputs,
         absent_inputs=inputs.absent_inputs,
         threads=threads,

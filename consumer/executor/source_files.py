@@ -6,15 +6,16 @@ request each; local and larger ones by merged ranges.
 """
 
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Self
 
 import numpy as np
 
+from braid.dvid.block_batch import RowPlace
 from braid.dvid.row_reader import in_order_of_use
-from braid.exceptions import InvalidShardFormatError
+from braid.exceptions import BraidError, InvalidShardFormatError
 from braid.io.byte_source import ByteSource, BytesSource, read_exactly
 from braid.parallel.ordered_map import ordered_map
 from braid.precomputed.volume_spec import ScaleSpec
@@ -24,10 +25,11 @@ from braid.transcode.file_extent import check_rows
 from braid.transcode.row_window import RowWindow
 from braid.typing import Int32Array, Int64Array
 from consumer.executor.range_prefetch import RangePrefetch
+from delivery.ledger.source_digest import source_digest
 from memmodel.estimate import LOCAL_WINDOW_BYTES, REMOTE_WINDOW_BYTES
 from memmodel.estimate import WHOLE_OBJECT_BYTES as WHOLE_BYTES
-from runtime.errors import ObjectNotFound
-from runtime.storage import Storage
+from runtime.errors import ObjectNotFound, UnreachableError
+from runtime.storage import Source, Storage, source_stamp
 from runtime.urls import is_remote
 
 
@@ -38,22 +40,30 @@ class SourceFile:
         storage: where it lies.
         path: of the Arrow file; its CSV files lie in the same folder.
         whole_bytes: fetch the file in one request if it is no larger.
+
+    Attributes:
+        stamps: of the Arrow file and its CSV files as they were opened, by path.
+
+    Raises:
+        ObjectNotFound: there is no such file.
+        InvalidShardFormatError: the file or its index is damaged.
+        UnreachableError: a file was written while it was read.
     """
 
     def __init__(self, storage: Storage, path: str, whole_bytes: int) -> None:
+        self._storage = storage
         self._source = storage.source(path)
+        self.stamps = {path: self._source.stamp}
         self.whole_bytes = 0
         self._index_requests = 0
         self._prefetch: RangePrefetch | None = None
-        arrow: ByteSource = self._source
-        if self._source.size <= whole_bytes:
-            self.whole_bytes = self._source.size
-            arrow = BytesSource(read_exactly(self._source, 0, self._source.size), self._source.name)
-        elif is_remote(storage.url):
-            arrow = self._prefetch = RangePrefetch(self._source)
-        stem = path.removesuffix(".arrow")
-        indices = [self._index(storage, f"{stem}{end}") for end in (".csv", "-offsets.csv")]
-        self.reader = ShardRangeReader(arrow, *indices)
+        with guarded([self]):
+            self.reader = self._open(path, whole_bytes)
+
+    @property
+    def name(self) -> str:
+        """Path or URL of the Arrow file."""
+        return self._source.name
 
     @property
     def requests(self) -> int:
@@ -76,23 +86,59 @@ class SourceFile:
         """
         check_rows(self.reader.index.coords, self.reader.name, scale, z_compress)
 
-    def where(self, row: int) -> str:
-        """Name of a row in errors."""
-        chunk = tuple(self.reader.index.coords[row].tolist())
-        return f"{self.reader.name}: row {row}, chunk {chunk}"
+    def check_unchanged(self) -> None:
+        """Refuse what was read if the Arrow file was written meanwhile.
+
+        Raises:
+            UnreachableError: it was.
+        """
+        _check_unchanged(self._source)
+
+    def check_present(self) -> None:
+        """Refuse what was read unless the files of these names still are those that were opened.
+
+        Raises:
+            UnreachableError: one was written, replaced or removed.
+        """
+        for path, stamp in self.stamps.items():
+            try:
+                present = source_stamp(self._storage.stat(path))
+            except ObjectNotFound:
+                present = None
+            if present != stamp:
+                raise changed(f"{self._storage.url}/{path}")
+
+    def place(self, row: int) -> RowPlace:
+        """Place of a row."""
+        x, y, z = self.reader.index.coords[row].tolist()
+        return RowPlace(self.reader.name, row, (x, y, z))
 
     def close(self) -> None:
         """Close the file."""
         self._source.close()
 
-    def _index(self, storage: Storage, path: str) -> BytesSource | None:
+    def _open(self, path: str, whole_bytes: int) -> ShardRangeReader:
+        """Read the indices, and the Arrow file if it is fetched whole."""
+        arrow: ByteSource = self._source
+        if self._source.size <= whole_bytes:
+            self.whole_bytes = self._source.size
+            arrow = BytesSource(read_exactly(self._source, 0, self._source.size), self._source.name)
+        elif is_remote(self._storage.url):
+            arrow = self._prefetch = RangePrefetch(self._source)
+        stem = path.removesuffix(".arrow")
+        indices = [self._index(f"{stem}{end}") for end in (".csv", "-offsets.csv")]
+        return ShardRangeReader(arrow, *indices)
+
+    def _index(self, path: str) -> BytesSource | None:
         try:
-            source = storage.source(path)
+            source = self._storage.source(path)
         except ObjectNotFound:
             return None
         try:
             data = read_exactly(source, 0, source.size)
             self._index_requests += source.requests
+            _check_unchanged(source)
+            self.stamps[path] = source.stamp
             return BytesSource(data, source.name)
         finally:
             source.close()
@@ -134,6 +180,7 @@ class SourceFiles:
     Raises:
         ObjectNotFound: a file is missing.
         InvalidShardFormatError: a file or its index is damaged, or two rows hold one chunk.
+        UnreachableError: a file was written while it was read.
     """
 
     def __init__(self, storage: Storage, paths: Sequence[str]) -> None:
@@ -146,7 +193,8 @@ class SourceFiles:
                 stack.callback(self.files[-1].close)
                 left -= self.files[-1].whole_bytes
             self._locations = RowLocations.of(self.files)
-            self._check_unique()
+            with guarded(self.files):
+                self._check_unique()
             self._closing = stack.pop_all()
 
     def __enter__(self) -> Self:
@@ -164,6 +212,20 @@ class SourceFiles:
     def requests(self) -> int:
         """Reads so far."""
         return sum(file.requests for file in self.files)
+
+    @property
+    def digest(self) -> str:
+        """Digest of the stamps of all files as they were opened."""
+        return source_digest({path: s for file in self.files for path, s in file.stamps.items()})
+
+    def check_unchanged(self) -> None:
+        """Refuse what was read if any file was written meanwhile.
+
+        Raises:
+            UnreachableError: one was.
+        """
+        for file in self.files:
+            file.check_unchanged()
 
     def check_extents(self, scale: ScaleSpec, z_compress: int) -> None:
         """Refuse files with rows outside the extent of their name, which every shard would miss.
@@ -196,9 +258,9 @@ class SourceFiles:
         spans = list(self._spans(assigned))
         yield from ordered_map(read, spans, threads=1, prefetch=int(len(spans) > 1), name="read")
 
-    def where(self, row: int) -> str:
-        """Name of a row in errors."""
-        return self.files[int(self._locations.file[row])].where(int(self._locations.row[row]))
+    def place(self, row: int) -> RowPlace:
+        """Place of a row."""
+        return self.files[int(self._locations.file[row])].place(int(self._locations.row[row]))
 
     def _spans(self, assigned: BlockAssignment) -> Iterator[tuple[int, int]]:
         """Slices of the pairs, whole chunks each, that need about a window's bytes."""
@@ -243,7 +305,7 @@ class SourceFiles:
             part_start=np.append(part_start, len(ids)),
             parts=position[parts],
             rows=_concatenated(rows),
-            describe_row=lambda row: self.where(int(numbers[row])),
+            describe_row=lambda row: self.place(int(numbers[row])),
         )
 
     def _check_unique(self) -> None:
@@ -255,9 +317,41 @@ class SourceFiles:
         if len(twice):
             one, other = sorted(order[twice[0] : twice[0] + 2].tolist())
             raise InvalidShardFormatError(
-                f"{self.where(one)}: the same chunk is in {self.where(other)}. "
+                f"{self.place(one)}: the same chunk is in {self.place(other)}. "
                 "Re-export into an empty folder"
             )
+
+
+@contextmanager
+def guarded(files: Sequence[SourceFile]) -> Iterator[None]:
+    """Blame an error in what was read from files on their writer, if one changed them meanwhile.
+
+    Raises:
+        UnreachableError: a file was written, replaced or removed; then a retry may help.
+    """
+    try:
+        yield
+    except ObjectNotFound as error:
+        if any(file.name in str(error) for file in files):  # it was there when it was opened
+            raise changed(str(error)) from error
+        raise
+    except BraidError:
+        for file in files:
+            file.check_present()
+        raise
+
+
+def changed(what: str) -> UnreachableError:
+    """Error of a file that was written or removed while it was read; a retry may help."""
+    return UnreachableError(
+        f"{what}: changed while it was read",
+        hint="wait until the export is complete and copied; the shard is tried again",
+    )
+
+
+def _check_unchanged(source: Source) -> None:
+    if source.changed():
+        raise changed(source.name)
 
 
 def _concatenated(rows: list[Rows]) -> Rows:

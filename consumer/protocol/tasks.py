@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from braid.downsample.downsampler import Rule
 from braid.precomputed.volume_spec import CodePath, VolumeSpec
 from braid.reader import LabelType
+from delivery.ledger.receipts import BadChunk
 
 Count = Annotated[int, Field(ge=0)]
 
@@ -37,6 +38,7 @@ class ConvertTask(_Task):
     sources: tuple[str, ...]  # .arrow files, relative to `source`
     label_type: LabelType = LabelType.LABELS
     z_compress: Count = 0
+    bad_chunks: Literal["fail", "skip"] = "fail"  # of a chunk that does not decode
 
 
 class DownsampleTask(_Task):
@@ -61,6 +63,9 @@ class Outcome(BaseModel):
     reads: Count = 0  # requests to the storage
     skipped_outside: Count = 0  # rows wholly outside the volume
     skipped_elsewhere: Count = 0  # rows that belong to other shards
+    source_digest: str | None = None  # convert: of the source files' stamps, as opened
+    bad_chunk_count: Count = 0  # left out, since they do not decode
+    bad_chunks: tuple[BadChunk, ...] = ()  # the first of these
     inputs: dict[str, str] = {}  # downsample: key -> crc32c or "empty", as read
     absent_inputs: Count = 0  # of these, unknown to the ledger and absent: taken as zeros
     threads: Annotated[int, Field(ge=1)] = 1  # that took part

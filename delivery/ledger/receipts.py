@@ -19,6 +19,24 @@ FOLDER: Final = "receipts"
 _PHASES: Final = {"unzip": "decompress"}  # as formerly stored: as named now
 
 
+class BadChunk(BaseModel):
+    """A chunk that the shard lacks, since a row that it is made of does not decode.
+
+    Attributes:
+        chunk: grid coordinates x, y, z at the shard's scale.
+        file: path or URL of the export file.
+        row: number in that file.
+        reason: why it does not decode.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    chunk: tuple[int, int, int]
+    file: str
+    row: int
+    reason: str
+
+
 class ReceiptSummary(BaseModel):
     """The part of a receipt that a listing yields.
 
@@ -27,6 +45,9 @@ class ReceiptSummary(BaseModel):
         redo: the redo request that it answers; 0: the first making.
         crc32c: base64, as GCS prints it; None for a shard of zeros, which has no file.
         inputs: of a downsampled shard: key → crc32c or "empty", as they were read.
+        source_digest: of a converted shard: digest of its source files' stamps as they were opened;
+            None in receipts of version 0.1.0.
+        bad_chunk_count: chunks that the shard lacks, since they do not decode.
         chunks: stored in the shard.
         seconds: wall time of the work; `cpu_s` its processor time where measured.
         labels: distinct labels, summed over the chunks that were read.
@@ -41,6 +62,8 @@ class ReceiptSummary(BaseModel):
     empty: bool = False
     crc32c: str | None = None
     inputs: dict[str, str] = Field(default_factory=dict)
+    source_digest: str | None = None
+    bad_chunk_count: int = 0
     chunks: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
@@ -72,6 +95,7 @@ class Receipt(ReceiptSummary):
         history: the tiers it went through before.
         code_path: of the conversion; formerly stored as `route`.
         phases: seconds of work by phase; `decompress` was formerly stored as `unzip`.
+        bad_chunks: the first of those that the shard lacks, by ascending chunk id.
     """
 
     attempt: int = 1
@@ -84,6 +108,7 @@ class Receipt(ReceiptSummary):
     threads: int = 1
     code_path: str = Field(default="", validation_alias=AliasChoices("code_path", "route"))
     phases: dict[str, float] = Field(default_factory=dict)
+    bad_chunks: tuple[BadChunk, ...] = ()
     worker: str
     version: str
 
@@ -109,4 +134,9 @@ class ReceiptStore(RecordStore[Receipt, ReceiptSummary]):
 def _supersedes(new: Receipt, present: Receipt) -> bool:
     if new.redo != present.redo:
         return new.redo > present.redo
-    return (new.content, new.inputs) != (present.content, present.inputs)
+    return _made_from(new) != _made_from(present)
+
+
+def _made_from(receipt: Receipt) -> tuple[object, ...]:
+    """What a duplicate of the work leaves as it is."""
+    return receipt.content, receipt.inputs, receipt.source_digest, receipt.bad_chunk_count

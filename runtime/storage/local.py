@@ -53,9 +53,10 @@ class LocalSource:
             self.requests += 1
         fd = self._file.fileno()
         with files.translate_read_errors(self.path):
-            data = os.pread(fd, length, offset)
-            while 0 < len(data) < length and offset + len(data) < self.size:
-                data += os.pread(fd, length - len(data), offset + len(data))
+            data = more = os.pread(fd, length, offset)
+            while more and len(data) < length and offset + len(data) < self.size:
+                more = os.pread(fd, length - len(data), offset + len(data))  # none: it was cut
+                data += more
         return data
 
     def close(self) -> None:

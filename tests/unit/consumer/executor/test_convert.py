@@ -1,6 +1,7 @@
 """One output shard: rows assigned and counted, windows, publishing, and bad input named."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,12 +15,15 @@ from braid.precomputed.sharding import all_shards
 from braid.precomputed.volume_spec import VolumeSpec
 from braid.transcode import transcoder
 from consumer.executor import source_files
+from consumer.executor.__main__ import kind_of
 from consumer.executor.convert import convert_shard
 from consumer.executor.source_files import SourceFiles
 from consumer.protocol.tasks import ConvertTask
+from delivery.ledger.source_digest import source_digest
 from producer.export_writer import Dialect, ExportFormat, Row, make_row, write_file
-from runtime.errors import ObjectNotFound, OutOfMemory
-from runtime.storage import open_storage
+from runtime.errors import ObjectNotFound, OutOfMemory, UnreachableError
+from runtime.storage import open_storage, source_stamp
+from runtime.storage.local import LocalSource, LocalStorage
 from tests.support.gcs_server import GcsServer
 from tests.support.specs import made_info
 from tests.support.volumes import tensorstore_voxels
@@ -322,6 +326,116 @@ def test_a_missing_index_is_no_error(tmp_path: Path) -> None:
     assert convert(task(tmp_path, info, "a.arrow")).chunks == 2
 
 
+# -- chunks that do not decode
+
+
+def test_bad_chunks_are_left_out_on_request(tmp_path: Path) -> None:
+    """The others are stored; the outcome has coordinates, file, row and reason of each."""
+    info = made_info((256, 128, 64), (), bits=((4, 0),))
+    rng = np.random.default_rng(0)
+    voxels = rng.integers(1, 9, (64, 64, 64)).astype(np.uint64)
+    rows = [make_row(c, voxels, lambda s: s) for c in [(0, 0, 0), (1, 0, 0), (0, 1, 0), (1, 1, 0)]]
+    arrow = write_file(tmp_path / "export", "a", rows, ExportFormat())
+    spoil(arrow, lambda d: flip(d, d.rindex(ZSTD) + 9))
+    outcome = convert(task(tmp_path, info, "a.arrow", bad_chunks="skip"))
+    assert (outcome.chunks, outcome.bad_chunk_count, outcome.empty) == (3, 1, False)
+    (bad,) = outcome.bad_chunks
+    assert (bad.chunk, bad.file, bad.row) == ((1, 1, 0), str(arrow), 3)
+    assert bad.reason.startswith("damaged zstd frame")
+
+
+@pytest.mark.parametrize("how", [name for name in SPOILED if name != "a frame's bit"])
+def test_damage_of_stream_or_index_is_never_left_out(tmp_path: Path, how: str) -> None:
+    """Which rows a chunk has is unknown then."""
+    info = made_info((256, 128, 64), (), bits=((4, 0),))
+    rows = rows_of((0, 0, 0), (1, 0, 0), (0, 1, 0), (1, 1, 0))
+    write_file(tmp_path / "export", "a", rows, ExportFormat())
+    change, expected = SPOILED[how]
+    change(tmp_path / "export" / "a")
+    with pytest.raises(InvalidShardFormatError, match=expected):
+        convert(task(tmp_path, info, "a.arrow", bad_chunks="skip"))
+
+
+def test_a_shard_of_bad_chunks_has_no_file(tmp_path: Path) -> None:
+    """It is empty, and its chunks are told."""
+    info = made_info((128, 64, 64), (), bits=((1, 0),))
+    arrow = write_file(tmp_path / "export", "a", rows_of((0, 0, 0)), ExportFormat())
+    spoil(arrow, lambda d: flip(d, d.rindex(ZSTD) + 1))
+    outcome = convert(task(tmp_path, info, "a.arrow", bad_chunks="skip"))
+    assert (outcome.empty, outcome.chunks, outcome.bad_chunk_count) == (True, 0, 1)
+
+
+# -- source files that change
+
+
+def test_an_outcome_names_what_was_opened(tmp_path: Path) -> None:
+    """One digest of Arrow and CSV files; another after any of them changed, came or went."""
+    info = made_info((256, 64, 64), (), bits=((2, 0),))
+    arrow = write_file(tmp_path / "export", "a", rows_of((0, 0, 0), (2, 0, 0)), ExportFormat())
+
+    def digest() -> str:
+        found: str = convert(task(tmp_path, info, "a.arrow")).source_digest
+        return found
+
+    export = open_storage(str(tmp_path / "export"))
+    listed = {found.path: source_stamp(found) for found in export.list()}
+    first = digest()
+    assert first == source_digest(listed)
+    os.utime(arrow, ns=(1, 1))
+    second = digest()
+    index = arrow.with_suffix(".csv")
+    spoil(index, lambda d: d.replace(b"\n", b"\r\n"))
+    third = digest()
+    index.unlink()
+    assert len({first, second, third, digest()}) == 4
+
+
+@pytest.mark.parametrize("bad_chunks", ["fail", "skip"])
+def test_a_file_written_while_it_is_read_is_tried_again(tmp_path: Path, bad_chunks: str) -> None:
+    """Nothing appears; the error is trouble, not a fault of the shard. A retry takes the new."""
+    info = made_info((256, 64, 64), (), bits=((2, 0),))
+    arrow = write_file(tmp_path / "export", "a", rows_of((0, 0, 0), (2, 0, 0)), ExportFormat())
+    what = task(tmp_path, info, "a.arrow", bad_chunks=bad_chunks)
+
+    def write(_: int) -> None:
+        with arrow.open("r+b") as file:
+            file.write(arrow.read_bytes())
+        os.utime(arrow, ns=(1, 1))
+
+    with pytest.raises(UnreachableError, match=r"a\.arrow: changed while it was read") as caught:
+        convert(what, on_progress=write)
+    assert kind_of(caught.value) == "retryable"
+    assert not list(tmp_path.glob("volume/**/*.shard"))
+    assert convert(what).chunks == 2
+
+
+@pytest.mark.parametrize("how", ["cut", "replaced", "removed"])
+def test_damage_by_a_writer_is_tried_again(
+    tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Index and stream of two versions disagree; what is there now may be sound."""
+    info = made_info((256, 64, 64), (), bits=((2, 0),))
+    arrow = write_file(tmp_path / "export", "a", rows_of((0, 0, 0), (2, 0, 0)), ExportFormat())
+    index = arrow.with_suffix(".csv")
+    open_source = LocalStorage.source
+
+    def source(self: LocalStorage, path: str) -> LocalSource:
+        if path.endswith("a.csv"):
+            if how == "cut":
+                spoil(arrow, lambda d: d[:-700])
+            else:
+                index.write_text(index.read_text().replace("\n2,0,0,", "\n3,0,0,"))
+                arrow.unlink()
+            if how == "replaced":
+                write_file(arrow.parent, "a", rows_of((0, 0, 0), (3, 0, 0)), ExportFormat())
+        return open_source(self, path)
+
+    monkeypatch.setattr(LocalStorage, "source", source)
+    with pytest.raises(UnreachableError, match=r"a\.arrow: changed while it was read"):
+        convert(task(tmp_path, info, "a.arrow"))
+    assert not list(tmp_path.glob("volume/**/*.shard"))
+
+
 # -- memory
 
 
@@ -377,6 +491,24 @@ def test_a_large_remote_file_is_read_in_windows(
     assert outcome.bytes_in == local.bytes_in
     assert outcome.reads > 6
     assert gcs.url
+
+
+def test_an_object_replaced_while_it_is_read_is_tried_again(
+    remote: Callable[..., Any], bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its generation is gone; that is no missing file."""
+    monkeypatch.setattr(source_files, "WHOLE_BYTES", 0)
+    source = open_storage(f"gs://{bucket}/export")
+    read_rows = source_files.SourceFile.read_rows
+
+    def replaced(self: source_files.SourceFile, rows: Any) -> Any:  # noqa: ANN401
+        for info in list(source.list()):
+            source.write(info.path, source.read(info.path) + b"\0")
+        return read_rows(self, rows)
+
+    monkeypatch.setattr(source_files.SourceFile, "read_rows", replaced)
+    with pytest.raises(UnreachableError, match=r"\.arrow.*: changed while it was read"):
+        remote()
 
 
 def test_a_volume_of_several_scales_uses_its_own(tmp_path: Path, shared: Path) -> None:
