@@ -1,7 +1,7 @@
 """Launching a run: preflight checks and plan, create or resume, publish, wait."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -18,7 +18,8 @@ from delivery.progress import Progress
 from delivery.reconciler import Reconciler
 from memmodel.run_context import tier_chooser
 from memmodel.tiers import Tier
-from producer.export_listing import ScaleListing, list_scale, outside_volume
+from producer.export_listing import ScaleListing
+from producer.export_problems import find_problems, list_scales
 from producer.fleet_process import FleetProcess
 from producer.info import check_against_info, write_info
 from producer.planner import PlanInputs, PlanResult, has_shards, list_outputs, make_plan
@@ -165,7 +166,7 @@ def preflight(
     dest = open_storage(request.dest)
     check_against_info(dest, request.volume)
     listings = list_scales(request)
-    problems = find_problems(request, listings)
+    problems = [problem.text for problem in find_problems(request, listings)]
     if problems and not options.partial:
         raise _not_whole(request, problems)
     history = PriorRuns(config.state, request.dest)  # before the outputs: receipts come after them
@@ -325,34 +326,6 @@ def _report(run: Run, keys: Sequence[str]) -> PublishReport:
     dead = [(failure.key, failure.reason) for failure in status.failures.values()]
     gone = {key for key, _ in dead}
     return PublishReport([key for key in keys if key not in gone], dead, status)
-
-
-def list_scales(request: Request) -> dict[int, ScaleListing]:
-    """List the export's files of each scale to be converted."""
-    if request.source is None:
-        return {}
-    source = open_storage(request.source)
-    source.check_readable()
-    return {scale: list_scale(source, scale) for scale in request.scales}
-
-
-def find_problems(request: Request, listings: Mapping[int, ScaleListing]) -> list[str]:
-    """What an export lacks, in words: one line for each file.
-
-    Raises:
-        UsageError: no file of a scale lies in the volume.
-    """
-    found = []
-    for index, listing in listings.items():
-        scale = request.volume.scales[index]
-        outside = outside_volume(listing, scale, request.slices(index) - 1)
-        if len(outside) == len(listing.files):
-            raise UsageError(
-                f"no file of the export meets the volume: {outside[0].text}",
-                hint="is it the spec of this export? `producer validate` compares them",
-            )
-        found += [problem.text for problem in (*listing.problems, *outside)]
-    return found
 
 
 def _not_whole(request: Request, problems: Sequence[str]) -> UsageError:
