@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from producer import run_lookup
+from producer.point_check import DEFAULT_POINTS, PointCheck, open_instance
 from producer.render import counted, shards, with_progress
 from producer.verify import Finding, ValueCheck, Verifier
 from runtime import cli
@@ -27,8 +28,29 @@ def verify(
     ] = None,
     values: Annotated[
         int,
-        typer.Option("--values", min=0, metavar="N", help="Compare N random chunks, every voxel."),
+        typer.Option(
+            "--values",
+            min=0,
+            metavar="N",
+            help="Compare N random chunks, every voxel, with their source; with --dvid, N voxels.",
+        ),
     ] = 0,
+    dvid: Annotated[
+        str | None,
+        typer.Option(
+            "--dvid",
+            metavar="URL",
+            help=f"Compare random voxels (--values, else {DEFAULT_POINTS:,}) with a DVID server.",
+        ),
+    ] = None,
+    uuid: Annotated[
+        str | None,
+        typer.Option("--uuid", metavar="UUID", help="With --dvid: the version that was exported."),
+    ] = None,
+    instance: Annotated[
+        str | None,
+        typer.Option("--instance", metavar="NAME", help="With --dvid: its labelmap instance."),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of the random choice.")] = 0,
     deep: Annotated[
         bool, typer.Option("--deep", help="Read every byte of every shard file.")
@@ -47,11 +69,13 @@ def verify(
 
     Example: python -m producer verify --dest out --values 100
     """
+    server = open_instance(dvid, uuid, instance)
     found = run_lookup.find(run, state, dest)
     chosen = None if scales is None else cli.parse_scales(scales)
     verifier = Verifier(found, chosen)
     if chosen is not None and (unknown := set(chosen) - set(found.plan.scales)):
         raise UsageError(f"run {found.run_id} did not plan scale {min(unknown)}")
+    points = None if server is None else PointCheck(verifier, server, chosen, seed)
     findings = list(verifier.completeness())
     checked = {"shards": len(verifier.rows()), "files_read": 0, "values": 0}
     if deep:
@@ -59,7 +83,11 @@ def verify(
         for row in with_progress("reading files", files):
             findings += verifier.deep(row)
         checked["files_read"] = len(files)
-    if values:
+    if points is not None:
+        for batch in with_progress("comparing with DVID", points.batches(values or DEFAULT_POINTS)):
+            findings += points.check(batch)
+        checked["points"] = points.compared
+    elif values:
         check = ValueCheck(verifier, seed)
         rows = check.choose(values)
         for row in with_progress("comparing voxels", rows):
@@ -101,5 +129,7 @@ def _print_findings(checked: dict[str, int], findings: Sequence[Finding]) -> Non
         checks.append(f"{counted(checked['files_read'], 'file')} read whole")
     if checked["values"]:
         checks.append(f"{counted(checked['values'], 'chunk')} voxel for voxel")
+    if "points" in checked:
+        checks.append(f"{counted(checked['points'], 'voxel')} as DVID has them")
     found = counted(len(findings), "finding") if findings else "no findings"
     typer.echo(f"{', '.join(checks)}: {found}")

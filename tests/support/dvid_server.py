@@ -13,6 +13,7 @@ import json
 import socket
 import threading
 from collections.abc import Mapping
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal, Self
 from urllib.parse import parse_qs, urlsplit
@@ -62,8 +63,8 @@ class DvidServer:
     @classmethod
     def of(cls, sample: SyntheticVolume) -> Self:
         """A server of a synthetic volume at scale 0."""
-        supervoxels = sample.supervoxels((0, 0, 0), sample.size)
-        return cls({0: sample.labels_of(supervoxels)}, {0: supervoxels})
+        labels, supervoxels = _voxels(sample)
+        return cls({0: labels.copy()}, {0: supervoxels.copy()})
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -121,6 +122,13 @@ class DvidServer:
         if scale not in table:
             raise RefusedError(f"scale {scale} is more than the maximum")
         return table[scale]
+
+
+@cache
+def _voxels(sample: SyntheticVolume) -> tuple[UInt64Array, UInt64Array]:
+    """Labels and supervoxels of a whole volume, made once."""
+    supervoxels = sample.supervoxels((0, 0, 0), sample.size)
+    return sample.labels_of(supervoxels), supervoxels
 
 
 def _at(voxels: UInt64Array, x: int, y: int, z: int) -> int:
