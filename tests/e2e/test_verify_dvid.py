@@ -223,7 +223,7 @@ class Chequered:
 def chequered(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A finished run of two shards of 4x4x4 chunks, of which half are left out."""
     folder = tmp_path_factory.mktemp("chequered")
-    sample = SyntheticVolume((320, 250, 200))
+    sample = SyntheticVolume((270, 140, 130))
     spec = VolumeSpec.parse(sample_spec(sample.size))
     write_export(folder / "export", spec.scales[0], Chequered(sample))
     (folder / "spec.json").write_text(json.dumps(spec.to_info()))
@@ -264,7 +264,7 @@ def test_chunks_that_are_left_out(chequered: Workspace) -> None:
         assert findings(compare(chequered, server, "--values", "200")) == []
     with DvidServer.of(chequered.sample) as server:
         found = findings(compare(chequered, server, "--values", "200"))
-    assert len(found) > 30
+    assert len(found) > 10
     assert all("the volume has 0, DVID has" in what for _, what in found)
 
 
