@@ -14,7 +14,7 @@ from uuid import uuid4
 import pytest
 
 from runtime.errors import ObjectNotFound, UsageError
-from runtime.storage import Pieces, Storage, absolute, join, open_storage
+from runtime.storage import Pieces, Storage, absolute, join, open_storage, source_stamp
 from runtime.storage.checksum import combine, crc32c, encode
 from tests.support.gcs_server import GcsServer
 from tests.support.waiting import wait_for
@@ -168,6 +168,24 @@ class TestStorage:
         assert source.read_at(9999, 10) == b""
         source.close()
         assert storage.read_at("d", 3, 4) == data[3:7]
+
+    def test_a_stamp_changes_with_the_object(self, storage: Storage) -> None:
+        """Listing, stat and an opened source agree; a source keeps the stamp of what it opened."""
+        storage.write("d", b"old")
+        source = storage.source("d")
+        before = source.stamp
+        (listed,) = storage.list()
+        assert source_stamp(listed) == source_stamp(storage.stat("d")) == before
+        assert storage.source("d").stamp == before
+        storage.write("d", b"new")
+        assert source.stamp == before
+        after = storage.source("d")
+        assert after.stamp != before
+        assert after.stamp == source_stamp(storage.stat("d"))
+        storage.write("d", b"longer")
+        assert len({before, after.stamp, source_stamp(storage.stat("d"))}) == 3
+        source.close()
+        after.close()
 
     def test_a_source_never_mixes_two_objects(self, storage: Storage) -> None:
         """When the object is replaced meanwhile: the old bytes or an error."""

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from runtime.errors import EXIT_UNREACHABLE, ObjectNotFound, UnreachableError
-from runtime.storage import open_storage
+from runtime.storage import open_storage, source_stamp
 from runtime.storage.base import Pieces
 
 FULL = """
 import resource, sys
 from runtime.errors import UnreachableError
-from runtime.storage import open_storage
+from runtime.storage import open_storage, source_stamp
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
 storage = open_storage(sys.argv[1])
@@ -175,6 +175,31 @@ def test_linked_files_and_folders_are_listed(tmp_path: Path) -> None:
     (tmp_path / "root" / "c.arrow").symlink_to(tmp_path / "gone")
     found = [(info.path, info.size) for info in open_storage(str(tmp_path / "root")).list()]
     assert found == [("b.arrow", 3), ("s0/a.arrow", 3)]
+
+
+def test_links_without_a_target_are_listed_on_request(tmp_path: Path) -> None:
+    """For who must know of them; a circle of links is one, and an object is none."""
+    (tmp_path / "a").write_bytes(b"1")
+    (tmp_path / "b").symlink_to(tmp_path / "gone")
+    (tmp_path / "c").symlink_to(tmp_path / "c")
+    (tmp_path / "d").symlink_to(tmp_path / "a" / "not-a-folder")
+    (tmp_path / "e").symlink_to(tmp_path / "a")
+    storage = open_storage(str(tmp_path))
+    assert [info.path for info in storage.list()] == ["a", "e"]
+    found = [(info.path, info.broken_link) for info in storage.list(broken_links=True)]
+    assert found == [("a", False), ("b", True), ("c", True), ("d", True), ("e", False)]
+    assert storage.folders() == []
+
+
+def test_stamps_hold_the_time_to_the_nanosecond(tmp_path: Path) -> None:
+    """Two files of one size, written within a microsecond, are two."""
+    storage = open_storage(str(tmp_path))
+    stamps = set()
+    for more in (0, 1, 999):
+        (tmp_path / "a").write_bytes(b"x")
+        os.utime(tmp_path / "a", ns=(1, 1_767_225_600_123_456_000 + more))
+        stamps |= {source_stamp(storage.stat("a")), storage.source("a").stamp}
+    assert len(stamps) == 3
 
 
 def test_files_get_the_usual_rights(tmp_path: Path) -> None:

@@ -1,23 +1,31 @@
 """Which voxels a file's name stands for, and that no row is passed over in silence."""
 
 import contextlib
+import random
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from braid.exceptions import InvalidShardFormatError
-from braid.precomputed import morton
+from braid.precomputed import morton, sharding
 from braid.precomputed.volume_spec import ScaleSpec, VolumeSpec
 from braid.transcode.block_assignment import assign_blocks, block_extent
-from braid.transcode.file_extent import check_rows, extent_edges, extent_of
+from braid.transcode.file_extent import (
+    check_rows,
+    extent_edges,
+    extent_of,
+    source_scale,
+    wrapped,
+)
 from braid.typing import Vec3
 from producer.export_listing import ScaleListing
 from producer.export_writer import file_edge
 from producer.planner import files_by_shard
+from tests.support.dvid_exports import Naming, cube_edge, writers
 from tests.support.export_listings import export_file
 from tests.support.specs import made_scale
 
@@ -182,3 +190,81 @@ def test_no_row_is_passed_over_in_silence(
         with contextlib.suppress(InvalidShardFormatError):
             check_rows(at, path, scale, z_compress)
             assert found == (end - begin).prod()
+
+
+@pytest.mark.parametrize("naming", ["since-2026-03-21", "before"])
+@settings(max_examples=40, deadline=None)
+@given(data=st.data(), z_compress=st.sampled_from([0, 1, 3]), seed=st.integers(0, 99))
+def test_every_row_that_dvid_writes_is_taken(
+    naming: Naming, data: st.DataObject, z_compress: int, seed: int
+) -> None:
+    """Whatever block came first and named the file: all its shards list it, no row is a stray."""
+    size = data.draw(st.tuples(*[st.integers(1, 900)] * 3))
+    bits = data.draw(st.tuples(st.integers(0, 5), st.integers(0, 4)))
+    depth = data.draw(st.sampled_from([64, 64 // (z_compress + 1)]))
+    scale = made_scale(size, (64, 64, depth), bits=(*bits, 64 - sum(bits)))
+    source = source_scale(scale, z_compress)
+    for writer in writers(source, naming, random.Random(seed)):
+        path = f"s0/{writer.name}.arrow"
+        check_rows(coordinates(*writer.blocks), path, scale, z_compress)
+        named = ScaleListing(0, (export_file(path, writer.origin),))
+        listed = files_by_shard(scale, named, z_compress)
+        for block in writer.blocks[:: 1 + len(writer.blocks) // 20]:
+            begin = np.multiply(block, block_extent(z_compress + 1))
+            end = begin + block_extent(z_compress + 1)
+            if (begin < scale.size).all():
+                x, y, z = begin.tolist()
+                assert set(sharding.shards_meeting(scale, (x, y, z), tuple(end))) <= set(listed)
+
+
+@pytest.mark.parametrize("naming", ["since-2026-03-21", "before"])
+@given(size=st.tuples(*[st.integers(1, 20_000)] * 3), bits=st.tuples(*[st.integers(0, 9)] * 2))
+def test_edges_are_those_of_dvid(naming: Naming, size: Vec3, bits: tuple[int, int]) -> None:
+    """By its own rule, written twice."""
+    scale = made_scale(size, bits=(*bits, 64 - sum(bits)))
+    assert cube_edge(scale, naming) in extent_edges(scale)
+
+
+FULL = made_scale((512, 256, 300), bits=(3, 3, 3))  # a grid of 8 x 4 x 5, of 3, 2 and 3 bits
+
+
+@pytest.mark.parametrize(
+    ("origin", "stands_for"),
+    [
+        ((512, 0, 0), (0, 0, 0)),  # size / 64, which DVID scans
+        ((512, 0, 256), (0, 0, 256)),
+        ((0, 256, 0), (0, 0, 0)),
+        ((512, 256, 512), (0, 0, 0)),
+        ((256, 0, 0), (256, 0, 0)),
+        ((768, 0, 0), (768, 0, 0)),  # further out than any block that DVID scans
+        ((512, 64, 0), (512, 64, 0)),  # of no extent
+    ],
+)
+def test_a_name_beyond_all_ids_stands_for_0(origin: Vec3, stands_for: Vec3) -> None:
+    """On each axis: ids are masked to their bits, so the block belongs to a shard at 0."""
+    assert wrapped(origin, FULL) == stands_for
+
+
+def test_a_file_of_the_block_beyond_is_read_by_the_shards_at_0() -> None:
+    """Beside a file of the usual name too; rows further on are still refused."""
+    listing = ScaleListing(
+        0, tuple(export_file(f"s0/{x}_0_0.arrow", (x, 0, 0)) for x in (0, 256, 512))
+    )
+    assert {
+        shard: [file.path for file in files]
+        for shard, files in files_by_shard(FULL, listing).items()
+    } == {0: ["s0/0_0_0.arrow", "s0/512_0_0.arrow"], 1: ["s0/256_0_0.arrow"]}
+    check_rows(coordinates((8, 0, 0), (0, 0, 0), (3, 3, 3)), "512_0_0.arrow", FULL)
+    with pytest.raises(InvalidShardFormatError, match=r"row 1, chunk \(4, 0, 0\)"):
+        check_rows(coordinates((8, 0, 0), (4, 0, 0)), "512_0_0.arrow", FULL)
+
+
+def test_an_old_name_of_a_part_of_a_shard_stands_for_all_of_it() -> None:
+    """Named after a cell of 256 voxels, which holds the first block; the shard is 512 wide."""
+    scale = made_scale((1024, 256, 128), bits=(3, 3, 1))
+    assert extent_edges(scale) == (512, 256)
+    listing = ScaleListing(0, (export_file("s0/256_0_0.arrow", (256, 0, 0)),))
+    assert list(files_by_shard(scale, listing)) == [0]
+    check_rows(coordinates((0, 0, 0), (7, 3, 1), (16, 0, 0)), "256_0_0.arrow", scale)
+    with pytest.raises(InvalidShardFormatError, match=r"row 0, chunk \(8, 0, 0\)"):
+        check_rows(coordinates((8, 0, 0)), "256_0_0.arrow", scale)
