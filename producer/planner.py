@@ -1,32 +1,39 @@
 """Planner: one plan row per shard of every scale concerned.
 
 Uses listings and file names alone: a file is a source of every output shard in its reach, and the
-executor selects the rows. A shard without sources or inputs has no row, which means zeros.
+executor selects the rows. A shard without sources or inputs has no row, which means zeros. A shard
+that exists stays if its provenance says so; else it is made again, for a reason in words.
 """
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 import numpy as np
 
 from braid.precomputed import sharding
 from braid.precomputed.volume_spec import ScaleSpec
 from braid.transcode import file_extent
-from delivery.ledger.plan import Plan, PlanRow, PlanState
+from delivery.ledger.plan import Plan, PlanRow
+from delivery.ledger.source_digest import source_digest
 from delivery.messages import Kind, shard_key
 from memmodel.estimate import DoesNotFit, Work, choose, estimate
+from memmodel.prices import encoding_ratio
 from memmodel.throughput import estimated_seconds
 from memmodel.tiers import Tier
 from producer.export_listing import ExportFile, ScaleListing
+from producer.provenance import Provenance
 from producer.run_request import Request
 from runtime.storage import ObjectInfo, Storage
 
 # Stored bytes of a scale over those of the one before, measured on a real dataset.
 _DOWNSAMPLED_RATIO = 0.31
-# Stored bytes over Arrow bytes of a converted shard: 4 KB per chunk, 5 KB per zstd block.
+# Stored bytes with gzip over Arrow bytes of a converted shard: 4 KB per chunk, 5 KB per zstd block.
 _CONVERTED_RATIO = 0.8
+
+OVERWRITE: Final = "--overwrite"  # reason of a shard that is made again on request
 
 Outputs = Mapping[int, ObjectInfo]
 """Existing shard files of one scale, by shard number."""
@@ -39,12 +46,14 @@ class PlanInputs:
     Attributes:
         listings: files of the export, by scale to be converted.
         outputs: existing shard files, by scale concerned.
-        empty: keys of shards that earlier runs found all zeros.
+        provenance: what the existing shards were made from.
+        recorded: rows of an earlier plan, by scale to be converted whose files cannot be listed.
     """
 
     listings: Mapping[int, ScaleListing]
     outputs: Mapping[int, Outputs]
-    empty: frozenset[str] = frozenset()
+    provenance: Provenance = field(default_factory=Provenance)
+    recorded: Mapping[int, Sequence[PlanRow]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,6 +85,11 @@ class _Draft:
     rows: list[PlanRow] = field(default_factory=list)
     forecasts: list[ShardForecast] = field(default_factory=list)
     sizes: dict[str, tuple[int, bool]] = field(default_factory=dict)  # bytes, whether exact
+    reasons: dict[str, str] = field(default_factory=dict)
+    follows: set[str] = field(default_factory=set)
+    contents: dict[str, str | None] = field(default_factory=dict)  # of shards that stay
+    unknown: list[str] = field(default_factory=list)
+    damaged: dict[str, str] = field(default_factory=dict)
 
     def add(self, row: PlanRow, size: int, *, certain: bool = False) -> None:
         self.rows.append(row)
@@ -85,10 +99,21 @@ class _Draft:
 
 @dataclass(frozen=True)
 class PlanResult:
-    """A plan with the forecasts of its shards."""
+    """A plan with the forecasts of its shards.
+
+    Attributes:
+        reasons: why each shard to be made is, by key, in the plan's order.
+        follows: those of them that are made only because an input is.
+        unknown: existing shards that no known run made; they stay.
+        damaged: inputs of a scale that is not made, with what is wrong with their files.
+    """
 
     plan: Plan
     forecasts: Sequence[ShardForecast]
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    follows: Collection[str] = frozenset()
+    unknown: Sequence[str] = ()
+    damaged: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def beyond(self) -> list[ShardForecast]:
@@ -111,6 +136,12 @@ def list_outputs(dest: Storage, scale: ScaleSpec) -> dict[int, ObjectInfo]:
     return found
 
 
+def has_shards(dest: Storage, scale: ScaleSpec) -> bool:
+    """Whether there is any shard file of a scale at the destination."""
+    listing = dest.list(f"{scale.key}/")
+    return any(sharding.parse_shard_path(scale, entry.path) is not None for entry in listing)
+
+
 def make_plan(request: Request, listed: PlanInputs, tiers: Sequence[Tier]) -> PlanResult:
     """Plan every scale concerned, the finest first; deterministic.
 
@@ -128,7 +159,10 @@ def make_plan(request: Request, listed: PlanInputs, tiers: Sequence[Tier]) -> Pl
             _plan_downsampled(draft, request, scale, listed, tiers)
         else:
             _plan_existing(draft, scale, listed)
-    return PlanResult(Plan.of(draft.rows, request.concerned), draft.forecasts)
+    plan = Plan.of(draft.rows, request.concerned)
+    return PlanResult(
+        plan, draft.forecasts, draft.reasons, draft.follows, draft.unknown, draft.damaged
+    )
 
 
 def files_by_shard(
@@ -143,6 +177,33 @@ def files_by_shard(
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class _Sources:
+    """Source files of one shard."""
+
+    paths: tuple[str, ...]
+    size_bytes: int
+    digest: str | None
+
+
+_NO_SOURCES = _Sources((), 0, source_digest({}))
+
+
+def _sources(scale: ScaleSpec, listed: PlanInputs, z_compress: int) -> dict[int, _Sources]:
+    """Source files of each shard, as listed, else as an earlier plan recorded them."""
+    if scale.index not in listed.listings:
+        rows = listed.recorded.get(scale.index, ())
+        return {row.shard: _Sources(row.sources, row.bytes_in, row.source_digest) for row in rows}
+    found = files_by_shard(scale, listed.listings[scale.index], z_compress)
+    return {shard: _sources_of(files) for shard, files in found.items()}
+
+
+def _sources_of(files: Sequence[ExportFile]) -> _Sources:
+    stamps = dict(stamp for file in files for stamp in file.stamps)
+    size_bytes = sum(file.size_bytes for file in files)
+    return _Sources(tuple(file.path for file in files), size_bytes, source_digest(stamps))
+
+
 def _plan_converted(
     draft: _Draft,
     request: Request,
@@ -151,15 +212,16 @@ def _plan_converted(
     tiers: Sequence[Tier],
 ) -> None:
     slices = request.slices(scale.index)
-    files = files_by_shard(scale, listed.listings[scale.index], slices - 1)
-    shards = _shards(files, listed.outputs[scale.index])
+    ratio = _CONVERTED_RATIO * encoding_ratio(scale)
+    found = _sources(scale, listed, slices - 1)
+    shards = _shards(found, listed.outputs[scale.index])
     for shard, chunks in zip(shards, _chunks(scale, shards), strict=True):
-        sources = files.get(shard, [])
-        bytes_in = sum(file.size_bytes for file in sources)
-        work = _convert_work(scale, chunks, bytes_in, slices, remote=request.remote)
-        row = _row(scale, shard, request, listed)
-        row = replace(row, bytes_in=bytes_in, sources=tuple(file.path for file in sources))
-        _add(draft, row, work, listed, tiers, guess=round(bytes_in * _CONVERTED_RATIO))
+        own = found.get(shard, _NO_SOURCES)
+        work = _convert_work(scale, chunks, own.size_bytes, slices, remote=request.remote)
+        row = _bare_row(scale, shard, "convert")
+        row = replace(row, bytes_in=own.size_bytes, sources=own.paths, source_digest=own.digest)
+        row = _judged(draft, row, request, listed)
+        _add(draft, row, work, listed, tiers, guess=round(own.size_bytes * ratio))
 
 
 def _plan_downsampled(
@@ -169,6 +231,8 @@ def _plan_downsampled(
     listed: PlanInputs,
     tiers: Sequence[Tier],
 ) -> None:
+    fine = request.volume.scales[scale.index - 1]
+    ratio = _DOWNSAMPLED_RATIO * encoding_ratio(scale) / encoding_ratio(fine)
     feeds = _inputs_by_shard(draft, request, scale)
     shards = _shards(feeds, listed.outputs[scale.index])
     for shard, chunks in zip(shards, _chunks(scale, shards), strict=True):
@@ -176,15 +240,16 @@ def _plan_downsampled(
         sizes = [draft.sizes[key] for key in inputs]
         guessed, certain = sum(size for size, _ in sizes), all(sure for _, sure in sizes)
         work = _downsample_work(scale, chunks, guessed)
-        row = _row(scale, shard, request, listed)
+        row = _bare_row(scale, shard, "downsample")
         row = replace(row, inputs=inputs, bytes_in=guessed if certain else 0)
+        row = _judged(draft, row, request, listed)
         _add(
             draft,
             row,
             work,
             listed,
             tiers,
-            guess=round(guessed * _DOWNSAMPLED_RATIO),
+            guess=round(guessed * ratio),
             certain=certain,
         )
 
@@ -192,8 +257,21 @@ def _plan_downsampled(
 def _plan_existing(draft: _Draft, scale: ScaleSpec, listed: PlanInputs) -> None:
     """Plan a scale that others are made from: its existing shards are inputs."""
     for shard, entry in sorted(listed.outputs[scale.index].items()):
-        row = _bare_row(scale, shard, "convert", "present", entry.crc32c)
+        row = _bare_row(scale, shard, "convert")
+        origin = listed.provenance.origins.get(row.key)
+        content = (origin.content if origin else None) or entry.crc32c
+        if reason := listed.provenance.file_reason(row.key, entry):
+            draft.damaged[row.key] = reason
+        elif origin is None:
+            draft.unknown.append(row.key)
+        draft.contents[row.key] = content
+        row = replace(row, state="present", crc32c=content)
+        row = replace(row, bad_chunks=(origin.bad_chunks if origin else 0) or None)
         draft.add(row, entry.size, certain=True)
+    for key in sorted(listed.provenance.keys(scale.index)):
+        origin = listed.provenance.origins[key]
+        if origin.redo_due or not (origin.empty or key in draft.contents):
+            draft.damaged[key] = listed.provenance.file_reason(key, None)
 
 
 def _inputs_by_shard(draft: _Draft, request: Request, coarse: ScaleSpec) -> dict[int, list[str]]:
@@ -215,15 +293,24 @@ def _shards(fed: Mapping[int, object], outputs: Outputs) -> list[int]:
     return sorted({*fed, *outputs})
 
 
-def _row(scale: ScaleSpec, shard: int, request: Request, listed: PlanInputs) -> PlanRow:
-    kind: Kind = "convert" if scale.index in request.scales else "downsample"
-    entry = listed.outputs[scale.index].get(shard)
-    key = shard_key(scale.index, sharding.shard_hex(shard, scale.sharding))
-    state: PlanState = "make"
-    if not request.overwrite:
-        state = "present" if entry else "empty" if key in listed.empty else "make"
-    crc32c = entry.crc32c if entry and state == "present" else None
-    return _bare_row(scale, shard, kind, state, crc32c)
+def _judged(draft: _Draft, row: PlanRow, request: Request, listed: PlanInputs) -> PlanRow:
+    """The row with the state that provenance or the request gives it; the draft has the reason."""
+    if request.overwrite:
+        draft.reasons[row.key] = OVERWRITE
+        return row
+    file = listed.outputs[row.scale].get(row.shard)
+    verdict = listed.provenance.judge(row, file, draft.reasons.keys(), draft.contents)
+    if verdict.state == "make":
+        draft.reasons[row.key] = verdict.reason
+        draft.follows.update([row.key] if verdict.follows else ())
+        return row
+    if not verdict.known:
+        draft.unknown.append(row.key)
+    if verdict.state == "present":
+        draft.contents[row.key] = verdict.content
+    crc32c = verdict.content if verdict.state == "present" else None
+    bad_chunks = verdict.bad_chunks or None
+    return replace(row, state=verdict.state, crc32c=crc32c, bad_chunks=bad_chunks)
 
 
 def _add(
@@ -288,9 +375,6 @@ def _chunks(scale: ScaleSpec, shards: Sequence[int]) -> list[int]:
     return [int(count) for count in (ends - begins).prod(axis=1)]
 
 
-def _bare_row(
-    scale: ScaleSpec, shard: int, kind: Kind, state: PlanState, crc32c: str | None
-) -> PlanRow:
+def _bare_row(scale: ScaleSpec, shard: int, kind: Kind) -> PlanRow:
     name = sharding.shard_hex(shard, scale.sharding)
-    key = shard_key(scale.index, name)
-    return PlanRow(key, scale.index, name, shard, kind, state, crc32c=crc32c)
+    return PlanRow(shard_key(scale.index, name), scale.index, name, shard, kind)

@@ -19,9 +19,9 @@ from braid.exceptions import BraidError
 from braid.precomputed import morton, sharding
 from braid.precomputed.shard_reader import ShardFile
 from braid.precomputed.volume_spec import ScaleSpec
+from braid.reader import LabelType
 from braid.typing import Box, Vec3
 from delivery.ledger.plan import PlanRow
-from delivery.ledger.shard_status import ShardState
 from producer.dvid_client import DvidInstance
 from producer.tensorstore_reader import Volume
 from producer.verify import Finding, Verifier
@@ -92,21 +92,20 @@ class PointCheck:
         scales: Sequence[int] | None = None,
         seed: int = 0,
     ) -> None:
-        info = verifier.run.info
+        request = verifier.request
         self._spec = verifier.volume
         self._instance = instance
-        self._supervoxels = info.label_type == "supervoxels"
-        self._rule = info.rule
-        self._z_step = info.z_compress + 1
+        self._supervoxels = request.label_type is LabelType.SUPERVOXELS
+        self._rule = request.rule
+        self._z_step = request.z_compress + 1
         self._random = random.Random(seed)  # noqa: S311 - a sample, no secret
-        self._volume = Volume(info.dest)
-        self._dest: Storage = open_storage(info.dest)
+        self._volume = Volume(request.dest)
+        self._dest: Storage = open_storage(request.dest)
         self._converted = sorted({row.scale for row in verifier.rows() if row.kind == "convert"})
         self.scales = self._chosen(scales)
         instance.check(self.scales)
-        states = verifier.status.states
         rows = [row for row in verifier.rows() if row.scale in self.scales]
-        done = {row.key for row in rows if _is_done(row, states.get(row.key))}
+        done = {row.key for row in rows if row.state != "make"}
         self._done = [row for row in rows if row.key in done]
         self._undone = {row.key for row in rows} - done
         self.compared = 0
@@ -280,10 +279,6 @@ def open_instance(dvid: str | None, uuid: str | None, instance: str | None) -> D
             hint="for instance --dvid http://HOST:8000 --uuid 3fa22 --instance segmentation",
         )
     return DvidInstance(dvid, uuid, instance)
-
-
-def _is_done(row: PlanRow, state: ShardState | None) -> bool:
-    return row.state == "empty" or state is ShardState.DONE
 
 
 def _order(draw: Draw) -> tuple[int, str]:

@@ -62,6 +62,7 @@ class Verdict:
         follows: it is to be made only because an input is.
         content: of one that stays; None where it is not known.
         known: whether a run is known that made it.
+        bad_chunks: that one which stays lacks.
     """
 
     state: PlanState
@@ -69,6 +70,7 @@ class Verdict:
     follows: bool = False
     content: str | None = None
     known: bool = True
+    bad_chunks: int = 0
 
 
 @dataclass
@@ -129,7 +131,8 @@ class Provenance:
             text = reason or f"made again because its input {again[0]} is"
             return Verdict("make", text, follows=not reason)
         content = origin.content or (file.crc32c if file else None)
-        return Verdict("empty" if origin.empty else "present", content=content)
+        state: PlanState = "empty" if origin.empty else "present"
+        return Verdict(state, content=content, bad_chunks=origin.bad_chunks)
 
     def file_reason(self, key: str, file: ObjectInfo | None) -> str:
         """Why a shard's file cannot stay as it is, by its receipt; empty if it can."""

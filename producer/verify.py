@@ -1,8 +1,8 @@
 """Verification of a volume: listing, shard files, voxels.
 
-The checks share no code with the conversion: a listing is compared with plan and receipts, shard
-files with their format and checksums, voxels with the export (or the scale before) through
-TensorStore.
+A listing is compared with the receipts of all runs and with what would be planned now, as `enqueue`
+does it. The other checks share no code with the conversion: shard files are compared with their
+format and checksums, voxels with the export (or the scale before) through TensorStore.
 """
 
 import random
@@ -13,17 +13,15 @@ from braid.exceptions import BraidError
 from braid.precomputed import sharding
 from braid.precomputed.shard_reader import ShardFile
 from braid.precomputed.volume_spec import ScaleSpec
-from braid.reader import LabelType
 from braid.transcode.block_assignment import assign_blocks, block_extent
 from braid.typing import UInt64Array, Vec3
 from delivery.ledger.plan import PlanRow
-from delivery.ledger.run import Run
-from delivery.ledger.shard_status import RunStatus, ShardState, read_status
-from memmodel.run_context import RunContext
+from producer.expected_volume import ExpectedVolume
 from producer.export_reader import open_shard
+from producer.provenance import Origin
 from producer.tensorstore_reader import Volume, vote
 from runtime.errors import ObjectNotFound, ShardliftError
-from runtime.storage import ObjectInfo, Storage, open_storage
+from runtime.storage import open_storage
 
 _WINDOW_BYTES = 16 << 20
 
@@ -37,45 +35,61 @@ class Finding:
 
 
 class Verifier:
-    """Checks the volume of one run.
+    """Checks the volume of one run, or one without any.
 
     Args:
-        run: the run.
-        scales: to check; None for all that the run planned.
+        expected: what the volume should hold.
+        scales: to check; None for all that are expected.
+        deep: read files where the listing does not tell.
+
     """
 
-    def __init__(self, run: Run, scales: Sequence[int] | None = None) -> None:
-        self.run = run
-        self.volume = RunContext(run).volume
-        self.dest = open_storage(run.info.dest)
-        self.status: RunStatus = read_status(run)
-        planned = run.plan.scales
-        self.scales = [s for s in planned if scales is None or s in scales]
+    def __init__(
+        self,
+        expected: ExpectedVolume,
+        scales: Sequence[int] | None = None,
+        *,
+        deep: bool = False,
+    ) -> None:
+        self.expected = expected
+        self._deep = deep
+        self.request = expected.request
+        self.volume = expected.request.volume
+        self.dest = open_storage(expected.request.dest)
+        self.scales = [s for s in expected.request.made if scales is None or s in scales]
 
     def rows(self) -> list[PlanRow]:
-        """Plan rows of the checked scales."""
-        return [row for scale in self.scales for row in self.run.plan.rows(scale)]
+        """Rows of the checked scales, as they would be planned now."""
+        return [row for scale in self.scales for row in self.expected.plan.plan.rows(scale)]
 
     def completeness(self) -> Iterator[Finding]:
-        """Compare one listing per scale with plan and receipts."""
+        """Compare one listing per scale with receipts, plan and source."""
+        yield from (Finding(problem.path, problem.text) for problem in self.expected.problems)
+        for run_id, lacked in self.expected.partial.items():
+            yield from (Finding(f"run {run_id}", f"partial: {text}") for text in lacked)
+        unknown = set(self.expected.plan.unknown) if self.expected.history.runs else set()
+        for row in self.rows():
+            reason = self.expected.plan.reasons.get(row.key)
+            if reason is not None and not self.expected.history.runs:
+                yield from self._without_file(row)
+            elif reason is not None:
+                yield Finding(row.key, self.expected.not_done(row.key) or reason)
+            elif row.key in unknown:
+                yield Finding(row.key, "made by no known run: `enqueue --adopt` takes it as it is")
+            elif other := self.expected.other_settings(row):
+                yield Finding(row.key, other)
+            elif (origin := self._origin(row)) is not None and origin.bad_chunks:
+                yield Finding(row.key, f"lacks {origin.bad_chunks} chunks that do not decode")
         for scale in self.scales:
-            files = self._listing(self.volume.scales[scale])
-            for row in self.run.plan.rows(scale):
-                found = files.pop(sharding.shard_path(self.volume.scales[scale], row.shard), None)
-                what = self._listing_error(row, found)
-                if what:
-                    yield Finding(row.key, what)
-            for path in files:
-                yield Finding(path, "a file that is not in the plan")
+            yield from self._foreign_files(self.volume.scales[scale])
 
     def files(self) -> list[PlanRow]:
-        """Plan rows whose file should exist."""
-        return [row for row in self.rows() if self._has_file(row)]
+        """Rows whose file exists."""
+        return [row for row in self.rows() if row.shard in self.expected.outputs[row.scale]]
 
     def deep(self, row: PlanRow) -> Iterator[Finding]:
         """Read one file whole: checksum, index, ids, data encoding of each chunk."""
-        scale = self.volume.scales[row.scale]
-        receipt = self.status.receipts.get(row.key)
+        scale, origin = self.volume.scales[row.scale], self._origin(row)
         try:
             source = self.dest.source(sharding.shard_path(scale, row.shard))
             file = ShardFile.open(source, scale, row.shard)
@@ -83,74 +97,70 @@ class Verifier:
         except (BraidError, ShardliftError) as error:
             yield Finding(row.key, str(error))
             return
-        if receipt is not None and chunks != receipt.chunks:
-            yield Finding(row.key, f"{chunks} chunks, its receipt says {receipt.chunks}")
-        if receipt is not None and file.crc32c != receipt.crc32c:
-            yield Finding(row.key, f"crc32c {file.crc32c}, its receipt says {receipt.crc32c}")
+        if origin is None or origin.size is None:  # nobody knows what was written
+            return
+        if chunks != origin.chunks:
+            yield Finding(row.key, f"{chunks} chunks, its receipt says {origin.chunks}")
+        if file.crc32c != origin.content:
+            yield Finding(row.key, f"crc32c {file.crc32c}, its receipt says {origin.content}")
 
-    def _listing(self, scale: ScaleSpec) -> dict[str, ObjectInfo]:
-        return {info.path: info for info in self.dest.list(f"{scale.key}/")}
+    def _without_file(self, row: PlanRow) -> Iterator[Finding]:
+        """A shard without a file, of which no ledger tells whether it is all zeros."""
+        if not self._deep:
+            yield Finding(row.key, "no file: it is all zeros, or missing; --deep tells")
+        elif not self._is_zero(row):
+            yield Finding(row.key, f"no file, although {row.sources[0]} holds labels for it")
 
-    def _has_file(self, row: PlanRow) -> bool:
-        receipt = self.status.receipts.get(row.key)
-        return row.state == "present" if receipt is None else not receipt.empty
+    def _is_zero(self, row: PlanRow) -> bool:
+        """Whether all voxels that the export has of a shard are 0."""
+        scale, z_step = self.volume.scales[row.scale], self.request.slices(row.scale)
+        export = open_storage(self.expected.sources[row.scale])
+        for path in row.sources:
+            with open_shard(export, path) as reader:
+                assigned = assign_blocks(reader.index.coords, scale, row.shard, z_step)
+                for x, y, z in reader.index.coords[assigned.blocks].tolist():
+                    if reader.read_chunk(x, y, z, label_type=self.request.label_type).any():
+                        return False
+        return True
 
-    def _listing_error(self, row: PlanRow, file: ObjectInfo | None) -> str | None:
-        """Deviation of one shard in the listing, or None."""
-        if row.state == "empty":
-            return None if file is None else "a file, although the plan says it holds only zeros"
-        state = self.status.states[row.key]
-        if state is not ShardState.DONE:
-            return self._not_done(row.key, state)
-        if not self._has_file(row):
-            return None if file is None else "a file, although its receipt says it is empty"
-        if file is None:
-            return "done, but its file is gone: `producer replay --redo --shards` makes it again"
-        return self._differs(row.key, file)
+    def _origin(self, row: PlanRow) -> Origin | None:
+        return self.expected.history.provenance.origins.get(row.key)
 
-    def _differs(self, key: str, file: ObjectInfo) -> str | None:
-        receipt = self.status.receipts.get(key)
-        if receipt is not None and file.size != receipt.bytes_out:
-            return f"{file.size} bytes, its receipt says {receipt.bytes_out}"
-        if receipt is not None and file.crc32c not in {None, receipt.crc32c}:
-            return f"crc32c {file.crc32c}, its receipt says {receipt.crc32c}"
-        return None
-
-    def _not_done(self, key: str, state: ShardState) -> str:
-        failure = self.status.failures.get(key)
-        if state is ShardState.BLOCKED:
-            return f"not made: blocked by {', '.join(self.status.causes(key))}"
-        if failure is not None and state in {ShardState.FAILED, ShardState.GIVEN_UP}:
-            return f"not made: {state}: {failure.reason}"
-        return f"not made yet ({state})"
+    def _foreign_files(self, scale: ScaleSpec) -> Iterator[Finding]:
+        for info in self.dest.list(f"{scale.key}/"):
+            if sharding.parse_shard_path(scale, info.path) is None:
+                yield Finding(info.path, "a file that is not in the plan")
 
 
 class ValueCheck:
     """Compares voxels of random chunks with their source or input.
 
     Args:
-        verifier: of the run.
+        verifier: of the volume.
         seed: of the random choice.
     """
 
     def __init__(self, verifier: Verifier, seed: int = 0) -> None:
         self._verifier = verifier
-        self._info = verifier.run.info
+        self._request = verifier.request
         self._random = random.Random(seed)  # noqa: S311 - a sample, no secret
-        self._volume = Volume(self._info.dest)
-        self._source: Storage | None = (
-            open_storage(self._info.source) if self._info.source else None
-        )
+        self._volume = Volume(self._request.dest)
 
     def choose(self, count: int) -> list[PlanRow]:
-        """Choose shards that are done, with repeats; one chunk of each is compared."""
-        states = self._verifier.status.states
-        done = [
+        """Choose shards that are there, with repeats; one chunk of each is compared.
+
+        Without a ledger those that are not there may be zeros, and are compared too.
+        """
+        expected = self._verifier.expected
+        fed = (row for row in self._verifier.rows() if row.sources or row.inputs)
+        there = [
             row
-            for row in self._verifier.rows()
-            if row.state == "make" and states[row.key] is ShardState.DONE
+            for row in fed
+            if row.state != "make"
+            or row.shard in expected.outputs[row.scale]
+            or not expected.history.runs
         ]
-        return sorted(self._random.choices(done, k=count), key=lambda r: r.key) if done else []
+        return sorted(self._random.choices(there, k=count), key=lambda r: r.key) if there else []
 
     def check(self, row: PlanRow) -> Iterator[Finding]:
         """Compare one random chunk of a shard, which the source may leave out."""
@@ -162,17 +172,18 @@ class ValueCheck:
 
     def _check_converted(self, row: PlanRow) -> Iterator[Finding]:
         """Compare a random decoded block of the export with the volume."""
-        if self._source is None:
-            raise ObjectNotFound("the run has no source")
-        scale, z_step = self._verifier.volume.scales[row.scale], self._info.z_compress + 1
+        source = self._verifier.expected.sources.get(row.scale)
+        if source is None:
+            raise ObjectNotFound("no run is known to have converted it, and there is no --source")
+        scale, z_step = self._verifier.volume.scales[row.scale], self._request.slices(row.scale)
         path = self._random.choice(row.sources)
-        with open_shard(self._source, path) as reader:
+        with open_shard(open_storage(source), path) as reader:
             assigned = assign_blocks(reader.index.coords, scale, row.shard, z_step)
             if not len(assigned.ids):
                 return
             block = self._random.choice(assigned.blocks.tolist())
             x, y, z = reader.index.coords[block].tolist()
-            kind = LabelType(self._info.label_type)
+            kind = self._request.label_type
             voxels = reader.read_chunk(x, y, z, label_type=kind)[::z_step]
         begin, end = block_box((x, y, z), scale.size, z_step)
         yield from self._compare(row, begin, end, clip(voxels, begin, end), f"block of {path}")
@@ -188,7 +199,7 @@ class ValueCheck:
         begin, end = coarse.chunk_box((at[0], at[1], at[2]))
         factors = sharding.factors(fine, coarse)
         below = _scaled(begin, factors, fine.size), _scaled(end, factors, fine.size)
-        expected = vote(self._volume.read(fine.index, *below), factors, self._info.rule)
+        expected = vote(self._volume.read(fine.index, *below), factors, self._request.rule)
         yield from self._compare(row, begin, end, expected, f"vote over scale {fine.index}")
 
     def _compare(

@@ -2,17 +2,32 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from braid.reader import LabelType
+from delivery.ledger.run import list_runs
+from memmodel.spec_file import read_spec
 from producer import run_lookup
+from producer.expected_volume import (
+    ExpectedVolume,
+    expected_of_export,
+    expected_of_runs,
+    finest_of_both,
+)
+from producer.info import read_volume
+from producer.launch_output import empty_scales_notes, print_notes
+from producer.planner import has_shards
 from producer.point_check import DEFAULT_POINTS, PointCheck, open_instance
 from producer.render import counted, shards, with_progress
+from producer.run_request import Request
 from producer.verify import Finding, ValueCheck, Verifier
 from runtime import cli
 from runtime.errors import EXIT_FINDINGS, UsageError
+from runtime.storage import absolute, open_storage
 
 _MOST_SHOWN = 20
 
@@ -58,23 +73,43 @@ def verify(
     json_report: Annotated[
         Path | None, typer.Option("--json-report", metavar="FILE", help="Write findings as JSON.")
     ] = None,
+    source: cli.OptionalSourceOption = None,
+    spec: cli.OptionalSpecOption = None,
+    label_type: cli.LabelTypeOption = "labels",
+    z_compress: Annotated[
+        int, typer.Option("--z-compress", min=0, metavar="N", help="As it was, without a ledger.")
+    ] = 0,
     run: cli.RunOption = None,
     state: cli.StateOption = None,
     dest: cli.OptionalDestOption = None,
     as_json: cli.JsonOption = False,
 ) -> None:
-    """Check the volume against its plan, its receipts and, with --values, the export's voxels.
+    """Check a volume against the receipts of all its runs and against its export as it is now.
 
-    Without options it costs one listing per scale. Exit code 1 if there are findings.
+    Shards that are missing, damaged or older than what they are made from are findings, and so is
+    what the export lacks; with --values voxels are compared, too. Without options it costs one
+    listing per scale of volume and export. Without a ledger (runs) it needs --source, and compares
+    with that alone. Exit code 1 if there are findings.
 
     Example: python -m producer verify --dest out --values 100
     """
     server = open_instance(dvid, uuid, instance)
-    found = run_lookup.find(run, state, dest)
     chosen = None if scales is None else cli.parse_scales(scales)
-    verifier = Verifier(found, chosen)
-    if chosen is not None and (unknown := set(chosen) - set(found.plan.scales)):
-        raise UsageError(f"run {found.run_id} did not plan scale {min(unknown)}")
+    where = run_lookup.state_root(state, dest) if run is None else None
+    if where is not None and not list_runs(where):
+        request = _request_without_runs(source, dest, spec, chosen, where)
+        request = replace(request, label_type=LabelType(label_type), z_compress=z_compress)
+        uri, expected = None, expected_of_export(request, where)
+    else:
+        newest = run_lookup.find(run, state, dest)
+        given = None if source is None else absolute(source)
+        uri = newest.uri
+        named = newest if run is not None else None
+        expected = expected_of_runs(newest.state_url, newest.info.dest, named, given)
+    print_notes(expected.notes)
+    verifier = Verifier(expected, chosen, deep=deep)
+    if chosen is not None and (unknown := set(chosen) - set(expected.request.made)):
+        raise UsageError(f"no run of {expected.request.dest} makes scale {min(unknown)}")
     points = None if server is None else PointCheck(verifier, server, chosen, seed)
     findings = list(verifier.completeness())
     checked = {"shards": len(verifier.rows()), "files_read": 0, "values": 0}
@@ -93,11 +128,45 @@ def verify(
         for row in with_progress("comparing voxels", rows):
             findings += check.check(row)
         checked["values"] = len(rows)
-    _print_report(found.uri, verifier.scales, checked, findings, json_report, as_json=as_json)
+    print_notes(_empty_scales(expected))
+    _print_report(uri, verifier.scales, checked, findings, json_report, as_json=as_json)
+
+
+def _request_without_runs(
+    source: str | None, dest: str | None, spec: str | None, scales: Sequence[int] | None, where: str
+) -> Request:
+    """The request that would make a volume whose runs are not known.
+
+    Raises:
+        UsageError: the export is not named.
+    """
+    if source is None or dest is None:
+        raise UsageError(
+            f"no run below {where}, so there is no ledger to compare with",
+            hint="name --dest or --state of a run; or --source and --dest (and --spec) to compare "
+            "a volume with its export alone",
+        )
+    export, place = absolute(source), absolute(dest)
+    volume = read_spec(spec) if spec else read_volume(open_storage(place))
+    chosen = tuple(scales) if scales else (finest_of_both(export, place, volume),)
+    return Request(volume, export, place, chosen)
+
+
+def _empty_scales(expected: ExpectedVolume) -> list[str]:
+    """Notes on scales of info that hold nothing and that no run makes."""
+    request, dest = expected.request, open_storage(expected.request.dest)
+    return empty_scales_notes(
+        [
+            scale
+            for scale in request.volume.scales
+            if scale.index not in request.made and not has_shards(dest, scale)
+        ],
+        min(request.made),
+    )
 
 
 def _print_report(
-    uri: str,
+    uri: str | None,
     scales: Sequence[int],
     checked: dict[str, int],
     findings: Sequence[Finding],
@@ -124,7 +193,7 @@ def _print_findings(checked: dict[str, int], findings: Sequence[Finding]) -> Non
         typer.echo(f"{finding.key}: {finding.what}")
     if len(findings) > _MOST_SHOWN:
         typer.echo(f"... and {len(findings) - _MOST_SHOWN} more; --json-report FILE has them all")
-    checks = [f"{shards(checked['shards'])} against plan and receipts"]
+    checks = [f"{shards(checked['shards'])} against receipts and source"]
     if checked["files_read"]:
         checks.append(f"{counted(checked['files_read'], 'file')} read whole")
     if checked["values"]:

@@ -18,6 +18,7 @@ from braid.typing import UInt64Array, Vec3
 from delivery.ledger.run import find_run
 from producer import dvid_client
 from producer.dvid_client import DvidInstance
+from producer.expected_volume import expected_of_runs
 from producer.point_check import Place, PointCheck
 from producer.synthetic_export import SyntheticVolume, sample_spec, write_export
 from producer.verify import Verifier
@@ -238,7 +239,8 @@ def test_places(chequered: Workspace) -> None:
     run, scale = find_run(str(chequered.folder / "out.runs"), None), chequered.spec.scales[0]
     with DvidServer.of(chequered.sample) as server:
         instance = DvidInstance(server.url, server.uuid, server.instance)
-        check = PointCheck(Verifier(run), instance, seed=3)
+        expected = expected_of_runs(run.state_url, run.info.dest)
+        check = PointCheck(Verifier(expected), instance, seed=3)
         draws = [draw for batch in check.batches(100) for draw in batch]
         assert {draw.place for draw in draws} == set(Place)
         for draw in draws:
