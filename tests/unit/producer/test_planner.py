@@ -158,15 +158,6 @@ def test_overwrite_makes_everything_and_empties_what_has_no_source() -> None:
     assert sorted(len(row.sources) for row in own) == [0] * (len(own) - 1) + [1]
 
 
-def test_known_zeros_are_not_made_again() -> None:
-    """A shard that an earlier run found empty has a row that says so and is not an input."""
-    planned = rows(request(), replace(whole(), empty=frozenset({"s0/0"})))
-    assert planned["s0/0"].state == "empty"
-    assert not any("s0/0" in row.inputs for row in planned.values())
-    remade = rows(request(overwrite=True), replace(whole(), empty=frozenset({"s0/0"})))
-    assert remade["s0/0"].state == "make"
-
-
 def test_an_existing_scale_is_made_from_as_it_is() -> None:
     """Scale 2 alone: what exists of scale 1 is present, and no export is looked at."""
     scale = volume().scales[1]
