@@ -21,6 +21,7 @@ _INDEX_ENDINGS: Final = ("-offsets.csv", ".csv")  # the longer first: it ends wi
 _SIDE_FILES: Final = ("-labels.csv", "-predicted.csv")  # of other tools, never part of the rows
 _CHECKSUMS: Final = (".md5", ".sha1", ".sha256", ".sha512", ".crc32c")
 _RSYNC_FOLDERS: Final = (".~tmp~", ".rsync-partial")
+_SCALE_FOLDER: Final = re.compile(r"s\d{1,4}")
 _CELL: Final = re.compile(r"-?\d{1,10}_-?\d{1,10}_-?\d{1,10}(?!\d)")
 _KIND_OF_FILE: Final = re.compile(r"arrow|csv", re.IGNORECASE)
 
@@ -129,8 +130,17 @@ def list_scale(source: Storage, scale: int) -> ScaleListing:
         hint = "--source is the folder that holds s0, s1, ... as DVID's export-shards wrote them"
         if found.problems:
             hint = found.problems[0].text
-        raise UsageError(f"{source.url} has no {folder}/*.arrow files", hint=hint)
+        raise UsageError(
+            f"{source.url} has no {folder}/*.arrow files{_others(source, folder)}", hint=hint
+        )
     return found
+
+
+def _others(source: Storage, folder: str) -> str:
+    """Folders of other scales that an export has, for an error about one that it lacks."""
+    scales = [name for name in source.folders() if _SCALE_FOLDER.fullmatch(name)]
+    others = sorted({*scales} - {folder}, key=lambda name: int(name[1:]))
+    return f"; it has {', '.join(others)}" if others else ""
 
 
 def outside_volume(

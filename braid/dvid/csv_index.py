@@ -15,7 +15,7 @@ import numpy as np
 from braid.exceptions import InvalidShardFormatError, one_line
 from braid.typing import BoolArray, Int32Array, Int64Array, UInt32Array, UInt64Array
 
-__all__ = ["Listing", "ShardIndex", "check_unique", "parse_listing", "write_index"]
+__all__ = ["Listing", "ShardIndex", "check_unique", "has_ranges", "parse_listing", "write_index"]
 
 
 # 32,768 rows take about 1.3 MB; this only stops a file that is not an index from filling memory.
@@ -144,6 +144,17 @@ def parse_listing(data: bytes | memoryview, name: str) -> Listing:
     )
 
 
+def has_ranges(head: bytes, name: str) -> bool:
+    """Whether an index has byte ranges, by its header, which `head` contains.
+
+    Raises:
+        InvalidShardFormatError: not such an index.
+    """
+    header, _ = _header_and_rows(head)
+    _check_header(header, name)
+    return {"offset", "size"} <= set(header)
+
+
 def write_index(index: ShardIndex) -> str:
     """Render the index as CSV in the current dialect."""
     out = StringIO()
@@ -159,9 +170,8 @@ def _read_csv(data: bytes | memoryview, name: str) -> dict[str, Int64Array]:
     if len(data) > _MAX_CSV_BYTES:
         raise _no_index(name, f"{len(data)} bytes is not a shard index")
     header, rows = _header_and_rows(data)
+    _check_header(header, name)
     wanted = [column for column in header if column in _COLUMNS]
-    if not set(_CHUNK) <= set(wanted) or len(set(header)) != len(header):
-        raise _no_index(name, f"header {ascii(header)[:160]} is not a shard index's")
     _check_rows(rows, len(header), name)
     if not rows:
         return {column: np.zeros(0, np.int64) for column in wanted}
@@ -179,6 +189,11 @@ def _header_and_rows(data: bytes | memoryview) -> tuple[list[str], list[str]]:
     first = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
     header = lines[first].split(",") if first < len(lines) else []
     return [column.strip() for column in header], lines[first + 1 :]
+
+
+def _check_header(header: list[str], name: str) -> None:
+    if not set(_CHUNK) <= set(header) or len(set(header)) != len(header):
+        raise _no_index(name, f"header {ascii(header)[:160]} is not a shard index's")
 
 
 def _check_rows(rows: list[str], columns: int, name: str) -> None:
@@ -263,4 +278,4 @@ def check_unique(coords: Int32Array, name: str) -> None:
 
 def _refuse(name: str, bad: BoolArray, why: str) -> None:
     if bad.any():
-        raise InvalidShardFormatError(f"{name}: row {int(bad.argmax())}: {why}")
+        raise _no_index(name, f"row {int(bad.argmax())}: {why}")

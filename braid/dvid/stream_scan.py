@@ -5,7 +5,7 @@ along the file, so memory does not grow with it.
 """
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -27,9 +27,10 @@ from braid.dvid.rows import read_schema
 from braid.exceptions import InvalidShardFormatError
 from braid.io.byte_source import ByteSource, read_exactly, source_name
 
-__all__ = ["Preamble", "check_end", "read_preamble", "scan_offsets"]
+__all__ = ["Preamble", "check_batches", "check_end", "read_preamble", "scan_offsets"]
 
 _AHEAD_BYTES = 8 << 20
+_PROBE_BYTES = 4 << 10  # a batch's metadata and the coordinates of some hundred rows
 _HEAD_BYTES = 16 << 10  # a schema message takes about 700
 _COORDINATES = 3  # the first columns: x, y, z
 _MIN_ROW_BYTES = 28  # seven columns with four bytes of value or offset each
@@ -59,15 +60,16 @@ class Preamble:
 class _ReadAhead:
     """Views of a source, read ahead of the scan."""
 
-    def __init__(self, source: ByteSource) -> None:
+    def __init__(self, source: ByteSource, ahead_bytes: int = _AHEAD_BYTES) -> None:
         self._source = source
+        self._ahead_bytes = ahead_bytes
         self._start = 0
         self._data = memoryview(b"")
 
     def view(self, offset: int, length: int) -> memoryview:
         begin = offset - self._start
         if begin < 0 or begin + length > len(self._data):
-            wanted = min(max(length, _AHEAD_BYTES), self._source.size - offset)
+            wanted = min(max(length, self._ahead_bytes), self._source.size - offset)
             self._data = read_exactly(self._source, offset, max(wanted, length))
             self._start, begin = offset, 0
         return self._data[begin : begin + length]
@@ -130,6 +132,49 @@ def check_end(source: ByteSource, preamble: Preamble, end: int) -> None:
         f"{name}: {left} bytes follow the last row that the index lists, at byte {end}: the index "
         "is not this file's, or a second stream was appended. Re-export into an empty folder"
     )
+
+
+def check_batches(source: ByteSource, index: ShardIndex, batches: Iterable[int]) -> None:
+    """Check record batches against an index by their metadata and coordinates; nothing is decoded.
+
+    Args:
+        source: the Arrow file.
+        index: of the file.
+        batches: numbers of record batches, one request each.
+
+    Raises:
+        InvalidShardFormatError: with the first row of the first batch that is not as indexed.
+    """
+    for number in batches:
+        row = int(index.first_rows[number])
+        try:
+            _check_batch(source, index, row, int(index.batch_lengths[number]))
+        except InvalidShardFormatError as error:
+            chunk = tuple(index.coords[row].tolist())
+            raise InvalidShardFormatError(
+                f"{source_name(source)}: row {row}, chunk {chunk}: {error}"
+            ) from None
+
+
+def _check_batch(source: ByteSource, index: ShardIndex, row: int, rows: int) -> None:
+    begin, size = int(index.offset[row]), int(index.size[row])
+    batch = _read_batch(_ReadAhead(source, _PROBE_BYTES), begin, begin + size)
+    if batch is None or batch.size != size:
+        found = batch.size if batch else len(END_OF_STREAM)
+        raise InvalidShardFormatError(
+            f"the index gives its batch {size} bytes, the stream {found}: the index is not this "
+            "file's. Re-export into an empty folder"
+        )
+    if batch.rows != rows:
+        raise InvalidShardFormatError(
+            f"the index lists {rows} rows of a batch that has {batch.rows}. Export this shard again"
+        )
+    columns = [np.frombuffer(column, "<i4") for column in batch.columns]
+    if (np.stack(columns, axis=1) != index.coords[row : row + rows]).any():
+        raise InvalidShardFormatError(
+            "the stream holds other chunks there, so index and stream disagree. "
+            "Re-export into an empty folder"
+        )
 
 
 def scan_offsets(source: ByteSource) -> ShardIndex:

@@ -1,5 +1,7 @@
 """`producer offsets`: write byte offsets for exports whose indices lack them."""
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -7,10 +9,10 @@ import typer
 from braid.exceptions import BraidError
 from braid.reader import write_index
 from producer.export_listing import ExportFile, list_scale
-from producer.export_reader import has_offsets, open_shard
-from producer.render import with_progress
+from producer.export_reader import has_offsets, open_file
+from producer.file_pool import DEFAULT_WORKERS, WorkersOption, read_files
 from runtime import cli
-from runtime.errors import EXIT_FINDINGS
+from runtime.errors import EXIT_FINDINGS, ObjectNotFound
 from runtime.storage import Storage, open_storage
 
 
@@ -25,6 +27,7 @@ def offsets(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only print which files lack them.")
     ] = False,
+    workers: WorkersOption = DEFAULT_WORKERS,
 ) -> None:
     """Scan each Arrow file without byte offsets once, and write its offsets.
 
@@ -34,30 +37,56 @@ def offsets(
     Example: python -m producer offsets --source export --scales 0,1
     """
     store = open_storage(source)
+    store.check_readable()
     written, damaged = 0, 0
     for scale in cli.parse_scales(scales):
-        lacking = [
-            file for file in list_scale(store, scale).files if not has_offsets(store, file.path)
-        ]
+        lacking, errors = _find_lacking(store, list_scale(store, scale).files, workers)
+        damaged += len(errors)
         typer.echo(f"s{scale}: {len(lacking)} files lack byte offsets")
-        for file in [] if dry_run else with_progress("scanning", lacking):
-            try:
-                typer.echo(f"  wrote {_write(store, file)}")
-                written += 1
-            except BraidError as error:
-                typer.echo(f"  {error}")
-                damaged += 1
+        for error in errors:
+            typer.echo(f"  {error}")
+        if dry_run:
+            continue
+        for path, fault in read_files(partial(_write, store), lacking, workers, "scanning"):
+            typer.echo(f"  {fault or f'wrote {path}'}")
+            written += fault is None
+            damaged += fault is not None
     if not dry_run:
         typer.echo(f"{written} indices written, {damaged} files damaged")
     if damaged:
         raise typer.Exit(EXIT_FINDINGS)
 
 
-def _write(store: Storage, file: ExportFile) -> str:
-    """Scan one file, check it against its CSV, write its offsets; returns their path."""
-    with open_shard(store, file.path) as reader:
-        text = write_index(reader.index)
-    ending = "-offsets.csv" if file.index_bytes else ".csv"
+def _find_lacking(
+    store: Storage, files: Sequence[ExportFile], workers: int
+) -> tuple[list[ExportFile], list[str]]:
+    """Files without byte offsets, and what is wrong with those whose index cannot be read."""
+    lacking: list[ExportFile] = []
+    errors: list[str] = []
+    looked = read_files(partial(_lacks, store), files, workers, "looking")
+    for file, found in zip(files, looked, strict=True):
+        if isinstance(found, str):
+            errors.append(found)
+        elif found:
+            lacking.append(file)
+    return lacking, errors
+
+
+def _lacks(store: Storage, file: ExportFile) -> bool | str:
+    try:
+        return not has_offsets(store, file)
+    except (BraidError, ObjectNotFound) as error:
+        return str(error)
+
+
+def _write(store: Storage, file: ExportFile) -> tuple[str, str | None]:
+    """Scan one file, check it against its CSV, write its offsets: their path, or what is wrong."""
+    ending = "-offsets.csv" if file.indices else ".csv"
     path = file.path.removesuffix(".arrow") + ending
+    try:
+        with open_file(store, file) as reader:
+            text = write_index(reader.index)
+    except (BraidError, ObjectNotFound) as error:
+        return path, str(error)
     store.write(path, text.encode())
-    return path
+    return path, None

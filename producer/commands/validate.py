@@ -1,19 +1,20 @@
 """`producer validate`: check an export before it is converted."""
 
 import json
-import random
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import partial
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from braid.precomputed.volume_spec import VolumeSpec
+from braid.transcode.block_assignment import check_z_step
 from memmodel.spec_file import read_spec
-from producer.render import with_progress
-from producer.validation import ScaleReport, validate_scale
+from producer.file_pool import DEFAULT_WORKERS, WorkersOption
+from producer.spec_notes import spec_notes
+from producer.validation import ScaleReport, ValidationConfig, validate_scale
 from runtime import cli
 from runtime.errors import EXIT_FINDINGS, UsageError
 from runtime.storage import open_storage
@@ -31,21 +32,47 @@ def validate(
     sample: Annotated[
         int, typer.Option("--sample", min=0, metavar="N", help="Rows to decode in each file.")
     ] = 4,
-    seed: Annotated[int, typer.Option("--seed", help="Of the random choice of rows.")] = 0,
+    files: Annotated[
+        int | None,
+        typer.Option(
+            "--files", min=1, metavar="N", help="Read N files at random. Default: all of them."
+        ),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option("--seed", help="Of the random choice of rows and files.")
+    ] = 0,
+    z_compress: Annotated[
+        int,
+        typer.Option(
+            "--z-compress", min=0, metavar="N", help="As of `enqueue`: scale 0 leaves out N slices."
+        ),
+    ] = 0,
+    workers: WorkersOption = DEFAULT_WORKERS,
     as_json: cli.JsonOption = False,
 ) -> None:
-    """Open every Arrow file, check its index against it, and decode a sample of its rows.
+    """Find what conversion would refuse: read every index, check its Arrow file, decode a sample.
+
+    Names, sizes and export.log are compared too. Blocks and label lists are decoded for --sample
+    rows of a file alone; give it more rows than a file has to decode all.
 
     Example: python -m producer validate --source export --spec spec.json --scales 0 --sample 16
     """
     store = open_storage(source)
     volume = read_spec(spec)
     numbers = cli.parse_scales(scales)
-    if numbers[-1] >= len(volume.scales):
-        raise UsageError(f"{spec} has scales 0 to {len(volume.scales) - 1}, not {numbers[-1]}")
-    chooser = random.Random(seed)  # noqa: S311 - a sample, no secret
-    track = partial(with_progress, "reading")
-    reports = [validate_scale(store, volume.scales[n], sample, chooser, track) for n in numbers]
+    _check_scales(volume, numbers, spec)
+    check_z_step(z_compress + 1)
+    for note in spec_notes(volume, numbers, numbers, z_compress):
+        cli.print_stderr(f"note: {note}")
+    store.check_readable()
+    reports = [
+        validate_scale(
+            store,
+            volume.scales[number],
+            ValidationConfig(sample, files, seed, z_compress if number == 0 else 0, workers),
+        )
+        for number in numbers
+    ]
     if as_json:
         typer.echo(json.dumps({"source": store.url, "scales": [asdict(one) for one in reports]}))
     else:
@@ -54,15 +81,32 @@ def validate(
         raise typer.Exit(EXIT_FINDINGS)
 
 
+def _check_scales(volume: VolumeSpec, numbers: Sequence[int], spec: str) -> None:
+    if numbers[-1] >= len(volume.scales):
+        raise UsageError(f"{spec} has scales 0 to {len(volume.scales) - 1}, not {numbers[-1]}")
+    for number in numbers:
+        volume.scales[number].check_served()
+
+
 def _print_reports(reports: Sequence[ScaleReport]) -> None:
     table = Table(box=None, pad_edge=False)
-    for column in ("scale", "files", "MiB", "rows", "outside", "decoded", "no index", "findings"):
+    for column in ("scale", "files", "read", "MiB", "rows", "outside", "decoded", "findings"):
         table.add_column(column, justify="right")
     for one in reports:
-        counts = (one.rows, one.outside, one.sampled, one.without_index, len(one.findings))
+        counts = (one.rows, one.outside, one.sampled, len(one.findings))
         size = f"{one.bytes / (1 << 20):,.1f}"
-        table.add_row(f"s{one.scale}", f"{one.files:,}", size, *(f"{n:,}" for n in counts))
+        files = (f"{one.files:,}", f"{one.read:,}")
+        table.add_row(f"s{one.scale}", *files, size, *(f"{n:,}" for n in counts))
     Console(highlight=False, markup=False).print(table)
     for one in reports:
+        _print_counts(one)
         for finding in one.findings:
             typer.echo(finding)
+
+
+def _print_counts(report: ScaleReport) -> None:
+    """What is worth a line where it is not zero."""
+    if report.without_index:
+        typer.echo(f"s{report.scale}: files without an index: {report.without_index:,}")
+    if report.without_rows:
+        typer.echo(f"s{report.scale}: files without rows: {report.without_rows:,}")
