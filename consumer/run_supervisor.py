@@ -7,7 +7,7 @@ from typing import Final
 from consumer.run_discovery import RunDiscovery
 from delivery.broker.base import Broker
 from delivery.ledger.run import Run
-from delivery.ledger.shard_status import RunStatus, ShardState, read_status
+from delivery.ledger.shard_status import RunStatus, ShardState, describe_incomplete, read_status
 from delivery.reconciler import NAMED, Reconciler
 from delivery.stall_detector import StallAction
 from memmodel.run_context import tier_chooser
@@ -46,6 +46,11 @@ class RunSupervisor:
         self._unfinished: dict[str, Run] = {}
         self._seen: set[str] = set()
         self._discovery_s = self._next_s = clock()
+
+    @property
+    def out_of_sight(self) -> dict[str, int]:
+        """Open shards of runs in other queues, which these workers cannot see; read anew."""
+        return self._discovery.out_of_sight()
 
     @property
     def none_known(self) -> bool:
@@ -91,7 +96,7 @@ class RunSupervisor:
 
     def _supervise(self, run: Run) -> None:
         status = read_status(run)
-        if run.cancelled():
+        if run.cancelled() or not self._discovery.serves(run):
             self._remove(run)
         elif status.ended:
             self._remove(run)
@@ -118,4 +123,6 @@ class RunSupervisor:
 
 def _unsuccessful(run: Run, status: RunStatus) -> str:
     keys = [key for key, state in status.states.items() if state is not ShardState.DONE]
+    if not keys:
+        return f"run {run.run_id}: {describe_incomplete(status.incomplete)}"
     return f"run {run.run_id} ended without {len(keys)} of its shards: {join_first(keys, NAMED)}"

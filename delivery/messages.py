@@ -89,7 +89,7 @@ class ShardMessage(BaseModel):
         key: `s0/0fe9`.
         redo: the redo request it answers; a receipt of a lower one is stale.
         history: the tiers it went through so far, oldest first.
-        sources: files to convert; None: those of the plan's row (too many for a message, or none).
+        sources: files to convert, in messages of version 0.1.0; ignored, for the plan has them.
         reason: why it is a dead letter.
     """
 
@@ -194,8 +194,14 @@ def _check_schema(data: bytes, fields: Mapping[str, object]) -> None:
 
 
 def shortened(text: str, limit: int) -> str:
-    """The text, cut to `limit` (at least 1) characters; a cut ends with an ellipsis."""
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    """The text in at most `limit` (at least 1) characters; an ellipsis stands for its middle.
+
+    The end stays because a reason ends with what to do next.
+    """
+    if len(text) <= limit:
+        return text
+    tail = (limit - 1) // 2
+    return f"{text[: limit - 1 - tail]}…{text[len(text) - tail :]}"
 
 
 def now() -> datetime:

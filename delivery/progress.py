@@ -1,6 +1,10 @@
 """Progress of a run as data: counts, rates and an estimate of the time left.
 
 Counts are exact: plan minus receipts. Backlogs come from the broker and may be unknown.
+
+There is one definition of a rate: chunks of the shards that were finished in a span of time, over
+that span. The span is the last ten minutes; of what is over, a scale or the whole run, it goes from
+the first start to the last finish.
 """
 
 from collections import Counter
@@ -8,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from delivery.broker.base import DEAD, Backlog, Broker
 from delivery.ledger.plan import PlanState
@@ -16,8 +20,10 @@ from delivery.ledger.receipts import ReceiptSummary
 from delivery.ledger.run import Heartbeat, Run
 from delivery.ledger.shard_status import RunStatus, ShardState
 from delivery.messages import parse_key
+from delivery.publishing import ChooseTier
 
-RATE_WINDOW: Final = timedelta(minutes=10)  # of rates; shorter in a younger run
+RATE_WINDOW: Final = timedelta(minutes=10)  # of rates; shorter in a younger run or scale
+_LEAST_S: Final = 1.0  # of the window while work goes on: a first shard is no rate yet
 STALE: Final = timedelta(minutes=3)  # a heartbeat comes each minute
 
 
@@ -26,10 +32,11 @@ class ScaleProgress(BaseModel):
 
     Attributes:
         total: shards this run makes, without `present` and `empty` ones.
+        incomplete: done shards that lack chunks, since these do not decode: `bad_chunks` in all.
         chunks: stored by finished shards, as are bytes and seconds.
         wall_s: from the first start to the last finish.
         peak_bytes: the largest memory of an executor.
-        chunks_per_s: over the last ten minutes.
+        chunks_per_s: over the last ten minutes; of a scale that is over, over its whole time.
         work_left_s: seconds of work in shards not finished, judged by finished ones.
     """
 
@@ -45,6 +52,8 @@ class ScaleProgress(BaseModel):
     blocked: int
     ready: int
     waiting: int
+    incomplete: int = 0
+    bad_chunks: int = 0
     chunks: int
     bytes_in: int
     bytes_out: int
@@ -80,7 +89,10 @@ class Progress(BaseModel):
     """Progress of a whole run.
 
     Attributes:
+        started: first start of a finished shard.
+        finished: when the run ended; None before.
         backlogs: by tier, with the dead letters; a None in one means unknown.
+        ready_by_tier: ready shards by the tier that the plan or their inputs give them.
         eta_s: seconds until the run ends; None if unknown.
         workers: number of those with a recent heartbeat.
     """
@@ -90,12 +102,22 @@ class Progress(BaseModel):
     run_id: str
     at: datetime
     ended: bool
+    started: datetime | None = None
+    finished: datetime | None = None
     scales: tuple[ScaleProgress, ...]
     in_flight: tuple[InFlight, ...]
     workers: int
     chunks_per_s: float
     eta_s: float | None
     backlogs: dict[str, Backlog]
+    ready_by_tier: dict[str, int] = Field(default_factory=dict)
+
+    @property
+    def took_s(self) -> float | None:
+        """Seconds from start to end of a run that has ended."""
+        if self.started is None or self.finished is None:
+            return None
+        return (self.finished - self.started).total_seconds()
 
     @property
     def done(self) -> int:
@@ -113,10 +135,17 @@ class _RateWindow(NamedTuple):
 
     begin: datetime
     end: datetime
+    over: bool  # whether the work in it is over
 
     @property
     def seconds(self) -> float:
-        return max((self.end - self.begin).total_seconds(), 1.0)
+        seconds = (self.end - self.begin).total_seconds()
+        return seconds if self.over else max(seconds, _LEAST_S)
+
+    def rate(self, receipts: Iterable[ReceiptSummary]) -> float:
+        """Chunks of the shards finished in the window, per second."""
+        chunks = sum(receipt.chunks for receipt in receipts if receipt.finished >= self.begin)
+        return chunks / self.seconds if self.seconds > 0 else 0.0
 
     def busy_s(self, receipt: ReceiptSummary) -> float:
         """The part of a shard's work that falls into the window."""
@@ -130,6 +159,7 @@ class _Shard(NamedTuple):
     role: PlanState
     state: ShardState
     receipt: ReceiptSummary | None
+    bad_chunks: int
 
 
 def measure(
@@ -141,36 +171,81 @@ def measure(
 ) -> Progress:
     """Progress at `now` from a status that was read before."""
     receipts = status.receipts.values()
-    first = min((receipt.started for receipt in receipts), default=now)
-    window = _RateWindow(max(now - RATE_WINDOW, first), now)
-    scales = _scales(status, window)
-    busy_workers = sum(map(window.busy_s, receipts)) / window.seconds
+    window = _rate_window(receipts, now, over=status.ended)
+    scales = _scales(status, now)
+    busy_s = sum(map(window.busy_s, receipts))
+    busy_workers = 0.0 if status.ended else busy_s / window.seconds
     return Progress(
         run_id=run.run_id,
         at=now,
         ended=status.ended,
+        started=min((receipt.started for receipt in receipts), default=None),
+        finished=_finished(status),
         scales=scales,
         in_flight=tuple(_in_flight(status, heartbeats, now)),
         workers=sum(now - heartbeat.at < STALE for heartbeat in heartbeats),
-        chunks_per_s=sum(scale.chunks_per_s for scale in scales),
+        chunks_per_s=window.rate(receipts),
         eta_s=_eta_s(scales, busy_workers),
         backlogs=dict(backlogs),
     )
 
 
-def read_progress(run: Run, broker: Broker, status: RunStatus, now: datetime) -> Progress:
-    """Read heartbeats and backlogs, then measure."""
-    backlogs = {name: broker.backlog(name) for name in (*broker.tiers, DEAD)}
-    return measure(run, status, run.heartbeats(), backlogs, now)
+def read_progress(
+    run: Run,
+    broker: Broker | None,
+    status: RunStatus,
+    now: datetime,
+    choose_tier: ChooseTier | None = None,
+) -> Progress:
+    """Read heartbeats and backlogs, then measure.
+
+    Args:
+        run: to be measured.
+        broker: of its queues; None where they cannot be reached: all backlogs are unknown.
+        status: of the run, read a moment ago.
+        now: the present.
+        choose_tier: counts ready shards by tier, too.
+    """
+    tiers = (*(broker.tiers if broker else run.info.tiers), DEAD)
+    backlogs = {name: broker.backlog(name) if broker else Backlog() for name in tiers}
+    found = measure(run, status, run.heartbeats(), backlogs, now)
+    if choose_tier is None:
+        return found
+    return found.model_copy(update={"ready_by_tier": ready_by_tier(run, status, choose_tier)})
 
 
-def _scales(status: RunStatus, window: _RateWindow) -> tuple[ScaleProgress, ...]:
+def ready_by_tier(run: Run, status: RunStatus, choose_tier: ChooseTier) -> dict[str, int]:
+    """Number of ready shards by tier, by the ledger alone; those that no tier holds are dead."""
+    counted: Counter[str] = Counter()
+    for row in run.plan.rows_of(status.keys(ShardState.READY)):
+        choice = row.tier or choose_tier(row, status.input_receipts(row))
+        counted[choice if isinstance(choice, str) else DEAD] += 1
+    return {name: counted[name] for name in (*run.info.tiers, DEAD) if counted[name]}
+
+
+def _rate_window(receipts: Iterable[ReceiptSummary], now: datetime, *, over: bool) -> _RateWindow:
+    """The last minutes up to now; of work that is over, all of its time."""
+    spans = [(receipt.started, receipt.finished) for receipt in receipts]
+    first = min((begin for begin, _ in spans), default=now)
+    if over and spans:
+        return _RateWindow(first, max(end for _, end in spans), over)
+    return _RateWindow(max(now - RATE_WINDOW, first), now, over=False)
+
+
+def _finished(status: RunStatus) -> datetime | None:
+    """When the last shard was done or failed, of a run that has ended."""
+    receipts, failures = status.receipts.values(), status.failures.values()
+    times = [*(one.finished for one in receipts), *(one.at for one in failures)]
+    return max(times, default=None) if status.ended else None
+
+
+def _scales(status: RunStatus, now: datetime) -> tuple[ScaleProgress, ...]:
     """Every planned scale, ascending; one without receipts takes the mean time of the last."""
     found = []
     mean_s = None
     for scale, shards in _by_scale(status).items():
         mean_s = _mean_s(shards, mean_s)
-        found.append(_scale(scale, shards, window, mean_s))
+        found.append(_scale(scale, shards, now, mean_s))
     return tuple(found)
 
 
@@ -178,10 +253,21 @@ def _by_scale(status: RunStatus) -> dict[int, list[_Shard]]:
     found: dict[int, list[_Shard]] = {scale: [] for scale in status.plan.scales}
     for key, planned, _ in status.plan.relations:
         receipt = status.receipts.get(key)
-        remade = planned == "present" and (receipt is not None or status.redo.get(key, 0) > 0)
-        role: PlanState = "make" if remade else planned
-        found[parse_key(key)[0]].append(_Shard(role, status.states[key], receipt))
+        role: PlanState = "make" if _is_made(status, key, planned) else planned
+        shard = _Shard(role, status.states[key], receipt, status.incomplete.get(key, 0))
+        found[parse_key(key)[0]].append(shard)
     return found
+
+
+def made_keys(status: RunStatus) -> list[str]:
+    """Keys of the shards that the run makes, also of those that were present before."""
+    return [key for key, planned, _ in status.plan.relations if _is_made(status, key, planned)]
+
+
+def _is_made(status: RunStatus, key: str, planned: PlanState) -> bool:
+    """Whether the run makes a shard: as planned, or because a present one was requested again."""
+    remade = key in status.receipts or status.redo.get(key, 0) > 0
+    return planned == "make" or (planned == "present" and remade)
 
 
 def _mean_s(shards: Iterable[_Shard], otherwise: float | None) -> float | None:
@@ -190,12 +276,11 @@ def _mean_s(shards: Iterable[_Shard], otherwise: float | None) -> float | None:
 
 
 def _scale(
-    scale: int, shards: Sequence[_Shard], window: _RateWindow, mean_s: float | None
+    scale: int, shards: Sequence[_Shard], now: datetime, mean_s: float | None
 ) -> ScaleProgress:
     roles = Counter(shard.role for shard in shards)
     states = Counter(shard.state for shard in shards if shard.role == "make")
     receipts = [shard.receipt for shard in shards if shard.receipt]
-    lately = sum(receipt.chunks for receipt in receipts if receipt.finished >= window.begin)
     left = states[ShardState.READY] + states[ShardState.WAITING]
     return ScaleProgress(
         scale=scale,
@@ -208,7 +293,9 @@ def _scale(
         blocked=states[ShardState.BLOCKED],
         ready=states[ShardState.READY],
         waiting=states[ShardState.WAITING],
-        chunks_per_s=lately / window.seconds,
+        incomplete=sum(shard.bad_chunks > 0 for shard in shards),
+        bad_chunks=sum(shard.bad_chunks for shard in shards),
+        chunks_per_s=_rate_window(receipts, now, over=not left).rate(receipts),
         work_left_s=None if left and mean_s is None else left * (mean_s or 0.0),
         **_totals(receipts),
     )

@@ -106,7 +106,6 @@ def _publication(
         key=row.key,
         kind=row.kind,
         redo=redo,
-        sources=row.sources or None,
         history=history,
         reason=choice.reason if isinstance(choice, Dead) else None,
     )

@@ -1,7 +1,7 @@
 """Launching a run: preflight checks and plan, create or resume, publish, wait."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -10,6 +10,7 @@ from braid.transcode.file_extent import begins_extent, extent_edges
 from delivery.broker import open_broker
 from delivery.broker.base import Broker
 from delivery.dead_letters import drain
+from delivery.ledger.failures import FailureSummary
 from delivery.ledger.plan import Plan
 from delivery.ledger.run import Run, RunInfo, new_run_id
 from delivery.ledger.shard_status import RunStatus, ShardState, read_status
@@ -20,6 +21,7 @@ from memmodel.run_context import tier_chooser
 from memmodel.tiers import Tier
 from producer.export_listing import ScaleListing
 from producer.export_problems import find_problems, list_scales
+from producer.failure_groups import failures_of
 from producer.fleet_process import FleetProcess
 from producer.info import check_against_info, write_info
 from producer.planner import PlanInputs, PlanResult, has_shards, list_outputs, make_plan
@@ -44,6 +46,7 @@ class LaunchConfig:
     Attributes:
         state: root of the runs, absolute.
         queue: absolute URL of the queue of a new run.
+        queue_given: whether it is not the default, so that a run to continue is moved there.
         tiers: of a new run.
         fleet_options: of the fleet that a waiting launch starts.
     """
@@ -53,6 +56,7 @@ class LaunchConfig:
     tiers: tuple[Tier, ...]
     lease_s: int
     fleet_options: tuple[str, ...] = ()
+    queue_given: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,11 @@ class Preflight:
         return planned is not None and not planned.forecasts and not planned.unknown
 
     @property
+    def incomplete(self) -> Mapping[str, int]:
+        """Chunks that shards which stay lack, because they do not decode, by key."""
+        return self.planned.plan.bad_chunks if self.planned else {}
+
+    @property
     def shards(self) -> int:
         """Number of planned shards of the requested scales."""
         rows = self.planned.plan.rows() if self.planned else ()
@@ -95,13 +104,15 @@ class PublishReport:
 
     Attributes:
         keys: shards published.
-        dead: failed shards with their reason, among them those that no tier holds.
+        dead: failed shards, among them those that no tier holds.
         status: of the run after publishing.
+        queued: messages that were in the run's queue already.
     """
 
     keys: Sequence[str]
-    dead: Sequence[tuple[str, str]]
+    dead: Sequence[FailureSummary]
     status: RunStatus
+    queued: int = 0
 
 
 @dataclass(frozen=True)
@@ -111,10 +122,12 @@ class LaunchResult:
     Attributes:
         published: outcome of publishing.
         progress: of the ended run, where the launch waited for its end.
+        status: likewise.
     """
 
     published: PublishReport
     progress: Progress | None
+    status: RunStatus | None = None
 
     @property
     def lost(self) -> int:
@@ -123,8 +136,15 @@ class LaunchResult:
         return sum(scale.failed + scale.given_up + scale.blocked for scale in scales)
 
     @property
+    def incomplete(self) -> Mapping[str, int]:
+        """Chunks that shards lack so far, because they do not decode, by key."""
+        return (self.status or self.published.status).incomplete
+
+    @property
     def succeeded(self) -> bool:
-        """Whether no shard is lost so far."""
+        """Whether no shard is lost so far, and none lacks a chunk."""
+        if self.incomplete:
+            return False
         if self.progress is not None or self.published.status.succeeded:
             return not self.lost
         return not self.published.dead
@@ -230,6 +250,8 @@ def create_or_resume(found: Preflight, config: LaunchConfig, run_id: str | None 
     """
     if found.continues is not None:
         write_info(open_storage(found.request.dest), found.request.volume)
+        if found.request.bad_chunks == "skip":
+            found.continues.run.request_without_bad_chunks()
         return found.continues.run
     if found.planned is None:
         raise ValueError("neither a run to continue nor a plan")
@@ -277,13 +299,13 @@ def publish_and_wait(
         wait_for_end: wait until the run has ended; on one machine a fleet is started.
         on_published: called before waiting.
     """
-    with open_broker(run.info.queue, run.info.tiers, config.lease_s) as broker:
+    with open_broker(run.queue, run.info.tiers, config.lease_s) as broker:
         report = republish(run, broker) if again else publish(run, broker)
         on_published(report)
         progress = None
         if wait_for_end and not report.status.succeeded:
             progress = _wait(run, broker, config)
-    return LaunchResult(report, progress)
+    return LaunchResult(report, progress, read_status(run) if progress else None)
 
 
 def _wait(run: Run, broker: Broker, config: LaunchConfig) -> Progress:
@@ -293,7 +315,7 @@ def _wait(run: Run, broker: Broker, config: LaunchConfig) -> Progress:
         try:
             if broker.one_machine:
                 options = ("--lease", str(config.lease_s), *config.fleet_options)
-                fleet = stack.enter_context(FleetProcess(run, run.info.queue, options))
+                fleet = stack.enter_context(FleetProcess(run, broker.url, options))
             return wait(run, broker, stack.enter_context(display()), fleet)
         except KeyboardInterrupt:
             print_stderr(f"note: stopping; the same command continues run {run.run_id}")
@@ -317,15 +339,15 @@ def republish(run: Run, broker: Broker) -> PublishReport:
     queued = sum((b.waiting or 0) + (b.leased or 0) for b in backlogs)
     known = all(backlog.known for backlog in backlogs)
     if known and queued >= len(ready):
-        return _report(run, [])
+        return _report(run, [], queued)
     return publish(run, broker)
 
 
-def _report(run: Run, keys: Sequence[str]) -> PublishReport:
+def _report(run: Run, keys: Sequence[str], queued: int = 0) -> PublishReport:
     status = read_status(run)
-    dead = [(failure.key, failure.reason) for failure in status.failures.values()]
-    gone = {key for key, _ in dead}
-    return PublishReport([key for key in keys if key not in gone], dead, status)
+    dead = failures_of(status)
+    gone = {failure.key for failure in dead}
+    return PublishReport([key for key in keys if key not in gone], dead, status, queued)
 
 
 def _not_whole(request: Request, problems: Sequence[str]) -> UsageError:
@@ -366,6 +388,7 @@ def _run_info(found: Preflight, run_id: str, config: LaunchConfig) -> RunInfo:
             "output_revision": OUTPUT_REVISION,
             "volume": request.volume.to_info(),
             "overwrite": request.overwrite,
+            "bad_chunks": request.bad_chunks,
             "partial": tuple(found.problems),
             "adopted": bool(found.planned and found.planned.unknown),
         }

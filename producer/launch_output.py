@@ -4,8 +4,11 @@ from collections.abc import Sequence
 
 import typer
 
+from braid.precomputed.volume_spec import ScaleSpec
+from delivery.ledger.failures import FailureSummary
 from delivery.ledger.run import Run
-from delivery.ledger.shard_status import ShardState
+from delivery.ledger.shard_status import RunStatus, ShardState, describe_incomplete
+from delivery.messages import now
 from memmodel.tiers import Tier
 from producer import render
 from producer.fleet_process import fleet_command
@@ -42,26 +45,28 @@ def print_empty_scales(found: Preflight) -> None:
     """Print which scales of info hold nothing, though viewers will ask for them."""
     request, dest = found.request, open_storage(found.request.dest)
     empty = [
-        scale.index
+        scale
         for scale in request.volume.scales
         if scale.index not in request.made
         and not any(earlier.makes(scale.index) for earlier in found.history.runs)
         and not has_shards(dest, scale)
     ]
-    print_notes([empty_scales_note(empty, min(request.made))] if empty else [])
+    print_notes(empty_scales_notes(empty, min(request.made)))
 
 
-def empty_scales_note(empty: Sequence[int], finest: int) -> str:
-    """Note on scales of info that hold nothing.
+def empty_scales_notes(empty: Sequence[ScaleSpec], finest: int) -> list[str]:
+    """Note on scales of info that hold nothing, if there are any.
 
     Args:
         empty: these scales.
         finest: the finest scale that holds something.
     """
-    coarse = ",".join(str(scale) for scale in empty if scale > finest)
-    way = f"; --downres {coarse} makes the coarser ones" if coarse else ""
-    named = ", ".join(map(str, empty))
-    return f"info names scales that hold nothing ({named}): viewers show black there{way}"
+    if not empty:
+        return []
+    coarse = ",".join(str(scale.index) for scale in empty if scale.index > finest)
+    way = f"; `enqueue --downres {coarse}` makes the coarser ones" if coarse else ""
+    named = ", ".join(f"{scale.index}: {scale.key}" for scale in empty)
+    return [f"info names scales that hold nothing ({named}): viewers show black there{way}"]
 
 
 def print_notes(notes: Sequence[str]) -> None:
@@ -88,8 +93,15 @@ def print_published(run: Run, report: PublishReport) -> None:
     else:
         waiting = len(report.status.keys(ShardState.WAITING))
         more = f"; {waiting:,} follow as their inputs get done" if waiting else ""
-        typer.echo(f"{render.shards(len(report.keys))} published to {run.info.queue}{more}")
-    print_notes(render.reasons(report.dead).splitlines())
+        typer.echo(f"{_where_shards_are(run, report)}{more}")
+    print_notes(render.failure_table(report.dead).splitlines())
+
+
+def _where_shards_are(run: Run, report: PublishReport) -> str:
+    if report.queued and not report.keys:
+        waits = f"{render.counted(report.queued, 'message')} of it or other runs"
+        return f"nothing published: {waits} in {run.queue} already"
+    return f"{render.shards(len(report.keys))} published to {run.queue}"
 
 
 def print_result(run: Run, result: LaunchResult) -> None:
@@ -100,8 +112,10 @@ def print_result(run: Run, result: LaunchResult) -> None:
         return
     typer.echo(render.time_table(result.progress.scales))
     if result.lost:
-        _print_lost(run, result.lost)
-    else:
+        _print_lost(run, result.status or result.published.status, result.lost)
+    if result.incomplete:
+        typer.echo(f"run {run.run_id}: {describe_incomplete(result.incomplete)}")
+    elif not result.lost:
         done = render.shards(result.progress.done)
         typer.echo(f"run {run.run_id} is done: {done} in {run.info.dest}")
 
@@ -116,6 +130,8 @@ def print_nothing_to_do(found: Preflight) -> None:
     where = runs if names else "there, made by no run that is known"
     shards = render.of_shards(found.shards, "is", "are all")
     typer.echo(f"nothing to do: {shards} {where}; --overwrite makes them again")
+    if found.incomplete:
+        typer.echo(f"not whole: {describe_incomplete(found.incomplete)}")
 
 
 def print_dry_run(found: Preflight, tiers: Sequence[Tier]) -> None:
@@ -134,7 +150,7 @@ def print_dry_run(found: Preflight, tiers: Sequence[Tier]) -> None:
     scales = found.request.volume.scales
     paths = (f"s{index} {scales[index].code_path()}" for index in found.request.made)
     typer.echo(f"paths: {', '.join(paths)}")
-    print_notes([f"{one.row.key}: {one.why_not}" for one in planned.beyond[:_NAMED]])
+    print_notes(_beyond(planned))
     typer.echo("nothing was written or published")
 
 
@@ -162,10 +178,15 @@ def _print_reasons(planned: PlanResult) -> None:
         typer.echo(f"{render.of_shards(count, 'is', 'are')} made again because an input is")
 
 
-def _print_lost(run: Run, lost: int) -> None:
-    records = run.failures.list().values()
-    typer.echo(render.reasons((record.key, record.reason) for record in records))
-    typer.echo(
-        f"run {run.run_id} ended without {lost:,} of its shards; "
-        f"look: python -m producer errors --run {run.uri}"
-    )
+def _beyond(planned: PlanResult) -> list[str]:
+    """Why shards fit no tier, by class; all are accounted for."""
+    failures = [
+        FailureSummary(key=one.row.key, kind=one.row.kind, at=now(), reason=one.why_not or "")
+        for one in planned.beyond
+    ]
+    return render.failure_table(failures).splitlines()
+
+
+def _print_lost(run: Run, status: RunStatus, lost: int) -> None:
+    typer.echo(render.failure_report(run, status))
+    typer.echo(f"run {run.run_id} ended without {lost:,} of its shards")

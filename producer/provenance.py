@@ -21,6 +21,7 @@ from runtime.text import join_first
 
 NOT_MADE: Final = "not made yet"
 _NAMED: Final = 3  # source files in a reason
+_CHUNKS_NAMED: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +149,19 @@ class Provenance:
         if tried is not None and tried <= file.updated and (known is None or known < tried):
             return "the run that was making it left no receipt"
         return "" if origin is None else _file_differs(origin, file)
+
+    def bad_chunks_reason(self, key: str) -> str:
+        """What a shard lacks, with the coordinates of each chunk; empty if it is whole."""
+        origin = self.origins.get(key)
+        if origin is None or not origin.bad_chunks:
+            return ""
+        receipt = self._runs[origin.run_id].receipts.get(key)
+        chunks = [str(bad.chunk) for bad in receipt.bad_chunks] if receipt else []
+        one = origin.bad_chunks == 1
+        return (
+            f"made without {origin.bad_chunks:,} chunk{'' if one else 's'} that "
+            f"{'does' if one else 'do'} not decode: {join_first(chunks, _CHUNKS_NAMED)}"
+        )
 
     def planned(self, key: str) -> PlanRow | None:
         """The shard's row in the plan of the run that made it."""

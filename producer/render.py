@@ -2,8 +2,7 @@
 
 import io
 import json
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from rich.console import Console
@@ -11,9 +10,13 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from delivery.broker.base import DEAD, Backlog
+from delivery.ledger.failures import FailureSummary
+from delivery.ledger.run import Run
+from delivery.ledger.shard_status import RunStatus, ShardState
 from delivery.progress import InFlight, Progress, ScaleProgress
 from memmodel.prices import PRICES_OF, Cost, Usage, cost, shard_usage
 from memmodel.tiers import Tier
+from producer.failure_groups import FailureGroup, failures_of, group_failures
 from producer.planner import ShardForecast
 from runtime.text import join_first
 
@@ -24,6 +27,8 @@ _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
 _KIB = 1024
 _SMALL = 10  # numbers below get one decimal
+_NAMED = 3  # shards of a group of failures
+_MOST_GROUPS = 12  # of failures: a screenful
 
 T = TypeVar("T")
 
@@ -156,6 +161,7 @@ def _cost_row(name: str, shards: int, usage: Usage, money: Cost) -> list[str]:
 def scale_table(scales: Sequence[ScaleProgress]) -> str:
     """Shards of every scale by state; columns that are all zero are left out."""
     names = ["done", "failed", "given_up", "blocked", "ready", "waiting", "present", "empty"]
+    names.append("incomplete")
     shown = [
         name
         for name in names
@@ -182,7 +188,7 @@ def time_table(scales: Sequence[ScaleProgress]) -> str:
             f"s{scale.scale}",
             count(scale.done),
             count(scale.chunks),
-            count(scale.chunks / scale.wall_s if scale.wall_s else 0),
+            count(scale.chunks_per_s),
             duration(scale.wall_s),
             duration(scale.cpu_s) if scale.done else _NONE,
             size(scale.peak_bytes) if scale.done else _NONE,
@@ -193,21 +199,36 @@ def time_table(scales: Sequence[ScaleProgress]) -> str:
     return table(headers, rows)
 
 
-def backlog_table(backlogs: dict[str, Backlog]) -> str:
-    """Queues that are not empty, or whose content is unknown."""
+def queue_table(backlogs: Mapping[str, Backlog], ready: Mapping[str, int], why: str = "") -> str:
+    """Ready shards by tier, and the queues that are not empty.
+
+    Args:
+        backlogs: by tier, with the dead letters.
+        ready: ready shards by tier, as the ledger has them.
+        why: the queues cannot be asked, if so.
+    """
+    if not any(backlog.known for backlog in backlogs.values()):
+        known = table(["tier", "ready"], [[_queue(name), count(n)] for name, n in ready.items()])
+        line = f"queue: unknown: {why or 'it does not tell its length'}"
+        return f"{known}\n{line}" if ready else line
     rows = [
         [
-            "dead letters" if tier == DEAD else tier,
+            _queue(tier),
+            count(ready.get(tier, 0)),
             count(backlog.waiting),
             count(backlog.leased),
-            "-" if backlog.oldest_s is None else duration(backlog.oldest_s),
+            _NONE if backlog.oldest_s is None else duration(backlog.oldest_s),
         ]
         for tier, backlog in backlogs.items()
-        if backlog.waiting != 0 or backlog.leased != 0
+        if tier in ready or backlog.waiting != 0 or backlog.leased
     ]
     if not rows:
         return "queues: empty"
-    return table(["queue", "waiting", "leased", "oldest"], rows)
+    return table(["queue", "ready", "waiting", "leased", "oldest"], rows)
+
+
+def _queue(tier: str) -> str:
+    return "dead letters" if tier == DEAD else tier
 
 
 def flight_table(flights: Sequence[InFlight]) -> str:
@@ -216,7 +237,7 @@ def flight_table(flights: Sequence[InFlight]) -> str:
         [
             flight.key,
             flight.tier,
-            count(flight.chunks),
+            count(flight.chunks) if flight.chunks else "begun",
             size(flight.rss_bytes),
             f"{duration(flight.age_s)} ago{' (stale)' if flight.stale else ''}",
         ]
@@ -225,20 +246,70 @@ def flight_table(flights: Sequence[InFlight]) -> str:
     return table(["in flight", "tier", "chunks", "memory", "heard"], rows, left=2)
 
 
-def reasons(pairs: Iterable[tuple[str, str]], most: int = 5) -> str:
-    """Keys grouped by reason, the most frequent first."""
-    found = list(pairs)
-    shown = []
-    for reason, _ in Counter(reason for _, reason in found).most_common(most):
-        keys = [key for key, text in found if text == reason]
-        shown.append(f"{join_first(keys, 3)}: {reason}")
-    return "\n".join(shown)
+def failure_table(failures: Iterable[FailureSummary]) -> str:
+    """Failed shards by class of their reason, the largest first; each shard is counted once."""
+    groups = group_failures(failures)
+    lines = [line for group in groups[:_MOST_GROUPS] for line in _group_lines(group)]
+    if rest := groups[_MOST_GROUPS:]:
+        number = sum(len(group.failures) for group in rest)
+        lines.append(f"{shards(number)} more, for {counted(len(rest), 'other reason')}")
+    return "\n".join(lines)
+
+
+def _group_lines(group: FailureGroup) -> Iterator[str]:
+    """How many shards and why; what to do; which shards, and one reason in full."""
+    number = len(group.failures)
+    if number == 1:
+        given_up = "given up: " if group.failures[0].dropped else ""
+        yield f"1 shard: {group.keys[0]}: {given_up}{group.example}"
+    else:
+        yield f"{shards(number)}: {group.failure_class}"
+    if group.advice:
+        yield f"  {group.advice}"
+    if number > 1:
+        yield f"  {join_first(group.keys, _NAMED)}; such as {group.keys[0]}: {group.example}"
+
+
+def failure_details(failures: Iterable[FailureSummary]) -> str:
+    """A row for each failed shard, with its reason in full on the line below."""
+    found = list(failures)
+    rows = [
+        [one.key, one.tier or _NONE, count(one.attempts), f"{one.at:%Y-%m-%d %H:%M}"]
+        for one in found
+    ]
+    head, *lines = table(["shard", "tier", "tries", "when (UTC)"], rows, left=2).splitlines()
+    whys = [f"  {'given up: ' if one.dropped else ''}{one.reason}" for one in found]
+    return "\n".join([head, *(f"{a}\n{b}" for a, b in zip(lines, whys, strict=True))])
+
+
+def failure_report(run: Run, status: RunStatus, *, details: bool = False) -> str:
+    """What `errors`, `status` and the end of `--wait` say of failed shards; empty without any.
+
+    Args:
+        run: of the shards.
+        status: of the run.
+        details: the reader looks at each shard already.
+    """
+    failures = failures_of(status)
+    if not failures:
+        return ""
+    lines = [failure_table(failures)]
+    if blocked := status.keys(ShardState.BLOCKED):
+        causes = sorted({cause for key in blocked for cause in status.causes(key)})
+        lines.append(f"{of_shards(len(blocked), 'is', 'are')} blocked by {join_first(causes, 5)}")
+    if not details:
+        lines.append(f"each of them: python -m producer errors --details --run {run.uri}")
+    if any(not failure.dropped for failure in failures):
+        again = f"python -m producer dead-letters requeue --all --run {run.uri}"
+        lines.append(f"when mended: {again}")
+    return "\n".join(lines)
 
 
 def progress_document(progress: Progress) -> dict[str, Any]:
     """Progress of a run as a JSON object."""
     found = progress.model_dump(mode="json")
-    return found | {"done": progress.done, "total": progress.total}
+    counts = {"done": progress.done, "total": progress.total, "took_s": progress.took_s}
+    return found | counts
 
 
 def with_progress(description: str, items: Sequence[T]) -> Iterator[T]:

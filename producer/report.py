@@ -1,7 +1,6 @@
 """HTML report of a run in one self-contained page: counts, tables, charts, failures."""
 
 import html
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,9 +9,10 @@ from delivery.ledger.failures import FailureSummary
 from delivery.ledger.receipts import Receipt
 from delivery.ledger.run import Run
 from delivery.ledger.shard_status import RunStatus, ShardState
-from delivery.progress import ScaleProgress, measure
+from delivery.progress import Progress, ScaleProgress, measure
 from memmodel.tiers import tier_of
 from producer import svg
+from producer.failure_groups import group_failures
 from producer.render import count, duration, size
 
 _MOST_FAILURES = 200
@@ -64,7 +64,7 @@ class RunFacts:
     run: Run
     status: RunStatus
     receipts: Sequence[Receipt]
-    scales: Sequence[ScaleProgress]
+    progress: Progress
     at: datetime
 
 
@@ -72,7 +72,7 @@ def read_facts(run: Run, status: RunStatus, at: datetime) -> RunFacts:
     """Read every receipt of the run, one request each."""
     read = (run.receipts.get(key) for key in status.receipts)
     receipts = sorted((one for one in read if one is not None), key=lambda one: one.finished)
-    return RunFacts(run, status, receipts, measure(run, status, (), {}, at).scales, at)
+    return RunFacts(run, status, receipts, measure(run, status, (), {}, at), at)
 
 
 def page(facts: RunFacts) -> str:
@@ -83,11 +83,12 @@ def page(facts: RunFacts) -> str:
         f'<p class="lead">{_lead(facts)}</p>',
         _cards(facts),
         _section("Shards", _states(facts)),
-        _section("Scales", _scales(facts.scales)),
+        _section("Scales", _scales(facts.progress.scales)),
         _charts(facts),
         _section("Memory and tiers", _tiers(facts.receipts)),
         _section("Moved to a larger tier", _escalations(facts.receipts)),
         _section("Failures", _failures(list(facts.status.failures.values()))),
+        _section("Chunks left out", _bad_chunks(facts)) if facts.status.incomplete else "",
         _section("What was run", _run_facts(facts)),
     ]
     return (
@@ -108,7 +109,10 @@ def _run_state(facts: RunFacts) -> str:
         return f"cancelled: {_text(cancelled.why)}"
     if not facts.status.ended:
         return "not ended yet"
-    return "complete" if facts.status.succeeded else "ended with shards missing"
+    if facts.status.succeeded:
+        return "complete"
+    done = all(state is ShardState.DONE for state in facts.status.states.values())
+    return "ended without chunks that do not decode" if done else "ended with shards missing"
 
 
 def _cards(facts: RunFacts) -> str:
@@ -117,12 +121,12 @@ def _cards(facts: RunFacts) -> str:
     wall = _wall_s(receipts)
     peak = max((one.peak_bytes or 0 for one in receipts), default=0)
     cards = [
-        (count(len(receipts)), "shards finished"),
+        (count(facts.progress.done), "shards done"),
         (count(chunks), "chunks stored"),
         (size(sum(one.bytes_in for one in receipts)), "read"),
         (size(sum(one.bytes_out for one in receipts)), "written"),
         (duration(wall), "first start to last finish"),
-        (f"{count(chunks / wall)}/s" if wall else "-", "chunks"),
+        (f"{count(facts.progress.chunks_per_s)}/s" if wall else "-", "chunks"),
         (size(peak) if peak else "-", "largest memory"),
     ]
     body = "".join(f'<div class="card"><b>{a}</b><span>{b}</span></div>' for a, b in cards)
@@ -160,7 +164,7 @@ def _scales(scales: Iterable[ScaleProgress]) -> str:
                 duration(scale.seconds),
                 duration(scale.cpu_s) if scale.cpu_s is not None else "-",
                 duration(wall),
-                count(scale.chunks / wall) if wall else "-",
+                count(scale.chunks_per_s) if wall else "-",
                 size(scale.bytes_in / wall) if wall else "-",
                 size(scale.peak_bytes) if scale.peak_bytes else "-",
             ]
@@ -222,11 +226,14 @@ def _escalations(receipts: Iterable[Receipt]) -> str:
 
 
 def _failures(failures: Sequence[FailureSummary]) -> str:
-    """Reasons by frequency, then each dead shard."""
+    """Classes of reasons by frequency, then each dead shard."""
     if not failures:
         return "none"
-    reasons = Counter(failure.reason for failure in failures)
-    summary = [[count(times), reason] for reason, times in reasons.most_common(20)]
+    groups = group_failures(failures)
+    summary = [
+        [count(len(group.failures)), f"{group.failure_class}. {group.advice}".removesuffix(". ")]
+        for group in groups
+    ]
     rows = [
         [
             failure.key,
@@ -243,13 +250,26 @@ def _failures(failures: Sequence[FailureSummary]) -> str:
     return f"{_table(['shards', 'reason'], summary, text=True)}<br>{each}{rest}"
 
 
+def _bad_chunks(facts: RunFacts) -> str:
+    """Shards that lack chunks, since these do not decode, and each of the first chunks."""
+    shards = [[key, count(number)] for key, number in facts.status.incomplete.items()]
+    rows = [
+        [one.key, ", ".join(map(str, bad.chunk)), bad.file, count(bad.row), bad.reason]
+        for one in facts.receipts
+        if one.key in facts.status.incomplete
+        for bad in one.bad_chunks
+    ]
+    each = _table(["shard", "chunk", "file", "row", "reason"], rows[:_MOST_FAILURES], text=True)
+    return f"{_table(['shard', 'chunks left out'], shards[:_MOST_FAILURES], text=True)}<br>{each}"
+
+
 def _run_facts(facts: RunFacts) -> str:
     info = facts.run.info
     rows: list[list[str]] = [
         ["source", info.source or "-"],
         ["destination", info.dest],
         ["state", facts.run.uri],
-        ["queue", info.queue],
+        ["queue", facts.run.queue],
         ["planned", f"{info.created:%Y-%m-%d %H:%M:%S} UTC"],
         ["converted scales", ", ".join(map(str, info.scales)) or "none"],
         ["downsampled scales", ", ".join(map(str, info.downres)) or "none"],

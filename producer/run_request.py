@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from braid.downsample.downsampler import Rule
 from braid.precomputed.sharding import factors
@@ -14,6 +14,8 @@ from braid.transcode.block_assignment import check_z_step
 from delivery.ledger.run import RunInfo
 from runtime.errors import UsageError
 from runtime.urls import is_remote
+
+BadChunks = Literal["fail", "skip"]
 
 OUTPUT_REVISION: Final = 1
 """Revision of the bytes that equal requests make.
@@ -43,6 +45,8 @@ class Request:
         scales: to convert from the export.
         downres: to make from the scale before each.
         overwrite: also make shards that exist already.
+        bad_chunks: what to do with a chunk that does not decode; not part of the fingerprint, for
+            the bytes of what does decode are the same.
     """
 
     volume: VolumeSpec
@@ -55,6 +59,7 @@ class Request:
     z_compress: int = 0
     gzip_level: int = 6
     overwrite: bool = False
+    bad_chunks: BadChunks = "fail"
 
     @property
     def made(self) -> tuple[int, ...]:
@@ -114,13 +119,27 @@ class Request:
             raise UsageError("nothing to make", hint="name scales with --scales or --downres")
         for scale in self.made:
             self._check_scale(scale)
+        for scale in self.concerned:
+            self.volume.scales[scale].check_served()
         if twice := sorted(set(self.scales) & set(self.downres)):
             raise UsageError(
                 f"scale {twice[0]} is in --scales and in --downres: it is made one way or the other"
             )
+        self._check_places()
         check_z_step(self.z_compress + 1)
         if self.z_compress and 0 not in self.scales:
             raise UsageError("--z-compress applies to scale 0, which is not in --scales")
+
+    def _check_places(self) -> None:
+        """Raise UsageError for a volume whose files would lie among the export's."""
+        if self.source is None:
+            return
+        folders = (self.source, *(f"{self.source}/s{scale}" for scale in self.scales))
+        if self.dest in folders:
+            raise UsageError(
+                f"--dest {self.dest} is the export itself (--source {self.source})",
+                hint="name another folder with --dest: the volume is made from the export",
+            )
 
     def _check_scale(self, scale: int) -> None:
         count = len(self.volume.scales)
@@ -137,7 +156,7 @@ class Request:
 
 def output_revision(info: RunInfo) -> int:
     """Revision of the bytes that a run makes; runs of version 0.1.0 do not name theirs."""
-    return int((info.model_extra or {}).get("output_revision", 1))
+    return info.output_revision
 
 
 def facts_that_matter(scale: int, *, downsampled: bool) -> Iterable[str]:

@@ -78,8 +78,8 @@ class Verifier:
                 yield Finding(row.key, "made by no known run: `enqueue --adopt` takes it as it is")
             elif other := self.expected.other_settings(row):
                 yield Finding(row.key, other)
-            elif (origin := self._origin(row)) is not None and origin.bad_chunks:
-                yield Finding(row.key, f"lacks {origin.bad_chunks} chunks that do not decode")
+            elif lacks := self.expected.history.provenance.bad_chunks_reason(row.key):
+                yield Finding(row.key, lacks)
         for scale in self.scales:
             yield from self._foreign_files(self.volume.scales[scale])
 

@@ -114,6 +114,12 @@ SHARD_DONE: Final = _event(
     "shard tier chunks seconds peak_mib published",
     "Output and receipt are written, ready dependents published, the message acked.",
 )
+CHUNKS_LEFT_OUT: Final = _event(
+    "chunks_left_out",
+    "warning",
+    "shard chunks example",
+    "A shard was made without chunks that do not decode, as was requested; its receipt lists them.",
+)
 SHARD_ALREADY_DONE: Final = _event(
     "shard_already_done",
     "info",
@@ -174,6 +180,12 @@ WORKER_BACKOFF: Final = _event(
     "warning",
     "reason seconds",
     "A worker or fleet pauses after an error that no shard caused; longer each time in a row.",
+)
+WORKER_IDLE: Final = _event(
+    "worker_idle",
+    "info",
+    "tier reason",
+    "A worker has had no shard for a while although shards wait on other tiers.",
 )
 WORKER_STOPPED: Final = _event("worker_stopped", "info", "worker", "A worker ended in order.")
 WORKER_DIED: Final = _event(

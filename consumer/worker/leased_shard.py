@@ -91,12 +91,13 @@ class LeasedShard:
         return ConvertTask.model_validate(common | self._sources())
 
     def _sources(self) -> dict[str, object]:
-        info, named = self.run.info, self.message.sources
+        info = self.run.info
         if info.source is None:
             raise PermanentError(f"{self.key} is to be converted, but its run has no source")
         return {
             "source": info.source,
-            "sources": self.row.sources if named is None else named,
+            "sources": self.row.sources,  # never a message's: the plan decides
             "label_type": info.label_type,
             "z_compress": info.z_compress if self.row.scale == 0 else 0,
+            "bad_chunks": "skip" if self.run.leaves_out_bad_chunks(self.key) else "fail",
         }

@@ -171,6 +171,9 @@ class Worker:
         estimated = estimated_bytes(shard, done.outcome.threads)
         receipt = build_receipt(shard, done, self._config.worker, estimated)
         shard.run.receipts.put(receipt)
+        if receipt.bad_chunks:
+            example, chunks = receipt.bad_chunks[0].text, receipt.bad_chunk_count
+            _log.warning(log.CHUNKS_LEFT_OUT, shard=shard.key, chunks=chunks, example=example)
         published = self._cascade(shard)
         self._disposition.ack(
             shard,

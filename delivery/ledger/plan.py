@@ -36,6 +36,7 @@ _SCHEMA: Final = pa.schema(
         pa.field("inputs", pa.list_(pa.string()), nullable=False),
         pa.field("crc32c", pa.string()),
         pa.field("source_digest", pa.string()),
+        pa.field("bad_chunks", pa.int64()),
     ]
 )
 
@@ -54,6 +55,7 @@ class PlanRow:
         inputs: keys of the shards of the scale below that it is made from; none for `convert`.
         crc32c: of a present shard, as far as a receipt or the storage has it.
         source_digest: of its source files as they were listed; None in plans of version 0.1.0.
+        bad_chunks: that a shard which stays lacks, because they do not decode.
     """
 
     key: str
@@ -69,6 +71,7 @@ class PlanRow:
     inputs: tuple[str, ...] = ()
     crc32c: str | None = None
     source_digest: str | None = None
+    bad_chunks: int | None = None
 
 
 class Relation(NamedTuple):
@@ -162,6 +165,12 @@ class Plan:
         return tuple(
             Relation(key, state, tuple(inputs)) for key, state, inputs in zip(*columns, strict=True)
         )
+
+    @cached_property
+    def bad_chunks(self) -> dict[str, int]:
+        """Chunks that shards which stay lack, because they do not decode, by key."""
+        counts = zip(self._column("key"), self._column("bad_chunks"), strict=True)
+        return {key: count for key, count in counts if count}
 
     def dependents(self, key: str) -> tuple[str, ...]:
         """Keys of the shards that are made from this one."""

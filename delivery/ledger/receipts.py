@@ -36,6 +36,11 @@ class BadChunk(BaseModel):
     row: int
     reason: str
 
+    @property
+    def text(self) -> str:
+        """One line: coordinates, file, row and reason."""
+        return f"chunk {self.chunk} of {self.file}, row {self.row}: {self.reason}"
+
 
 class ReceiptSummary(BaseModel):
     """The part of a receipt that a listing yields.

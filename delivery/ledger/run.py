@@ -20,7 +20,10 @@ from runtime.storage import Storage, absolute, join, open_storage
 
 RUN: Final = "run.json"
 CANCELLED: Final = "cancelled.json"
+MOVED: Final = "queue.json"
 REDO: Final = "redo"
+SKIP_BAD: Final = "skip-bad"
+_ALL: Final = "all"  # stands for every shard of the run
 WORKERS: Final = "workers"
 PUBLISHED: Final = "published"
 UNREADABLE: Final = "unreadable"  # beside the runs
@@ -34,7 +37,8 @@ class RunInfo(BaseModel):
         scales: converted from the export.
         downres: scales made from the scale before.
         tiers: names of the tiers, smallest first.
-        queue: URL of the broker.
+        queue: URL of the broker at first; `Run.queue` is where the run is now.
+        bad_chunks: what to do with a chunk that does not decode: fail the shard, or leave it out.
         version: of the program that planned the run.
         fingerprint: equal for runs that make the same bytes.
         volume: the destination's info.
@@ -57,6 +61,7 @@ class RunInfo(BaseModel):
     label_type: Literal["labels", "supervoxels"] = "labels"
     z_compress: int = 0
     gzip_level: int = 6
+    bad_chunks: Literal["fail", "skip"] = "fail"
     tiers: tuple[str, ...]
     queue: str
     version: str
@@ -75,6 +80,19 @@ class Cancellation(BaseModel):
 
     at: datetime
     why: str
+
+
+class QueueMove(BaseModel):
+    """When a run was moved to another queue, and which.
+
+    Attributes:
+        queue: absolute URL.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    at: datetime
+    queue: str
 
 
 class Heartbeat(BaseModel):
@@ -187,6 +205,19 @@ class Run:
                 f"{self.uri}/{RUN} is damaged: {error.errors()[0]['msg']}"
             ) from None
 
+    @property
+    def queue(self) -> str:
+        """URL of the run's queue now; read anew, because a run can be moved."""
+        try:
+            return QueueMove.model_validate_json(self.storage.read(MOVED)).queue
+        except ObjectNotFound:
+            return self.info.queue
+
+    def move(self, queue: str) -> None:
+        """Let another queue be the run's; what the old one holds is not moved."""
+        note = QueueMove(at=now(), queue=queue)
+        self.storage.write(MOVED, note.model_dump_json().encode())
+
     @cached_property
     def plan(self) -> Plan:
         """The run's plan; immutable."""
@@ -225,6 +256,20 @@ class Run:
             for key, number in json.loads(self.storage.read(info.path)).items():
                 requested[key] = max(requested.get(key, 0), int(number))
         return requested
+
+    def request_without_bad_chunks(self, keys: Iterable[str] | None = None) -> None:
+        """Request that these shards be made without chunks that do not decode; None: all.
+
+        The request is an object of the ledger, so it holds however often a shard is published.
+        """
+        for name in (_ALL,) if keys is None else keys:
+            self.storage.write(f"{SKIP_BAD}/{name}", b"")
+
+    def leaves_out_bad_chunks(self, key: str) -> bool:
+        """Whether the shard is to be made without chunks that do not decode."""
+        if self.info.bad_chunks == "skip":
+            return True
+        return any(self.storage.exists(f"{SKIP_BAD}/{name}") for name in (key, _ALL))
 
     def write_heartbeat(self, heartbeat: Heartbeat) -> None:
         """Write a worker's heartbeat, replacing its last one."""

@@ -15,7 +15,8 @@ given up  a failure record that was dropped   a redo request: ready
 blocked   an input is failed, given up or     whoever moves that input on: waiting or ready
           blocked
 
-A run has ended when no shard is waiting or ready.
+A run has ended when no shard is waiting or ready. It has succeeded when all are done and none is
+incomplete: made without chunks that do not decode.
 """
 
 import hashlib
@@ -32,6 +33,7 @@ from delivery.ledger.plan import Plan, PlanRow, Relation
 from delivery.ledger.receipts import EMPTY, ReceiptSummary
 from delivery.ledger.run import Run
 from delivery.messages import parse_key
+from runtime.text import join_first
 
 
 class ShardState(StrEnum):
@@ -51,6 +53,7 @@ STUCK: Final = frozenset(  # what blocks dependents
 )
 
 _ANYTHING: Final = "anything"  # content of a present shard without a receipt; equals any other
+_NAMED: Final = 5  # shards in a line
 _NOTHING: Final = "nothing"  # content of a shard that was not made yet; equals no receipt's
 
 
@@ -156,10 +159,21 @@ class RunStatus:
         """Whether every shard is done, failed, given up or blocked."""
         return OPEN.isdisjoint(self.states.values())
 
+    @cached_property
+    def incomplete(self) -> dict[str, int]:
+        """Done shards that lack chunks, because they do not decode: how many, by key."""
+        found = self.plan.bad_chunks | {
+            key: receipt.bad_chunk_count for key, receipt in self.receipts.items()
+        }
+        done = self.keys(ShardState.DONE)
+        return {key: found[key] for key in done if found.get(key)}
+
     @property
     def succeeded(self) -> bool:
-        """Whether every shard is done."""
-        return all(state is ShardState.DONE for state in self.states.values())
+        """Whether every shard is done, and none lacks a chunk."""
+        return not self.incomplete and all(
+            state is ShardState.DONE for state in self.states.values()
+        )
 
     def keys(self, *states: ShardState) -> list[str]:
         """The shards in any of these states, in the plan's order."""
@@ -195,6 +209,21 @@ class RunStatus:
     def inputs_digest(self, row: PlanRow) -> str:
         """Digest of the shard's present inputs; see the function."""
         return inputs_digest(self.redo.get(row.key, 0), self.input_receipts(row))
+
+
+def describe_incomplete(incomplete: Mapping[str, int]) -> str:
+    """One line on shards that lack chunks, and how to mend them.
+
+    Args:
+        incomplete: chunks that each lacks, by key.
+    """
+    chunks = sum(incomplete.values())
+    return (
+        f"{len(incomplete):,} shard{'' if len(incomplete) == 1 else 's'} made without "
+        f"{chunks:,} chunk{'' if chunks == 1 else 's'} that did not decode: "
+        f"{join_first(list(incomplete), _NAMED)}. Export their files again; the same enqueue then "
+        "makes them again"
+    )
 
 
 def read_status(run: Run) -> RunStatus:

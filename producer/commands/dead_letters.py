@@ -47,7 +47,7 @@ def list_letters(
 
     Example: python -m producer dead-letters list --dest out --reason zstd
     """
-    found = run_lookup.find_drained(run, state, dest, queue)
+    found = run_lookup.find_looked(run, state, dest, queue)
     letters = [
         letter
         for letter in found.failures.list().values()
@@ -75,7 +75,7 @@ def show(
 
     Example: python -m producer dead-letters show s0/0fe9 --dest out
     """
-    found = run_lookup.find_drained(run, state, dest, queue)
+    found = run_lookup.find_looked(run, state, dest, queue)
     letter = _letter(found, key)
     if as_json:
         typer.echo(letter.model_dump_json())
@@ -96,6 +96,13 @@ def requeue(
     keys: KeysArgument = None,
     every: Annotated[bool, typer.Option("--all", help="All shards that are not given up.")] = False,
     tier: run_lookup.TierOption = None,
+    without_bad_chunks: Annotated[
+        bool,
+        typer.Option(
+            "--without-bad-chunks",
+            help="Make them without the chunks that do not decode; the run ends with exit code 1.",
+        ),
+    ] = False,
     run: cli.RunOption = None,
     state: cli.StateOption = None,
     dest: cli.OptionalDestOption = None,
@@ -111,6 +118,8 @@ def requeue(
         )
     found = run_lookup.find_drained(run, state, dest, queue)
     run_lookup.check_tier(found, tier)
+    if without_bad_chunks:
+        _leave_out_bad_chunks(found, keys)
     with run_lookup.broker_of(found, queue) as broker:
         sent = replay.failed(found, broker, tier_chooser(found), keys=keys or None, tier=tier)
     typer.echo(f"{render.shards(len(sent))} published again{': ' if sent else ''}{', '.join(sent)}")
@@ -135,7 +144,24 @@ def drop(
         _letter(found, key)
     for key in keys:
         found.failures.drop(key)
-    typer.echo(f"{len(keys)} shards given up: {', '.join(keys)}")
+    typer.echo(f"{render.shards(len(keys))} given up: {', '.join(keys)}")
+
+
+def _leave_out_bad_chunks(run: Run, keys: Sequence[str] | None) -> None:
+    """Request that dead shards be made without their bad chunks; None: all that can be.
+
+    Raises:
+        UsageError: a shard is not dead, or is made from shards.
+    """
+    chosen = list(run.failures.list()) if keys is None else keys
+    kinds = {key: _letter(run, key).kind for key in chosen}
+    for key in keys or ():
+        if kinds[key] != "convert":
+            raise UsageError(
+                f"{key} is made from shards, not from an export: it has no chunks to leave out",
+                hint="`dead-letters show` prints the reason; `replay --redo` makes its input again",
+            )
+    run.request_without_bad_chunks(key for key, kind in kinds.items() if kind == "convert")
 
 
 def _letter(run: Run, key: str) -> Failure:

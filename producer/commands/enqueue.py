@@ -1,7 +1,7 @@
 """`producer enqueue`: plan a run, publish its shards, optionally wait for its end."""
 
+import functools
 from collections.abc import Sequence
-from functools import partial
 from typing import Annotated
 
 import typer
@@ -11,12 +11,20 @@ from braid.precomputed.volume_spec import VolumeSpec
 from braid.reader import LabelType
 from delivery.broker import absolute_queue_url
 from memmodel.spec_file import read_spec
-from memmodel.tiers import parse_tiers
+from memmodel.tiers import parse_size, parse_tiers
 from producer import launch_output as output
 from producer.info import read_volume, write_info
-from producer.launch import LaunchConfig, create_or_resume, preflight, publish_and_wait
+from producer.launch import (
+    LaunchConfig,
+    LaunchOptions,
+    cancel_outdated,
+    create_or_resume,
+    preflight,
+    publish_and_wait,
+)
 from producer.run_lookup import state_root
-from producer.run_request import Request
+from producer.run_queue import prepare_queue
+from producer.run_request import BadChunks, Request
 from runtime import cli, settings
 from runtime.errors import EXIT_FINDINGS, UsageError
 from runtime.storage import absolute, open_storage
@@ -28,6 +36,7 @@ def register(parent: typer.Typer) -> None:
 
 
 def enqueue(
+    context: typer.Context,
     *,
     source: cli.OptionalSourceOption = None,
     dest: cli.DestOption,
@@ -72,8 +81,26 @@ def enqueue(
     run_id: Annotated[
         str | None, typer.Option("--run-id", metavar="ID", help="Id of a new run.")
     ] = None,
+    partial: Annotated[
+        bool,
+        typer.Option(
+            "--partial", help="Convert what is there of an export that lacks files; exit code 1."
+        ),
+    ] = False,
+    adopt: Annotated[
+        bool, typer.Option("--adopt", help="Take existing shards that no known run made.")
+    ] = False,
+    bad_chunks: Annotated[
+        str,
+        typer.Option(
+            "--bad-chunks",
+            metavar="fail|skip",
+            help="Of a chunk that does not decode: its shard fails, or is made without it; "
+            "then exit code 1.",
+        ),
+    ] = "fail",
     state: cli.StateOption = None,
-    queue: cli.QueueOption = settings.DEFAULT_QUEUE_URL,
+    queue: cli.QueueOption = None,
     lease: cli.LeaseOption = settings.DEFAULT_LEASE_S,
     memory: Annotated[
         str | None,
@@ -86,12 +113,14 @@ def enqueue(
     """Plan a run and publish its shards to the queue, largest first.
 
     With --wait this is the whole job on one machine. The same command again continues a run that
-    was interrupted. Shards that exist stay as they are, unless --overwrite.
+    was interrupted. Shards that exist stay as they are, unless --overwrite, or unless the source
+    files or shards that they were made from have changed.
 
     Example: python -m producer enqueue --source export --dest out --spec spec.json --scales 0
     --downres 1,2,3 --wait
     """
     converted, downsampled = _scales(scales, downres)
+    options = _fleet_options(memory, cpus)
     request = Request(
         volume=_volume(spec, dest),
         source=_source(source, converted),
@@ -99,39 +128,59 @@ def enqueue(
         scales=converted,
         downres=downsampled,
         rule=Rule(_one_of(downres_rule, list(Rule), "--downres-rule")),
-        label_type=_label_type(label_type, supervoxels=supervoxels),
+        label_type=_label_type(context, label_type, supervoxels=supervoxels),
         z_compress=z_compress,
         gzip_level=gzip_level,
         overwrite=overwrite,
+        bad_chunks=_bad_chunks(bad_chunks),
     )
-    options = [*(("--memory", memory) if memory else ()), *(("--cpus", str(cpus)) if cpus else ())]
     config = LaunchConfig(
         state_root(state, dest),
-        absolute_queue_url(queue),
+        absolute_queue_url(queue or settings.DEFAULT_QUEUE_URL),
         parse_tiers(tiers),
         lease,
-        tuple(options),
+        options,
+        queue_given=queue is not None,
     )
-    found = preflight(request, config, run_id, new_run=new_run)
+    found = preflight(request, config, LaunchOptions(run_id, new_run, partial, adopt))
+    output.print_problems(found.problems, "and is converted without them")
+    output.print_outdated(found)
     output.print_notes(found.notes)
+    succeeded = not found.incomplete
     if dry_run:
         output.print_dry_run(found, config.tiers)
+        succeeded = succeeded and not (found.planned and found.planned.beyond)
     elif found.idle:
+        cancel_outdated(found)
         write_info(open_storage(request.dest), request.volume)
         output.print_nothing_to_do(found)
+        output.print_empty_scales(found)
     else:
+        moved = prepare_queue(found, config)
         run = create_or_resume(found, config, run_id)
         output.print_started(found, run, config.tiers)
         result = publish_and_wait(
             run,
             config,
-            again=found.continues is not None,
+            again=found.continues is not None and not moved,
             wait_for_end=wait_for_end,
-            on_published=partial(output.print_published, run),
+            on_published=functools.partial(output.print_published, run),
         )
         output.print_result(run, result)
-        if not result.succeeded:
-            raise typer.Exit(EXIT_FINDINGS)
+        succeeded = result.succeeded
+        if wait_for_end:
+            output.print_empty_scales(found)
+    output.print_problems(found.problems, "still")
+    if found.problems or not succeeded:
+        raise typer.Exit(EXIT_FINDINGS)
+
+
+def _fleet_options(memory: str | None, cpus: int | None) -> tuple[str, ...]:
+    """Options of the fleet that --wait starts; raises UsageError if it would refuse them."""
+    if memory:
+        parse_size(memory)
+    given = {"--memory": memory, "--cpus": str(cpus) if cpus else None}
+    return tuple(text for name, value in given.items() if value for text in (name, value))
 
 
 def _scales(scales: str | None, downres: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -158,10 +207,23 @@ def _volume(spec: str | None, dest: str) -> VolumeSpec:
     return read_spec(spec) if spec else read_volume(open_storage(dest))
 
 
-def _label_type(label_type: str, *, supervoxels: bool) -> LabelType:
-    if supervoxels:
-        return LabelType.SUPERVOXELS
-    return LabelType(_one_of(label_type, list(LabelType), "--label-type"))
+def _label_type(context: typer.Context, label_type: str, *, supervoxels: bool) -> LabelType:
+    chosen = LabelType(_one_of(label_type, list(LabelType), "--label-type"))
+    if not supervoxels:
+        return chosen
+    given = context.get_parameter_source("label_type")  # the flag wins over LABEL_TYPE
+    if given is not None and given.name == "COMMANDLINE" and chosen is not LabelType.SUPERVOXELS:
+        raise UsageError(
+            f"--supervoxels and --label-type {label_type} contradict each other",
+            hint="pass one of them",
+        )
+    return LabelType.SUPERVOXELS
+
+
+def _bad_chunks(text: str) -> BadChunks:
+    chosen: BadChunks = "skip" if text == "skip" else "fail"
+    _one_of(text, ["fail", "skip"], "--bad-chunks")
+    return chosen
 
 
 def _one_of(text: str, allowed: Sequence[str], option: str) -> str:

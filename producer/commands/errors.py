@@ -1,11 +1,16 @@
 """`producer errors`: failed shards by reason."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
+from delivery.ledger.failures import Failure, FailureSummary
+from delivery.ledger.receipts import BadChunk
+from delivery.ledger.run import Run
 from delivery.ledger.shard_status import ShardState, read_status
 from producer import render, run_lookup
+from producer.failure_groups import FailureGroup, failures_of, group_failures
 from runtime import cli
 from runtime.errors import EXIT_FINDINGS
 
@@ -18,7 +23,7 @@ def register(parent: typer.Typer) -> None:
 def errors(
     *,
     details: Annotated[
-        bool, typer.Option("--details", help="Print the whole record of each dead shard.")
+        bool, typer.Option("--details", help="List each dead shard with its reason in full.")
     ] = False,
     run: cli.RunOption = None,
     state: cli.StateOption = None,
@@ -26,25 +31,65 @@ def errors(
     queue: run_lookup.RunQueueOption = None,
     as_json: cli.JsonOption = False,
 ) -> None:
-    """Show why shards failed, and how many they block. Exit code 1 if there are any.
+    """Show why shards failed, how many they block, and which were made without bad chunks.
+
+    Exit code 1 if there are any.
 
     Example: python -m producer errors --dest out --details
     """
-    found = run_lookup.find_drained(run, state, dest, queue)
+    found = run_lookup.find_looked(run, state, dest, queue)
     status = read_status(found)
-    dead = [*status.keys(ShardState.FAILED), *status.keys(ShardState.GIVEN_UP)]
-    blocked = status.keys(ShardState.BLOCKED)
-    records = [record for key in dead if (record := found.failures.get(key))]
+    dead = failures_of(status)
+    records = _records(found, dead) if details or as_json else []
+    lacking = {key: _bad_chunks(found, key) for key in status.incomplete}
     if as_json:
         shown = [record.model_dump(mode="json") for record in records]
-        typer.echo(render.document({"run": found.uri, "failed": shown, "blocked": blocked}))
-    elif not records:
+        made = {key: [bad.model_dump(mode="json") for bad in bads] for key, bads in lacking.items()}
+        document = {
+            "run": found.uri,
+            "groups": [_group(group) for group in group_failures(records)],
+            "failed": shown,
+            "blocked": status.keys(ShardState.BLOCKED),
+            "incomplete": made,
+        }
+        typer.echo(render.document(document))
+    elif not dead and not lacking:
         typer.echo("no errors")
-    elif details:
-        typer.echo("\n".join(record.model_dump_json(indent=1) for record in records))
-    else:
-        typer.echo(render.reasons((record.key, record.reason) for record in records))
-    if not as_json and blocked:
-        typer.echo(f"{render.of_shards(len(blocked), 'is', 'are')} blocked by these")
-    if records:
+    elif dead:
+        if details:
+            typer.echo(f"{render.failure_details(records)}\n")
+        typer.echo(render.failure_report(found, status, details=details))
+    if not as_json:
+        for key, bads in lacking.items():
+            _print_bad_chunks(key, status.incomplete[key], bads, details=details)
+    if dead or lacking:
         raise typer.Exit(EXIT_FINDINGS)
+
+
+def _records(run: Run, dead: Sequence[FailureSummary]) -> list[Failure]:
+    """The whole records; one that was removed since is left out."""
+    found = (run.failures.get(failure.key) for failure in dead)
+    return [record for record in found if record is not None]
+
+
+def _group(group: FailureGroup) -> dict[str, object]:
+    """A group as a JSON object."""
+    return {
+        "class": group.failure_class,
+        "advice": group.advice,
+        "example": group.example,
+        "keys": group.keys,
+    }
+
+
+def _bad_chunks(run: Run, key: str) -> tuple[BadChunk, ...]:
+    receipt = run.receipts.get(key)
+    return receipt.bad_chunks if receipt else ()
+
+
+def _print_bad_chunks(key: str, number: int, bads: Sequence[BadChunk], *, details: bool) -> None:
+    """A line for a shard that lacks chunks, and one for each of them on request."""
+    example = f": {bads[0].text}" if bads else ""
+    typer.echo(f"{key}: made without {render.counted(number, 'chunk')}{example}")
+    for bad in bads if details else ():
+        typer.echo(f"  {bad.text}")

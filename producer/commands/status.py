@@ -1,6 +1,8 @@
 """`producer status`: progress of a run."""
 
 import time
+from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -10,15 +12,15 @@ from rich.text import Text
 
 from delivery.broker.base import Broker
 from delivery.ledger.run import Run
-from delivery.ledger.shard_status import RunStatus, ShardState, read_status
+from delivery.ledger.shard_status import RunStatus, ShardState, describe_incomplete, read_status
 from delivery.messages import now
 from delivery.progress import Progress, read_progress
-from delivery.reconciler import NAMED, Reconciler
+from delivery.reconciler import Reconciler
 from memmodel.run_context import tier_chooser
 from producer import render, run_lookup
 from producer.fleet_process import fleet_command
 from runtime import cli
-from runtime.text import join_first
+from runtime.errors import UnreachableError, UsageError
 
 _WATCH_S = 2.0
 
@@ -42,67 +44,95 @@ def status(
     """Show the progress of a run: shards by state, queues, work in flight, rate, time left.
 
     Counts are exact: plan minus receipts. A backlog that the queue does not report is unknown,
-    never 0. The command also drains dead letters and publishes dependents that became ready.
+    never 0; without the queue the ledger is shown. The command also drains dead letters and
+    publishes dependents that became ready.
 
     Example: python -m producer status --dest out --watch
     """
     found = run_lookup.find(run, state, dest)
-    with run_lookup.broker_of(found, queue) as broker:
+    broker, why = run_lookup.broker_to_look(found, queue)
+    with broker or nullcontext():
         if watch and not as_json:
-            _watch(found, broker)
+            _watch(found, broker, why)
             return
-        ledger, progress = _refresh(found, broker)
+        look = _refresh(found, broker, why)
     if as_json:
-        typer.echo(render.document(_document(found, ledger, progress)))
+        typer.echo(render.document(_document(found, look)))
     else:
-        typer.echo(_text(found, ledger, progress))
+        typer.echo(_text(found, look))
 
 
-def _refresh(run: Run, broker: Broker) -> tuple[RunStatus, Progress]:
-    """Drain dead letters, publish missed dependents, then count."""
+@dataclass(frozen=True)
+class _Look:
+    """What was seen of a run.
+
+    Attributes:
+        why: its queue could not be asked, if so.
+    """
+
+    ledger: RunStatus
+    progress: Progress
+    why: str
+
+
+def _refresh(run: Run, broker: Broker | None, why: str) -> _Look:
+    """Drain dead letters, publish missed dependents, then count; without the queue, only count."""
+    try:
+        ledger = _mended(run, broker)
+        progress = read_progress(run, broker, ledger, now(), tier_chooser(run))
+    except (UsageError, UnreachableError) as error:  # of the queue, or of the right to write
+        why = str(error)
+        ledger = read_status(run)
+        progress = read_progress(run, None, ledger, now(), tier_chooser(run))
+    return _Look(ledger, progress, why)
+
+
+def _mended(run: Run, broker: Broker | None) -> RunStatus:
+    if broker is None:
+        return read_status(run)
     reconciler = Reconciler(broker, tier_chooser)
     reconciler.drain(run.state)
     ledger = read_status(run)
     reconciler.publish_dependents(run, ledger)
-    return ledger, read_progress(run, broker, ledger, now())
+    return ledger
 
 
-def _watch(run: Run, broker: Broker) -> None:
+def _watch(run: Run, broker: Broker | None, why: str) -> None:
     with Live(console=Console(), auto_refresh=False) as live:
         while True:
-            ledger, progress = _refresh(run, broker)
-            live.update(Text(_text(run, ledger, progress)), refresh=True)
-            if progress.ended or run.cancelled():
+            look = _refresh(run, broker, why)
+            live.update(Text(_text(run, look)), refresh=True)
+            if look.progress.ended or run.cancelled():
                 return
             time.sleep(_WATCH_S)
 
 
-def _document(run: Run, ledger: RunStatus, progress: Progress) -> dict[str, object]:
-    cancelled = run.cancelled()
+def _document(run: Run, look: _Look) -> dict[str, object]:
+    ledger, cancelled = look.ledger, run.cancelled()
     blocked = {key: list(ledger.causes(key)) for key in ledger.keys(ShardState.BLOCKED)}
     return {
         "run": run.uri,
         "cancelled": cancelled.why if cancelled else None,
         "succeeded": ledger.succeeded,
-        **render.progress_document(progress),
+        **render.progress_document(look.progress),
+        "queue": run.queue,
+        "queue_unknown": look.why or None,
         "shards": {key: state.value for key, state in ledger.states.items()},
         "blocked_by": blocked,
+        "incomplete": ledger.incomplete,
     }
 
 
-def _text(run: Run, ledger: RunStatus, progress: Progress) -> str:
+def _text(run: Run, look: _Look) -> str:
+    ledger, progress = look.ledger, look.progress
     parts = [_headline(run, ledger, progress), render.scale_table(progress.scales)]
     if progress.in_flight:
         parts.append(render.flight_table(progress.in_flight))
-    parts.append(render.backlog_table(progress.backlogs))
-    dead = [(f.key, f.reason) for f in ledger.failures.values()]
-    dead = [(key, reason) for key, reason in dead if ledger.states[key] is ShardState.FAILED]
-    if dead:
-        parts.append(f"dead:\n{render.reasons(dead)}")
-    if blocked := ledger.keys(ShardState.BLOCKED):
-        causes = sorted({cause for key in blocked for cause in ledger.causes(key)})
-        by = join_first(causes, NAMED)
-        parts.append(f"{render.of_shards(len(blocked), 'is', 'are')} blocked by {by}")
+    parts.append(render.queue_table(progress.backlogs, progress.ready_by_tier, look.why))
+    if failed := render.failure_report(run, ledger):
+        parts.append(failed)
+    if ledger.incomplete:
+        parts.append(describe_incomplete(ledger.incomplete))
     if not progress.ended and not progress.workers and not run.cancelled():
         parts.append(f"no worker was heard of lately; start some:\n  {fleet_command(run)}")
     return "\n\n".join(parts)
@@ -113,10 +143,24 @@ def _headline(run: Run, ledger: RunStatus, progress: Progress) -> str:
     if note:
         return f"run {run.run_id}: cancelled ({note.why}), {progress.done} of {progress.total} done"
     if progress.ended:
-        how = "done" if ledger.succeeded else "ended with shards that are not done"
-        return f"run {run.run_id}: {how}, {progress.done} of {render.shards(progress.total)}"
+        how = "done" if ledger.succeeded else _not_whole(ledger)
+        whole = f"run {run.run_id}: {how}, {progress.done} of {render.shards(progress.total)}"
+        return f"{whole}\n{_times(progress)}" if progress.finished else whole
+    workers = render.counted(progress.workers, "worker") if progress.workers else "no workers"
+    left = f", {render.duration(progress.eta_s)} left" if progress.workers else ""
     return (
         f"run {run.run_id}: {progress.done} of {render.shards(progress.total)}, "
-        f"{progress.chunks_per_s:,.0f} chunk/s, {progress.workers} workers, "
-        f"{render.duration(progress.eta_s)} left"
+        f"{progress.chunks_per_s:,.0f} chunk/s, {workers}{left}"
     )
+
+
+def _times(progress: Progress) -> str:
+    """When a run began and ended, and how long it took."""
+    began = f"began {progress.started:%Y-%m-%d %H:%M:%S}, " if progress.started else ""
+    took = f", took {render.duration(progress.took_s)}" if progress.started else ""
+    return f"{began}ended {progress.finished:%Y-%m-%d %H:%M:%S} UTC{took}"
+
+
+def _not_whole(ledger: RunStatus) -> str:
+    done = all(state is ShardState.DONE for state in ledger.states.values())
+    return "done, but not whole" if done else "ended with shards that are not done"

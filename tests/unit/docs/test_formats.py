@@ -18,7 +18,7 @@ from braid.precomputed.info_schema import RawInfo, RawScale, RawSharding
 from delivery.broker.embedded import EmbeddedBroker
 from delivery.ledger.failures import Failure
 from delivery.ledger.plan import Plan
-from delivery.ledger.receipts import Receipt
+from delivery.ledger.receipts import BadChunk, Receipt
 from delivery.ledger.run import Heartbeat, PublishMarker, RunInfo
 from delivery.messages import Hop, ShardMessage
 
@@ -31,6 +31,7 @@ MODELS: list[tuple[str, int, type[BaseModel]]] = [
     ("### info", 2, RawSharding),
     ("### run.json", 0, RunInfo),
     ("### Receipt", 0, Receipt),
+    ("### Receipt", 1, BadChunk),
     ("### Failure record", 0, Failure),
     ("### Publish marker", 0, PublishMarker),
     ("### Heartbeat", 0, Heartbeat),

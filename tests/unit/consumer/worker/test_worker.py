@@ -51,6 +51,35 @@ def test_the_task_says_what_plan_and_run_say(harness: WorkerHarness) -> None:
     assert task["tier_limit_bytes"] == 512 * MIB
 
 
+def test_the_plan_decides_what_a_shard_is_made_from(harness: WorkerHarness) -> None:
+    """A message of version 0.1.0 lists files; another list in it changes nothing."""
+    harness.script(s0_1=[done()])
+    message = ShardMessage(run=harness.run.uri, key="s0/1", kind="convert", sources=("other",))
+    harness.broker.publish(SMALL, [message])
+    harness.deliver()
+    assert [task["sources"] for task in harness.tasks()] == [["a"]]
+
+
+def test_bad_chunks_are_left_out_where_the_ledger_says_so(harness: WorkerHarness) -> None:
+    """The receipt has the digest of what was read, and the chunks that are missing."""
+    bad = {"chunk": [1, 2, 3], "file": "a.arrow", "row": 7, "reason": "damaged zstd frame"}
+    harness.script(
+        s0_0=[done(source_digest="d1", bad_chunk_count=1, bad_chunks=[bad])], s0_1=[done()]
+    )
+    harness.run.request_without_bad_chunks(["s0/0"])
+    harness.publish("s0/0")
+    harness.publish("s0/1")
+    harness.deliver()
+    harness.deliver()
+    assert [task["bad_chunks"] for task in harness.tasks()] == ["skip", "fail"]
+    receipt = harness.run.receipts.get("s0/0")
+    assert receipt is not None
+    assert (receipt.source_digest, receipt.bad_chunk_count) == ("d1", 1)
+    assert receipt.bad_chunks[0].text == "chunk (1, 2, 3) of a.arrow, row 7: damaged zstd frame"
+    summary = harness.run.receipts.list()["s0/0"]
+    assert (summary.source_digest, summary.bad_chunk_count) == ("d1", 1)
+
+
 def test_the_last_input_publishes_the_dependent(harness: WorkerHarness) -> None:
     """No dependent waits for a whole scale: the cascade follows the receipt."""
     harness.script(s0_0=[done()], s0_1=[done()], s1_0=[done(inputs={"s0/0": "A", "s0/1": "B"})])

@@ -113,6 +113,19 @@ def test_simultaneous_redos_lose_nothing(tmp_path: Path) -> None:
     assert run.redo() == dict.fromkeys(keys, 1)
 
 
+def test_bad_chunks_are_left_out_by_request_of_shard_or_run(tmp_path: Path) -> None:
+    """The ledger decides, so that every publication of the shard says the same."""
+    run = made_run(tmp_path)
+    assert not run.leaves_out_bad_chunks("s0/00")
+    run.request_without_bad_chunks(["s0/00"])
+    seen = Run(run.uri)
+    assert seen.leaves_out_bad_chunks("s0/00")
+    assert not seen.leaves_out_bad_chunks("s0/01")
+    run.request_without_bad_chunks()
+    assert seen.leaves_out_bad_chunks("s0/01")
+    assert made_run(tmp_path, bad_chunks="skip").leaves_out_bad_chunks("s0/00")
+
+
 def test_heartbeats_show_the_last_word(tmp_path: Path) -> None:
     """Each worker has one heartbeat, the newest first; a worker that ends leaves none."""
     run = made_run(tmp_path)

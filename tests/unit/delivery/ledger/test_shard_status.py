@@ -17,6 +17,7 @@ from delivery.ledger.shard_status import (
     RunStatus,
     ShardState,
     derive,
+    describe_incomplete,
     inputs_digest,
     read_shard_status,
     read_status,
@@ -198,6 +199,27 @@ def test_success_is_everything_done(tmp_path: Path) -> None:
     assert (read_status(run).ended, read_status(run).succeeded) == (True, True)
     nothing = read_status(made_run(tmp_path, []))
     assert (nothing.ended, nothing.succeeded, nothing.counts[2]) == (True, True, {})
+
+
+def test_a_shard_without_all_its_chunks_is_done_but_no_success(tmp_path: Path) -> None:
+    """Its dependents are made; the run ends, and tells of the hole, whichever run left it."""
+    run = made_run(tmp_path)
+    for one in pyramid():
+        finish(run, one.key, bad_chunk_count=2 if one.key == "s0/01" else 0)
+    status = read_status(run)
+    assert (status.ended, status.succeeded, status.incomplete) == (True, False, {"s0/01": 2})
+    assert "1 shard made without 2 chunks that did not decode: s0/01." in describe_incomplete(
+        status.incomplete
+    )
+    finish(run, "s0/01", bad_chunk_count=0, source_digest="mended")
+    assert read_status(run).succeeded
+
+    present = [row("s0/00", state="present", bad_chunks=3), row("s0/01", state="empty")]
+    other = made_run(tmp_path, present)
+    assert read_status(Run(other.uri)).incomplete == {"s0/00": 3}
+    other.raise_redo(["s0/00"])
+    finish(other, "s0/00", redo=1)
+    assert read_status(other).succeeded
 
 
 def test_the_inputs_digest_differs_after_every_remake() -> None:
