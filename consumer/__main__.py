@@ -9,23 +9,24 @@ import typer
 
 from consumer.exit_condition import ExitCondition
 from consumer.fleet.fleet import Fleet, FleetConfig
-from consumer.fleet.host_resources import cpus, free_bytes, parse_size, work_limit_bytes
+from consumer.fleet.host_resources import cpus, free_bytes, work_limit_bytes
 from consumer.fleet.worker_process import WorkerReport
-from consumer.run_discovery import RunDiscovery
+from consumer.idle_notice import IdleNotice
+from consumer.run_discovery import RunDiscovery, discover_runs
 from consumer.run_supervisor import RunSupervisor
 from consumer.signals import ShutdownFlags, end_with_parent
 from consumer.worker.config import WorkerConfig, worker_id
 from consumer.worker.loop import WorkerLoop
 from consumer.worker.worker import Worker
-from delivery.broker import absolute_queue_url, open_broker, queue_path
+from delivery.broker import open_broker, queue_path
 from delivery.broker.base import Broker
 from delivery.broker.fleet_lock import FleetLock
-from delivery.ledger.run import Run, find_run
+from delivery.ledger.run import Run
 from memmodel import process_memory
 from memmodel.capacity import Budget
-from memmodel.tiers import Tier, parse_tiers, tier_of
+from memmodel.tiers import Tier, parse_size, parse_tiers, tier_of
 from runtime import cli, log, settings
-from runtime.errors import EXIT_INTERRUPTED, UsageError
+from runtime.errors import EXIT_INTERRUPTED
 from runtime.storage import absolute
 
 app = cli.new_app("Workers: lease shards from the queue, make them, record them in the ledger.")
@@ -66,7 +67,7 @@ OwnerOption = Annotated[
 def work(
     *,
     tier: TierOption,
-    queue: cli.QueueOption = settings.DEFAULT_QUEUE_URL,
+    queue: cli.QueueOption = None,
     tiers: cli.TiersOption = settings.DEFAULT_TIERS,
     run: cli.RunOption = None,
     state: cli.StateOption = None,
@@ -82,7 +83,7 @@ def work(
     flags.listen()
     own = tier_of(tier)
     discovery = _discover_runs(queue, run, state, dest)
-    with open_broker(queue, _tier_names(tiers, discovery, own), lease) as broker:
+    with open_broker(discovery.queue, _tier_names(tiers, discovery, own), lease) as broker:
         given_bytes = parse_size(memory) if memory else process_memory.memory_limit().limit_bytes
         config = WorkerConfig(
             tier=own,
@@ -102,10 +103,20 @@ def work(
             on_published=lambda name: report(WorkerReport(tier=name)),
         )
         exit_condition = ExitCondition(broker, RunSupervisor(broker, discovery), busy=lambda: False)
-        loop = WorkerLoop(
-            broker, tier, worker, flags, on_busy=lambda busy: report(WorkerReport(busy=busy))
-        )
-        loop.run(exit_condition.should_exit if until_drained else lambda: False)
+        notice = IdleNotice(tier, discovery) if owner is None else None  # a fleet serves all tiers
+
+        def on_busy(busy: bool) -> None:
+            report(WorkerReport(busy=busy))
+            if notice is not None:
+                notice.reset()
+
+        def should_exit() -> bool:
+            if notice is not None:
+                notice.tick()
+            return until_drained and exit_condition.should_exit()
+
+        loop = WorkerLoop(broker, tier, worker, flags, on_busy=on_busy)
+        loop.run(should_exit)
         _log.info(log.WORKER_STOPPED, worker=config.worker)
     if owner is None:
         _end(flags, exit_condition if until_drained else None)
@@ -114,7 +125,7 @@ def work(
 @app.command()
 def fleet(
     *,
-    queue: cli.QueueOption = settings.DEFAULT_QUEUE_URL,
+    queue: cli.QueueOption = None,
     tiers: cli.TiersOption = settings.DEFAULT_TIERS,
     run: cli.RunOption = None,
     state: cli.StateOption = None,
@@ -130,7 +141,7 @@ def fleet(
     discovery = _discover_runs(queue, run, state, dest)
     names = _tier_names(tiers, discovery)
     budget = Budget(parse_size(memory) if memory else free_bytes(), cpus_wanted or cpus())
-    with open_broker(queue, names, lease) as broker, _fleet_lock(broker):
+    with open_broker(discovery.queue, names, lease) as broker, _fleet_lock(broker):
         state_url = discovery.state.url if discovery.state else None
         config = FleetConfig(
             budget=budget,
@@ -159,16 +170,12 @@ def _fleet_lock(broker: Broker) -> AbstractContextManager[object]:
 
 
 def _discover_runs(
-    queue: str, run: str | None, state: str | None, dest: str | None
+    queue: str | None, run: str | None, state: str | None, dest: str | None
 ) -> RunDiscovery:
     """Discovery of the runs that the options name."""
     root = state or (settings.default_state_url(dest) if dest else None)
     root = absolute(root) if root else None
-    if run is None:
-        return RunDiscovery(None, root, queue)
-    if root is None and "/" not in run:
-        raise UsageError(f"where is run {run}?", hint="give its URI, or --state or --dest")
-    return RunDiscovery(find_run(root or "", run), root, queue)
+    return discover_runs(queue, run, root)
 
 
 def _tier_names(tiers: str, discovery: RunDiscovery, own: Tier | None = None) -> list[str]:
@@ -181,7 +188,7 @@ def _tier_names(tiers: str, discovery: RunDiscovery, own: Tier | None = None) ->
 
 def _worker_options(broker: Broker, budget: Budget, state: str | None) -> tuple[str, ...]:
     tiers = ",".join(str(tier_of(name).limit_bytes / (1 << 30)) for name in broker.tiers)
-    options = ["--queue", absolute_queue_url(broker.url), "--tiers", tiers]
+    options = ["--queue", broker.url, "--tiers", tiers]
     options += ["--lease", str(round(broker.lease_s))]
     if broker.one_machine:  # elsewhere a worker may share its machine
         options += ["--memory", f"{budget.memory_bytes / (1 << 20):.3f}MiB"]

@@ -5,11 +5,15 @@ from collections.abc import Callable
 
 from consumer.run_supervisor import RunSupervisor
 from delivery.broker.base import Broker
-from runtime.errors import ShardliftError
+from runtime.errors import ShardliftError, UnreachableError
 
 
 class RunsFailed(ShardliftError):  # noqa: N818 - an outcome of the runs
     """Runs ended, or were given up, with shards that are not done."""
+
+
+class ShardsOutOfSight(UnreachableError):  # noqa: N818 - an outcome of the runs
+    """Shards are left in queues that these workers do not serve."""
 
 
 class ExitCondition:
@@ -48,18 +52,26 @@ class ExitCondition:
         return self._clock() - self._empty_since_s > self._broker.lease_s
 
     def raise_for_failures(self) -> None:
-        """Raise RunsFailed if any supervised run failed or was given up.
+        """Raise an error if any supervised run failed, was given up, or is out of sight.
 
         Raises:
             RunsFailed: shards are not done.
+            ShardsOutOfSight: shards are left in other queues.
         """
         reasons = [*self._supervisor.given_up.values(), *self._supervisor.failed.values()]
         if self._supervisor.given_up:
             hint = "start workers for their tiers: python -m consumer fleet"
         else:
-            hint = "python -m producer errors shows why; dead-letters requeue tries again"
+            failed = "".join(f" --run {uri}" for uri in [*self._supervisor.failed][:1])
+            hint = f"python -m producer errors{failed} shows why; dead-letters requeue tries again"
         if reasons:
             raise RunsFailed("; ".join(reasons), hint)
+        if left := self._supervisor.out_of_sight:
+            texts = [f"{n:,} shard{'' if n == 1 else 's'} {where}" for where, n in left.items()]
+            raise ShardsOutOfSight(
+                f"left in queues that were not served: {'; '.join(texts)}",
+                hint="python -m consumer fleet without --queue and QUEUE_URL takes the run's queue",
+            )
 
     def _empty(self) -> bool:
         backlogs = [self._broker.backlog(tier) for tier in self._broker.tiers]

@@ -109,6 +109,8 @@ def since(
 ) -> list[str]:
     """Deliver again what was published from `time` on, then publish what is missing.
 
+    With `redo` nothing is delivered again: all that is to be made is published or follows.
+
     Args:
         run: whose missing shards are published.
         broker: whose tiers go back.
@@ -123,6 +125,7 @@ def since(
     if redo:
         done = read_status(run).receipts.values()
         run.raise_redo(receipt.key for receipt in done if receipt.finished >= time)
+        return missing(run, broker, choose_tier, tier=tier)
     to = min([time, *(found.info.created - CLOCK_MARGIN for found in unfinished(run.state_url))])
     for name in broker.tiers:
         broker.seek(name, to)

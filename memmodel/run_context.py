@@ -75,7 +75,7 @@ class RunContext:
         try:
             return choose(self.estimate(row, receipts), self.tiers).name
         except DoesNotFit as error:
-            return Dead(str(error))
+            return Dead(f"{error}. {error.hint}")
 
 
 def tier_chooser(run: Run) -> ChooseTier:

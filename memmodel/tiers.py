@@ -1,5 +1,6 @@
-"""Memory tiers: each is a queue, named after the memory its workers have."""
+"""Memory tiers: each is a queue, named after the memory its workers have; memory sizes."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,9 @@ MIB = 1 << 20
 GIB = 1 << 30
 
 _UNITS = {"mi": MIB, "gi": GIB}
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) *([KMGT])(?:iB|i|B)?", re.IGNORECASE)
+_SIZE_UNITS = {"K": 1 << 10, "M": MIB, "G": GIB, "T": GIB << 10}
 
 # Cloud Run couples CPU to memory: (memory up to this many GiB, fewest vCPUs).
 _VCPUS = ((4, 1), (8, 2), (16, 4), (24, 6), (32, 8))
@@ -32,6 +36,22 @@ def tier_name(limit_bytes: int) -> str:
     if limit_bytes % GIB == 0:
         return f"{limit_bytes // GIB}gi"
     return f"{limit_bytes // MIB}mi"
+
+
+def parse_size(text: str) -> int:
+    """Parse a size with its unit, such as `16GiB` or `512MiB`, into bytes.
+
+    Raises:
+        UsageError: the text is not a size, lacks a unit, or is less than a MiB.
+    """
+    text = text.strip()
+    match = _SIZE.fullmatch(text)
+    size = int(float(match[1]) * _SIZE_UNITS[match[2].upper()]) if match else 0
+    if size >= MIB:
+        return size
+    plain = text.isascii() and text.replace(".", "", 1).isdigit() and float(text) > 0
+    hint = f"it lacks a unit: {text}GiB or {text}MiB?" if plain else "such as 16GiB or 512MiB"
+    raise UsageError(f"{text!r} is not a memory size", hint=hint)
 
 
 def parse_tiers(text: str) -> tuple[Tier, ...]:

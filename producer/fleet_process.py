@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from delivery.broker import queue_path
+from delivery.broker import absolute_queue_url, queue_path
 from delivery.broker.fleet_lock import FleetLock
 from delivery.ledger.run import Run
 from runtime import settings
@@ -123,5 +123,6 @@ def _tail(file: Path) -> list[str]:
 
 def fleet_command(run: Run) -> str:
     """Command line that starts workers for a run."""
-    queue = "" if run.info.queue == settings.default_queue_url() else f" --queue {run.info.queue}"
+    given = settings.get(settings.QUEUE_URL)  # would win over the run's own
+    queue = f" --queue {run.queue}" if given and absolute_queue_url(given) != run.queue else ""
     return f"python -m consumer fleet{queue} --run {run.uri} --until-drained"

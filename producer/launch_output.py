@@ -130,8 +130,8 @@ def print_nothing_to_do(found: Preflight) -> None:
     where = runs if names else "there, made by no run that is known"
     shards = render.of_shards(found.shards, "is", "are all")
     typer.echo(f"nothing to do: {shards} {where}; --overwrite makes them again")
-    if found.incomplete:
-        typer.echo(f"not whole: {describe_incomplete(found.incomplete)}")
+    if found.planned is not None:
+        _print_incomplete(found.planned)
 
 
 def print_dry_run(found: Preflight, tiers: Sequence[Tier]) -> None:
@@ -160,6 +160,13 @@ def _print_plan(planned: PlanResult, tiers: Sequence[Tier]) -> None:
     if planned.present:
         typer.echo(f"{render.of_shards(planned.present, 'exists', 'exist')} already")
     _print_reasons(planned)
+    _print_incomplete(planned)
+
+
+def _print_incomplete(planned: PlanResult) -> None:
+    """Print which shards stay although they lack chunks."""
+    if planned.plan.bad_chunks:
+        typer.echo(f"not whole: {describe_incomplete(planned.plan.bad_chunks)}")
 
 
 def _print_reasons(planned: PlanResult) -> None:

@@ -342,7 +342,7 @@ def _forecast(row: PlanRow, work: Work, tiers: Sequence[Tier], guess: int) -> Sh
     try:
         return replace(forecast, tier=choose(needed, tiers))
     except DoesNotFit as error:
-        return replace(forecast, why_not=str(error))
+        return replace(forecast, why_not=f"{error}. {error.hint}")
 
 
 def _convert_work(

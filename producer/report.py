@@ -12,7 +12,7 @@ from delivery.ledger.shard_status import RunStatus, ShardState
 from delivery.progress import Progress, ScaleProgress, measure
 from memmodel.tiers import tier_of
 from producer import svg
-from producer.failure_groups import group_failures
+from producer.failure_groups import failures_of, group_failures
 from producer.render import count, duration, size
 
 _MOST_FAILURES = 200
@@ -87,7 +87,7 @@ def page(facts: RunFacts) -> str:
         _charts(facts),
         _section("Memory and tiers", _tiers(facts.receipts)),
         _section("Moved to a larger tier", _escalations(facts.receipts)),
-        _section("Failures", _failures(list(facts.status.failures.values()))),
+        _section("Failures", _failures(failures_of(facts.status))),
         _section("Chunks left out", _bad_chunks(facts)) if facts.status.incomplete else "",
         _section("What was run", _run_facts(facts)),
     ]

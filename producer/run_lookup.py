@@ -4,14 +4,15 @@ from typing import Annotated
 
 import typer
 
-from delivery.broker import open_broker
+from delivery.broker import SQLITE, open_broker, queue_path
 from delivery.broker.base import Broker
 from delivery.dead_letters import drain
 from delivery.ledger.run import Run, find_run
+from delivery.ledger.shard_status import read_status
 from memmodel.tiers import tier_named, tier_of
 from runtime import settings
 from runtime.cli import print_stderr
-from runtime.errors import UsageError
+from runtime.errors import UnreachableError, UsageError
 from runtime.storage import absolute
 
 RunQueueOption = Annotated[
@@ -58,7 +59,43 @@ def state_root(state: str | None, dest: str | None) -> str:
 
 def broker_of(run: Run, queue: str | None = None) -> Broker:
     """Open the run's queue."""
-    return open_broker(queue or run.info.queue, run.info.tiers, settings.lease_s())
+    return open_broker(queue or run.queue, run.info.tiers, settings.lease_s())
+
+
+def broker_to_look(run: Run, queue: str | None = None) -> tuple[Broker | None, str]:
+    """Open the run's queue for a command that looks: without it the ledger tells the truth.
+
+    Args:
+        run: whose queue it is.
+        queue: a given one, which must exist.
+
+    Returns:
+        The broker, or None and why there is none. Nothing is made.
+    """
+    url = queue or run.queue
+    if queue is None and url.startswith(SQLITE) and not queue_path(url).exists():
+        return None, f"there is no {queue_path(url)}"
+    try:
+        return broker_of(run, queue), ""
+    except (UsageError, UnreachableError) as error:
+        if queue is not None:
+            raise
+        return None, str(error)
+
+
+def find_looked(run: str | None, state: str | None, dest: str | None, queue: str | None) -> Run:
+    """As `find_drained`, but a note to stderr where the queue cannot be asked."""
+    found = find(run, state, dest)
+    broker, why = broker_to_look(found, queue)
+    if broker is not None:
+        try:
+            with broker:
+                drain_dead_letters(found, broker)
+        except (UsageError, UnreachableError) as error:
+            why = str(error)
+    if why and not read_status(found).ended:
+        print_stderr(f"note: queue: unknown: {why}; what it holds is not shown")
+    return found
 
 
 def find_drained(run: str | None, state: str | None, dest: str | None, queue: str | None) -> Run:

@@ -24,6 +24,7 @@ from runtime.errors import ShardliftError
 POLL_S = 0.5  # between two polls, at least
 COST_SHARE = 5  # ... and this many times the duration of a poll
 LINE_S = 5.0  # between two lines where there is no terminal
+NO_WORKERS_S = 10.0  # without any heartbeat, before that is said
 
 
 class Display(Protocol):
@@ -98,6 +99,31 @@ class LineDisplay:
     def __exit__(self, *exc: object) -> None: ...
 
 
+class NoWorkersNotice:
+    """Says once, some seconds after the start, that no worker was heard of yet.
+
+    Args:
+        run: that waits for workers.
+        wanted: whether to say it at all.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self, run: Run, *, wanted: bool, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._run = run
+        self._clock = clock
+        self._due_s = clock() + NO_WORKERS_S if wanted else None
+
+    def tick(self, progress: Progress) -> None:
+        """Print the notice, if it is due."""
+        if progress.workers:
+            self._due_s = None
+        if self._due_s is not None and self._clock() >= self._due_s:
+            self._due_s = None
+            print_stderr(f"no workers yet: start some: {fleet_command(self._run)}")
+
+
 def display() -> Display:
     """Bars on a terminal, lines elsewhere."""
     console = Console(stderr=True)
@@ -122,6 +148,7 @@ def wait(run: Run, broker: Broker, shown: Display, fleet: FleetProcess | None) -
     reconciler = Reconciler(broker, tier_chooser)
     if fleet is not None and fleet.elsewhere:
         print_stderr(f"a fleet works on {broker.url} already: waiting for it, starting none")
+    notice = NoWorkersNotice(run, wanted=fleet is None)
     while True:
         began_s = time.monotonic()
         gone = fleet is not None and fleet.ended  # read first: its last receipt must be seen
@@ -136,6 +163,7 @@ def wait(run: Run, broker: Broker, shown: Display, fleet: FleetProcess | None) -
             raise fleet.error()
         if fleet is None or fleet.elsewhere:
             reconciler.drain(run.state)
+        notice.tick(progress)
         if fleet is None:
             _reconcile(reconciler, run, status)
         elif fleet.elsewhere:  # it may have other runs to do first, so ours is not stalled
@@ -154,7 +182,8 @@ def _reconcile(reconciler: Reconciler, run: Run, status: RunStatus) -> None:
         )
     if result.action is StallAction.REPUBLISH:
         none = "" if result.workers else f"; no workers: start some with {fleet_command(run)}"
-        print_stderr(f"nothing heard; {len(result.republished)} shards were published again{none}")
+        published = render.of_shards(len(result.republished), "was", "were")
+        print_stderr(f"nothing heard; {published} published again{none}")
 
 
 def _line(progress: Progress) -> str:

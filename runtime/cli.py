@@ -62,12 +62,13 @@ StateOption = Annotated[
     ),
 ]
 QueueOption = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--queue",
         envvar=settings.QUEUE_URL,
         metavar="URL",
-        help="The queue: sqlite:FILE on one machine, or pubsub://PROJECT_ID/PREFIX.",
+        help="The queue: sqlite:FILE on one machine, or pubsub://PROJECT_ID/PREFIX. "
+        f"Default: the queue of the run, else {settings.DEFAULT_QUEUE_URL}.",
     ),
 ]
 RunOption = Annotated[
@@ -227,7 +228,7 @@ def _report_error(error: Exception, exit_codes: Mapping[type[Exception], int]) -
         return EXIT_USAGE
     for kind, code in exit_codes.items():
         if isinstance(error, kind):
-            _print_error(str(error))
+            _print_error(str(error), getattr(error, "hint", None))
             return code
     return _report_unknown(error)
 

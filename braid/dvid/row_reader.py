@@ -84,7 +84,7 @@ class RowReader:
             return Rows(*_braid.arrow_rows(*buffers, lengths, batch, within))
         except _braid.KernelError as error:
             row = self.describe_row(int(self.index.first_rows[batches[error.item]]))
-            raise InvalidShardFormatError(f"{row}: {error}") from None
+            raise InvalidShardFormatError(f"{row}: {error}. Export this shard again") from None
 
     def _check_coords(self, decoded: Rows, wanted: Int64Array) -> None:
         differ = (decoded.coords != self.index.coords[wanted]).any(axis=1)

@@ -40,6 +40,7 @@ from consumer.protocol.events import (
 )
 from consumer.protocol.tasks import ConvertTask, Outcome, Task
 from consumer.signals import Flag, end_with_parent
+from delivery.messages import shortened
 from memmodel import process_memory
 from runtime import settings
 from runtime.errors import (
@@ -195,7 +196,7 @@ def reason_of(error: BaseException) -> str:
     """One line for the ledger; an unexpected error names the line of code that raised it."""
     text = " ".join(str(error).split())
     if hint := getattr(error, "hint", None):
-        text = f"{text} ({hint})"
+        text = f"{text}. {hint}"
     if not isinstance(error, ShardliftError | BraidError | MemoryError | OSError):
         if settings.log_level() == "debug":
             traceback.print_exception(error, file=sys.stderr)
@@ -204,7 +205,7 @@ def reason_of(error: BaseException) -> str:
         text = f"unexpected {type(error).__name__} at {where}: {text}"
     elif not text:
         text = type(error).__name__
-    return text[:REASON_CHARS]
+    return shortened(text, REASON_CHARS)
 
 
 @cache

@@ -80,7 +80,7 @@ class StoredInputs:
             raise InputChanged(
                 f"{file.name}: expected crc32c {expected}, found {found}: it is not the file that "
                 f"{key}'s receipt describes",
-                hint=f"producer replay --shards {key} --redo makes it and its dependents again",
+                hint=f"python -m producer replay --shards {key} --redo makes it and its dependents",
             )
         self.found[key] = found
         self.bytes_in += file.source.size
@@ -96,7 +96,7 @@ class StoredInputs:
         if expected is not None:
             raise PermanentError(
                 f"{key} is missing at {self._dest.url}, but its receipt says that it holds chunks",
-                hint=f"producer replay --shards {key} --redo makes it again",
+                hint=f"python -m producer replay --shards {key} --redo makes it again",
             )
         self.found[key] = EMPTY
         self.absent.append(key)
@@ -166,7 +166,8 @@ def _input_errors(inputs: StoredInputs) -> Iterator[None]:
         raise InputChanged(f"{error}: replaced or removed while it was read") from None
     except (InvalidShardFormatError, DecompressionError) as error:
         key = f"s{inputs.fine.index}/NAME"
-        error.hint = f"NAME.shard is damaged: producer replay --shards {key} --redo makes it again"
+        command = f"python -m producer replay --shards {key} --redo"
+        error.hint = f"NAME.shard is damaged: {command} makes it again"
         raise
     finally:
         inputs.close()

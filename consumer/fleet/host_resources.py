@@ -1,31 +1,12 @@
 """Resources of this machine: memory and CPUs for workers, and the tiers they can serve."""
 
 import os
-import re
 from collections.abc import Sequence
-from typing import Final
 
 import psutil
 
 from memmodel import process_memory
-from memmodel.tiers import GIB, MIB, Tier
-from runtime.errors import UsageError
-
-_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?) *(?:([KMGT])(?:iB|i|B)?)?", re.IGNORECASE)
-_UNITS: Final = {"K": 1 << 10, "M": MIB, "G": GIB, "T": GIB << 10}
-
-
-def parse_size(text: str) -> int:
-    """Parse a size such as `16GiB` or `512MiB` into bytes; a bare number is GiB.
-
-    Raises:
-        UsageError: the text is not a size.
-    """
-    match = _SIZE.fullmatch(text.strip())
-    size = int(float(match[1]) * _UNITS[(match[2] or "G").upper()]) if match else 0
-    if size < MIB:
-        raise UsageError(f"{text!r} is not a memory size", hint="such as 16GiB or 512MiB")
-    return size
+from memmodel.tiers import Tier
 
 
 def free_bytes() -> int:

@@ -1,4 +1,4 @@
-"""Heartbeats: the shard in work and its progress, written at its start and once a minute."""
+"""Heartbeats: the shard in work and its progress, written at its start, then ever more rarely."""
 
 import threading
 from collections.abc import Callable
@@ -8,6 +8,7 @@ from delivery.ledger.run import Heartbeat, Run
 from runtime import log
 from runtime.errors import ShardliftError
 
+FIRST_S: Final = 2.0  # between the first two, so that progress shows early; then doubled
 PERIOD_S: Final = 60.0  # at most
 
 _log = log.get()
@@ -38,8 +39,10 @@ class HeartbeatThread:
 
     def _loop(self) -> None:
         self._send()
-        while not self._done.wait(self._period_s):
+        pause_s = min(FIRST_S, self._period_s)
+        while not self._done.wait(pause_s):
             self._send()
+            pause_s = min(2 * pause_s, self._period_s)
 
     def _send(self) -> None:
         try:

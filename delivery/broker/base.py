@@ -116,6 +116,14 @@ class Broker(ABC):
         self.publish(tier, [message])
         return self.ack(delivery)
 
+    def check(self) -> None:  # noqa: B027 - most brokers have nothing to check
+        """Check that every queue exists, before anything relies on it.
+
+        Raises:
+            UsageError: a queue cannot be used.
+            UnreachableError: a queue does not exist, or the service cannot be reached.
+        """
+
     @abstractmethod
     def backlog(self, tier: str) -> Backlog:
         """The queue's backlog, as far as the broker knows it."""

@@ -18,7 +18,7 @@ import tenacity
 from google.api_core import exceptions as api
 from google.pubsub_v1 import PublisherClient, SubscriberClient
 
-from delivery.broker.base import DEAD_LETTER_SOURCE, Backlog, Broker, Delivery
+from delivery.broker.base import DEAD, DEAD_LETTER_SOURCE, Backlog, Broker, Delivery
 from delivery.broker.pubsub_names import PubSubNames
 from delivery.messages import ShardMessage
 from runtime import log, settings
@@ -119,6 +119,20 @@ class PubSubBroker(Broker):
         """The backlog by Cloud Monitoring, some minutes old; unknown without access to it."""
         self.check_tier(tier)
         return self._metrics.backlog(tier)
+
+    def check(self) -> None:
+        """Ask for every topic and subscription; who may not ask finds out by publishing."""
+        for tier in (*self.tiers, DEAD):
+            topic, subscription = self.names.topic(tier), self.names.subscription(tier)
+            self._check(partial(self._publisher.get_topic, topic=topic))
+            self._check(partial(self._subscriber.get_subscription, subscription=subscription))
+
+    def _check(self, request: Callable[..., object]) -> None:
+        try:
+            self._call(lambda: request(retry=None, timeout=CALL_S))
+        except UsageError as error:
+            if not isinstance(error.__cause__, api.Forbidden):
+                raise
 
     def seek(self, tier: str, to: datetime) -> None:
         """Move the tier's subscription to a time."""

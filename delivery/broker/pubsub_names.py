@@ -11,10 +11,10 @@ from typing import Final
 from delivery.broker.base import DEAD
 from runtime.errors import UsageError
 
+_SCHEME: Final = "pubsub://"
+_PROJECT: Final = re.compile(r"[a-z][a-z0-9:.-]{4,60}[a-z0-9]")
 # Ids: a letter, then 2 to 254 of these, not "goog" first; leaves room for the suffixes.
-_URL: Final = re.compile(
-    r"pubsub://([a-z][a-z0-9:.-]{4,60}[a-z0-9])/([A-Za-z][A-Za-z0-9_.~+%-]{0,99})"
-)
+_PREFIX: Final = re.compile(r"(?!goog)[A-Za-z][A-Za-z0-9_.~+%-]{0,99}", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +27,13 @@ class PubSubNames:
     @classmethod
     def parse(cls, url: str) -> "PubSubNames":
         """The names behind `pubsub://PROJECT/PREFIX`; UsageError if it is not one."""
-        match = _URL.fullmatch(url.rstrip("/"))
-        if match is None or match[2].lower().startswith("goog"):
+        project, _, prefix = url.removeprefix(_SCHEME).rstrip("/").partition("/")
+        if why := _why_not(url, project, prefix):
             raise UsageError(
-                f"{url!r} is not a Pub/Sub queue",
-                hint="it looks like pubsub://PROJECT_ID/PREFIX; a prefix begins with a letter",
+                f"{url!r} is not a Pub/Sub queue: {why}",
+                hint="set QUEUE_URL or --queue to pubsub://PROJECT_ID/PREFIX",
             )
-        return cls(match[1], match[2])
+        return cls(project, prefix)
 
     @property
     def url(self) -> str:
@@ -64,3 +64,20 @@ class PubSubNames:
         begin, end = f"{self.prefix}-tier-", "-workers"
         ours = found.startswith(begin) and found.endswith(end)
         return found[len(begin) : -len(end)] if ours else None
+
+
+def _why_not(url: str, project: str, prefix: str) -> str | None:
+    """Why the parts of a URL name no queue; None if they do."""
+    if not url.startswith(_SCHEME):
+        return f"it does not begin with {_SCHEME}"
+    if not _PROJECT.fullmatch(project):
+        return (
+            f"the project id {project!r} is not one: 6 to 62 lowercase letters, digits and "
+            "hyphens, of which the first is a letter"
+        )
+    if not _PREFIX.fullmatch(prefix):
+        return (
+            f"the prefix {prefix!r} is not one: up to 100 letters, digits and -_.~+%, of which "
+            "the first is a letter, and not goog first"
+        )
+    return None

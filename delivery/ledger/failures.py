@@ -14,7 +14,7 @@ from delivery.messages import Hop, Kind, ShardMessage, now, shortened
 from runtime.storage import Storage
 
 FOLDER: Final = "failed"
-SUMMARY_CHARS: Final = 300  # of a reason in a listing
+SUMMARY_CHARS: Final = 700  # of a reason in a listing, whose metadata has room for 6,000 bytes
 
 Short = Annotated[str, BeforeValidator(lambda text: shortened(str(text), SUMMARY_CHARS))]
 

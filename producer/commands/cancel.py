@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from delivery.ledger.shard_status import read_status
 from producer import run_lookup
 from runtime import cli
 
@@ -24,12 +25,18 @@ def cancel(
 ) -> None:
     """Cancel a run: workers ack its messages and publish no further outputs of it.
 
-    Its shards stay. The same enqueue command then starts another run for the rest.
+    Its shards stay, and the same enqueue command starts another run for the rest. A run that has
+    ended stays as it is.
 
     Example: python -m producer cancel --dest out
     """
     found = run_lookup.find(run, state, dest)
-    if found.cancel(why):
+    note = found.cancelled()
+    status = read_status(found)
+    if note is None and status.ended:
+        how = "done" if status.succeeded else "with shards that are not done"
+        typer.echo(f"run {found.run_id} has ended ({how}): it stays as it is")
+    elif note is None and found.cancel(why):
         typer.echo(f"run {found.run_id} is cancelled")
     else:
         note = found.cancelled()

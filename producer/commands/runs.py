@@ -5,7 +5,8 @@ from typing import Any
 import typer
 
 from delivery.ledger.run import Run, list_runs
-from delivery.ledger.shard_status import OPEN, ShardState, read_status
+from delivery.ledger.shard_status import OPEN, RunStatus, ShardState, read_status
+from delivery.progress import made_keys
 from producer import render, run_lookup
 from runtime import cli
 
@@ -25,11 +26,12 @@ def runs(
 
     Example: python -m producer runs --dest out
     """
-    found = [_facts(run) for run in list_runs(run_lookup.state_root(state, dest))]
+    root = run_lookup.state_root(state, dest)
+    found = [_facts(run) for run in list_runs(root)]
     if as_json:
         typer.echo(render.document(found))
     elif not found:
-        typer.echo("no runs")
+        typer.echo(f"no runs below {root}")
     else:
         headers = ["run", "state", "scales", "downres", "done", "of", "lost"]
         typer.echo(render.table(headers, map(_row, found), left=4))
@@ -37,13 +39,13 @@ def runs(
 
 def _facts(run: Run) -> dict[str, Any]:
     status, info = read_status(run), run.info
-    made = [key for key, planned, _ in run.plan.relations if planned == "make"]
+    made = made_keys(status)
     states = [status.states[key] for key in made]
     return {
         "run": run.run_id,
         "uri": run.uri,
         "created": info.created.isoformat(),
-        "state": _state(run, ended=status.ended, succeeded=status.succeeded),
+        "state": _state(run, status),
         "dest": info.dest,
         "source": info.source,
         "scales": list(info.scales),
@@ -56,12 +58,15 @@ def _facts(run: Run) -> dict[str, Any]:
     }
 
 
-def _state(run: Run, *, ended: bool, succeeded: bool) -> str:
+def _state(run: Run, status: RunStatus) -> str:
     if run.cancelled():
         return "cancelled"
-    if not ended:
+    if not status.ended:
         return "unfinished"
-    return "done" if succeeded else "failed"
+    if status.succeeded:
+        return "done"
+    all_done = all(state is ShardState.DONE for state in status.states.values())
+    return "incomplete" if all_done else "failed"
 
 
 def _row(facts: dict[str, Any]) -> list[str]:

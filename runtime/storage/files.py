@@ -18,6 +18,7 @@ from runtime.storage.stream import ShardStream
 _TRANSIENT: Final = {errno.EAGAIN, errno.EBUSY, errno.ESTALE, errno.ETIMEDOUT}
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT}
 _ABSENT: Final = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR}
+_IN_THE_WAY: Final = {errno.EEXIST, errno.ENOTDIR}
 _NO_LINKS: Final = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}
 
 
@@ -55,6 +56,8 @@ def translate_write_errors(path: Path) -> Iterator[None]:
 
 
 def _unreachable(path: Path, error: OSError) -> ShardliftError:
+    if error.errno in _IN_THE_WAY:
+        return UnreachableError(f"{path} is a file, or lies below one", hint="name a directory")
     what = os.strerror(error.errno) if error.errno else str(error)
     wanted = "free some space" if error.errno in _FULL else "check the path and the rights to it"
     hint = f"{wanted}, then run the same command again: it continues"
@@ -62,10 +65,15 @@ def _unreachable(path: Path, error: OSError) -> ShardliftError:
 
 
 @contextlib.contextmanager
-def temporary_for(target: Path) -> Generator[tuple[Path, BinaryIO]]:
-    """Temporary file in the directory of `target`; removed on exit unless renamed."""
+def temporary_for(target: Path, *, named: Path | None = None) -> Generator[tuple[Path, BinaryIO]]:
+    """Temporary file in the directory of `target`; removed on exit unless renamed.
+
+    Args:
+        target: of the file to come.
+        named: in errors; None: the target.
+    """
     path = target.with_name(f"{TEMPORARY_PREFIX}{target.name}-{uuid4().hex}")
-    with translate_write_errors(target):
+    with translate_write_errors(named or target):
         with_retry(target.parent.mkdir)(parents=True, exist_ok=True)
         file = path.open("xb")
     try:

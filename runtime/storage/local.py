@@ -194,8 +194,8 @@ class LocalStorage(Storage):
             ) from error
 
     def check_writable(self) -> None:
-        """Raise UnreachableError unless the directory can be created and written."""
-        with files.temporary_for(self.root / "check"):
+        """Raise UnreachableError, which names the root, unless it can be created and written."""
+        with files.temporary_for(self.root / "check", named=self.root):
             pass
 
     def _file(self, path: str) -> Path:

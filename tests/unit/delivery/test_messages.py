@@ -117,10 +117,13 @@ def test_endless_history_loses_its_oldest_hops_first() -> None:
 
 
 def test_a_huge_reason_is_cut() -> None:
-    """The reason of a dead letter is cut, and the cut is marked."""
-    letter = MESSAGE.after(HOP, reason="x" * 50_000)
+    """The middle of a dead letter's reason is cut, which is marked; its end, the advice, stays."""
+    letter = MESSAGE.after(HOP, reason=f"cut short: {'x' * 50_000}. Export this shard again")
     assert len(letter.encode()) <= MAX_BYTES
-    assert (decode(letter.encode()).reason or "").endswith("…")
+    reason = decode(letter.encode()).reason or ""
+    assert reason.startswith("cut short: x")
+    assert "x…x" in reason
+    assert reason.endswith(". Export this shard again")
 
 
 @pytest.mark.parametrize(

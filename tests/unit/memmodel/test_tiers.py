@@ -2,7 +2,7 @@
 
 import pytest
 
-from memmodel.tiers import GIB, MIB, parse_tiers, tier_named, tier_of
+from memmodel.tiers import GIB, MIB, parse_size, parse_tiers, tier_named, tier_of
 from runtime.errors import UsageError
 
 
@@ -47,3 +47,27 @@ def test_cpus_come_with_memory() -> None:
     """As Cloud Run couples them."""
     cpus = [tier.vcpus for tier in parse_tiers("0.5,4,5,8,16,24,32")]
     assert cpus == [1, 1, 2, 2, 4, 6, 8]
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("16GiB", 16 * GIB), ("512MiB", 512 * MIB), ("1.5 G", 3 * GIB // 2), ("2g", 2 * GIB)],
+)
+def test_a_size_is_read(text: str, size: int) -> None:
+    """A number with a unit."""
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "much", "-1GiB", "0", "0GiB", "12 parsecs", "1e3", "1.2.3"])
+def test_other_text_is_not_a_size(text: str) -> None:
+    """It is refused with examples of sizes."""
+    with pytest.raises(UsageError, match="not a memory size") as caught:
+        parse_size(text)
+    assert caught.value.hint == "such as 16GiB or 512MiB"
+
+
+def test_a_size_needs_a_unit() -> None:
+    """A bare number could be any unit."""
+    with pytest.raises(UsageError, match="'1' is not a memory size") as caught:
+        parse_size("1")
+    assert caught.value.hint == "it lacks a unit: 1GiB or 1MiB?"

@@ -63,7 +63,7 @@ def test_every_error_has_a_consequence(error: Exception, kind: str) -> None:
 
 def test_a_reason_is_one_line_with_its_hint() -> None:
     """It goes into messages and tables."""
-    assert reason_of(ShardliftError("two\nlines", hint="do this")) == "two lines (do this)"
+    assert reason_of(ShardliftError("two\nlines", hint="do this")) == "two lines. do this"
     assert reason_of(MemoryError()) == "MemoryError"
 
 

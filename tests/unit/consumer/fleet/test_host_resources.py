@@ -4,27 +4,10 @@ import os
 
 import pytest
 
-from consumer.fleet.host_resources import cpus, parse_size, served_tiers, work_limit_bytes
-from memmodel.tiers import GIB, MIB, Tier, parse_tiers
-from runtime.errors import UsageError
+from consumer.fleet.host_resources import cpus, served_tiers, work_limit_bytes
+from memmodel.tiers import GIB, Tier, parse_tiers
 
 TIERS = parse_tiers("2,4,8")
-
-
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [("16GiB", 16 * GIB), ("512MiB", 512 * MIB), ("1.5", 3 * GIB // 2), ("2g", 2 * GIB)],
-)
-def test_a_size_is_read(text: str, size: int) -> None:
-    """With a unit, or in GiB."""
-    assert parse_size(text) == size
-
-
-@pytest.mark.parametrize("text", ["", "much", "-1GiB", "0", "12 parsecs"])
-def test_other_text_is_refused(text: str) -> None:
-    """With examples of sizes."""
-    with pytest.raises(UsageError, match="not a memory size"):
-        parse_size(text)
 
 
 @pytest.mark.parametrize(

@@ -144,7 +144,7 @@ def test_a_letter_becomes_a_record(run: Run) -> None:
     for tier, attempt, seconds in (("2gi", 3, 1), ("4gi", 1, 2), ("2gi", 1, 3)):
         hop = Hop(tier=tier, reason="too big", at=at(seconds), worker="w9", attempt=attempt)
         letter = letter.after(hop)
-    record = failures.from_letter(letter, "é" * 400)
+    record = failures.from_letter(letter, "é" * 1000)
     assert (record.tier, record.tiers_tried, record.attempts) == ("2gi", ("2gi", "4gi"), 5)
     assert (record.redo, record.at, record.worker) == (1, at(3), "w9")
     assert run.failures.put(record)
