@@ -133,9 +133,11 @@ def test_a_file_that_is_named_after_no_voxel(workspace: Workspace) -> None:
     assert "s0/copy of 0_0_0.arrow is not named after a voxel origin" in error_line(done)
 
 
-def renamed(workspace: Workspace, file: str, name: str) -> None:
-    """Give an export file another name."""
-    (workspace.export / "s0" / file).rename(workspace.export / "s0" / name)
+def renamed(workspace: Workspace, stem: str, other: str) -> None:
+    """Give an export file and its index another name."""
+    for ending in ("arrow", "csv"):
+        file = workspace.export / "s0" / f"{stem}.{ending}"
+        file.rename(file.with_name(f"{other}.{ending}"))
 
 
 @pytest.mark.parametrize(
@@ -143,17 +145,13 @@ def renamed(workspace: Workspace, file: str, name: str) -> None:
     [
         (lambda _: None, ""),
         (
-            lambda workspace: renamed(workspace, "64_0_0.arrow", "65_0_0.arrow"),
+            lambda workspace: renamed(workspace, "64_0_0", "65_0_0"),
             "files named after no extent of this spec: 1, such as s0/65_0_0.arrow",
-        ),
-        (
-            lambda workspace: renamed(workspace, "64_0_0.arrow", "640_0_0.arrow"),
-            "1 files are named after extents outside the volume, such as s0/640_0_0.arrow",
         ),
         (
             lambda workspace: [
                 file.unlink()
-                for file in (workspace.export / "s0").glob("*.arrow")
+                for file in (workspace.export / "s0").iterdir()
                 if any(int(part) % 128 for part in file.stem.split("_"))
             ],
             (
@@ -166,13 +164,43 @@ def renamed(workspace: Workspace, file: str, name: str) -> None:
 def test_names_that_do_not_fit_the_spec(
     workspace: Workspace, spoil: Callable[[Workspace], object], said: str
 ) -> None:
-    """Refused before anything is written: the spec may belong to another export."""
+    """A note before anything is written: the spec may belong to another export."""
     spoil(workspace)
     done = workspace.run(*workspace.enqueue_command("--dry-run"))
     assert done.returncode == 0, done.stderr
     notes = [line for line in done.stderr.splitlines() if "named after" in line]
     assert len(notes) == bool(said)
     assert said in done.stderr
+
+
+def test_a_file_that_is_named_outside_the_volume(workspace: Workspace) -> None:
+    """Refused before anything is written: no shard would read it."""
+    renamed(workspace, "64_0_0", "640_0_0")
+    done = workspace.run(*workspace.enqueue_command("--dry-run"))
+    assert done.returncode == USAGE
+    assert "s0/640_0_0.arrow: named after voxels outside the volume" in error_line(done)
+
+
+@pytest.mark.parametrize(
+    ("left", "said"),
+    [
+        ("64_0_0.csv", "s0/64_0_0.csv: an index without its Arrow file"),
+        (".64_0_0.arrow.aB3dEf", "s0/.64_0_0.arrow.aB3dEf: left by a copy"),
+        ("64_0_0.arrow.part", "s0/64_0_0.arrow.part: left by a copy"),
+        ("64_0_0.arrow_.gstmp", "s0/64_0_0.arrow_.gstmp: left by a copy"),
+        ("64_0_0.ARROW", "s0/64_0_0.ARROW: left by a copy"),
+    ],
+)
+def test_a_copy_that_is_not_complete(workspace: Workspace, left: str, said: str) -> None:
+    """Refused with the file: its voxels would be zeros."""
+    folder = workspace.export / "s0"
+    data = (folder / "64_0_0.arrow").read_bytes()
+    for ending in ("arrow", "csv"):
+        (folder / f"64_0_0.{ending}").unlink()
+    (folder / left).write_bytes(data)
+    done = workspace.run(*workspace.enqueue_command("--dry-run"))
+    assert done.returncode == USAGE
+    assert said in error_line(done)
 
 
 def test_a_volume_without_info(workspace: Workspace) -> None:
