@@ -159,6 +159,9 @@ def _print_plan(planned: PlanResult, tiers: Sequence[Tier]) -> None:
         typer.echo(render.tier_table(planned.forecasts, tiers))
     if planned.present:
         typer.echo(f"{render.of_shards(planned.present, 'exists', 'exist')} already")
+    if unknown := len(planned.unknown):
+        are = "is" if unknown == 1 else "are"
+        typer.echo(f"{render.shards(unknown)} of unknown make {are} adopted")
     _print_reasons(planned)
     _print_incomplete(planned)
 

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from braid.precomputed.volume_spec import VolumeSpec
+from delivery.ledger.run import find_run
+from delivery.messages import now
 from producer.synthetic_export import SyntheticVolume, write_export
+from tests.support.ledgers import fail
 from tests.support.specs import made_info
 from tests.support.volumes import tensorstore_voxels
 from tests.support.workspace import Workspace
@@ -129,10 +132,16 @@ def test_a_dead_shard_is_requeued_without_its_bad_chunks(workspace: Workspace) -
         program="consumer",
     )
     assert fleet.returncode == 1, fleet
+    assert workspace.run("runs", "--dest", "out", "--json").document[0]["state"] == "incomplete"
     assert "made without 1 chunk that did not decode" in fleet.stderr
     status = workspace.of_run("status", "--json").document
     assert status["incomplete"] == {key: 1}
     assert len(workspace.shards(1)) == 1
+
+    fail(find_run(str(workspace.volume) + ".runs"), "s1/0", at=now())
+    refused = workspace.of_run("dead-letters", "requeue", "s1/0", "--without-bad-chunks")
+    assert refused.returncode == 2
+    assert "s1/0 is made from shards, not from an export" in refused.stderr
 
 
 def test_damage_of_a_file_is_no_bad_chunk(workspace: Workspace) -> None:
