@@ -202,3 +202,5 @@ def _print_findings(checked: dict[str, int], findings: Sequence[Finding]) -> Non
         checks.append(f"{counted(checked['points'], 'voxel')} as DVID has them")
     found = counted(len(findings), "finding") if findings else "no findings"
     typer.echo(f"{', '.join(checks)}: {found}")
+    if findings:
+        typer.echo("the same `enqueue` makes them again, where they are missing, cut or old")

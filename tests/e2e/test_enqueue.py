@@ -99,15 +99,23 @@ def test_what_is_done_needs_no_run(made: Workspace, more: tuple[str, ...], shard
     assert made.files("out.runs") == before
 
 
-def test_what_others_made_needs_no_run(made: Workspace, tmp_path: Path) -> None:
-    """A copy of a volume without its runs is complete, too."""
+def test_what_others_made_is_taken_only_on_request(made: Workspace, tmp_path: Path) -> None:
+    """A copy of a volume without its runs may be anything; a run that adopts it makes nothing."""
     shutil.copytree(made.folder / "out", tmp_path / "copy")
     (tmp_path / "copy" / "info").unlink()
-    done = made.run(*made.enqueue_command(*PYRAMID, dest=str(tmp_path / "copy")))
+    command = made.enqueue_command(*PYRAMID, dest=str(tmp_path / "copy"))
+    refused = made.run(*command)
+    assert refused.returncode == 2
+    assert "27 shards at" in error_line(refused)
+    assert "made by no known run: s0/00" in error_line(refused)
+    assert [path.name for path in (tmp_path / "copy").glob("info")] == []
+    done = made.run(*command, "--adopt")
     assert done.returncode == 0, done.stderr
-    assert "nothing to do: 27 shards are all there, made by no run that is known" in done.stdout
-    assert [path.name for path in tmp_path.iterdir()] == ["copy"]
+    assert "27 shards of unknown make are adopted" in done.stdout
     assert (tmp_path / "copy" / "info").is_file()
+    again = made.run(*command)
+    assert (again.returncode, again.stderr) == (0, "")
+    assert again.stdout.startswith("nothing to do: 27 shards are all done in run")
 
 
 def test_status_errors_and_runs_report_it(made: Workspace) -> None:
@@ -246,11 +254,13 @@ def test_what_a_run_takes_as_it_is_cannot_be_redone(workspace: Workspace) -> Non
     assert workspace.run("init", "--spec", "spec.json", "--dest", "out").returncode == 0
     shard.parent.mkdir()
     shard.write_bytes(b"made elsewhere")
-    both = workspace.enqueue_command("--scales", "2", "--downres", "1")
-    shutil.copytree(workspace.export / "s0", workspace.export / "s2")
+    both = workspace.enqueue_command("--scales", "2", "--downres", "1", "--adopt")
+    (workspace.export / "s2").mkdir()
+    for ending in ("arrow", "csv"):
+        shutil.copy(workspace.export / f"s0/0_0_0.{ending}", workspace.export / "s2")
     done = workspace.run(*both)
     assert done.returncode == 0, done.stderr
-    assert "no run is known that made them" in done.stderr
+    assert "1 shard of unknown make is adopted" in done.stdout
     refused = workspace.run("replay", "--dest", "out", "--shards", "s0/00", "--redo")
     assert refused.returncode == 2
     assert "does not make scale 0" in error_line(refused)

@@ -60,8 +60,11 @@ def test_a_missing_file(workspace: Workspace) -> None:
     lost = workspace.shards()[3]
     lost.unlink()
     found = findings(workspace.of_run("verify", "--json"))
-    assert list(found) == [key_of(lost)]
-    assert "replay --redo" in found[key_of(lost)]
+    assert found == {
+        key_of(lost): "its file is gone",
+        "s1/0": f"made again because its input {key_of(lost)} is",
+    }
+    assert "the same `enqueue` makes them again" in workspace.of_run("verify").stdout
 
 
 def test_a_file_too_short(workspace: Workspace) -> None:
@@ -129,7 +132,7 @@ def test_report_file(workspace: Workspace) -> None:
     ended = workspace.of_run("verify", "--json-report", str(report))
     assert ended.returncode == 1
     document = json.loads(report.read_text())
-    assert [one["key"] for one in document["findings"]] == [key_of(lost)]
+    assert [one["key"] for one in document["findings"]] == [key_of(lost), "s1/0"]
     assert document["scales"] == [0, 1]
     assert document["findings"][0]["what"] in ended.stdout
 
