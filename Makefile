@@ -52,7 +52,7 @@ ext: | $(BIN)/python       ## build only the kernels, in place
 # The result is dated 1970, so that the next `make ext` or install optimises it again.
 ext-debug: | $(BIN)/python ## the same in half the time, for editing kernels: hardly optimised
 	KERNEL_FLAGS="-O1 -g" $(BIN)/python setup.py -q build_ext --inplace
-	touch -d @0 _braid*.so
+	touch -d @0 _braid*.so build/lib*/_braid*.so
 
 sanitize: $(VENV)/.dev     ## the kernel tests on a build with address and undefined-behaviour checks
 	$(BIN)/python -m fuzz.sanitized $(BIN)/python -m pytest \

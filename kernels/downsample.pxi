@@ -367,9 +367,10 @@ cdef void voxel_vote_row(
     for i in range(4):
         row_z = (z << halved[2]) + (i >> 1)
         row_y = (y << halved[1]) + (i & 1)
-        if i & 1 > halved[1] or i >> 1 > halved[2]:
-            continue
-        if row_z >= voxels.shape[0] or row_y >= voxels.shape[1]:
+        if (
+            i & 1 > halved[1] or i >> 1 > halved[2]
+            or row_z >= voxels.shape[0] or row_y >= voxels.shape[1]
+        ):
             continue
         rows[n] = &voxels[row_z, row_y, 0]
         n += 1
@@ -402,7 +403,8 @@ def downsample_voxels(const label_t[:, :, ::1] voxels not None, factors, bint no
         raise ValueError(f"expected three factors of 1 or 2, found {factors}")
     for axis in range(3):
         halved[axis] = factors[axis] - 1
-    shape = [-(-voxels.shape[axis] // factors[2 - axis]) for axis in range(3)]
+    fine = (voxels.shape[0], voxels.shape[1], voxels.shape[2])
+    shape = [-(-n // f) for n, f in zip(fine, factors[::-1])]
     result = np.empty(shape, np.uint64 if label_t is uint64_t else np.uint32)
     cdef label_t[:, :, ::1] out = result
     with nogil:

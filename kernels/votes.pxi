@@ -66,7 +66,7 @@ cdef void vote_pack(const uint8_t* block, int bits, uint8_t* out) noexcept nogil
 
 
 cdef void vote_clamp(index_t* voxels, const int64_t* extent) noexcept nogil:
-    """Fill indices beyond the volume with the nearest voxel that exists."""
+    """Fill voxels beyond the volume with the nearest voxel that exists."""
     cdef int64_t x, y, z, from_y, from_z
     for z in range(SUBBLOCK_EDGE):
         from_z = min(z, extent[2] - 1)
@@ -295,9 +295,10 @@ cdef int vote_narrow(
 ) noexcept nogil:
     """Vote on a block of up to NARROW_RANKS labels in order; 1: it is not such a block."""
     cdef int highest = vote_narrow_indices(s, block, extent)
-    if highest < 0 or highest >= NARROW_RANKS:
-        return 1
-    if not vote_load_table(chunk, block, highest, s.table):
+    if (
+        highest < 0 or highest >= NARROW_RANKS
+        or not vote_load_table(chunk, block, highest, s.table)
+    ):
         return 1
     vote_split_windows(s.voxels, s.planes, plan)
     part.wide = False
@@ -342,8 +343,11 @@ cdef int vote_block(
     if block.bits == 0:
         part.solid, part.label = True, cseg_label(&fine.cseg, &block, 0)
         return 0
-    if block.bits == 1 and block.n_entries > 1 and plan.windows == 64:
-        if not vote_is_clipped(extent) and vote_load_table(&fine.cseg, &block, 1, s.table):
+    if (
+        block.bits == 1 and plan.windows == 64 and block.n_entries > 1
+        and not vote_is_clipped(extent)
+    ):
+        if vote_load_table(&fine.cseg, &block, 1, s.table):
             votes = vote_bits(block.values, plan.nonzero and s.table[0] == 0)
             vote_collect_bits(part, votes, s.table)
             return 0
