@@ -25,7 +25,8 @@ _MOST_PROBLEMS = 20
 def print_problems(problems: Sequence[str], when: str) -> None:
     """Print what a partial conversion does without, to stderr."""
     if problems:
-        print_stderr(f"partial: the export lacks {render.counted(len(problems), 'file')} {when}:")
+        lacked = render.counted(len(problems), "file")
+        print_stderr(f"partial: the export lacks {lacked} {when}:")
     for problem in problems[:_MOST_PROBLEMS]:
         print_stderr(f"  {problem}")
     if len(problems) > _MOST_PROBLEMS:

@@ -75,6 +75,14 @@ def shards(number: int) -> str:
     return counted(number, "shard")
 
 
+def partial(problems: Sequence[str]) -> str:
+    """What the export of a partial run lacked, in a line; empty if it lacked nothing."""
+    if not problems:
+        return ""
+    more = f"; and {len(problems) - 1:,} more" if len(problems) > 1 else ""
+    return f"partial: the export lacked {counted(len(problems), 'file')}: {problems[0]}{more}"
+
+
 def of_shards(number: int, verb: str, verbs: str) -> str:
     """Number of shards with a verb: `1 shard is`, `2 shards are`."""
     return f"{shards(number)} {verb if number == 1 else verbs}"

@@ -13,7 +13,7 @@ from delivery.progress import Progress, ScaleProgress, measure
 from memmodel.tiers import tier_of
 from producer import svg
 from producer.failure_groups import failures_of, group_failures
-from producer.render import count, duration, size
+from producer.render import count, duration, partial, size
 
 _MOST_FAILURES = 200
 _MIB = 1 << 20
@@ -110,7 +110,7 @@ def _run_state(facts: RunFacts) -> str:
     if not facts.status.ended:
         return "not ended yet"
     if facts.status.succeeded:
-        return "complete"
+        return _text(partial(facts.run.info.partial)) or "complete"
     done = all(state is ShardState.DONE for state in facts.status.states.values())
     return "ended without chunks that do not decode" if done else "ended with shards missing"
 

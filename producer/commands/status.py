@@ -120,6 +120,7 @@ def _document(run: Run, look: _Look) -> dict[str, object]:
         "shards": {key: state.value for key, state in ledger.states.items()},
         "blocked_by": blocked,
         "incomplete": ledger.incomplete,
+        "partial": list(run.info.partial),
     }
 
 
@@ -145,6 +146,8 @@ def _headline(run: Run, ledger: RunStatus, progress: Progress) -> str:
     if progress.ended:
         how = "done" if ledger.succeeded else _not_whole(ledger)
         whole = f"run {run.run_id}: {how}, {progress.done} of {render.shards(progress.total)}"
+        if lacked := render.partial(run.info.partial):
+            whole = f"{whole}\n{lacked}"
         return f"{whole}\n{_times(progress)}" if progress.finished else whole
     workers = render.counted(progress.workers, "worker") if progress.workers else "no workers"
     left = f", {render.duration(progress.eta_s)} left" if progress.workers else ""
