@@ -134,3 +134,14 @@ def _reads_environment(node: ast.AST) -> bool:
 
 def _is_environ(node: ast.AST) -> bool:
     return isinstance(node, ast.Attribute) and node.attr == "environ"
+
+
+def test_a_state_by_a_link_is_found_where_an_earlier_version_kept_it(tmp_path: Path) -> None:
+    """Version 0.1.0 resolved no links: its runs count where there are none by the true name."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert settings.default_state_url(str(tmp_path / "link")) == f"{tmp_path}/real.runs"
+    (tmp_path / "link.runs").mkdir()
+    assert settings.default_state_url(str(tmp_path / "link")) == f"{tmp_path}/link.runs"
+    (tmp_path / "real.runs").mkdir()
+    assert settings.default_state_url(str(tmp_path / "link")) == f"{tmp_path}/real.runs"
