@@ -35,12 +35,15 @@ from runtime import settings
 from runtime.cli import print_stderr
 from runtime.errors import EXIT_FINDINGS, ShardliftError, UsageError
 from runtime.storage import absolute, open_storage
+from runtime.storage.checksum import crc32c
+from runtime.text import join_first
 
 SIZE = (390, 340, 260)  # not multiples of 64, so that every face is clipped
 SCALES = 3
 _TIERS = "0.5,1,2"  # GiB; fits any machine
 _MARKER = "demo.json"  # identifies the folder and the version of its demo
-_DONE = "made"  # written after the export is complete
+_DONE = "made"  # size and checksum of each file of the export; written after it is complete
+_NAMED = 3  # files in a message
 _SLAB = 128  # slices compared at a time; even, so that windows of two stay whole
 
 
@@ -135,15 +138,48 @@ def _prepare(folders: Folders, about: dict[str, object]) -> None:
 
 
 def _export(folders: Folders, scale: ScaleSpec, sample: SyntheticVolume) -> str:
-    """Write the export unless it is complete; returns its description."""
-    done = folders.export / _DONE
-    if not done.is_file():
+    """Write the export, or those of its files that are missing or damaged; returns what it is."""
+    damaged = _damaged(folders.export)
+    if damaged is None:
         shutil.rmtree(folders.export, ignore_errors=True)
         with _spinner("making an export"):
             write_export(folders.export, scale, sample)
-        done.touch()
+        (folders.export / _DONE).write_text(json.dumps(_checksums(folders.export)))
+    elif damaged:
+        with _spinner(f"missing or damaged, made anew: {join_first(damaged, _NAMED)}"):
+            _mend(folders, damaged, scale, sample)
     files = sorted((folders.export / "s0").glob("*.arrow"))
     return f"{len(files)} files, {render.size(_bytes_below(folders.export))}"
+
+
+def _damaged(export: Path) -> list[str] | None:
+    """Files of a complete export that are not as they were written; None if it is not complete."""
+    try:
+        written = json.loads((export / _DONE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(written, dict):  # by an earlier version
+        return None
+    found = _checksums(export)
+    return sorted(name for name, checksum in written.items() if found.get(name) != checksum)
+
+
+def _mend(folders: Folders, damaged: list[str], scale: ScaleSpec, sample: SyntheticVolume) -> None:
+    """Replace damaged files; the others stay untouched, so that only their shards are made anew."""
+    fresh = folders.root / "export.new"
+    shutil.rmtree(fresh, ignore_errors=True)
+    write_export(fresh, scale, sample)
+    for name in damaged:
+        (folders.export / name).parent.mkdir(exist_ok=True)
+        (fresh / name).replace(folders.export / name)
+    shutil.rmtree(fresh)
+
+
+def _checksums(export: Path) -> dict[str, list[int]]:
+    """Size and crc32c of each file, by its path in the export."""
+    files = (path for path in sorted(export.glob("s*/*")) if path.is_file())
+    contents = ((path.relative_to(export).as_posix(), path.read_bytes()) for path in files)
+    return {name: [len(data), crc32c(data)] for name, data in contents}
 
 
 def _convert(folders: Folders, volume: VolumeSpec) -> bool:
