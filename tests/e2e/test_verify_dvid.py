@@ -155,7 +155,7 @@ def test_a_damaged_shard(workspace: Workspace, server: DvidServer) -> None:
     """Points that cannot be read are findings, and the others are compared."""
     shard = workspace.shards()[2]
     whole = shard.read_bytes()
-    shard.write_bytes(whole[:40])
+    shard.write_bytes(b"\xff" * len(whole))
     try:
         found = findings(compare(workspace, server, "--values", "200"))
     finally:
@@ -268,6 +268,13 @@ def test_chunks_that_are_left_out(chequered: Workspace) -> None:
         found = findings(compare(chequered, server, "--values", "200"))
     assert len(found) > 10
     assert all("the volume has 0, DVID has" in what for _, what in found)
+
+
+def test_without_a_ledger(workspace: Workspace, server: DvidServer) -> None:
+    """A volume of which no run is known is compared just so."""
+    common = (*server.options, "--source", "export", "--state", "nowhere", "--values", "100")
+    assert findings(compare(workspace, server, *common)) == []
+    assert len(server.points) == 100
 
 
 def test_run_that_is_not_done(tmp_path: Path, workspace: Workspace, server: DvidServer) -> None:
