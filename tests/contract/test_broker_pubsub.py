@@ -52,11 +52,28 @@ def test_bad_urls_are_wrong_use(url: str) -> None:
         PubSubNames.parse(url)
 
 
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("pubsub://proj/brain", "the project id 'proj' is not one: 6 to 62 lowercase letters"),
+        ("pubsub://my-project/1x", "the prefix '1x' is not one: up to 100 letters"),
+        ("sqlite:x.db", "it does not begin with pubsub://"),
+    ],
+)
+def test_the_part_of_a_url_that_is_wrong_is_named(url: str, why: str) -> None:
+    """With what it should look like."""
+    with pytest.raises(UsageError, match="is not a Pub/Sub queue") as caught:
+        PubSubNames.parse(url)
+    assert why in str(caught.value)
+    assert "pubsub://PROJECT_ID/PREFIX" in (caught.value.hint or "")
+
+
 @pytest.mark.usefixtures("pubsub_emulator")
 def test_missing_topics_say_how_to_make_them() -> None:
     """Before `infra up` every call ends in one line with that hint."""
     with open_broker(new_queue_url(), TIERS, 10) as broker:
         calls: list[Callable[[], object]] = [
+            broker.check,
             lambda: broker.publish("2gi", [MESSAGE]),
             lambda: broker.lease("2gi"),
             lambda: broker.seek("2gi", datetime.now(UTC)),

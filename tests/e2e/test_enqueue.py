@@ -127,8 +127,10 @@ def test_status_errors_and_runs_report_it(made: Workspace) -> None:
     assert {backlog["waiting"] for backlog in status["backlogs"].values()} == {0}
     assert made.run("errors", "--dest", "out", "--json").document == {
         "run": status["run"],
+        "groups": [],
         "failed": [],
         "blocked": [],
+        "incomplete": {},
     }
     runs = made.run("runs", "--dest", "out", "--json").document
     assert [(run["state"], run["done"], run["lost"]) for run in runs] == [("done", 27, 0)]

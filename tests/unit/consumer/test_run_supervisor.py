@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from consumer.exit_condition import ExitCondition, RunsFailed
+from consumer.exit_condition import ExitCondition, RunsFailed, ShardsOutOfSight
 from consumer.run_discovery import RunDiscovery
 from consumer.run_supervisor import RunSupervisor
 from delivery.broker import open_broker
@@ -213,3 +213,32 @@ def test_knowing_no_run_it_ends_after_a_lease_of_silence(watch: Watch) -> None:
     assert not ending.should_exit()
     watch.clock.now_s += LEASE_S + 1
     assert ending.should_exit()
+
+
+def test_shards_of_another_queue_are_told(watch: Watch) -> None:
+    """A run that these workers cannot see ends them with exit 3 and a line, not with success."""
+    other = f"sqlite:{watch.folder}/other.db"
+    run = three_shard_run(watch.folder, queue=other)
+    watch.tick()
+    assert watch.supervisor.none_known
+    with pytest.raises(ShardsOutOfSight) as raised:
+        watch.ending.raise_for_failures()
+    assert str(raised.value) == (
+        f"left in queues that were not served: 3 shards of run {run.run_id} on {other}"
+    )
+    assert raised.value.exit_code == 3
+    run.cancel("enough")
+    watch.ending.raise_for_failures()
+
+
+def test_a_run_that_is_moved_is_let_go(watch: Watch) -> None:
+    """It is supervised no longer, and not published to the old queue."""
+    run = three_shard_run(watch.folder)
+    watch.tick(0)
+    assert not watch.supervisor.all_over
+    run.move(f"sqlite:{watch.folder}/other.db")
+    watch.tick(2 * LEASE_S + 1)
+    assert watch.supervisor.all_over
+    assert watch.waiting(SMALL) == []
+    with pytest.raises(ShardsOutOfSight, match=r"3 shards of run r1 on .*other\.db"):
+        watch.ending.raise_for_failures()

@@ -10,7 +10,7 @@ from delivery.broker.base import DEAD, Backlog
 from delivery.cascade import cascade_all
 from delivery.ledger.run import Heartbeat, Run
 from delivery.ledger.shard_status import read_status
-from delivery.progress import Progress, measure, read_progress
+from delivery.progress import Progress, made_keys, measure, read_progress, ready_by_tier
 from tests.support.ledgers import TIERS, at, fail, finish, low_tier, made_run, row
 
 
@@ -124,3 +124,66 @@ def test_unknown_stays_unknown(tmp_path: Path) -> None:
     """An unknown backlog is null, never zero."""
     found = json.loads(progress(made_run(tmp_path), 1, low=Backlog()).model_dump_json())
     assert found["backlogs"]["low"] == {"waiting": None, "leased": None, "oldest_s": None}
+
+
+def test_the_rate_of_what_is_over_stays(tmp_path: Path) -> None:
+    """A scale that is over has the rate of its whole time, and a run that has ended, too."""
+    run = made_run(tmp_path, [row("s0/00"), row("s0/01"), row("s1/00", "s0/00", "s0/01")])
+    finish(run, "s0/00", chunks=100, started=at(0), finished=at(10))
+    finish(run, "s0/01", chunks=300, started=at(10), finished=at(20))
+    for seconds in (25, 100, 5000):
+        low, high = progress(run, seconds).scales[:2]
+        assert low.chunks_per_s == low.chunks / low.wall_s == 20.0
+        assert high.chunks_per_s == 0.0
+    finish(run, "s1/00", chunks=50, started=at(20), finished=at(40))
+    for seconds in (40, 5000):
+        found = progress(run, seconds)
+        assert found.chunks_per_s == 450 / 40
+        assert [scale.chunks_per_s for scale in found.scales[:2]] == [20.0, 2.5]
+
+
+def test_the_rate_of_a_scale_begins_with_it(tmp_path: Path) -> None:
+    """A scale that began late is not judged by the time before."""
+    run = made_run(tmp_path, [row("s0/00"), row("s1/00", "s0/00"), row("s1/01", "s0/00")])
+    finish(run, "s0/00", chunks=100, started=at(0), finished=at(100))
+    finish(run, "s1/00", chunks=40, started=at(100), finished=at(104))
+    assert progress(run, 110).scales[1].chunks_per_s == 4.0
+
+
+def test_an_ended_run_tells_its_times(tmp_path: Path) -> None:
+    """First start, last finish or failure, and the time between; an open run has not ended."""
+    run = made_run(tmp_path, [row("s0/00"), row("s0/01")])
+    assert (progress(run, 1).started, progress(run, 1).took_s) == (None, None)
+    finish(run, "s0/00", started=at(3), finished=at(10))
+    assert (progress(run, 20).started, progress(run, 20).finished) == (at(3), None)
+    fail(run, "s0/01", at=at(33))
+    found = progress(run, 5000)
+    assert (found.started, found.finished, found.took_s) == (at(3), at(33), 30.0)
+
+
+def test_ready_shards_by_tier(tmp_path: Path) -> None:
+    """By the plan's tier, else by the inputs; what waits, is done or dead is not counted."""
+    rows = [row("s0/00"), row("s0/01", tier="4gi"), row("s0/02"), row("s0/03", tier="4gi")]
+    run = made_run(tmp_path, [*rows, row("s1/00", "s0/00"), row("s1/01", "s0/01")])
+    assert ready_by_tier(run, read_status(run), low_tier) == {"2gi": 2, "4gi": 2}
+    finish(run, "s0/00")
+    fail(run, "s0/03")
+    assert ready_by_tier(run, read_status(run), low_tier) == {"2gi": 2, "4gi": 1}
+
+
+def test_without_a_queue_backlogs_are_unknown(tmp_path: Path) -> None:
+    """The ledger's part is there."""
+    run = made_run(tmp_path)
+    found = read_progress(run, None, read_status(run), at(1), low_tier)
+    assert set(found.backlogs) == {*TIERS, DEAD}
+    assert not any(backlog.known for backlog in found.backlogs.values())
+    assert found.ready_by_tier == {"2gi": 4}
+
+
+def test_made_keys_are_those_that_count(tmp_path: Path) -> None:
+    """As many as the totals, after a present shard was requested again, too."""
+    run = made_run(tmp_path, [row("s0/00"), row("s0/01", state="present")])
+    assert made_keys(read_status(run)) == ["s0/00"]
+    run.raise_redo(["s0/01"])
+    assert made_keys(read_status(run)) == ["s0/00", "s0/01"]
+    assert progress(run, 1).total == 2

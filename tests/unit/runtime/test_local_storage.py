@@ -97,6 +97,18 @@ def test_an_unwritable_root_is_one_line(tmp_path: Path, root: str) -> None:
         assert "\n" not in str(caught.value)
 
 
+def test_the_root_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    """As it was typed, and nothing below it that nobody named."""
+    (tmp_path / "README.md").write_bytes(b"")
+    for root in ("README.md", "README.md/below"):
+        with pytest.raises(UnreachableError) as caught:
+            open_storage(str(tmp_path / root)).check_writable()
+        assert str(caught.value) == f"{tmp_path / root} is a file, or lies below one"
+        assert caught.value.hint == "name a directory"
+    with pytest.raises(UnreachableError, match=r": /proc/nothing$"):
+        open_storage("/proc/nothing").check_writable()
+
+
 def test_a_missing_source_is_reported(tmp_path: Path) -> None:
     """Before anything is planned."""
     (tmp_path / "file").write_bytes(b"")
