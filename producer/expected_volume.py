@@ -15,7 +15,7 @@ from delivery.ledger.run import Run
 from delivery.ledger.shard_status import RunStatus, ShardState, read_status
 from memmodel.run_context import RunContext
 from memmodel.tiers import parse_tiers
-from producer.export_listing import ListingProblem, ScaleListing, list_scale
+from producer.export_listing import ListingProblem, NoArrowFilesError, ScaleListing, list_scale
 from producer.export_problems import find_problems, list_scales
 from producer.planner import Outputs, PlanInputs, PlanResult, list_outputs, make_plan
 from producer.prior_runs import PriorRun, PriorRuns, differences_that_matter
@@ -189,6 +189,8 @@ def _read_exports(
             if given:
                 raise
             notes.append(f"compared with plans and receipts, not with the export: {error}")
+            # A folder without any export was tidied away; what is left of one is no reference.
+            problems += error.problems if isinstance(error, NoArrowFilesError) else ()
         else:
             listings |= found
     return listings, problems, notes

@@ -5,7 +5,7 @@ the listing: its rows would be zeros in the volume, without a word.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -117,12 +117,24 @@ class ScaleListing:
         return tuple(file.path for file in self.files if not file.index_bytes)
 
 
+class NoArrowFilesError(UsageError):
+    """A scale of an export has no Arrow files that hold bytes.
+
+    Attributes:
+        problems: what lies in its folder instead.
+    """
+
+    def __init__(self, message: str, hint: str, problems: Sequence[ListingProblem]) -> None:
+        super().__init__(message, hint)
+        self.problems = tuple(problems)
+
+
 def list_scale(source: Storage, scale: int) -> ScaleListing:
     """List one scale of an export.
 
     Raises:
-        UsageError: the scale has no Arrow files, or the name of one is not a voxel origin (its
-            rows would be left out silently).
+        NoArrowFilesError: the scale has no Arrow files.
+        UsageError: the name of one is not a voxel origin (its rows would be left out silently).
     """
     folder = f"s{scale}"
     found = read_listing(source.list(f"{folder}/", broken_links=True), scale)
@@ -130,9 +142,8 @@ def list_scale(source: Storage, scale: int) -> ScaleListing:
         hint = "--source is the folder that holds s0, s1, ... as DVID's export-shards wrote them"
         if found.problems:
             hint = found.problems[0].text
-        raise UsageError(
-            f"{source.url} has no {folder}/*.arrow files{_others(source, folder)}", hint=hint
-        )
+        text = f"{source.url} has no {folder}/*.arrow files{_others(source, folder)}"
+        raise NoArrowFilesError(text, hint, found.problems)
     return found
 
 

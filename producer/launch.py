@@ -30,13 +30,17 @@ from producer.run_request import OUTPUT_REVISION, Request
 from producer.wait import display, wait
 from runtime import log
 from runtime.cli import print_stderr
-from runtime.errors import UsageError
+from runtime.errors import ShardliftError, UsageError
 from runtime.storage import Storage, open_storage
 from runtime.text import join_first
 
 _NAMED = 3  # shards in an error
 
 _log = log.get()
+
+
+class ExportChangedError(ShardliftError):
+    """The run has ended, and the export is not what it was made from."""
 
 
 @dataclass(frozen=True)
@@ -186,12 +190,11 @@ def preflight(
     dest = open_storage(request.dest)
     check_against_info(dest, request.volume)
     listings = list_scales(request)
-    problems = [problem.text for problem in find_problems(request, listings)]
+    problems = _problems(request, listings)
     if problems and not options.partial:
         raise _not_whole(request, problems)
-    history = PriorRuns(config.state, request.dest)  # before the outputs: receipts come after them
-    outputs = {i: list_outputs(dest, request.volume.scales[i]) for i in request.concerned}
-    inputs = PlanInputs(listings, outputs, history.provenance)
+    history, inputs = _plan_inputs(request, config, listings)
+    outputs = inputs.outputs
     fresh = make_plan(replace(request, overwrite=False), inputs, config.tiers)
     history.check_inputs(request, outputs, fresh.damaged)
     outdated = _outdated(history, request, fresh, problems)
@@ -207,6 +210,42 @@ def preflight(
         history.check(request, outputs)
     notes = [*_notes(request, listings), *_coarser_notes(dest, request, history, planned)]
     return replace(found, planned=planned, notes=notes)
+
+
+def check_still_whole(found: Preflight, config: LaunchConfig) -> None:
+    """Compare what a run made with the export as it is when the run has ended.
+
+    Files that come, go or change behind the workers' backs are read by no shard that was made
+    before; they must not end with exit code 0.
+
+    Raises:
+        ExportChangedError: the same command would make shards again, or would not begin.
+    """
+    request = replace(found.request, overwrite=False)
+    try:
+        listings = list_scales(request)
+        changes = [text for text in _problems(request, listings) if text not in found.problems]
+    except UsageError as error:
+        raise _changed(request, [str(error)]) from None
+    _, inputs = _plan_inputs(request, config, listings)
+    fresh = make_plan(request, inputs, config.tiers)
+    changes += [f"{k}: {why}" for k, why in fresh.reasons.items() if k not in fresh.follows]
+    if changes:
+        raise _changed(request, changes)
+
+
+def _problems(request: Request, listings: Mapping[int, ScaleListing]) -> list[str]:
+    return [problem.text for problem in find_problems(request, listings)]
+
+
+def _plan_inputs(
+    request: Request, config: LaunchConfig, listings: Mapping[int, ScaleListing]
+) -> tuple[PriorRuns, PlanInputs]:
+    """Prior runs and what a plan is made from."""
+    history = PriorRuns(config.state, request.dest)  # before the outputs: receipts come after them
+    dest = open_storage(request.dest)
+    outputs = {i: list_outputs(dest, request.volume.scales[i]) for i in request.concerned}
+    return history, PlanInputs(listings, outputs, history.provenance)
 
 
 def _outdated(
@@ -348,6 +387,14 @@ def _report(run: Run, keys: Sequence[str], queued: int = 0) -> PublishReport:
     dead = failures_of(status)
     gone = {failure.key for failure in dead}
     return PublishReport([key for key in keys if key not in gone], dead, status, queued)
+
+
+def _changed(request: Request, changes: Sequence[str]) -> ExportChangedError:
+    more = f"; and {len(changes) - 1:,} more" if len(changes) > 1 else ""
+    return ExportChangedError(
+        f"{request.source or request.dest} changed while the run was under way: {changes[0]}{more}",
+        hint="the same command makes what that touches again; `verify` lists all of it",
+    )
 
 
 def _not_whole(request: Request, problems: Sequence[str]) -> UsageError:

@@ -18,6 +18,7 @@ from producer.launch import (
     LaunchConfig,
     LaunchOptions,
     cancel_outdated,
+    check_still_whole,
     create_or_resume,
     preflight,
     publish_and_wait,
@@ -170,6 +171,8 @@ def enqueue(
         succeeded = result.succeeded
         if wait_for_end:
             output.print_empty_scales(found)
+        if wait_for_end and not result.lost:
+            check_still_whole(found, config)
     output.print_problems(found.problems, "still")
     if found.problems or not succeeded:
         raise typer.Exit(EXIT_FINDINGS)
