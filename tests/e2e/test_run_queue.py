@@ -140,6 +140,26 @@ def test_looking_needs_no_queue(workspace: Workspace) -> None:
     assert not (workspace.folder / "queue.db").exists()
 
 
+def test_looking_works_after_infra_down(workspace: Workspace, pubsub_emulator: str) -> None:
+    """Topics are gone; the ledger is shown, and the queue is unknown for that reason."""
+    from tests.support.emulator import make_topology, new_queue_url  # noqa: PLC0415 - Google's client
+
+    assert pubsub_emulator
+    queue = new_queue_url()
+    make_topology(queue, ("512mi",))
+    assert workspace.run(*enqueue(workspace, queue)).returncode == 0
+    with_topics = workspace.of_run("status").stdout
+    assert "queue: unknown: it does not tell its length" in with_topics
+    down = run_in_process("infra", "down", "--queue", queue, folder=workspace.folder)
+    assert down.returncode == 0, down.stderr
+    shown = workspace.of_run("status")
+    assert shown.returncode == 0, shown.stderr
+    assert f"queue: unknown: {queue} has no such topic or subscription" in shown.stdout
+    assert with_topics.splitlines()[:5] == shown.stdout.splitlines()[:5]
+    errors = workspace.of_run("errors")
+    assert (errors.returncode, errors.stdout) == (0, "no errors\n")
+
+
 def test_looking_passes_over_a_queue_that_is_damaged(workspace: Workspace) -> None:
     """As for readers without the right to write it."""
     assert workspace.run(*enqueue(workspace, "sqlite:queue.db")).returncode == 0

@@ -167,3 +167,16 @@ def test_fields_added_later_stay(tmp_path: Path) -> None:
     """A run written by a newer program keeps what we do not know."""
     run = made_run(tmp_path, colour="red")
     assert Run.open(run.uri).info.model_dump()["colour"] == "red"
+
+
+def test_a_run_can_be_moved_to_another_queue(tmp_path: Path) -> None:
+    """Every process sees the new queue; run.json stays as it was written."""
+    run = made_run(tmp_path, run_id="r1", queue="sqlite:/first.db")
+    written = (tmp_path / "r1/run.json").read_bytes()
+    assert run.queue == "sqlite:/first.db"
+    other = Run.open(run.uri)
+    for queue in ("sqlite:/second.db", "pubsub://my-project/brain"):
+        run.move(queue)
+        assert (run.queue, other.queue) == (queue, queue)
+    assert other.info.queue == "sqlite:/first.db"
+    assert (tmp_path / "r1/run.json").read_bytes() == written
