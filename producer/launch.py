@@ -11,7 +11,7 @@ from delivery.broker import open_broker
 from delivery.broker.base import Broker
 from delivery.dead_letters import drain
 from delivery.ledger.failures import FailureSummary
-from delivery.ledger.plan import Plan
+from delivery.ledger.plan import Plan, PlanRow
 from delivery.ledger.run import Run, RunInfo, new_run_id
 from delivery.ledger.shard_status import RunStatus, ShardState, read_status
 from delivery.messages import now
@@ -26,7 +26,9 @@ from producer.fleet_process import FleetProcess
 from producer.info import check_against_info, write_info
 from producer.planner import PlanInputs, PlanResult, has_shards, list_outputs, make_plan
 from producer.prior_runs import PriorRun, PriorRuns, obstacle
+from producer.provenance import NOT_MADE, changed_sources
 from producer.run_request import OUTPUT_REVISION, Request
+from producer.spec_notes import spec_notes
 from producer.wait import display, wait
 from runtime import log
 from runtime.cli import print_stderr
@@ -208,7 +210,8 @@ def preflight(
         return replace(found, continues=earlier)
     if not overwrites:
         history.check(request, outputs)
-    notes = [*_notes(request, listings), *_coarser_notes(dest, request, history, planned)]
+    notes = spec_notes(request.volume, request.made, request.scales, request.z_compress)
+    notes += [*_notes(request, listings), *_coarser_notes(dest, request, history, planned)]
     return replace(found, planned=planned, notes=notes)
 
 
@@ -229,9 +232,18 @@ def check_still_whole(found: Preflight, config: LaunchConfig) -> None:
         raise _changed(request, [str(error)]) from None
     _, inputs = _plan_inputs(request, config, listings)
     fresh = make_plan(request, inputs, config.tiers)
-    changes += [f"{k}: {why}" for k, why in fresh.reasons.items() if k not in fresh.follows]
+    changes += [
+        f"{key}: {_with_sources(why, fresh.plan.row(key))}"
+        for key, why in fresh.reasons.items()
+        if key not in fresh.follows
+    ]
     if changes:
         raise _changed(request, changes)
+
+
+def _with_sources(why: str, row: PlanRow) -> str:
+    """Why a shard is to be made; one that nobody planned before is named by its files."""
+    return changed_sources((), row.sources) if why == NOT_MADE and row.sources else why
 
 
 def _problems(request: Request, listings: Mapping[int, ScaleListing]) -> list[str]:

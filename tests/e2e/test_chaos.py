@@ -1,6 +1,12 @@
-"""Random faults of workers and messages: the volume equals that of an undisturbed run."""
+"""Random faults of workers, messages and sources.
+
+The volume equals that of an undisturbed run; where the export changes, it equals the export as it
+is in the end, or the command names what changed.
+"""
 
 import os
+import random
+import shutil
 import subprocess
 import sys
 import time
@@ -8,24 +14,38 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import psutil
 import pytest
 
 from delivery import replay
+from delivery.broker import open_broker
 from delivery.broker.base import DEAD
-from delivery.ledger.run import Run
+from delivery.ledger.run import Run, list_runs
 from delivery.ledger.shard_status import RunStatus, ShardState, read_status
 from memmodel.run_context import tier_chooser
+from producer.synthetic_export import SyntheticVolume, write_export
 from runtime.storage import open_storage
 from tests.support.emulator import environment_of, running_emulator
 from tests.support.fault_injection import FaultInjector
-from tests.support.run_harness import RunHarness, make_export, make_run_harness, tiers_option
+from tests.support.run_harness import (
+    RunHarness,
+    make_export,
+    make_run_harness,
+    small_spec,
+    tiers_option,
+)
+from tests.support.volumes import tensorstore_voxels
+from tests.support.votes_reference import numpy_votes
 from tests.support.waiting import wait_for
+from tests.support.workspace import Workspace, make_workspace
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 # Chunks, which are shards, per axis of scale 0; `make chaos` asks for more.
 EDGES = tuple(int(part) for part in os.environ.get("CHAOS_SHARDS", "6x5x4").split("x"))
 SIZE = tuple(64 * edge - cut for edge, cut in zip(EDGES, (10, 17, 26), strict=True))
+SOURCE_SIZE = (300, 200, 120)  # 5 x 4 x 2 chunks
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
 SCALES = 4
 TIERS = ("512mi", "1gi", "2gi", "4gi")
@@ -113,6 +133,128 @@ def test_chaos_on_pubsub(
             print_counts(harness, fleet, injector.counts, capsys)
         finally:
             harness.close()
+
+
+class SourceFaults:
+    """Files of an export that arrive late, go and change while it is converted.
+
+    Args:
+        export: below it lies `s0`.
+        others: files of the same names with other voxels.
+        seed: of the choice.
+    """
+
+    def __init__(self, export: Path, others: Path, seed: int) -> None:
+        self._folder = export / "s0"
+        self._others = others / "s0"
+        self._random = random.Random(seed)
+        self._names = sorted(path.stem for path in self._folder.glob("*.arrow"))
+        self._late = self._names[::5]
+        self.versions = {name: 0 for name in self._names if name not in self._late}
+        self.counts: Counter[str] = Counter()
+        self.kept = export / "late"
+        self.kept.mkdir()
+        for name in self._late:
+            self._move(name, self._folder, self.kept)
+
+    def arrive(self) -> None:
+        """Another file arrives."""
+        if self._late:
+            name = self._late.pop()
+            self._move(name, self.kept, self._folder)
+            self.versions[name] = 0
+            self.counts["files that came late"] += 1
+
+    def change(self) -> None:
+        """A file is exported again: a copy, then a rename, as tools that copy do."""
+        name = self._random.choice([n for n, version in self.versions.items() if not version])
+        for ending in (".csv", ".arrow"):
+            copy = self._folder.parent / f"{name}{ending}"
+            shutil.copyfile(self._others / f"{name}{ending}", copy)
+            copy.replace(self._folder / f"{name}{ending}")
+        self.versions[name] = 1
+        self.counts["files that changed"] += 1
+
+    def _move(self, name: str, source: Path, dest: Path) -> None:
+        for ending in (".csv", ".arrow"):
+            (source / f"{name}{ending}").rename(dest / f"{name}{ending}")
+
+
+def test_chaos_of_the_source(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Files come and change during a run with kills: equal in the end, or named with exit code 1.
+
+    The same command then makes what they touch, until nothing is left to do.
+    """
+    workspace = make_workspace(tmp_path / "work", SOURCE_SIZE, scales=3)
+    other = SyntheticVolume(SOURCE_SIZE, seed=9)
+    write_export(tmp_path / "others", small_spec(SOURCE_SIZE, 1).scales[0], other)
+    for name in {p.name for p in (workspace.export / "s0").iterdir()} ^ {
+        p.name for p in (tmp_path / "others" / "s0").iterdir()
+    }:  # blocks of zeros have no row, so the two may differ in files
+        for folder in (workspace.export, tmp_path / "others"):
+            (folder / "s0" / name).unlink(missing_ok=True)
+    faults = SourceFaults(workspace.export, tmp_path / "others", SEED)
+    command_line = workspace.enqueue_command(
+        *("--scales", "0", "--downres", "1,2", "--wait", "--queue", "sqlite:queue.db")
+    )
+    process = workspace.start(*command_line, WORK_PAUSE_S=WORK_S)
+    injector = disturb(workspace, process.pid, faults)
+    said, errors = process.communicate(timeout=END_S)
+    counts = injector.counts + faults.counts
+    rounds = 0
+    code = process.returncode
+    while code:
+        assert code in (1, 2), (said, errors)
+        assert "Traceback" not in errors
+        assert any(name in errors + said for name in faults.versions), (said, errors)
+        rounds += 1
+        assert rounds < 4, (said, errors)
+        done = workspace.run_subprocess(*command_line)
+        code, said, errors = done.returncode, done.stdout, done.stderr
+    check_source(workspace, faults, (workspace.sample, other))
+    verified = workspace.of_run("verify", "--deep", "--values", "20")
+    assert verified.returncode == 0, verified
+    with capsys.disabled():
+        print(f"\nchaos of the source: {dict(counts)}, {rounds} rounds")  # noqa: T201 - the result
+    assert faults.counts["files that came late"] > 0
+    assert faults.counts["files that changed"] > 0
+
+
+def disturb(workspace: Workspace, launcher: int, faults: SourceFaults) -> FaultInjector:
+    """Act on export and workers of an `enqueue --wait` until most of it is done."""
+    state = f"{workspace.volume}.runs"
+    run = wait_for(lambda: next(iter(list_runs(state)), None), "the run")
+    fleet = wait_for(lambda: psutil.Process(launcher).children(), "the fleet")[0]
+    wait_for(run.receipts.list, "a first shard")
+    broker = open_broker(run.queue, run.info.tiers, LEASE_S)
+    tiers = tuple(run.info.tiers)
+    folder = workspace.folder
+    harness = RunHarness(folder, run.queue, tiers, LEASE_S, workspace.spec, run, broker)
+    acts = (faults.arrive, faults.change)
+    injector = FaultInjector(harness, fleet.pid, SEED, acts)
+    try:
+        for act in acts:  # whatever the seed
+            act()
+        injector.act(until_done=0.8)
+    finally:
+        broker.close()
+    return injector
+
+
+def check_source(
+    workspace: Workspace, faults: SourceFaults, fields: tuple[SyntheticVolume, SyntheticVolume]
+) -> None:
+    """Every scale equals the export as it is now and the plain votes on it."""
+    x, y, z = SOURCE_SIZE
+    expected = np.zeros((z, y, x), np.uint64)
+    for name, version in faults.versions.items():
+        begin = tuple(map(int, name.split("_")))
+        end = tuple(min(b + 64, n) for b, n in zip(begin, SOURCE_SIZE, strict=True))
+        box = tuple(slice(b, e) for b, e in zip(begin[::-1], end[::-1], strict=True))
+        expected[box] = fields[version].labels(begin, end)  # type: ignore[arg-type]  # three
+    for scale in range(3):
+        assert np.array_equal(tensorstore_voxels(workspace.volume, scale), expected), scale
+        expected = numpy_votes(expected, (2, 2, 2), nonzero=False)
 
 
 def command(program: str, *arguments: str) -> None:

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -37,6 +37,7 @@ from tests.support.changing_export import (
 from tests.support.commands import CommandResult, run_in_process
 from tests.support.in_process_fleet import in_process_fleets
 from tests.support.volumes import tensorstore_voxels
+from tests.support.votes_reference import numpy_votes
 from tests.support.workspace import clean_environment
 
 SCALES = len(INFO["scales"])
@@ -270,7 +271,9 @@ class CarelessUser(RuleBasedStateMachine):
         told = list(self.export.problems.values())
         if not self.export.present:
             told.append("*.arrow files")
-        other = ("no known run", "changed while the run was under way")
+        other = ("no known run",)
+        if "changed while the run was under way" in said:
+            told += NAMES
         named = [text for text in (*told, *other) if text in said]
         assert named, (done, told)
 
@@ -280,8 +283,6 @@ class CarelessUser(RuleBasedStateMachine):
 
     def compare_votes(self, scales: range) -> None:
         """Coarse scales are the votes on the scale before."""
-        from tests.support.votes_reference import numpy_votes  # noqa: PLC0415
-
         for scale in scales:
             votes = numpy_votes(self.volume(scale - 1), (2, 2, 2), nonzero=False)
             assert np.array_equal(self.volume(scale), votes), scale
@@ -305,10 +306,45 @@ def run_machine(examples: int, steps: int) -> None:
     )
 
 
+@pytest.fixture
+def user() -> Iterator[CarelessUser]:
+    """A user with one file of an export."""
+    careless = CarelessUser()
+    careless.export.put(NAMES[0], 0)
+    yield careless
+    careless.teardown()
+
+
+@pytest.mark.parametrize("name", NAMES[:2])
+def test_a_file_that_comes_or_changes_during_a_run_is_named(user: CarelessUser, name: str) -> None:
+    """Exit code 1 with the file; the same command makes what it touches."""
+    change = Interruption(3, lambda: user.export.put(name, 1))
+    done = user.launch("out", "export", "1,2", event=change)
+    assert done.returncode == 1
+    assert "changed while the run was under way: s0/" in done.stderr
+    assert f"s0/{name}.arrow" in done.stderr
+    again = user.launch("out", "export", "1,2")
+    assert again.returncode == 0, again
+    assert user.differing([0, 1, 2]) == []
+
+
+def test_what_is_left_of_an_export_is_a_finding(user: CarelessUser) -> None:
+    """An export without any whole file is no reference; one that was tidied away is a note."""
+    assert user.launch("out", "export", "1,2").returncode == 0
+    user.export.lose_arrow(NAMES[0])
+    verified = user.run("verify", "--dest", "out")
+    assert verified.returncode == 1
+    assert f"s0/{NAMES[0]}.csv: an index without its Arrow file" in verified.stdout
+    user.export.remove(NAMES[0])
+    tidied = user.run("verify", "--dest", "out")
+    assert tidied.returncode == 0, tidied
+    assert "not with the export" in tidied.stderr
+
+
 @pytest.mark.timeout(600)
 def test_whole_or_told() -> None:
     """A few careless users."""
-    run_machine(int(os.environ.get("CARELESS_USERS", "8")), 12)
+    run_machine(int(os.environ.get("CARELESS_USERS", "12")), 12)
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import random
 import signal
 import time
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import psutil
@@ -25,11 +26,13 @@ class FaultInjector:
         harness: whose run is disturbed.
         fleet: process id of the fleet.
         seed: another seed, other acts.
+        more: further acts, such as on the export; each counts itself.
     """
 
     harness: RunHarness
     fleet: int
     seed: int = 0
+    more: Sequence[Callable[[], None]] = ()
     counts: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -45,6 +48,7 @@ class FaultInjector:
             self.freeze,
             self.duplicate,
             self.duplicate,
+            *self.more,
         ]
         while True:
             status = read_status(self.harness.run)
