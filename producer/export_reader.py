@@ -47,9 +47,7 @@ class ExportReader(RowReader):
 
     def __init__(self, source: Source, listings: list[Listing]) -> None:
         preamble = read_preamble(source)
-        with _PARSING:
-            index = load_index(source, preamble, listings)
-        super().__init__(source, preamble, index)
+        super().__init__(source, preamble, load_index(source, preamble, listings))
         self.source = source
 
 

@@ -4,7 +4,7 @@ Results come in the order of the files, and only those of a few files are held.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import Annotated, Final, TypeVar
 
@@ -35,7 +35,7 @@ WorkersOption = Annotated[
 
 def read_files(
     work: Callable[[T], R], files: Sequence[T], workers: int, description: str
-) -> Iterator[R]:
+) -> Generator[R]:
     """Yield `work(file)` for each file, in order, with progress and the time left on stderr.
 
     Args:

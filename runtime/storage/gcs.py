@@ -19,6 +19,7 @@ from google.api_core import exceptions as api
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 from google.cloud.storage.retry import DEFAULT_RETRY
+from requests.adapters import HTTPAdapter
 
 from runtime import log, settings
 from runtime.errors import ObjectNotFound, ShardliftError, UnreachableError, UsageError
@@ -38,6 +39,7 @@ from runtime.storage.stream import BodyReader, ShardStream
 
 _URL: Final = re.compile(r"gs://(?P<bucket>[a-z0-9][a-z0-9._-]{1,220}[a-z0-9])(?:/(?P<prefix>.*))?")
 _TIMEOUT_S: Final = (10, 60)  # to connect, to wait for bytes
+_MOST_CONNECTIONS: Final = 256  # kept; as many as commands have threads
 _UPLOAD_CHUNK_BYTES: Final = 8 << 20  # a multiple of 256 KiB; held in memory
 _LISTED_FIELDS: Final = "items(name,size,crc32c,updated,metadata),nextPageToken"
 # Public objects are cached for an hour by default; a viewer would mix an old index with new bytes.
@@ -61,13 +63,23 @@ def _client_of(project: str | None, emulator: str | None) -> Client:
     settings.disable_bucket_metadata_requests()
     if emulator:
         credentials = AnonymousCredentials()  # type: ignore[no-untyped-call] # Google's
-        return storage.Client(project=project or "local", credentials=credentials)
+        return _keep_connections(
+            storage.Client(project=project or "local", credentials=credentials)
+        )
     try:
-        return storage.Client(project=project)
+        return _keep_connections(storage.Client(project=project))
     except google.auth.exceptions.DefaultCredentialsError as error:
         raise UsageError(
             "no Google Cloud credentials found", hint="gcloud auth application-default login"
         ) from error
+
+
+def _keep_connections(client: Client) -> Client:
+    """Let every thread keep a connection; the default keeps ten, and opens others each time."""
+    adapter = HTTPAdapter(pool_maxsize=_MOST_CONNECTIONS)
+    for scheme in ("https://", "http://"):
+        client._http.mount(scheme, adapter)  # noqa: SLF001 - it has no public name
+    return client
 
 
 class GcsSource:

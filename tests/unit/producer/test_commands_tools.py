@@ -294,10 +294,8 @@ def test_some_files(make: Make) -> None:
 def test_a_file_that_grows(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """What changes between listing and reading is still being written: a finding."""
     export = make()
-    listing = validation.list_scale
-
     def then_grows(source: Storage, scale: int) -> ScaleListing:
-        listed = listing(source, scale)
+        listed = list_scale(source, scale)
         with files(export)[0].open("ab") as file:
             file.write(b"more")
         files(export)[1].unlink()

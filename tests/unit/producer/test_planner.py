@@ -11,6 +11,7 @@ from braid.exceptions import SpecError
 from braid.precomputed import sharding
 from braid.precomputed.volume_spec import ScaleSpec, VolumeSpec
 from delivery.ledger.plan import PlanRow
+from memmodel.prices import RAW_OVER_GZIP
 from memmodel.tiers import parse_tiers
 from producer.export_listing import ScaleListing
 from producer.planner import PlanInputs, files_by_shard, make_plan
@@ -44,10 +45,7 @@ def files(scale: ScaleSpec, edge: int = 256, size: int = 1000) -> ScaleListing:
         (i, j, k) for i in range(0, x, edge) for j in range(0, y, edge) for k in range(0, z, edge)
     ]
     named = sorted(
-        (
-            export_file(f"s{scale.index}/{i}_{j}_{k}.arrow", (i, j, k), size)
-            for i, j, k in origins
-        ),
+        (export_file(f"s{scale.index}/{i}_{j}_{k}.arrow", (i, j, k), size) for i, j, k in origins),
         key=lambda file: file.path,
     )
     return ScaleListing(scale.index, tuple(named))
@@ -203,6 +201,38 @@ def test_a_step_that_does_not_divide_a_block_is_refused() -> None:
     """z-compress 2 would keep every third slice of 64."""
     with pytest.raises(SpecError, match="does not divide 64"):
         request(z_compress=2).check()
+
+
+def test_raw_chunks_are_priced_as_raw() -> None:
+    """Storage follows the data encoding, at every scale; the shards are the same."""
+    asked = request()
+    plain = sample_spec(SIZE, 3)
+    for scale in plain["scales"]:
+        del scale["sharding"]["data_encoding"]
+    raw = replace(asked, volume=VolumeSpec.parse(plain))
+    sizes = []
+    for one in (asked, raw):
+        listed = PlanInputs({0: files(one.volume.scales[0], size=10_000)}, NOTHING)
+        planned = make_plan(one, listed, TIERS)
+        sizes.append([forecast.bytes_out for forecast in planned.forecasts])
+    ratios = [b / a for a, b in zip(*sizes, strict=True)]
+    assert min(ratios) == pytest.approx(RAW_OVER_GZIP, rel=0.01)
+    assert max(ratios) == pytest.approx(RAW_OVER_GZIP, rel=0.01)
+
+
+def test_unserved_scales_are_refused_where_they_are_used() -> None:
+    """As a scale to make, or as the one it is made from; the others are served."""
+    plain = sample_spec(SIZE, 3)
+    del plain["scales"][2]["sharding"]
+    asked = replace(request(), volume=VolumeSpec.parse(plain))
+    replace(asked, downres=(1,)).check()
+    with pytest.raises(SpecError, match=r"scale 2 .*sharding is missing"):
+        asked.check()
+    swapped = sample_spec(SIZE, 3)
+    del swapped["scales"][1]["sharding"]
+    fed = replace(asked, volume=VolumeSpec.parse(swapped), scales=(), downres=(2,))
+    with pytest.raises(SpecError, match=r"scale 1 .*sharding is missing"):
+        fed.check()
 
 
 def test_the_fingerprint_is_of_the_bytes() -> None:

@@ -1,11 +1,13 @@
 """The walk over a stream: every bit of a message's metadata may be wrong."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from braid.dvid.ipc import END_OF_STREAM, metadata_length, parse_metadata
-from braid.dvid.stream_scan import check_end, read_preamble, scan_offsets
+from braid.dvid.stream_scan import check_batches, check_end, read_preamble, scan_offsets
 from braid.exceptions import BraidError, InvalidShardFormatError
 from braid.io.byte_source import BytesSource
 from tests.support.arrow_exports import made_arrow, made_batch, made_rows, made_schema
@@ -29,6 +31,32 @@ def test_metadata_is_pyarrows() -> None:
     expected = pa.ipc.read_message(pa.py_buffer(arrow[begin : begin + size]))
     assert expected.type == "record batch"
     assert expected.body.size == message.body_bytes
+
+
+def test_batches_are_held_against_an_index() -> None:
+    """Number of rows, bytes and chunks of a batch, from its metadata and coordinates alone."""
+    rows = made_rows(5)
+    batches = [made_batch(rows[:3], made_schema()), made_batch(rows[3:], made_schema())]
+    arrow, _ = made_arrow(batches, made_schema())
+    source = BytesSource(arrow, "file")
+    index = scan_offsets(source)
+    check_batches(source, index, [0, 1])
+    assert source.requests < 10
+
+    other = index.coords.copy()
+    other[4] += 1
+    longer = index.size.copy()
+    longer[3:] += 8
+    split = index.batch_row.copy()
+    split[1] = 0
+    wrong = {
+        "the stream holds other chunks there": replace(index, coords=other),
+        "the index gives its batch": replace(index, size=longer),
+        "the index lists 1 rows of a batch that has 3": replace(index, batch_row=split),
+    }
+    for text, indexed in wrong.items():
+        with pytest.raises(InvalidShardFormatError, match=f"^file: row [03], chunk .*{text}"):
+            check_batches(source, indexed, range(len(indexed.first_rows)))
 
 
 def test_every_bit_of_the_metadata_flipped() -> None:
