@@ -96,13 +96,18 @@ def test_a_spec_that_is_no_json(workspace: Workspace) -> None:
     assert "spec.json: not valid JSON" in error_line(done)
 
 
-def test_an_unsharded_spec(workspace: Workspace) -> None:
-    """The error names the scale, the field and the reason."""
+def test_an_unsharded_scale(workspace: Workspace) -> None:
+    """Refused with scale, field and reason where it is asked for; kept in info elsewhere."""
     spoil_spec(workspace, lambda document: document["scales"][0].pop("sharding"))  # type: ignore[index]
-    done = workspace.run("init", "--spec", "spec.json", "--dest", "out")
+    done = workspace.run(*workspace.enqueue_command())
     assert done.returncode == USAGE
     assert "scale 0 (8x8x8): sharding is missing" in error_line(done)
     assert not (workspace.folder / "out").exists()
+
+    done = workspace.run("init", "--spec", "spec.json", "--dest", "out")
+    assert done.returncode == 0
+    assert "scale 0 (8x8x8): sharding is missing" in done.stderr
+    assert "not served" in done.stdout
 
 
 def test_an_info_of_another_volume(workspace: Workspace) -> None:
