@@ -3,17 +3,20 @@
 import contextlib
 
 from delivery.broker import SQLITE, absolute_queue_url, open_broker, queue_path
-from delivery.ledger.run import Run
+from delivery.ledger.run import Run, check_run_id
 from delivery.messages import now
 from delivery.progress import STALE
 from producer.launch import LaunchConfig, Preflight
 from producer.render import counted
 from runtime.cli import print_stderr
 from runtime.errors import ShardliftError, UsageError
+from runtime.storage import open_storage
 
 
-def prepare_queue(found: Preflight, config: LaunchConfig) -> bool:
+def prepare_queue(found: Preflight, config: LaunchConfig, run_id: str | None) -> bool:
     """Check the queue of the run to come; move the run to continue if another queue was given.
+
+    A queue in a file is made, so run id and destination are checked before.
 
     Returns:
         Whether a run was moved, so that its new queue holds none of its messages.
@@ -23,6 +26,9 @@ def prepare_queue(found: Preflight, config: LaunchConfig) -> bool:
         UnreachableError: the queue does not exist, or cannot be reached.
     """
     if found.continues is None:
+        if run_id:
+            check_run_id(run_id)
+        open_storage(found.request.dest).check_writable()
         _check(config.queue, tuple(tier.name for tier in config.tiers), config.lease_s)
         return False
     run = found.continues.run

@@ -160,10 +160,7 @@ class Run:
         Raises:
             UsageError: the id cannot name a folder, or is taken.
         """
-        if _RUN_ID.fullmatch(info.run_id) is None or info.run_id == UNREADABLE:
-            raise UsageError(
-                f"{info.run_id!r} cannot name a run", hint="use letters, digits, '.', '_', '-'"
-            )
+        check_run_id(info.run_id)
         run = cls(join(state_url, info.run_id))
         if run.planned():
             raise run._taken()
@@ -306,6 +303,12 @@ def _with_resolved_places(info: RunInfo) -> RunInfo:
     """The settings with source and destination as `absolute` names them; 0.1.0 kept `..`, links."""
     places = {"dest": info.dest, "source": info.source}
     return info.model_copy(update={name: url and absolute(url) for name, url in places.items()})
+
+
+def check_run_id(run_id: str) -> None:
+    """Raise UsageError for an id that cannot name a run's folder."""
+    if _RUN_ID.fullmatch(run_id) is None or run_id == UNREADABLE:
+        raise UsageError(f"{run_id!r} cannot name a run", hint="use letters, digits, '.', '_', '-'")
 
 
 def new_run_id() -> str:

@@ -157,7 +157,7 @@ def enqueue(
         output.print_nothing_to_do(found)
         output.print_empty_scales(found)
     else:
-        moved = prepare_queue(found, config)
+        moved = prepare_queue(found, config, run_id)
         run = create_or_resume(found, config, run_id)
         output.print_started(found, run, config.tiers)
         result = publish_and_wait(

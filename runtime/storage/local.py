@@ -194,9 +194,19 @@ class LocalStorage(Storage):
             ) from error
 
     def check_writable(self) -> None:
-        """Raise UnreachableError, which names the root, unless it can be created and written."""
-        with files.temporary_for(self.root / "check", named=self.root):
-            pass
+        """Raise UnreachableError, which names the root, unless it can be created and written.
+
+        A directory that is not there yet is made and removed again.
+        """
+        with files.translate_write_errors(self.root):
+            missing = [path for path in (self.root, *self.root.parents) if not path.exists()]
+        try:
+            with files.temporary_for(self.root / "check", named=self.root):
+                pass
+        finally:
+            for path in missing:
+                with contextlib.suppress(OSError):  # not made, or not empty any more
+                    path.rmdir()
 
     def _file(self, path: str) -> Path:
         return self.root / checked(path)

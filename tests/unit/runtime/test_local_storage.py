@@ -109,6 +109,14 @@ def test_the_root_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         open_storage("/proc/nothing").check_writable()
 
 
+def test_checking_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Directories made for the check are removed; those that were there stay."""
+    (tmp_path / "there").mkdir()
+    open_storage(str(tmp_path / "there/not/yet")).check_writable()
+    open_storage(str(tmp_path / "there")).check_writable()
+    assert [path.name for path in tmp_path.rglob("*")] == ["there"]
+
+
 def test_a_missing_source_is_reported(tmp_path: Path) -> None:
     """Before anything is planned."""
     (tmp_path / "file").write_bytes(b"")
