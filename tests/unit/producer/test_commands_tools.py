@@ -294,6 +294,7 @@ def test_some_files(make: Make) -> None:
 def test_a_file_that_grows(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """What changes between listing and reading is still being written: a finding."""
     export = make()
+
     def then_grows(source: Storage, scale: int) -> ScaleListing:
         listed = list_scale(source, scale)
         with files(export)[0].open("ab") as file:
