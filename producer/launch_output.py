@@ -12,8 +12,9 @@ from delivery.messages import now
 from memmodel.tiers import Tier
 from producer import render
 from producer.fleet_process import fleet_command
-from producer.launch import LaunchResult, Preflight, PublishReport
+from producer.launch import LaunchResult, PublishReport
 from producer.planner import OVERWRITE, PlanResult, has_shards
+from producer.preflight import Preflight
 from producer.provenance import NOT_MADE
 from runtime.cli import print_stderr
 from runtime.storage import open_storage

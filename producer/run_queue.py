@@ -6,7 +6,7 @@ from delivery.broker import SQLITE, absolute_queue_url, open_broker, queue_path
 from delivery.ledger.run import Run, check_run_id
 from delivery.messages import now
 from delivery.progress import STALE
-from producer.launch import LaunchConfig, Preflight
+from producer.preflight import LaunchConfig, Preflight
 from producer.render import counted
 from runtime.cli import print_stderr
 from runtime.errors import ShardliftError, UsageError

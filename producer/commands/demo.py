@@ -27,7 +27,8 @@ from memmodel.tiers import parse_tiers
 from producer import launch_output as output
 from producer import render
 from producer.info import write_info
-from producer.launch import LaunchConfig, create_or_resume, preflight, publish_and_wait
+from producer.launch import create_or_resume, publish_and_wait
+from producer.preflight import LaunchConfig, preflight
 from producer.run_request import Request
 from producer.synthetic_export import SyntheticVolume, sample_spec, write_export
 from producer.tensorstore_reader import Volume, halved

@@ -14,15 +14,8 @@ from memmodel.spec_file import read_spec
 from memmodel.tiers import parse_size, parse_tiers
 from producer import launch_output as output
 from producer.info import read_volume, write_info
-from producer.launch import (
-    LaunchConfig,
-    LaunchOptions,
-    cancel_outdated,
-    check_still_whole,
-    create_or_resume,
-    preflight,
-    publish_and_wait,
-)
+from producer.launch import cancel_outdated, create_or_resume, publish_and_wait
+from producer.preflight import LaunchConfig, LaunchOptions, check_still_whole, preflight
 from producer.run_lookup import state_root
 from producer.run_queue import prepare_queue
 from producer.run_request import BadChunks, Request
