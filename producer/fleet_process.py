@@ -13,6 +13,7 @@ from delivery.broker.fleet_lock import FleetLock
 from delivery.ledger.run import Run
 from runtime import settings
 from runtime.errors import ShardliftError
+from runtime.interpreter import as_typed
 
 _STOP_S = 12.0  # a fleet gives its workers eight seconds to release their shards
 _END_S = 20.0  # a fleet checks about once a second whether its run has ended
@@ -125,4 +126,4 @@ def fleet_command(run: Run) -> str:
     """Command line that starts workers for a run."""
     given = settings.get(settings.QUEUE_URL)  # would win over the run's own
     queue = f" --queue {run.queue}" if given and absolute_queue_url(given) != run.queue else ""
-    return f"python -m consumer fleet{queue} --run {run.uri} --until-drained"
+    return as_typed(f"python -m consumer fleet{queue} --run {run.uri} --until-drained")

@@ -18,6 +18,7 @@ from memmodel.prices import PRICES_OF, Cost, Usage, cost, shard_usage
 from memmodel.tiers import Tier
 from producer.failure_groups import FailureGroup, failures_of, group_failures
 from producer.planner import ShardForecast
+from runtime.interpreter import as_typed
 from runtime.text import join_first
 
 WIDTH = 80
@@ -306,10 +307,11 @@ def failure_report(run: Run, status: RunStatus, *, details: bool = False) -> str
         causes = sorted({cause for key in blocked for cause in status.causes(key)})
         lines.append(f"{of_shards(len(blocked), 'is', 'are')} blocked by {join_first(causes, 5)}")
     if not details:
-        lines.append(f"each of them: python -m producer errors --details --run {run.uri}")
+        each = f"python -m producer errors --details --run {run.uri}"
+        lines.append(f"each of them: {as_typed(each)}")
     if any(not failure.dropped for failure in failures):
         again = f"python -m producer dead-letters requeue --all --run {run.uri}"
-        lines.append(f"when mended: {again}")
+        lines.append(f"when mended: {as_typed(again)}")
     return "\n".join(lines)
 
 

@@ -25,6 +25,7 @@ from runtime.errors import (
     EXIT_USAGE,
     ShardliftError,
 )
+from runtime.interpreter import as_typed, missing_package
 
 _LOCATION: Final = "DIR|gs://BUCKET/PREFIX"
 
@@ -239,6 +240,9 @@ def _report_unknown(error: Exception) -> int:
     if isinstance(error, OSError) and error.strerror:
         _print_error(": ".join(filter(None, [error.strerror, _text(error.filename)])))
         return EXIT_UNREACHABLE
+    if missing := missing_package(error):
+        _print_error(*missing)
+        return EXIT_USAGE
     first = str(error).splitlines()[0] if str(error) else ""
     place = _save_traceback(error)
     _print_error(f"{type(error).__name__}: {first}".rstrip(": "), f"a bug; its traceback: {place}")
@@ -265,7 +269,7 @@ def _save_traceback(error: Exception) -> str:
 def _print_error(message: str, hint: str | None = None) -> None:
     print_stderr(f"error: {' '.join(message.split())}")
     if hint:
-        print_stderr(f"hint: {' '.join(hint.split())}")
+        print_stderr(f"hint: {as_typed(' '.join(hint.split()))}")
 
 
 def print_stderr(line: str) -> None:

@@ -35,6 +35,7 @@ from producer.tensorstore_reader import Volume, halved
 from runtime import settings
 from runtime.cli import print_stderr
 from runtime.errors import EXIT_FINDINGS, ShardliftError, UsageError
+from runtime.interpreter import as_typed
 from runtime.storage import absolute, open_storage
 from runtime.storage.checksum import crc32c
 from runtime.text import join_first
@@ -287,8 +288,8 @@ def _print_summary(folders: Folders, volume: VolumeSpec, seconds: float) -> None
 
 
 def _print_command(*words: str) -> None:
-    """Print a command line."""
-    typer.echo(f"  $ python -m producer {shlex.join(words)}")
+    """Print a command line that works as it stands in the working directory."""
+    typer.echo(as_typed(f"  $ python -m producer {shlex.join(words)}"))
 
 
 def _bytes_below(folder: Path) -> int:

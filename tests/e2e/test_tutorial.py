@@ -15,6 +15,7 @@ PAGE = (Path(__file__).resolve().parents[2] / "docs" / "tutorial.md").read_text(
 # The Makefile's target runs this in the clone; the reader's own data is the demo's here.
 STANDS_FOR = {
     "make demo": "python -m producer demo --dir demo",
+    ". .venv/bin/activate": "true",
     "/data/export": "demo/export",
     "/data/volume": "own",
     "--spec spec.json": "--spec demo/spec.json",

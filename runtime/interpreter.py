@@ -1,0 +1,84 @@
+"""Python interpreter of this process: its name in commands that are printed, packages it lacks.
+
+Imports the standard library only, because it speaks where nothing else is installed.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+from runtime.errors import EXIT_USAGE
+
+_WRITTEN: Final = re.compile(r"(?<![\w/.-])python (?=-m )")  # in messages and docs
+_ROOT: Final = Path(__file__).resolve().parents[1]
+_MADE: Final = ".venv/bin/python"  # by `make demo`
+_OURS: Final = ("braid", "consumer", "delivery", "infra", "memmodel", "producer", "runtime")
+
+
+def as_typed(text: str) -> str:
+    """A text whose commands begin with `python -m`, as they work in the working directory.
+
+    They name the interpreter that runs now, relative where it is below the working directory;
+    `python` stays where a shell would start the same one.
+    """
+    return _WRITTEN.sub(lambda _: f"{python()} ", text)
+
+
+def python() -> str:
+    """The interpreter of this process as a shell starts it from the working directory."""
+    if not sys.executable:
+        return "python"
+    for name in ("python", "python3"):
+        if (found := shutil.which(name)) and _same(Path(found), Path(sys.executable)):
+            return name
+    here = Path.cwd()
+    own = Path(sys.executable)
+    return shlex.quote(str(own.relative_to(here) if own.is_relative_to(here) else own))
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Whether two names start the same environment: the link's folder decides that, too."""
+    return one.parent.resolve() == other.parent.resolve() and one.resolve() == other.resolve()
+
+
+def missing_package(error: BaseException) -> tuple[str, str] | None:
+    """Message and hint for a package that this interpreter lacks; None for other errors."""
+    if not isinstance(error, ModuleNotFoundError) or not error.name:
+        return None
+    package = error.name.partition(".")[0]
+    if package in _OURS:
+        return None
+    made = _ROOT / _MADE
+    message = f"{sys.executable or 'this Python'} has no package {package}, which shardlift needs"
+    if made.exists() and not _same(made, Path(sys.executable)):
+        shown = _MADE if Path.cwd() == _ROOT else shlex.quote(str(made))
+        return message, f"the same command with shardlift's own: {_same_command(shown)}"
+    install = shlex.join([sys.executable or "python", "-m", "pip", "install", "-e", str(_ROOT)])
+    return message, f"install shardlift and what it needs: {install}"
+
+
+def _same_command(interpreter: str) -> str:
+    return f"{interpreter} {shlex.join(sys.orig_argv[1:])}"
+
+
+def explain_missing_packages() -> None:
+    """Let a program that ends in its imports, for want of a package, say so in two lines.
+
+    Called by each program's package; of no effect where the package is imported as a library.
+    """
+    if sys.argv[:1] == ["-m"]:  # as long as Python looks for the program's `__main__`
+        sys.excepthook = _report
+
+
+def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if found := missing_package(error):
+        message, hint = found
+        sys.stderr.write(f"error: {message}\nhint: {hint}\n")
+        sys.stderr.flush()
+        os._exit(EXIT_USAGE)  # an excepthook cannot choose the exit code otherwise
+    sys.__excepthook__(kind, error, trace)

@@ -1,0 +1,88 @@
+"""Commands that are printed name the interpreter that runs; a package that it lacks is named."""
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from runtime import interpreter
+from runtime.interpreter import as_typed, missing_package
+
+ROOT = Path(__file__).resolve().parents[3]
+PROGRAMS = ("producer", "consumer", "memmodel", "infra")
+
+
+@pytest.fixture
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An environment that is not active, below the working directory, whose Python runs."""
+    own = tmp_path / "my env" / "bin" / "python"
+    own.parent.mkdir(parents=True)
+    own.symlink_to(sys.executable)
+    monkeypatch.setattr(sys, "executable", str(own))
+    monkeypatch.chdir(tmp_path)
+    return own
+
+
+def test_an_inactive_environment(environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relative below the working directory, else whole; a link to the same Python is another."""
+    assert _is_inactive(environment)
+    assert as_typed("`python -m infra up`, then python -m producer status") == (
+        "`'my env/bin/python' -m infra up`, then 'my env/bin/python' -m producer status"
+    )
+    (environment.parent / "elsewhere").mkdir()
+    monkeypatch.chdir(environment.parent / "elsewhere")
+    assert as_typed("python -m infra up") == f"{shlex.quote(str(environment))} -m infra up"
+
+
+def _is_inactive(environment: Path) -> bool:
+    """The shell's own Python is the one that the environment's link leads to."""
+    return environment.parent.as_posix() not in os.environ["PATH"]
+
+
+def test_an_active_environment(environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`python` is what a shell would start anyway."""
+    monkeypatch.setenv("PATH", f"{environment.parent}:{os.environ['PATH']}")
+    assert as_typed("python -m infra up") == "python -m infra up"
+
+
+def test_a_command_that_names_its_interpreter_stays(environment: Path) -> None:
+    """It is written out already."""
+    assert environment.exists()
+    for command in (".venv/bin/python -m producer", "/usr/bin/python -m pip", "xpython -m y"):
+        assert as_typed(command) == command
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_python_without_packages(program: str) -> None:
+    """Two lines and exit code 2 instead of a traceback; the hint is a command."""
+    bare = [sys.executable, "-S", "-m", program, "--help"]  # -S: no packages but Python's own
+    done = subprocess.run(bare, cwd=ROOT, capture_output=True, text=True, check=False)
+    error, hint = done.stderr.splitlines()
+    assert done.returncode == 2
+    assert error.startswith("error: ")
+    assert "has no package" in error
+    assert f"-m {program} --help" in hint or "pip install" in hint
+
+
+def test_what_makes_it_work(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The same command by the environment of the clone; without one, an installation."""
+    monkeypatch.setattr(interpreter, "_ROOT", tmp_path)
+    monkeypatch.setattr(sys, "orig_argv", ["python3", "-m", "producer", "view", "a b"])
+    error = ModuleNotFoundError("No module named 'typer'", name="typer")
+    assert "pip install -e" in (missing_package(error) or ("", ""))[1]
+    made = tmp_path / ".venv" / "bin" / "python"
+    made.parent.mkdir(parents=True)
+    made.touch()
+    monkeypatch.chdir(tmp_path)
+    message, hint = missing_package(error) or ("", "")
+    assert "has no package typer" in message
+    assert hint.endswith(": .venv/bin/python -m producer view 'a b'")
+
+
+def test_other_errors_are_left_alone() -> None:
+    """A module of ours that is missing is a bug; so is a name that a package lacks."""
+    assert missing_package(ImportError("cannot import name", name="typer")) is None
+    assert missing_package(ModuleNotFoundError("No module named", name="producer.gone")) is None
