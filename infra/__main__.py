@@ -1,25 +1,27 @@
 """`python -m infra up | check | down`: the cloud resources of a queue.
 
 They hold no state that is not in the ledger: after `down`, or after a restart of an emulator,
-`infra up` and `producer replay --missing` restore a run.
+`infra up` and `producer replay --missing` restore a run. `down` asks first, because until then an
+unfinished run stands still.
 """
 
 import json as jsonlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
 from delivery.broker.pubsub_names import PubSubNames
-from infra import desired, iam
+from infra import desired, iam, unfinished_runs
 from infra.changes import FINDINGS, Action, Change, as_json, summary, table
 from infra.pubsub_admin import PubSubAdmin
 from infra.topics import Topics
 from memmodel.tiers import parse_tiers
 from runtime import cli, settings
 from runtime.errors import EXIT_FINDINGS, UsageError
+from runtime.storage import absolute
 
 app = cli.new_app("Create, compare and delete the cloud resources of a queue.")
 
@@ -110,17 +112,25 @@ def down(
     queue: QueueOption = None,
     project: cli.ProjectOption = None,
     base_name: cli.BaseNameOption = settings.DEFAULT_BASE_JOB_NAME,
+    state: cli.StateOption = None,
     dry_run: DryRunOption = False,
+    yes: cli.YesOption = False,
     json: cli.JsonOption = False,
 ) -> None:
-    """Delete the queues of all tiers; plan, receipts and volume stay."""
+    """Delete the queues of all tiers; plan, receipts and volume stay.
+
+    Unfinished runs of the queue are named if --state or STATE_PATH tells where runs are.
+    """
     names = _names(queue, project, base_name)
     admin = PubSubAdmin(names.url)
-    topics = Topics(admin, names, emulator=_is_emulator())
-    changes = topics.leftovers()
-    if not dry_run:
-        topics.remove(changes)
-    admin.close()
+    with closing(admin):
+        topics = Topics(admin, names, emulator=_is_emulator())
+        changes = topics.leftovers()
+        for note in unfinished_runs.notes(names.url, absolute(state)) if state else ():
+            cli.print_stderr(f"note: {note}")
+        if changes and not dry_run:
+            cli.confirm(f"delete {len(changes)} resources of {names.url}", yes=yes)
+            topics.remove(changes)
     _print_changes(names, changes, json=json, dry_run=dry_run)
 
 

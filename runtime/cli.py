@@ -24,6 +24,7 @@ from runtime.errors import (
     EXIT_UNREACHABLE,
     EXIT_USAGE,
     ShardliftError,
+    UsageError,
 )
 from runtime.interpreter import as_typed, missing_package
 
@@ -158,6 +159,10 @@ JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON document instead of text.")
 ]
 
+YesOption = Annotated[
+    bool, typer.Option("--yes", help="Do not ask; needed where no terminal can answer.")
+]
+
 
 def new_app(text: str) -> typer.Typer:
     """Make a program or a group of commands for `run`.
@@ -247,6 +252,26 @@ def _report_unknown(error: Exception) -> int:
     place = _save_traceback(error)
     _print_error(f"{type(error).__name__}: {first}".rstrip(": "), f"a bug; its traceback: {place}")
     return EXIT_FINDINGS
+
+
+def confirm(deed: str, *, yes: bool) -> None:
+    """Ask on the terminal before something is done that is hard to undo.
+
+    Args:
+        deed: what is about to be done, such as `delete 14 resources`.
+        yes: `--yes` was given: do not ask.
+
+    Raises:
+        UsageError: there is no terminal, and no `--yes`.
+        typer.Abort: the answer is no.
+    """
+    if yes:
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError(
+            f"this would {deed}, and no terminal can be asked", hint="if that is meant, pass --yes"
+        )
+    typer.confirm(f"{deed[:1].upper()}{deed[1:]}?", abort=True, err=True)
 
 
 def _text(filename: object) -> str:

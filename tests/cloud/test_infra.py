@@ -28,9 +28,11 @@ from infra.changes import Action
 from infra.desired import bindings, queues
 from infra.pubsub_admin import PubSubAdmin
 from infra.topics import Topics
+from runtime import cli
 from runtime.errors import ShardliftError, UnreachableError, UsageError
 from tests.support.commands import CommandResult, run_in_process
 from tests.support.emulator import new_queue_url
+from tests.support.ledgers import made_run
 
 ROOT = Path(__file__).resolve().parents[2]
 TIERS = "0.5,2"
@@ -162,7 +164,7 @@ def test_down_removes_every_tier_and_nothing_else(infra: Infra, publisher: Untyp
     extra = infra.changes("check", "--tiers", TIERS, code=1)  # 2gi hands on to 4gi still
     assert extra[f"topic {infra.names.topic_id('4gi')}"] == "extra"
     assert extra[f"subscription {infra.names.subscription_id('4gi')}"] == "extra"
-    assert set(infra.changes("down").values()) == {"delete"}
+    assert set(infra.changes("down", "--yes").values()) == {"delete"}
     left = {
         topic.name for topic in publisher.list_topics(project=f"projects/{infra.names.project}")
     }
@@ -172,7 +174,35 @@ def test_down_removes_every_tier_and_nothing_else(infra: Infra, publisher: Untyp
     assert other.names.topic("1gi") in left
     assert "nothing there" in infra.run("down")
     other.run("check", "--tiers", "1")
-    other.run("down")
+    other.run("down", "--yes")
+
+
+def test_down_asks_first(infra: Infra, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a terminal it needs --yes; on one, `no` leaves everything."""
+    infra.run("up", "--tiers", TIERS)
+    with pytest.raises(UsageError, match=f"delete 6 resources of {infra.url}, and no terminal"):
+        infra.run("down")
+    asked = []
+    monkeypatch.setattr(cli, "confirm", lambda deed, *, yes: asked.append((deed, yes)))
+    assert "6 to delete" in infra.run("down", "--dry-run")
+    assert not asked
+    assert "6 deleted" in infra.run("down")
+    assert "nothing there" in infra.run("down")
+    assert asked == [(f"delete 6 resources of {infra.url}", False)]
+
+
+def test_down_names_unfinished_runs(infra: Infra, tmp_path: Path) -> None:
+    """Only those of the queue; where the runs cannot be read it says so."""
+    state = str(tmp_path / "runs")
+    made_run(state, run_id="open", queue=infra.url)
+    made_run(state, run_id="elsewhere", queue=f"{infra.url}x")
+    made_run(state, run_id="over", queue=infra.url).cancel("a test")
+    assert infra.run("down", "--dry-run", "--state", state).splitlines() == [
+        f"note: run {state}/open is unfinished: 7 of 7 shards are open",
+        f"{infra.url}: nothing there",
+    ]
+    (tmp_path / "runs" / "open" / "run.json").write_text("{}")
+    assert "still need this queue is unknown" in infra.run("down", "--dry-run", "--state", state)
 
 
 def test_a_subscription_that_cannot_be_updated_is_reported(
@@ -186,7 +216,7 @@ def test_a_subscription_that_cannot_be_updated_is_reported(
     assert "`infra down`, then `infra up`" in output
     with pytest.raises(UsageError, match="belongs to"):
         infra.run("up", "--tiers", TIERS)
-    infra.run("down")
+    infra.run("down", "--yes")
     infra.run("up", "--tiers", TIERS)
     infra.run("check", "--tiers", TIERS)
 
@@ -198,7 +228,7 @@ def test_the_program_takes_its_queue_from_the_environment(pubsub_emulator: str) 
     made = program("up", PUBSUB_EMULATOR_HOST=pubsub_emulator, **settings)
     assert made.returncode == 0, made.stderr
     assert f"pubsub://some-project/{name}: 4 created, 1 skip" in made.stdout
-    gone = program("down", PUBSUB_EMULATOR_HOST=pubsub_emulator, **settings)
+    gone = program("down", "--yes", PUBSUB_EMULATOR_HOST=pubsub_emulator, **settings)
     assert "4 deleted" in gone.stdout
 
 

@@ -150,7 +150,7 @@ def test_looking_works_after_infra_down(workspace: Workspace, pubsub_emulator: s
     assert workspace.run(*enqueue(workspace, queue)).returncode == 0
     with_topics = workspace.of_run("status").stdout
     assert "queue: unknown: it does not tell its length" in with_topics
-    down = run_in_process("infra", "down", "--queue", queue, folder=workspace.folder)
+    down = run_in_process("infra", "down", "--yes", "--queue", queue, folder=workspace.folder)
     assert down.returncode == 0, down.stderr
     shown = workspace.of_run("status")
     assert shown.returncode == 0, shown.stderr

@@ -243,3 +243,20 @@ def _start(command: str) -> subprocess.Popen[bytes]:
         stderr=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
     )
+
+
+def test_what_deletes_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal; `--yes` answers, and is needed without one."""
+    cli.confirm("delete it", yes=True)
+    with pytest.raises(UsageError, match="this would delete it, and no terminal") as refused:
+        cli.confirm("delete it", yes=False)
+    assert "--yes" in (refused.value.hint or "")
+    master, slave = os.openpty()
+    with os.fdopen(master, "wb", buffering=0) as person, os.fdopen(slave, "r") as terminal:
+        monkeypatch.setattr(sys, "stdin", terminal)
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+        person.write(b"y\n")
+        cli.confirm("delete it", yes=False)
+        person.write(b"n\n")
+        with pytest.raises(typer.Abort):
+            cli.confirm("delete it", yes=False)
