@@ -1,0 +1,164 @@
+"""The report page: one file that everybody can read, on a phone, in the dark, on paper, aloud."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from delivery.ledger.run import Run
+from delivery.ledger.shard_status import ShardState, read_status
+from producer.report import page, read_facts
+from tests.support.ledgers import at, fail, finish, made_run
+
+_MIB = 1 << 20
+
+
+class Reader(HTMLParser):
+    """Elements of a page, each with its parent's number, and the text directly in it."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None], int]] = []
+        self.texts: list[str] = []
+        self._open: list[int] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note an element."""
+        self.elements.append((tag, dict(attrs), self._open[-1] if self._open else -1))
+        self.texts.append("")
+        if tag != "meta":
+            self._open.append(len(self.elements) - 1)
+
+    def handle_endtag(self, tag: str) -> None:
+        """Every element ends where it should."""
+        assert self.elements[self._open.pop()][0] == tag
+
+    def handle_data(self, data: str) -> None:
+        """Note a text."""
+        if self._open:
+            self.texts[self._open[-1]] += data
+
+    def children(self, number: int) -> list[int]:
+        """Numbers of the elements in this one."""
+        return [one for one, (_, _, parent) in enumerate(self.elements) if parent == number]
+
+    def all(self, tag: str) -> list[int]:
+        """Numbers of the elements with this name."""
+        return [one for one, (name, _, _) in enumerate(self.elements) if name == tag]
+
+
+def html_of(run: Run) -> str:
+    """The page of a run, a minute after its begin."""
+    return page(read_facts(run, read_status(run), at(60)))
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> str:
+    """Two shards done, one failed, its dependents blocked."""
+    run = made_run(tmp_path / "a state")
+    measured: dict[str, Any] = {"peak_bytes": 90 * _MIB, "estimated_bytes": 120 * _MIB}
+    finish(run, "s0/00", tier="2gi", seconds=2.0, tiers_tried=("2gi",), **measured)
+    finish(run, "s0/01", seconds=9.0, finished=at(9), **measured)
+    fail(run, "s0/02", reason="<b>s0</b>: cut short. Export this shard again")
+    return html_of(run)
+
+
+def test_every_chart_has_a_name(mixed: str) -> None:
+    """A title as the first element: what the chart says, in words."""
+    read = Reader(mixed)
+    titles = []
+    for number in read.all("svg"):
+        assert read.elements[number][1]["role"] == "img"
+        first = read.children(number)[0]
+        assert read.elements[first][0] == "title"
+        titles.append(read.texts[first])
+    assert len(titles) == 6
+    assert "Scale 0: 2 done, 1 failed, 1 ready" in titles
+    assert "Shards finished over time: 2 shards in 9.0 s" in titles
+
+
+def test_every_table_scrolls_by_itself_and_is_named(mixed: str) -> None:
+    """In a region that takes the focus; columns and rows have headers."""
+    read = Reader(mixed)
+    tables = read.all("table")
+    assert len(tables) == 7
+    for number in tables:
+        caption = read.children(number)[0]
+        assert read.elements[caption][0] == "caption"
+        region = read.elements[read.elements[number][2]][1]
+        assert (region["role"], region["tabindex"]) == ("region", "0")
+        assert region["aria-label"] == read.texts[caption] != ""
+    scopes = {read.elements[number][1].get("scope") for number in read.all("th")}
+    assert scopes == {"col", "row"}
+
+
+def test_each_failure_has_its_next_command(mixed: str) -> None:
+    """Beside the reason, which is untrusted text; a path with a blank is quoted."""
+    assert "<b>s0</b>" not in mixed
+    command = re.search(r"<code>(python -m producer dead-letters requeue s0/02 --run [^<]*)", mixed)
+    assert command
+    assert "a state/" in command[1]
+    assert command[1].count("&#x27;") == 2
+
+
+def test_words_are_explained(mixed: str) -> None:
+    """Every state, and what kinds of time there are."""
+    read = Reader(mixed)
+    words = {read.texts[number] for number in read.all("dt")}
+    assert words >= {*map(str, ShardState), "work", "cpu", "wall", "tier"}
+    assert all(read.texts[number] for number in read.all("dd"))
+
+
+def test_the_slowest_shards_come_first(mixed: str) -> None:
+    """By the time that they took."""
+    table = mixed[mixed.index("<h2>Slowest shards</h2>") :]
+    assert re.findall(r'<th scope="row">(s\d/\w+)</th>', table)[:2] == ["s0/01", "s0/00"]
+
+
+def test_tiles_fill_their_rows(mixed: str) -> None:
+    """Rows of four, on phones of two."""
+    assert mixed.count('<div class="card">') % 4 == 0
+    assert "repeat(4, 1fr)" in mixed
+    assert "repeat(2, 1fr)" in mixed
+    assert '<b>3</b><span><a href="#failures">failed, given up or blocked</a>' in mixed
+    assert 'id="failures"' in mixed
+
+
+def test_colours_follow_the_reader(mixed: str) -> None:
+    """Each is a variable of the style, which has a value for dark screens and one for the rest."""
+    style, _, body = mixed.partition("</style>")
+    assert not re.search(r"(?:fill|stroke|color|background)[=:]\"?#", body)
+    used = set(re.findall(r"var\((--[\w-]+)\)", mixed))
+    light, dark = re.findall(r":root \{[^}]*--ink[^}]*\}", style)
+    for name in used:
+        assert f"{name}:" in light
+        assert f"{name}:" in dark
+    assert "@media screen and (prefers-color-scheme: dark)" in style
+    assert "@media print" in style
+
+
+def test_it_needs_nothing_else(mixed: str) -> None:
+    """No file, no network; small."""
+    assert not re.search(r"https?:|src=|@import|url\(|<link|<script", mixed)
+    assert len(mixed) < 32_000
+
+
+def test_a_run_that_has_just_begun(tmp_path: Path) -> None:
+    """No receipts: no charts over time; nothing has failed, so that there is nothing to go to."""
+    text = html_of(made_run(tmp_path))
+    assert "Slowest shards" not in text
+    assert 'href="#failures"' not in text
+    assert len(Reader(text).all("svg")) == 3
+
+
+@pytest.mark.parametrize(
+    ("seconds", "unit"), [(50, "seconds"), (600, "minutes"), (9000, "hours"), (400_000, "days")]
+)
+def test_long_runs_have_longer_units(tmp_path: Path, seconds: int, unit: str) -> None:
+    """No axis of 400,000 seconds."""
+    run = made_run(tmp_path)
+    finish(run, "s0/00", seconds=float(seconds), finished=at(seconds))
+    assert html_of(run).count(f">{unit}</text>") == 2
