@@ -74,7 +74,8 @@ def steps(title: str, points: Sequence[Point], x_name: str, y_name: str) -> str:
     """Step chart of a count; points ascend in x."""
     x_ticks = _ticks(max(x for x, _ in points))
     plot = _Plot(x_ticks, _ticks(max(y for _, y in points), whole=True))
-    path = f"M{plot.x(0)} {plot.y(0)}" + "".join(f"H{plot.x(x)}V{plot.y(y)}" for x, y in points)
+    corners = {plot.x(x): plot.y(y) for x, y in points}  # the last of those in one place
+    path = f"M{plot.x(0)} {plot.y(0)}" + "".join(f"H{x}V{y}" for x, y in corners.items())
     line = f'<path d="{path}" fill="none" stroke-width="2" style="stroke:{_MAIN}"/>'
     return plot.wrap(line, title, x_name, y_name)
 
@@ -97,19 +98,27 @@ def histogram(title: str, values: Sequence[float], unit: str, noun: str) -> str:
 
 
 def scatter(title: str, dots: Sequence[Dot], x_name: str, y_name: str) -> str:
-    """Scatter chart with the diagonal on which x and y are equal."""
+    """Scatter chart with the diagonal on which x and y are equal; dots in one place are one."""
     ticks = _ticks(max(max(dot.x, dot.y) for dot in dots))
     plot = _Plot(ticks, ticks)
     low, high = ticks[0], ticks[-1]
     ends = (plot.x(low), plot.y(low), plot.x(high), plot.y(high))
     parts = [_line(*ends, "var(--muted)", more=' stroke-dasharray="5"')]
+    places: dict[tuple[int, int, str], list[Dot]] = {}
     for dot in dots:
-        name = html.escape(f"{dot.name}: {_number(dot.y)} measured, {_number(dot.x)} estimated")
-        parts.append(
-            f'<circle cx="{plot.x(dot.x)}" cy="{plot.y(dot.y)}" r="4" fill-opacity="0.75" '
-            f'style="fill:{dot.colour}"><title>{name}</title></circle>'
-        )
+        places.setdefault((round(plot.x(dot.x)), round(plot.y(dot.y)), dot.colour), []).append(dot)
+    parts += [_dots(x, y, held) for (x, y, _), held in places.items()]
     return plot.wrap("".join(parts), title, x_name, y_name)
+
+
+def _dots(x: int, y: int, held: Sequence[Dot]) -> str:
+    first = held[0]
+    name = f"{first.name}: {_number(first.y)} measured, {_number(first.x)} estimated"
+    more = f", and {len(held) - 1:,} more" if len(held) > 1 else ""
+    return (
+        f'<circle cx="{x}" cy="{y}" r="4" fill-opacity="0.75" style="fill:{first.colour}">'
+        f"<title>{html.escape(name + more)}</title></circle>"
+    )
 
 
 def _ticks(most: float, *, whole: bool = False) -> list[float]:

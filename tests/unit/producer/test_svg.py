@@ -45,6 +45,17 @@ def test_an_empty_bar() -> None:
     assert "<rect" not in svg.bar("t", [(0, "var(--done)")])
 
 
+def test_many_shards_make_no_large_chart() -> None:
+    """What would be drawn in one place is drawn once; all are told of."""
+    dots = [svg.Dot(100 + n % 2 / 1000, 90, "var(--main)", f"s0/{n:x}") for n in range(50_000)]
+    chart = svg.scatter("t", dots, "x", "y")
+    assert chart.count("<circle") == 1
+    assert "s0/0: 90 measured, 100 estimated, and 49,999 more" in chart
+    steps = svg.steps("t", [(n, n + 1) for n in range(50_000)], "seconds", "shards")
+    assert len(steps) < 60_000
+    assert re.search(r'V28\.0"', steps)  # the last shard, at the upper end
+
+
 @pytest.mark.parametrize(
     "chart",
     [
