@@ -1,8 +1,9 @@
 """HTTP file server for the viewer: byte ranges and CORS, read only."""
 
+import io
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +14,8 @@ from urllib.parse import quote, unquote, urlsplit
 _PIECE_BYTES = 1 << 20
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 _TYPES = {"": "application/json", ".json": "application/json"}  # `info` has no suffix
+
+Rewrite = Callable[[bytes], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +73,15 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(
-        self, address: tuple[str, int], root: Path, on_served: Callable[[ServedRequest], None]
+        self,
+        address: tuple[str, int],
+        root: Path,
+        on_served: Callable[[ServedRequest], None],
+        rewrites: Mapping[str, Rewrite],
     ) -> None:
         super().__init__(address, _Handler)
         self.root = root
+        self.rewrites = {(root / name).resolve(): rewrite for name, rewrite in rewrites.items()}
         self.on_served = on_served
 
     def handle_error(self, request: object, client_address: object) -> None:
@@ -96,7 +104,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, *, with_body: bool) -> None:
         path = resolve(self.server.root, self.path)
         try:
-            file = path.open("rb") if path else None
+            file = self._open(path) if path else None
         except OSError:
             file = None
         if path is None or file is None:
@@ -104,6 +112,10 @@ class _Handler(BaseHTTPRequestHandler):
             return
         with file:
             self._send(path, file, with_body=with_body)
+
+    def _open(self, path: Path) -> BinaryIO:
+        rewrite = self.server.rewrites.get(path)
+        return io.BytesIO(rewrite(path.read_bytes())) if rewrite else path.open("rb")
 
     def _send(self, path: Path, file: BinaryIO, *, with_body: bool) -> None:
         size = file.seek(0, 2)
@@ -162,6 +174,8 @@ class FileServer:
         host: address to listen on; the default is reachable from this machine only.
         port: 0 for a free one.
         on_served: called from serving threads after each answer.
+        rewrites: by path below the root, what to send instead of a file's bytes; called at each
+            request, so that answers follow the files. The files stay as they are.
     """
 
     def __init__(
@@ -170,8 +184,9 @@ class FileServer:
         host: str = "127.0.0.1",
         port: int = 0,
         on_served: Callable[[ServedRequest], None] = lambda _: None,
+        rewrites: Mapping[str, Rewrite] | None = None,
     ) -> None:
-        self._server = _Server((host, port), root, on_served)
+        self._server = _Server((host, port), root, on_served, rewrites or {})
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True
         )

@@ -4,35 +4,41 @@ The client is part of the PyPI package, so that no network is needed. Local volu
 `producer.file_server`; gs:// volumes are read by the browser.
 """
 
+import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from braid.exceptions import BraidError
+from braid.exceptions import BraidError, SpecError
 from braid.precomputed import morton, sharding
 from braid.precomputed.chunk_codec import decode_chunk
 from braid.precomputed.shard_reader import ShardFile
 from braid.precomputed.volume_spec import ScaleSpec, VolumeSpec
-from braid.typing import Vec3
+from braid.typing import Int64Array, Vec3
 from producer.file_server import FileServer, ServedRequest
-from producer.info import read_volume
-from producer.planner import list_outputs
+from producer.info import INFO, read_volume
+from producer.planner import has_shards, list_outputs
 from runtime.errors import UnreachableError
 from runtime.storage import Storage, open_storage
 from runtime.urls import is_remote
 
 PANEL_PIXELS = 600  # half of a common window
 _SEGMENTS = 12
+_TRIED_CHUNKS = 16  # until one holds a label other than 0
 _FAINT = 0.35  # opacity of segments that are not selected
 _OBLIQUE = (0.36, 0.24, 0.06, 0.9)  # quaternion: from above and the side
 _HOST = "127.0.0.1"
 
 Point = tuple[float, float, float]
+_Box = tuple[Vec3, Vec3]
 
 
 @dataclass(frozen=True)
@@ -41,20 +47,44 @@ class ViewerPosition:
 
     Attributes:
         position: x, y, z in voxels of scale 0.
-        segments: selected, the largest ones at the position.
-        zoom: voxels of scale 0 per pixel.
+        segments: selected, the largest ones of the chunk shown, the position's first.
+        zoom: screen pixel, in voxels of scale 0 (their shortest edge).
+        where: the chunk shown, in words.
     """
 
     position: Point
     segments: Sequence[int]
     zoom: float
+    where: str
+
+
+@dataclass(frozen=True)
+class OpenViewer:
+    """A running viewer.
+
+    Attributes:
+        url: its link.
+        summary: which scales exist and what is shown first, one line.
+    """
+
+    url: str
+    summary: str
+
+
+@dataclass(frozen=True)
+class _ShownChunk:
+    """Chunk that the viewer shows first, with its largest labels and a voxel of the first one."""
+
+    chunk: Vec3
+    labels: Sequence[int]
+    voxel: Point
 
 
 @contextmanager
 def open_viewer(
     dest: str, *, port: int = 0, on_served: Callable[[ServedRequest], None] = lambda _: None
-) -> Iterator[str]:
-    """Run a viewer of a volume while the block runs; yields its link.
+) -> Iterator[OpenViewer]:
+    """Run a viewer of a volume while the block runs.
 
     Args:
         dest: directory or gs:// prefix of a volume.
@@ -68,23 +98,79 @@ def open_viewer(
     storage = open_storage(dest)
     volume = read_volume(storage)
     start = choose_position(storage, volume)
+    summary = f"{describe_scales(storage, volume)}; showing {start.where}"
     with ExitStack() as stack:
         source = storage.url
         if not is_remote(source):
-            files = _serve(Path(source), port + 1 if port else 0, on_served)
+            files = _serve(storage, Path(source), port + 1 if port else 0, on_served)
             source = stack.enter_context(files).url
-        yield stack.enter_context(_viewer(f"precomputed://{source}", volume, start, port))
+        layer = (volume_name(storage.url), f"precomputed://{source}")
+        yield OpenViewer(stack.enter_context(_viewer(layer, volume, start, port)), summary)
 
 
-def _serve(root: Path, port: int, on_served: Callable[[ServedRequest], None]) -> FileServer:
+def volume_name(url: str) -> str:
+    """Name of a volume: the last part of its destination."""
+    return url.rstrip("/").rpartition("/")[2] or "volume"
+
+
+def describe_scales(dest: Storage, volume: VolumeSpec) -> str:
+    """Describe which scales hold anything: `scales 1-3 of 10 exist`."""
+    found = [scale.index for scale in volume.scales if _exists(dest, scale)]
+    total = len(volume.scales)
+    if not found:
+        return f"no scale of {total} exists"
+    runs = [
+        [index for _, index in run]
+        for _, run in groupby(enumerate(found), lambda place: place[1] - place[0])
+    ]
+    named = ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)
+    if len(found) == 1:
+        return f"scale {named} of {total} exists"
+    return f"scales {named} of {total} exist"
+
+
+def existing_scales_info(dest: Storage, data: bytes) -> bytes:
+    """Leave out of an `info` the scales without shards, which the viewer would draw as nothing.
+
+    An `info` without any such scale, or with nothing else, stays as it is.
+
+    Args:
+        dest: the volume.
+        data: its `info`.
+    """
     try:
-        return FileServer(root, _HOST, port, on_served)
+        volume = VolumeSpec.parse(data)
+    except SpecError:
+        return data
+    kept = {scale.key for scale in volume.scales if _exists(dest, scale)}
+    if not kept or len(kept) == len(volume.scales):
+        return data
+    info = json.loads(data)
+    info["scales"] = [scale for scale in info["scales"] if scale["key"] in kept]
+    return json.dumps(info).encode()
+
+
+def _exists(dest: Storage, scale: ScaleSpec) -> bool:
+    """Whether there is anything of a scale; other programs made those that are not served."""
+    if scale.unserved:
+        return any(True for _ in dest.list(f"{scale.key}/"))
+    return has_shards(dest, scale)
+
+
+def _serve(
+    dest: Storage, root: Path, port: int, on_served: Callable[[ServedRequest], None]
+) -> FileServer:
+    rewrites = {INFO: partial(existing_scales_info, dest)}
+    try:
+        return FileServer(root, _HOST, port, on_served, rewrites)
     except OSError as error:
         raise _cannot_listen(port, error) from None
 
 
 @contextmanager
-def _viewer(source: str, volume: VolumeSpec, start: ViewerPosition, port: int) -> Iterator[str]:
+def _viewer(
+    layer: tuple[str, str], volume: VolumeSpec, start: ViewerPosition, port: int
+) -> Iterator[str]:
     import neuroglancer  # noqa: PLC0415 - the import takes a second
 
     neuroglancer.set_server_bind_address(_HOST, port)
@@ -93,7 +179,7 @@ def _viewer(source: str, volume: VolumeSpec, start: ViewerPosition, port: int) -
     except OSError as error:
         raise _cannot_listen(port, error) from None
     try:
-        viewer.set_state(viewer_state(neuroglancer, source, volume, start))
+        viewer.set_state(viewer_state(neuroglancer, layer, volume, start))
         yield str(viewer.get_viewer_url())
     finally:
         neuroglancer.stop()
@@ -107,46 +193,62 @@ def _cannot_listen(port: int, error: OSError) -> UnreachableError:
 
 
 def choose_position(dest: Storage, volume: VolumeSpec) -> ViewerPosition:
-    """Choose the middle of the existing shards, or of an empty volume.
+    """Choose a voxel of the commonest label in a chunk amid the existing shards.
 
-    Segments are those of one chunk of the coarsest scale that has files, so that little is read.
+    The chunk is one of the coarsest scale that has files, so that little is read; in an empty
+    volume the position is its centre. The zoom is no coarser than that scale's voxels: there the
+    viewer would ask for coarser scales, and show nothing.
     """
-    finest = volume.scales[0]
     for scale in reversed(volume.scales):
         outputs = {} if scale.unserved else list_outputs(dest, scale)
         if not outputs:
             continue
-        ratios = [a / b for a, b in zip(scale.resolution, finest.resolution, strict=True)]
         try:
-            chunk, segments = _middle_chunk(dest, scale, sorted(outputs))
+            shown, extent = _find_labels(dest, scale, sorted(outputs))
         except BraidError:  # a damaged shard; a finer scale may be readable
             continue
-        low, high = _extent(scale, sorted(outputs))
-        x, y, z = (
-            r * min(max((lo + hi) / 2, b), e)
-            for lo, hi, b, e, r in zip(low, high, *scale.chunk_box(chunk), ratios, strict=True)
-        )
-        shown = max((hi - lo) * r for lo, hi, r in zip(low, high, ratios, strict=True))
-        return ViewerPosition((x, y, z), segments, shown / PANEL_PIXELS)
-    centre = [size / 2 for size in finest.size]
-    return ViewerPosition((centre[0], centre[1], centre[2]), (), max(finest.size) / PANEL_PIXELS)
+        if shown is not None:
+            return _position(volume, scale, shown, extent)
+    x, y, z = volume.scales[0].size
+    zoom = max(x, y, z) / PANEL_PIXELS
+    return ViewerPosition((x / 2, y / 2, z / 2), (), zoom, "the middle of the volume")
 
 
-def viewer_state(neuroglancer: Any, source: str, volume: VolumeSpec, start: ViewerPosition) -> Any:  # noqa: ANN401 - it publishes no types
+def _position(
+    volume: VolumeSpec, scale: ScaleSpec, shown: _ShownChunk, extent: _Box
+) -> ViewerPosition:
+    finest = volume.scales[0].resolution
+    x, y, z = (v * a / b for v, a, b in zip(shown.voxel, scale.resolution, finest, strict=True))
+    low, high = extent
+    width = max((e - b) * r for b, e, r in zip(low, high, scale.resolution, strict=True))
+    nanometres = min(width / PANEL_PIXELS, *scale.resolution)
+    chunk = ", ".join(map(str, shown.chunk))
+    where = f"around chunk ({chunk}) of scale {scale.index}"
+    return ViewerPosition((x, y, z), shown.labels, nanometres / min(finest), where)
+
+
+def viewer_state(
+    neuroglancer: Any,  # noqa: ANN401 - it publishes no types
+    layer: tuple[str, str],
+    volume: VolumeSpec,
+    start: ViewerPosition,
+) -> Any:  # noqa: ANN401
     """State of a viewer with one segmentation layer.
 
     Args:
         neuroglancer: the module, whose import is slow.
-        source: `precomputed://...`.
+        layer: its name, and its source `precomputed://...`.
         volume: of the source.
         start: initial position.
     """
+    name, source = layer
     state = neuroglancer.ViewerState()
+    state.title = name
     resolution = list(volume.scales[0].resolution)
     state.dimensions = neuroglancer.CoordinateSpace(
         names=["x", "y", "z"], units="nm", scales=resolution
     )
-    state.layers["segmentation"] = neuroglancer.SegmentationLayer(
+    state.layers[name] = neuroglancer.SegmentationLayer(
         source=source, segments=list(start.segments), not_selected_alpha=_FAINT
     )
     state.position = list(start.position)
@@ -157,37 +259,73 @@ def viewer_state(neuroglancer: Any, source: str, volume: VolumeSpec, start: View
     return state
 
 
-def _middle_chunk(dest: Storage, scale: ScaleSpec, shards: Sequence[int]) -> tuple[Vec3, list[int]]:
-    """The chunk nearest to the middle of the shards, and its largest segments."""
-    begin, end = _extent(scale, shards)
-    middle = [(b + e) / 2 for b, e in zip(begin, end, strict=True)]
+def _find_labels(
+    dest: Storage, scale: ScaleSpec, shards: Sequence[int]
+) -> tuple[_ShownChunk | None, _Box]:
+    """The chunk with a label nearest to the middle, if any, and the extent of the data in voxels.
+
+    The extent is that of the shards; of a single one it is that of its chunks, which may be few.
+    """
+    extent = _extent(scale, shards)
+    middle = _middle(extent)
     shard = min(shards, key=lambda shard: _distance(_centre(scale, shard), middle))
     source = dest.source(sharding.shard_path(scale, shard))
     try:
         file = ShardFile.open(source, scale, shard)
-        ids = file.ids()
-        coords = morton.decode(ids, scale.grid)
+        coords = morton.decode(file.ids(), scale.grid)
+        if len(shards) == 1 and len(coords):
+            extent = _clipped(scale, coords.min(axis=0), coords.max(axis=0) + 1)
+            middle = _middle(extent)
         away = np.abs((coords + 0.5) * scale.chunk_size - middle).sum(axis=1)
-        nearest = int(np.argmin(away))
-        x, y, z = (int(c) for c in coords[nearest])
-        data = file.chunk(int(ids[nearest]))
+        for place in np.argsort(away, kind="stable")[:_TRIED_CHUNKS].tolist():
+            x, y, z = (int(c) for c in coords[place])
+            shown = _largest_labels(scale, (x, y, z), file.chunk(int(file.ids()[place])))
+            if shown is not None:
+                return shown, extent
     finally:
         source.close()
-    first, last = scale.chunk_box((x, y, z))
-    shape = [e - b for b, e in zip(reversed(first), reversed(last), strict=True)]
-    voxels = decode_chunk(scale, data, (shape[0], shape[1], shape[2]))
-    labels, counts = np.unique(voxels, return_counts=True)
+    return None, extent
+
+
+def _largest_labels(scale: ScaleSpec, chunk: Vec3, data: bytes) -> _ShownChunk | None:
+    """Labels of a chunk, the commonest first, and a voxel of that one; None if all are 0."""
+    first, last = scale.chunk_box(chunk)
+    z, y, x = (e - b for b, e in zip(reversed(first), reversed(last), strict=True))
+    voxels = decode_chunk(scale, data, (z, y, x))
+    found, counts = np.unique(voxels, return_counts=True)
     order = np.argsort(-counts, kind="stable")
-    return (x, y, z), [int(label) for label in labels[order] if label][:_SEGMENTS]
+    labels = [int(label) for label in found[order] if label][:_SEGMENTS]
+    if not labels:
+        return None
+    at = inner_voxel(voxels == labels[0])
+    middle = [b + v + 0.5 for b, v in zip(first, at, strict=True)]
+    return _ShownChunk(chunk, labels, (middle[0], middle[1], middle[2]))
 
 
-def _extent(scale: ScaleSpec, shards: Sequence[int]) -> tuple[Vec3, Vec3]:
+def inner_voxel(mask: npt.NDArray[np.bool_]) -> Vec3:
+    """Voxel (x, y, z) of a ZYX mask that is nearest to its centre of mass."""
+    voxels = np.argwhere(mask)
+    away = np.abs(voxels - voxels.mean(axis=0)).sum(axis=1)
+    z, y, x = voxels[int(np.argmin(away))].tolist()
+    return x, y, z
+
+
+def _extent(scale: ScaleSpec, shards: Sequence[int]) -> _Box:
     """Bounding box of shards, in voxels."""
     begins, ends = sharding.shard_boxes(scale, shards)
-    low = begins.min(axis=0) * scale.chunk_size
-    high = np.minimum(ends.max(axis=0) * scale.chunk_size, scale.size)
+    return _clipped(scale, begins.min(axis=0), ends.max(axis=0))
+
+
+def _clipped(scale: ScaleSpec, begin: Int64Array, end: Int64Array) -> _Box:
+    """Box in voxels of a box in chunks, within the volume."""
+    low = begin * scale.chunk_size
+    high = np.minimum(end * scale.chunk_size, scale.size)
     a, b = (tuple(int(v) for v in corner) for corner in (low, high))
     return (a[0], a[1], a[2]), (b[0], b[1], b[2])
+
+
+def _middle(box: _Box) -> list[float]:
+    return [(b + e) / 2 for b, e in zip(*box, strict=True)]
 
 
 def _centre(scale: ScaleSpec, shard: int) -> list[float]:

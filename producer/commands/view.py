@@ -38,17 +38,19 @@ def view(
 ) -> None:
     """Show the volume in Neuroglancer until Ctrl-C, to this machine only.
 
+    Begins at a voxel of a common segment. Scales of a local volume that have no shards are hidden.
     Needs no network: the viewer is part of the package. A gs:// volume is read by the browser,
     which needs access to it. From another machine, choose a port, and forward it and the next one:
     ssh -L 9000:127.0.0.1:9000 -L 9001:127.0.0.1:9001 HOST
 
     Example: python -m producer view --dest out
     """
-    with open_viewer(dest, port=port, on_served=_log_request) as link:
-        typer.echo(link)
+    with open_viewer(dest, port=port, on_served=_log_request) as viewer:
+        typer.echo(viewer.url)
+        typer.echo(viewer.summary)
         typer.echo("Ctrl-C ends it", err=True)
         if not no_browser:
-            webbrowser.open(link)
+            webbrowser.open(viewer.url)
         threading.Event().wait()
 
 

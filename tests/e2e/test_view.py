@@ -17,10 +17,17 @@ import tensorstore as ts
 
 from braid.precomputed.volume_spec import VolumeSpec
 from producer.synthetic_export import SyntheticVolume, sample_spec
-from producer.viewer import choose_position
+from producer.viewer import (
+    choose_position,
+    describe_scales,
+    existing_scales_info,
+    inner_voxel,
+    volume_name,
+)
 from runtime.storage import open_storage
 from tests.support.commands import CommandResult, run_in_process
 from tests.support.waiting import wait_for
+from tests.support.workspace import Workspace
 
 if TYPE_CHECKING:
     from selenium.webdriver.chrome.webdriver import WebDriver
@@ -28,6 +35,7 @@ if TYPE_CHECKING:
 SIZE = (250, 200, 150)
 PRODUCER = (sys.executable, "-u", "-m", "producer")
 COLOURS = 12  # different ones that a panel full of cells shows at least
+EDGE_COLOURS = 5  # likewise where cells fill a part of it
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +71,14 @@ class View:
                 [*PRODUCER, "view", *arguments], stdout=subprocess.PIPE, stderr=output, env=env
             )
 
+    def line(self) -> str:
+        """The next line on stdout; waits for it."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().decode().strip()
+
     def link(self) -> str:
         """The link it prints; waits for it."""
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline().decode().strip()
+        line = self.line()
         assert line.startswith("http://127.0.0.1:"), self.log.read_text()
         return line
 
@@ -100,26 +112,57 @@ def browser() -> Iterator["WebDriver"]:
         yield running
 
 
-def test_a_browser_shows_segments(view: View, browser: "WebDriver") -> None:
-    """All four panels show many colours, drawn from chunks that were fetched by byte range."""
+def wait_for_colours(browser: "WebDriver", count: int) -> bytes:
+    """Screenshot in which each of the four panels has so many vivid colours."""
     from tests.support.browser import panel_colours  # noqa: PLC0415 - a second of imports
-
-    browser.get(view.link())
 
     def drawn() -> bytes | None:
         png: bytes = browser.get_screenshot_as_png()
-        return png if min(panel_colours(png)) >= COLOURS else None
+        return png if min(panel_colours(png)) >= count else None
 
     try:
-        png = wait_for(drawn, f"{COLOURS} colours in each panel", within_s=120)
+        return wait_for(drawn, f"{count} colours in each panel", within_s=120)
     except AssertionError:
         pytest.fail(f"colours: {panel_colours(browser.get_screenshot_as_png())}")
+
+
+def test_a_browser_shows_segments(view: View, browser: "WebDriver") -> None:
+    """All four panels show many colours, drawn from chunks that were fetched by byte range."""
+    browser.get(view.link())
+    png = wait_for_colours(browser, COLOURS)
     if keep := os.environ.get("KEEP_SCREENSHOT"):
         Path(keep).write_bytes(png)
     shards = [one for one in view.served() if one["path"].endswith(".shard")]
     assert {one["status"] for one in view.served("info")} == {200}
     assert [one for one in shards if one["status"] == 206 and one["body_bytes"] > 0]
     assert not [line for line in view.served() if line["status"] >= 500]
+
+
+def test_a_browser_shows_the_real_shard(shared: Path, tmp_path: Path, browser: "WebDriver") -> None:
+    """Of a volume with one shard in each of three scales of ten, segments are seen at once."""
+    workspace = Workspace(tmp_path, None, None)  # type: ignore[arg-type]  # the export is another
+    done = workspace.run(
+        *("enqueue", "--source", str(shared / "data/mcns-edge"), "--dest", "mcns-edge"),
+        *("--spec", str(shared / "specs/mcns-export-specs.json")),
+        *("--scales", "1", "--downres", "2,3", "--wait"),
+    )
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "mcns-edge"
+    info = (folder / "info").read_bytes()
+    running = View(tmp_path / "view.log", "--dest", str(folder), "--no-browser")
+    try:
+        browser.get(running.link())
+        assert running.line().startswith("scales 1-3 of 10 exist; showing around chunk (")
+        png = wait_for_colours(browser, EDGE_COLOURS)
+        if keep := os.environ.get("KEEP_REAL_SCREENSHOT"):
+            Path(keep).write_bytes(png)
+        assert browser.title.startswith("mcns-edge")
+        keys = {line["path"].split("/")[1] for line in running.served()}
+    finally:
+        assert running.stop(signal.SIGINT)[0] == 130
+    assert keys & {"16x16x16", "32x32x32", "64x64x64"}
+    assert not keys & {scale["key"] for scale in json.loads(info)["scales"][4:]}
+    assert (folder / "info").read_bytes() == info
 
 
 @pytest.mark.parametrize("with_signal", [signal.SIGINT, signal.SIGTERM])
@@ -216,3 +259,67 @@ def test_a_damaged_shard_hides_nothing_else(volume: Path, tmp_path: Path) -> Non
         shard.write_bytes(b"x" * 4096)
     spec = VolumeSpec.parse((broken / "info").read_bytes())
     assert choose_position(open_storage(str(broken)), spec).segments
+
+
+def test_scales_without_shards_are_hidden(volume: Path, tmp_path: Path) -> None:
+    """The viewer's info lists scales with shards only, and follows the files; other keys stay."""
+    partial = tmp_path / "volume"
+    shutil.copytree(volume, partial)
+    info = json.loads((partial / "info").read_bytes()) | {"mesh": "mesh"}
+    data = json.dumps(info).encode()
+    storage, spec = open_storage(str(partial)), VolumeSpec.parse(data)
+    assert existing_scales_info(storage, data) == data
+    assert describe_scales(storage, spec) == "scales 0-2 of 3 exist"
+
+    first, middle, last = (scale["key"] for scale in info["scales"])
+    (partial / middle).rename(partial / "away")
+    shown = json.loads(existing_scales_info(storage, data))
+    assert shown == info | {"scales": [info["scales"][0], info["scales"][2]]}
+    assert describe_scales(storage, spec) == "scales 0, 2 of 3 exist"
+
+    shutil.rmtree(partial / last)
+    assert describe_scales(storage, spec) == "scale 0 of 3 exists"
+    shutil.rmtree(partial / first)
+    assert describe_scales(storage, spec) == "no scale of 3 exists"
+    assert existing_scales_info(storage, data) == data
+    (partial / "away").rename(partial / middle)
+    assert [s["key"] for s in json.loads(existing_scales_info(storage, data))["scales"]] == [middle]
+
+
+def test_the_zoom_stays_within_the_scales_made(tmp_path: Path) -> None:
+    """However far apart shards lie, a pixel is not coarser than the coarsest voxel made."""
+    info = sample_spec((20000, 1500, 1000), 3)
+    (tmp_path / "info").write_text(json.dumps(info))
+    for index in (0, 1):
+        target = ts.open(
+            {
+                "driver": "neuroglancer_precomputed",
+                "kvstore": {"driver": "file", "path": f"{tmp_path}/"},
+                "scale_index": index,
+            },
+            open=True,
+        ).result()
+        for x in (0, 9216):
+            target[x : x + 64, :64, :64, 0].write(np.full((64, 64, 64), 7, np.uint64)).result()
+    start = choose_position(open_storage(str(tmp_path)), VolumeSpec.parse(info))
+    assert start.zoom == 2
+    assert start.where.endswith("of scale 1")
+
+
+def test_the_inner_voxel_lies_inside() -> None:
+    """The centre of a compact mask; of a hollow one a voxel of it, since its centre is outside."""
+    ball = np.zeros((9, 9, 9), bool)
+    ball[2:7, 1:6, 0:5] = True
+    assert inner_voxel(ball) == (2, 3, 4)
+    ball[3:6, 2:5, 1:4] = False
+    x, y, z = inner_voxel(ball)
+    assert ball[z, y, x]
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [("/data/mcns", "mcns"), ("gs://bucket/a/mcns", "mcns"), ("gs://bucket", "bucket")],
+)
+def test_volume_name(url: str, name: str) -> None:
+    """A layer is named after the last part of the destination."""
+    assert volume_name(url) == name

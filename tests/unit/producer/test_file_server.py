@@ -161,6 +161,22 @@ def test_unreadable_file_is_not_there(server: FileServer, tmp_path: Path) -> Non
     assert ask(server, "/info")[0] == 404
 
 
+def test_rewritten_files(tmp_path: Path) -> None:
+    """A rewritten file is sent as it is then, whole or in part; on disk it stays as it is."""
+    (tmp_path / "info").write_bytes(b"before")
+    (tmp_path / "other").write_bytes(b"before")
+    with FileServer(tmp_path, rewrites={"info": bytes.upper, "gone": bytes.upper}) as server:
+        status, headers, body = ask(server, "/info")
+        assert (status, headers["content-length"], body) == (200, "6", b"BEFORE")
+        assert ask(server, "/info", Range="bytes=1-2")[2] == b"EF"
+        assert ask(server, "/info", "HEAD")[2] == b""
+        (tmp_path / "info").write_bytes(b"later on")
+        assert ask(server, "/info")[2] == b"LATER ON"
+        assert ask(server, "/other")[2] == b"before"
+        assert ask(server, "/gone")[0] == 404
+    assert (tmp_path / "info").read_bytes() == b"later on"
+
+
 def test_ends_with_its_block(tmp_path: Path) -> None:
     """After the block the port is free again."""
     with FileServer(tmp_path) as server:
