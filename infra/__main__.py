@@ -22,6 +22,7 @@ from memmodel.tiers import parse_tiers
 from runtime import cli, settings
 from runtime.errors import EXIT_FINDINGS, UsageError
 from runtime.storage import absolute
+from runtime.text import counted
 
 app = cli.new_app("Create, compare and delete the cloud resources of a queue.")
 
@@ -129,7 +130,7 @@ def down(
         for note in unfinished_runs.notes(names.url, absolute(state)) if state else ():
             cli.print_stderr(f"note: {note}")
         if changes and not dry_run:
-            cli.confirm(f"delete {len(changes)} resources of {names.url}", yes=yes)
+            cli.confirm(f"delete {counted(len(changes), 'resource')} of {names.url}", yes=yes)
             topics.remove(changes)
     _print_changes(names, changes, json=json, dry_run=dry_run)
 

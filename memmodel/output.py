@@ -12,6 +12,7 @@ from memmodel.estimate import Estimate, Work, sizes
 from memmodel.fit import FitResult
 from memmodel.labels import LabelSummary
 from memmodel.tiers import MIB
+from runtime.text import counted, table_width
 
 
 def print_document(value: Mapping[str, Any]) -> None:
@@ -33,12 +34,13 @@ def print_labels(found: LabelSummary) -> None:
     """Print the label summary of a target scale."""
     mean = found.labels / found.chunks
     spread = f"median {found.median:.1f}, 90 % below {found.ninth:.1f}, most {found.most:.1f}"
+    shards = f"{counted(found.shards, 'shard')}, {found.known:,} with all inputs done"
     rows = {
-        "inputs done": f"{found.inputs} shards, {found.chunks} chunks",
+        "inputs done": f"{counted(found.inputs, 'shard')}, {counted(found.chunks, 'chunk')}",
         "labels per chunk": f"{mean:.1f} on average",
         "  by shard": spread,
         "  densest": ", ".join(f"{key} ({value:.1f})" for key, value in found.densest),
-        f"scale {found.scale}": f"{found.shards} shards, {found.known} with all inputs done",
+        f"scale {found.scale}": shards,
         "  labels per chunk ": f"at most {found.expected:.1f} on average",
         "  tiers": ", ".join(f"{tier}: {count}" for tier, count in sorted(found.tiers.items())),
         "  largest estimate": f"{found.largest_bytes / MIB:.0f} MiB",
@@ -69,4 +71,4 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def _console() -> Console:
-    return Console(soft_wrap=True, highlight=False)
+    return Console(width=table_width(), soft_wrap=True, highlight=False)

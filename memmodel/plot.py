@@ -17,10 +17,11 @@ def plot_fit(fit: FitResult, before: Coefficients, path: Path) -> None:
         UsageError: matplotlib is not installed.
     """
     try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 (of the dev extra)
+        from matplotlib.figure import Figure  # noqa: PLC0415 (of the plot extra)
     except ImportError:
         raise UsageError(
-            "--plot needs matplotlib", hint="install the dev extra: pip install 'shardlift[dev]'"
+            "--plot needs matplotlib",
+            hint="python -m pip install matplotlib; shardlift's extra `plot` brings it, too",
         ) from None
     figure = Figure(figsize=(10, 5), layout="constrained")
     left, right = figure.subplots(1, 2, sharex=True, sharey=True)

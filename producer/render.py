@@ -1,4 +1,4 @@
-"""Rendering of plans and progress: text of at most 80 columns, JSON, progress bars."""
+"""Rendering of plans and progress: tables, JSON, progress bars; 80 columns on a terminal."""
 
 import io
 import json
@@ -18,8 +18,9 @@ from memmodel.prices import PRICES_OF, Cost, Usage, cost, shard_usage
 from memmodel.tiers import Tier
 from producer.failure_groups import FailureGroup, failures_of, group_failures
 from producer.planner import ShardForecast
+from runtime import text
 from runtime.interpreter import as_typed
-from runtime.text import join_first
+from runtime.text import join_first, table_width
 
 WIDTH = 80
 _UNKNOWN = "unknown"
@@ -66,9 +67,7 @@ def count(number: float | None) -> str:
     return _UNKNOWN if number is None else f"{round(number):,}"
 
 
-def counted(number: int, noun: str) -> str:
-    """Number and noun: `1 file`, `2,000 files`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+counted = text.counted  # beside the other formats
 
 
 def shards(number: int) -> str:
@@ -95,7 +94,7 @@ def document(value: Any) -> str:  # noqa: ANN401 - any JSON value
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> str:
-    """Table of aligned columns, at most 80 wide.
+    """Table of aligned columns; on a terminal at most 80 wide, in a pipe no field is folded.
 
     Args:
         headers: of the columns.
@@ -108,7 +107,9 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 
     for row in rows:
         grid.add_row(*row)
     out = io.StringIO()
-    Console(file=out, width=WIDTH, highlight=False, markup=False, emoji=False).print(grid)
+    Console(file=out, width=table_width(WIDTH), highlight=False, markup=False, emoji=False).print(
+        grid
+    )
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
 
 

@@ -15,6 +15,7 @@ from memmodel.run_context import tier_chooser
 from producer import render, run_lookup
 from runtime import cli
 from runtime.errors import UsageError
+from runtime.text import table_width
 
 app = cli.new_app(
     "Shards that cannot be made, with the reason.\n\n"
@@ -112,10 +113,7 @@ def requeue(
 
     Example: python -m producer dead-letters requeue s0/0fe9 --tier 16gi --dest out
     """
-    if bool(keys) == every:
-        raise UsageError(
-            "which shards? Either keys or --all are needed", hint="name their keys, or pass --all"
-        )
+    _check_chosen(keys, every=every)
     found = run_lookup.find_drained(run, state, dest, queue)
     run_lookup.check_tier(found, tier)
     if without_bad_chunks:
@@ -127,7 +125,9 @@ def requeue(
 
 @app.command()
 def drop(
-    keys: Annotated[list[str], typer.Argument(metavar="KEY...")],
+    keys: KeysArgument = None,
+    every: Annotated[bool, typer.Option("--all", help="All dead shards; asks first.")] = False,
+    yes: cli.YesOption = False,
     run: cli.RunOption = None,
     state: cli.StateOption = None,
     dest: cli.OptionalDestOption = None,
@@ -139,12 +139,29 @@ def drop(
 
     Example: python -m producer dead-letters drop s0/0fe9 --dest out
     """
+    _check_chosen(keys, every=every)
     found = run_lookup.find_drained(run, state, dest, queue)
-    for key in keys:
+    chosen = list(keys or _not_given_up(found))
+    for key in chosen:
         _letter(found, key)
-    for key in keys:
+    if every and chosen:
+        cli.confirm(f"give up {render.shards(len(chosen))} of run {found.run_id}", yes=yes)
+    for key in chosen:
         found.failures.drop(key)
-    typer.echo(f"{render.shards(len(keys))} given up: {', '.join(keys)}")
+    named = f": {', '.join(chosen)}" if chosen else ""
+    typer.echo(f"{render.shards(len(chosen))} given up{named}")
+
+
+def _check_chosen(keys: Sequence[str] | None, *, every: bool) -> None:
+    """Raise UsageError unless the command names either keys or --all."""
+    if bool(keys) == every:
+        raise UsageError(
+            "which shards? Either keys or --all are needed", hint="name their keys, or pass --all"
+        )
+
+
+def _not_given_up(run: Run) -> list[str]:
+    return [key for key, letter in run.failures.list().items() if not letter.dropped]
 
 
 def _leave_out_bad_chunks(run: Run, keys: Sequence[str] | None) -> None:
@@ -185,4 +202,4 @@ def _print_table(letters: Sequence[FailureSummary]) -> None:
         when = f"{letter.at:%m-%d %H:%M}"
         why = f"given up: {letter.reason}" if letter.dropped else letter.reason
         table.add_row(letter.key, letter.tier, str(letter.attempts), when, why)
-    Console(highlight=False, markup=False, width=None).print(table)
+    Console(highlight=False, markup=False, width=table_width()).print(table)

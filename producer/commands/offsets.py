@@ -14,6 +14,7 @@ from producer.file_pool import DEFAULT_WORKERS, WorkersOption, read_files
 from runtime import cli
 from runtime.errors import EXIT_FINDINGS, ObjectNotFound
 from runtime.storage import Storage, open_storage
+from runtime.text import counted
 
 
 def register(parent: typer.Typer) -> None:
@@ -42,7 +43,7 @@ def offsets(
     for scale in cli.parse_scales(scales):
         lacking, errors = _find_lacking(store, list_scale(store, scale).files, workers)
         damaged += len(errors)
-        typer.echo(f"s{scale}: {len(lacking)} files lack byte offsets")
+        typer.echo(f"s{scale}: {_lack(len(lacking))} byte offsets")
         for error in errors:
             typer.echo(f"  {error}")
         if dry_run:
@@ -52,9 +53,14 @@ def offsets(
             written += fault is None
             damaged += fault is not None
     if not dry_run:
-        typer.echo(f"{written} indices written, {damaged} files damaged")
+        indices = "index" if written == 1 else "indices"
+        typer.echo(f"{written:,} {indices} written, {counted(damaged, 'file')} damaged")
     if damaged:
         raise typer.Exit(EXIT_FINDINGS)
+
+
+def _lack(number: int) -> str:
+    return f"{counted(number, 'file')} {'lacks' if number == 1 else 'lack'}"
 
 
 def _find_lacking(

@@ -18,6 +18,7 @@ from producer.validation import ScaleReport, ValidationConfig, validate_scale
 from runtime import cli
 from runtime.errors import EXIT_FINDINGS, UsageError
 from runtime.storage import open_storage
+from runtime.text import table_width
 
 
 def register(parent: typer.Typer) -> None:
@@ -97,7 +98,7 @@ def _print_reports(reports: Sequence[ScaleReport]) -> None:
         size = f"{one.bytes / (1 << 20):,.1f}"
         files = (f"{one.files:,}", f"{one.read:,}")
         table.add_row(f"s{one.scale}", *files, size, *(f"{n:,}" for n in counts))
-    Console(highlight=False, markup=False).print(table)
+    Console(width=table_width(), highlight=False, markup=False).print(table)
     for one in reports:
         _print_counts(one)
         for finding in one.findings:

@@ -133,6 +133,31 @@ def test_drop_gives_up(broken: tuple[Workspace, Path, bytes]) -> None:
     assert workspace.enqueue("--wait").returncode == 0
 
 
+def test_drop_all_asks_first(broken: tuple[Workspace, Path, bytes]) -> None:
+    """Without a terminal it needs --yes; a shard that is given up is not given up again."""
+    workspace, _, _ = broken
+    key = str(only_letter(workspace)["key"])
+    refused = workspace.of_run("dead-letters", "drop", "--all")
+    assert refused.returncode == 2
+    assert "this would give up 1 shard of run" in refused.stderr
+    assert "--yes" in refused.stderr
+    assert only_letter(workspace)["dropped"] is False
+    assert workspace.of_run("dead-letters", "drop", key, "--all", "--yes").returncode == 2
+    assert workspace.of_run("dead-letters", "drop").returncode == 2
+    dropped = workspace.of_run("dead-letters", "drop", "--all", "--yes")
+    assert (dropped.returncode, dropped.stdout) == (0, f"1 shard given up: {key}\n")
+    again = workspace.of_run("dead-letters", "drop", "--all")
+    assert (again.returncode, again.stdout) == (0, "0 shards given up\n")
+
+
+def test_a_letter_is_a_line_in_a_pipe(broken: tuple[Workspace, Path, bytes]) -> None:
+    """Its reason, with the file in it, is not folded."""
+    workspace, _, _ = broken
+    letter = only_letter(workspace)
+    _, line = workspace.of_run("dead-letters", "list").stdout.splitlines()
+    assert str(letter["reason"]) in line
+
+
 def test_replay_failed(broken: tuple[Workspace, Path, bytes]) -> None:
     """`replay --failed` is requeue --all; afterwards the run is finished."""
     workspace, arrow, whole = broken

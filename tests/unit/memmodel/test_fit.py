@@ -1,6 +1,9 @@
 """Coefficients from receipts, label summaries, and the commands that show them."""
 
 import json
+import re
+import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +23,7 @@ from runtime.errors import UsageError
 from tests.support.commands import CommandResult, run_in_process
 from tests.support.three_shard_run import three_shard_run, write_receipt
 
+ROOT = Path(__file__).resolve().parents[3]
 PNG = b"\x89PNG"
 
 
@@ -143,6 +147,20 @@ def test_labels_below_a_scale(run: Run) -> None:
 def command(*arguments: str) -> CommandResult:
     """`python -m memmodel`."""
     return run_in_process("memmodel", *arguments, folder=Path.cwd())
+
+
+def test_a_picture_needs_an_extra(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hint names one that exists."""
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    plot = ("--plot", str(tmp_path / "c.png"))
+    done = command("fit", "--run", run.uri, "--out", str(tmp_path / "c.json"), *plot)
+    assert done.returncode == 2
+    extra = re.search(r"extra `(\w+)`", done.stderr)
+    assert extra
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert any("matplotlib" in one for one in extras["optional-dependencies"][extra[1]])
 
 
 def test_fit_as_a_command(run: Run, tmp_path: Path) -> None:

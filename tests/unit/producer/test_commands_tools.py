@@ -440,7 +440,7 @@ def test_offsets_of_a_damaged_file(make: Make) -> None:
     damaged, sound = files(export)
     damaged.write_bytes(damaged.read_bytes()[:-500])
     code, output = offsets(export)
-    assert (code, "1 indices written, 1 files damaged" in output) == (1, True)
+    assert (code, "1 index written, 1 file damaged" in output) == (1, True)
     assert damaged.name in output
     assert not damaged.with_name(f"{damaged.stem}-offsets.csv").exists()
     assert sound.with_name(f"{sound.stem}-offsets.csv").exists()

@@ -44,6 +44,16 @@ def test_durations(seconds: float | None, text: str) -> None:
     assert render.duration(seconds) == text
 
 
+def test_a_table_folds_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What reads a pipe finds a path in one piece, and a row in one line."""
+    path = "/nearline/" + "brain/" * 20
+    assert render.table(["path", "shards"], [[path, "2"]]).splitlines()[1] == f"{path}       2"
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    folded = render.table(["path", "shards"], [[path, "2"]]).splitlines()
+    assert len(folded) > 2
+    assert max(map(len, folded)) <= render.WIDTH
+
+
 def test_an_unknown_backlog_is_shown_as_unknown() -> None:
     """Queues known to be empty are left out; queues of unknown content are not."""
     backlogs = {"2gi": Backlog(0, 0), "4gi": Backlog(), "dead": Backlog(1, 0, 5)}
