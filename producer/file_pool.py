@@ -66,12 +66,12 @@ def _with_progress(description: str, results: Iterable[R], total: int) -> Iterat
 
 
 def _with_lines(description: str, results: Iterable[R], total: int) -> Iterator[R]:
-    """A line every half minute: nobody watches a file of logs, but some look."""
-    began = told = time.monotonic()
+    """Print a line every half minute, for logs and pipes."""
+    began = printed = time.monotonic()
     for done, result in enumerate(results, 1):
         yield result
         now = time.monotonic()
-        if now - told >= _LINE_S and done < total:
+        if now - printed >= _LINE_S and done < total:
             left = duration((now - began) / done * (total - done))
             print_stderr(f"{description}: {done:,} of {total:,} files, about {left} left")
-            told = now
+            printed = now

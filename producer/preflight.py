@@ -170,7 +170,7 @@ def check_still_whole(found: Preflight, config: LaunchConfig) -> None:
 
 
 def _with_sources(why: str, row: PlanRow) -> str:
-    """Why a shard is to be made; one that nobody planned before is named by its files."""
+    """Why a shard is to be made; one that no run planned before is named by its files."""
     return changed_sources((), row.sources) if why == NOT_MADE and row.sources else why
 
 

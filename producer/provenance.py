@@ -30,7 +30,7 @@ class Origin:
 
     Attributes:
         run_id: of the run that made or adopted it.
-        content: checksum, or "empty"; None where nobody computed it.
+        content: checksum, or "empty"; None where it is not known.
         size: bytes of its file; None if adopted.
         inputs: of a downsampled shard: key → content; None if adopted.
         redo_due: another making was requested and has not been done.

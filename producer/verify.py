@@ -97,7 +97,7 @@ class Verifier:
         except (BraidError, ShardliftError) as error:
             yield Finding(row.key, str(error))
             return
-        if origin is None or origin.size is None:  # nobody knows what was written
+        if origin is None or origin.size is None:  # unknown what was written
             return
         if chunks != origin.chunks:
             yield Finding(row.key, f"{chunks} chunks, its receipt says {origin.chunks}")

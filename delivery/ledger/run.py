@@ -45,7 +45,7 @@ class RunInfo(BaseModel):
         overwrite: also makes shards that existed.
         output_revision: of the bytes; runs of version 0.1.0 do not name theirs.
         partial: what the export lacked when the run was planned, in words.
-        adopted: its present shards are taken as they are, whoever made them.
+        adopted: its present shards are taken as they are, although no known run made them.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")

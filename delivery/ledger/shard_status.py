@@ -12,7 +12,7 @@ done      a current receipt                   a redo request, or an input with o
 failed    a failure record and no newer       `requeue` or a redo request: ready; `drop`: given up;
           receipt                             a late receipt: done
 given up  a failure record that was dropped   a redo request: ready
-blocked   an input is failed, given up or     whoever moves that input on: waiting or ready
+blocked   an input is failed, given up or     what moves that input on: waiting or ready
           blocked
 
 A run has ended when no shard is waiting or ready. It has succeeded when all are done and none is
