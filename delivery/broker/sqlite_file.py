@@ -30,6 +30,9 @@ NETWORK_FILE_SYSTEMS: Final = frozenset([
 # fmt: on
 LOCAL_FUSE: Final = frozenset(["fuse.fuse-overlayfs", "fuse.ntfs-3g", "fuse.mergerfs"])
 _HINT: Final = "set QUEUE_URL or --queue to a local path, such as sqlite:/tmp/shardlift/queue.db"
+_READ_ONLY_HINT: Final = (
+    "who may write it and its folder can do this; status, errors, verify and report only read"
+)
 
 
 class Mount(Protocol):
@@ -182,5 +185,6 @@ def _plain(error: sqlite3.Error, path: Path) -> ShardliftError:
         )
     if code in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}:
         why = "not writable" if os.path.lexists(path) else "cannot be made"
-        return UsageError(f"the queue {path} cannot be used: {why} ({error})", _HINT)
+        hint = _READ_ONLY_HINT if path.is_file() else _HINT
+        return UsageError(f"the queue {path} cannot be used: {why} ({error})", hint)
     return UnreachableError(f"the queue {path} cannot be used now ({error})")
