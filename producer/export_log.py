@@ -21,6 +21,9 @@ _SECTION: Final = re.compile(r"---\s*(?:(?P<totals>Totals)|Scale\s+(?P<scale>\d+
 _COUNT: Final = re.compile(r"(?P<what>Chunks exported|Chunks|Shard files):\s*(?P<count>\d[\d,]*)")
 _HEADER: Final = re.compile(r"(?P<name>Data|UUID|Start|End):\s*(?P<value>.*)")
 
+NO_LOG = "no export.log lies with the scales: nothing tells whether DVID finished the export"
+"""For people; DVID writes the log last, and older versions write none."""
+
 
 @dataclass(frozen=True, slots=True)
 class LogCounts:

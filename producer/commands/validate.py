@@ -12,6 +12,7 @@ from rich.table import Table
 from braid.precomputed.volume_spec import VolumeSpec
 from braid.transcode.block_assignment import check_z_step
 from memmodel.spec_file import read_spec
+from producer.export_log import NO_LOG, read_log
 from producer.file_pool import DEFAULT_WORKERS, WorkersOption
 from producer.spec_notes import spec_notes
 from producer.validation import ScaleReport, ValidationConfig, validate_scale
@@ -66,6 +67,8 @@ def validate(
     for note in spec_notes(volume, numbers, numbers, z_compress):
         cli.print_stderr(f"note: {note}")
     store.check_readable()
+    if read_log(store) is None:
+        cli.print_stderr(f"note: {NO_LOG}")
     reports = [
         validate_scale(
             store,

@@ -17,6 +17,7 @@ from braid.precomputed.volume_spec import VolumeSpec
 from producer import validation
 from producer.__main__ import app
 from producer.export_listing import ScaleListing, list_scale
+from producer.export_log import NO_LOG
 from producer.export_reader import has_offsets, open_shard
 from producer.export_writer import Dialect, ExportFormat
 from producer.synthetic_export import SyntheticVolume, sample_spec, write_export
@@ -134,6 +135,18 @@ def test_the_log_counts_rows(make: Make) -> None:
         )
         assert validate(export)[0] == code
         assert validate(export, "--files", "1")[0] == 0
+
+
+def test_a_missing_log_is_noted(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without DVID's log nothing tells whether the export has ended; that is no finding."""
+    export = make()
+    spec = str(export.parent / "spec.json")
+    for log in (None, "=== DVID Export-Shards Report ===\n\n--- Totals ---\n"):
+        if log is not None:
+            (export / "export.log").write_text(log)
+        result = CliRunner().invoke(app, ["validate", "--source", str(export), "--spec", spec])
+        said = result.stderr + capsys.readouterr().err
+        assert (NO_LOG in said) == (log is None)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.97])
