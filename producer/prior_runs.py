@@ -1,6 +1,6 @@
 """Prior runs of a destination: the one to continue and those that conflict."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from braid.downsample.downsampler import Rule
@@ -136,7 +136,8 @@ class PriorRuns:
         """
         for scale in sorted(set(request.concerned) - set(request.made)):
             if not outputs[scale] and not any(self.provenance.keys(scale)):
-                raise _nothing_of(scale, request)
+                below = [one for one in range(scale) if any(self.provenance.keys(one))]
+                raise _nothing_of(scale, request, below)
             missing = [key for key in damaged if parse_key(key)[0] == scale]
             if missing:
                 raise _holes(scale, f"{missing[0]}: {damaged[missing[0]]}")
@@ -211,10 +212,10 @@ def _same_sources(planned: PlanRow, row: PlanRow) -> bool:
     return (planned.sources, planned.bytes_in) == (row.sources, row.bytes_in)
 
 
-def _nothing_of(scale: int, request: Request) -> UsageError:
+def _nothing_of(scale: int, request: Request, made: Sequence[int]) -> UsageError:
     """The error for a scale that others are made from and of which nothing exists."""
-    converted = max((one for one in request.scales if one <= scale), default=0)
-    wanted = ",".join(map(str, sorted({*request.downres, *range(converted + 1, scale + 1)})))
+    base = max((one for one in (*request.scales, *made) if one <= scale), default=0)
+    wanted = ",".join(map(str, sorted({*request.downres, *range(base + 1, scale + 1)})))
     hint = f"say --downres {wanted}" if scale else "convert it with --scales 0, or check --dest"
     return UsageError(
         f"scale {scale + 1} is made from scale {scale}, of which nothing exists at {request.dest}",

@@ -8,7 +8,7 @@ import pytest
 
 from braid.precomputed.volume_spec import VolumeSpec
 from delivery.ledger.run import Run
-from producer import run_request
+from producer import prior_runs, run_request
 from producer.prior_runs import PriorRuns
 from producer.run_request import Request
 from producer.synthetic_export import sample_spec
@@ -102,3 +102,10 @@ def test_a_scale_of_which_nothing_exists_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="scale 1 is made from scale 0") as found:
         runs.check_inputs(alone, {0: {}, 1: {}}, {})
     assert "check --dest" in (found.value.hint or "")
+
+
+@pytest.mark.parametrize(("made", "wanted"), [([], "1,2,3,4"), ([1, 2], "3,4"), ([0], "1,2,3,4")])
+def test_a_gap_is_filled_from_the_scales_that_exist(made: list[int], wanted: str) -> None:
+    """The hint names the scales between what was made and what is asked for."""
+    asked = replace(request(), scales=(), downres=(4,))
+    assert prior_runs._nothing_of(3, asked, made).hint == f"say --downres {wanted}"
