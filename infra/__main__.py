@@ -5,7 +5,6 @@ They hold no state that is not in the ledger: after `down`, or after a restart o
 unfinished run stands still.
 """
 
-import json as jsonlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from memmodel.tiers import parse_tiers
 from runtime import cli, settings
 from runtime.errors import EXIT_FINDINGS, UsageError
 from runtime.storage import absolute
-from runtime.text import counted
+from runtime.text import counted, json_text
 
 app = cli.new_app("Create, compare and delete the cloud resources of a queue.")
 
@@ -170,11 +169,11 @@ def _print_changes(
 ) -> None:
     if json:
         document = {"queue": names.url, "dry_run": dry_run, "changes": as_json(changes)}
-        typer.echo(jsonlib.dumps(document, indent=2))
+        cli.print_lines(json_text(document, indent=2))
         return
     if changes:
-        typer.echo(table(changes, done=not dry_run))
-    typer.echo(f"{names.url}: {summary(changes, done=not dry_run) or 'nothing there'}")
+        cli.print_lines(table(changes, done=not dry_run))
+    cli.print_line(f"{names.url}: {summary(changes, done=not dry_run) or 'nothing there'}")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Final
 
+from runtime.text import printable
+
 WIDTH: Final = 80  # columns of a plain terminal
 _COLUMNS: Final = (9, 13)  # of action and kind
 
@@ -56,7 +58,7 @@ def table(changes: Iterable[Change], *, done: bool) -> str:
         changes: in the order of the lines.
         done: whether the changes were made, or only found.
     """
-    return "\n".join(line for change in changes for line in _lines(change, done=done))
+    return "\n".join(printable(line) for change in changes for line in _lines(change, done=done))
 
 
 def _lines(change: Change, *, done: bool) -> Sequence[str]:

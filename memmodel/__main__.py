@@ -82,7 +82,7 @@ def estimate(
         output.print_document(terms | asdict(choice) | {"seconds": round(seconds, 1)})
     else:
         output.print_terms(work, needed, factors)
-        typer.echo(f"{choice}, about {seconds:.0f} s")
+        cli.print_line(f"{choice}, about {seconds:.0f} s")
     if choice.tier is None:
         raise typer.Exit(EXIT_FINDINGS)
 
@@ -134,7 +134,7 @@ def fit(
         )
         return
     output.print_residuals(found)
-    typer.echo(f"wrote {out}; use it with {settings.MEMORY_COEFFICIENTS}={out}")
+    cli.print_line(f"wrote {out}; use it with {settings.MEMORY_COEFFICIENTS}={out}")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Fleet process that `--wait` starts on one machine."""
 
 import contextlib
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -126,4 +127,4 @@ def fleet_command(run: Run) -> str:
     """Command line that starts workers for a run."""
     given = settings.get(settings.QUEUE_URL)  # would win over the run's own
     queue = f" --queue {run.queue}" if given and absolute_queue_url(given) != run.queue else ""
-    return as_typed(f"python -m consumer fleet{queue} --run {run.uri} --until-drained")
+    return as_typed(f"python -m consumer fleet{queue} --run {shlex.quote(run.uri)} --until-drained")

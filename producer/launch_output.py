@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-import typer
-
 from braid.precomputed.volume_spec import ScaleSpec
 from delivery.ledger.failures import FailureSummary
 from delivery.ledger.run import Run
@@ -16,7 +14,7 @@ from producer.launch import LaunchResult, PublishReport
 from producer.planner import OVERWRITE, PlanResult, has_shards
 from producer.preflight import Preflight
 from producer.provenance import NOT_MADE
-from runtime.cli import print_stderr
+from runtime.cli import print_line, print_lines, print_stderr
 from runtime.storage import open_storage
 
 _NAMED = 5  # shards in a list
@@ -80,22 +78,22 @@ def print_notes(notes: Sequence[str]) -> None:
 def print_started(found: Preflight, run: Run, tiers: Sequence[Tier]) -> None:
     """Print the run to continue, or the plan and id of a new one."""
     if found.continues is not None:
-        typer.echo(f"continuing {run.run_id}, {found.continues.to_go:,} to go")
+        print_line(f"continuing {run.run_id}, {found.continues.to_go:,} to go")
         return
     if found.planned is not None:
         _print_plan(found.planned, tiers)
-    typer.echo(f"run {run.run_id}")
+    print_line(f"run {run.run_id}")
 
 
 def print_published(run: Run, report: PublishReport) -> None:
     """Print how many shards were published, and notes on the dead ones."""
     if report.status.succeeded:
         text = "nothing to do: all shards are there; --overwrite makes them again"
-        typer.echo(f"{text} ({run.info.dest})")
+        print_line(f"{text} ({run.info.dest})")
     else:
         waiting = len(report.status.keys(ShardState.WAITING))
         more = f"; {waiting:,} follow as their inputs get done" if waiting else ""
-        typer.echo(f"{_where_shards_are(run, report)}{more}")
+        print_line(f"{_where_shards_are(run, report)}{more}")
     print_notes(render.failure_table(report.dead).splitlines())
 
 
@@ -110,28 +108,28 @@ def print_result(run: Run, result: LaunchResult) -> None:
     """Print how the run ended, or the command that starts workers for it."""
     if result.progress is None:
         if not result.published.status.ended:
-            typer.echo(f"next: {fleet_command(run)}")
+            print_line(f"next: {fleet_command(run)}")
         return
-    typer.echo(render.time_table(result.progress.scales))
+    print_lines(render.time_table(result.progress.scales))
     if result.lost:
         _print_lost(run, result.status or result.published.status, result.lost)
     if result.incomplete:
-        typer.echo(f"run {run.run_id}: {describe_incomplete(result.incomplete)}")
+        print_line(f"run {run.run_id}: {describe_incomplete(result.incomplete)}")
     elif not result.lost:
         done = render.shards(result.progress.done)
-        typer.echo(f"run {run.run_id} is done: {done} in {run.info.dest}")
+        print_line(f"run {run.run_id} is done: {done} in {run.info.dest}")
 
 
 def print_nothing_to_do(found: Preflight) -> None:
     """Print that all shards exist, and the runs that made them."""
     if not found.shards:
-        typer.echo("nothing to do: there is nothing that a shard could be made from")
+        print_line("nothing to do: there is nothing that a shard could be made from")
         return
     names = [earlier.run.run_id for earlier in found.history.producers(found.request)]
     runs = f"done in run{'s' if len(names) > 1 else ''} {', '.join(names)}"
     where = runs if names else "there, made by no run that is known"
     shards = render.of_shards(found.shards, "is", "are all")
-    typer.echo(f"nothing to do: {shards} {where}; --overwrite makes them again")
+    print_line(f"nothing to do: {shards} {where}; --overwrite makes them again")
     if found.planned is not None:
         _print_incomplete(found.planned)
 
@@ -140,30 +138,30 @@ def print_dry_run(found: Preflight, tiers: Sequence[Tier]) -> None:
     """Print what a launch would do and cost."""
     if found.continues is not None:
         earlier = found.continues
-        typer.echo(f"would continue {earlier.run.run_id}, {earlier.to_go:,} to go")
+        print_line(f"would continue {earlier.run.run_id}, {earlier.to_go:,} to go")
         return
     planned = found.planned
     if planned is None or found.idle:
         print_nothing_to_do(found)
         return
     _print_plan(planned, tiers)
-    typer.echo()
-    typer.echo(render.cost_table(planned.forecasts, tiers))
+    print_line()
+    print_lines(render.cost_table(planned.forecasts, tiers))
     scales = found.request.volume.scales
     paths = (f"s{index} {scales[index].code_path()}" for index in found.request.made)
-    typer.echo(f"paths: {', '.join(paths)}")
+    print_line(f"paths: {', '.join(paths)}")
     print_notes(_beyond(planned))
-    typer.echo("nothing was written or published")
+    print_line("nothing was written or published")
 
 
 def _print_plan(planned: PlanResult, tiers: Sequence[Tier]) -> None:
     if planned.forecasts:
-        typer.echo(render.tier_table(planned.forecasts, tiers))
+        print_lines(render.tier_table(planned.forecasts, tiers))
     if planned.present:
-        typer.echo(f"{render.of_shards(planned.present, 'exists', 'exist')} already")
+        print_line(f"{render.of_shards(planned.present, 'exists', 'exist')} already")
     if unknown := len(planned.unknown):
         are = "is" if unknown == 1 else "are"
-        typer.echo(f"{render.shards(unknown)} of unknown make {are} adopted")
+        print_line(f"{render.shards(unknown)} of unknown make {are} adopted")
     _print_reasons(planned)
     _print_incomplete(planned)
 
@@ -171,7 +169,7 @@ def _print_plan(planned: PlanResult, tiers: Sequence[Tier]) -> None:
 def _print_incomplete(planned: PlanResult) -> None:
     """Print which shards stay although they lack chunks."""
     if planned.plan.bad_chunks:
-        typer.echo(f"not whole: {describe_incomplete(planned.plan.bad_chunks)}")
+        print_line(f"not whole: {describe_incomplete(planned.plan.bad_chunks)}")
 
 
 def _print_reasons(planned: PlanResult) -> None:
@@ -182,12 +180,12 @@ def _print_reasons(planned: PlanResult) -> None:
         if reason not in {NOT_MADE, OVERWRITE} and key not in planned.follows
     ]
     for key, reason in again[:_NAMED]:
-        typer.echo(f"{key} is made again: {reason}")
+        print_line(f"{key} is made again: {reason}")
     if len(again) > _NAMED:
-        typer.echo(f"... and {len(again) - _NAMED:,} more are made again")
+        print_line(f"... and {len(again) - _NAMED:,} more are made again")
     if planned.follows:
         count = len(planned.follows)
-        typer.echo(f"{render.of_shards(count, 'is', 'are')} made again because an input is")
+        print_line(f"{render.of_shards(count, 'is', 'are')} made again because an input is")
 
 
 def _beyond(planned: PlanResult) -> list[str]:
@@ -200,5 +198,5 @@ def _beyond(planned: PlanResult) -> list[str]:
 
 
 def _print_lost(run: Run, status: RunStatus, lost: int) -> None:
-    typer.echo(render.failure_report(run, status))
-    typer.echo(f"run {run.run_id} ended without {lost:,} of its shards")
+    print_lines(render.failure_report(run, status))
+    print_line(f"run {run.run_id} ended without {lost:,} of its shards")

@@ -1,13 +1,11 @@
 """Rendering of plans and progress: tables, JSON, progress bars; 80 columns on a terminal."""
 
-import io
-import json
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import Progress as Bars
-from rich.table import Table
 
 from delivery.broker.base import DEAD, Backlog
 from delivery.ledger.failures import FailureSummary
@@ -20,7 +18,8 @@ from producer.failure_groups import FailureGroup, failures_of, group_failures
 from producer.planner import ShardForecast
 from runtime import text
 from runtime.interpreter import as_typed
-from runtime.text import join_first, table_width
+from runtime.table import format_table
+from runtime.text import join_first, printable
 
 WIDTH = 80
 _UNKNOWN = "unknown"
@@ -80,7 +79,8 @@ def partial(problems: Sequence[str]) -> str:
     if not problems:
         return ""
     more = f"; and {len(problems) - 1:,} more" if len(problems) > 1 else ""
-    return f"partial: the export lacked {counted(len(problems), 'file')}: {problems[0]}{more}"
+    lacked = counted(len(problems), "file")
+    return printable(f"partial: the export lacked {lacked}: {problems[0]}{more}")
 
 
 def of_shards(number: int, verb: str, verbs: str) -> str:
@@ -90,7 +90,7 @@ def of_shards(number: int, verb: str, verbs: str) -> str:
 
 def document(value: Any) -> str:  # noqa: ANN401 - any JSON value
     """One JSON document."""
-    return json.dumps(value, indent=1)
+    return text.json_text(value, indent=1)
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> str:
@@ -101,16 +101,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 
         rows: texts of the fields.
         left: number of left-aligned columns; the others are right-aligned.
     """
-    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for number, header in enumerate(headers):
-        grid.add_column(header, justify="left" if number < left else "right", overflow="fold")
-    for row in rows:
-        grid.add_row(*row)
-    out = io.StringIO()
-    Console(file=out, width=table_width(WIDTH), highlight=False, markup=False, emoji=False).print(
-        grid
-    )
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+    return format_table(headers, rows, left=left, width=WIDTH)
 
 
 def tier_table(forecasts: Sequence[ShardForecast], tiers: Sequence[Tier]) -> str:
@@ -219,7 +210,7 @@ def queue_table(backlogs: Mapping[str, Backlog], ready: Mapping[str, int], why: 
     """
     if not any(backlog.known for backlog in backlogs.values()):
         known = table(["tier", "ready"], [[_queue(name), count(n)] for name, n in ready.items()])
-        line = f"queue: unknown: {why or 'it does not tell its length'}"
+        line = printable(f"queue: unknown: {why or 'it does not tell its length'}")
         return f"{known}\n{line}" if ready else line
     rows = [
         [
@@ -263,7 +254,7 @@ def failure_table(failures: Iterable[FailureSummary]) -> str:
     if rest := groups[_MOST_GROUPS:]:
         number = sum(len(group.failures) for group in rest)
         lines.append(f"{shards(number)} more, for {counted(len(rest), 'other reason')}")
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def _group_lines(group: FailureGroup) -> Iterator[str]:
@@ -288,7 +279,7 @@ def failure_details(failures: Iterable[FailureSummary]) -> str:
         for one in found
     ]
     head, *lines = table(["shard", "tier", "tries", "when (UTC)"], rows, left=2).splitlines()
-    whys = [f"  {'given up: ' if one.dropped else ''}{one.reason}" for one in found]
+    whys = [printable(f"  {'given up: ' if one.dropped else ''}{one.reason}") for one in found]
     return "\n".join([head, *(f"{a}\n{b}" for a, b in zip(lines, whys, strict=True))])
 
 
@@ -306,13 +297,14 @@ def failure_report(run: Run, status: RunStatus, *, details: bool = False) -> str
     lines = [failure_table(failures)]
     if blocked := status.keys(ShardState.BLOCKED):
         causes = sorted({cause for key in blocked for cause in status.causes(key)})
-        lines.append(f"{of_shards(len(blocked), 'is', 'are')} blocked by {join_first(causes, 5)}")
+        are = of_shards(len(blocked), "is", "are")
+        lines.append(printable(f"{are} blocked by {join_first(causes, 5)}"))
     if not details:
-        each = f"python -m producer errors --details --run {run.uri}"
-        lines.append(f"each of them: {as_typed(each)}")
+        each = f"python -m producer errors --details --run {shlex.quote(run.uri)}"
+        lines.append(printable(f"each of them: {as_typed(each)}"))
     if any(not failure.dropped for failure in failures):
-        again = f"python -m producer dead-letters requeue --all --run {run.uri}"
-        lines.append(f"when mended: {as_typed(again)}")
+        again = f"python -m producer dead-letters requeue --all --run {shlex.quote(run.uri)}"
+        lines.append(printable(f"when mended: {as_typed(again)}"))
     return "\n".join(lines)
 
 

@@ -17,6 +17,7 @@ from memmodel.tiers import tier_of
 from producer import svg
 from producer.failure_groups import failures_of, group_failures
 from producer.render import count, duration, partial, shards, size
+from runtime.text import printable
 
 _MOST_FAILURES = 200
 _MIB = 1 << 20
@@ -512,4 +513,4 @@ def _time_unit(most_s: float) -> tuple[float, str]:
 
 
 def _text(text: str) -> str:
-    return html.escape(text)
+    return html.escape(printable(text))

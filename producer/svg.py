@@ -8,6 +8,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from runtime.text import printable
+
 _WIDTH, _HEIGHT = 400, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 22, 28, 42  # margins for the axes
 _FONT = 13  # stays readable where the chart is as narrow as a phone
@@ -117,7 +119,7 @@ def _dots(x: int, y: int, held: Sequence[Dot]) -> str:
     more = f", and {len(held) - 1:,} more" if len(held) > 1 else ""
     return (
         f'<circle cx="{x}" cy="{y}" r="4" fill-opacity="0.75" style="fill:{first.colour}">'
-        f"<title>{html.escape(name + more)}</title></circle>"
+        f"<title>{html.escape(printable(name + more))}</title></circle>"
     )
 
 
@@ -149,12 +151,12 @@ def _rect(x: float, y: float, width: float, height: float, colour: str) -> str:
 def _label(x: float, y: float, text: str, anchor: str) -> str:
     return (
         f'<text x="{x}" y="{y}" font-size="{_FONT}" fill="currentColor" text-anchor="{anchor}">'
-        f"{html.escape(text)}</text>"
+        f"{html.escape(printable(text))}</text>"
     )
 
 
 def _svg(width: int, height: int, title: str, body: str, more: str = "") -> str:
     return (
         f'<svg viewBox="0 0 {width} {height}" role="img"{more}>'
-        f"<title>{html.escape(title)}</title>{body}</svg>"
+        f"<title>{html.escape(printable(title))}</title>{body}</svg>"
     )

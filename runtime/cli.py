@@ -27,6 +27,7 @@ from runtime.errors import (
     UsageError,
 )
 from runtime.interpreter import as_typed, missing_package
+from runtime.text import printable, printable_lines
 
 _LOCATION: Final = "DIR|gs://BUCKET/PREFIX"
 
@@ -227,7 +228,9 @@ def _report_error(error: Exception, exit_codes: Mapping[type[Exception], int]) -
         _print_error(str(error), error.hint)
         return error.exit_code
     if type(error).__name__ == "NoArgsIsHelpError":  # its text is the help page
-        print_stderr(error.format_message())  # type: ignore[attr-defined] # one of Typer's own
+        help_page: str = error.format_message()  # type: ignore[attr-defined] # one of Typer's own
+        for line in help_page.split("\n"):
+            print_stderr(line)
         return EXIT_USAGE
     if hasattr(error, "format_message"):  # Typer's own; its module depends on Typer's version
         _print_error(error.format_message(), _usage_hint(error))
@@ -271,7 +274,7 @@ def confirm(deed: str, *, yes: bool) -> None:
         raise UsageError(
             f"this would {deed}, and no terminal can be asked", hint="if that is meant, pass --yes"
         )
-    typer.confirm(f"{deed[:1].upper()}{deed[1:]}?", abort=True, err=True)
+    typer.confirm(printable(f"{deed[:1].upper()}{deed[1:]}?"), abort=True, err=True)
 
 
 def _text(filename: object) -> str:
@@ -287,7 +290,7 @@ def _save_traceback(error: Exception) -> str:
     with tempfile.NamedTemporaryFile(
         "w", prefix="shardlift-", suffix=".traceback", delete=False, encoding="utf-8"
     ) as file:
-        file.writelines(traceback.format_exception(error))
+        file.write(printable_lines("".join(traceback.format_exception(error))))
     return file.name
 
 
@@ -297,9 +300,19 @@ def _print_error(message: str, hint: str | None = None) -> None:
         print_stderr(f"hint: {as_typed(' '.join(hint.split()))}")
 
 
+def print_line(line: str = "") -> None:
+    """Print a line of a command's result; what is not printable, line breaks too, is escaped."""
+    typer.echo(printable(line))  # noqa: TID251 - the one place that prints results
+
+
+def print_lines(text: str) -> None:
+    """Print lines of a result, each of which was made of printable texts, such as a table."""
+    typer.echo(printable_lines(text))  # noqa: TID251 - likewise
+
+
 def print_stderr(line: str) -> None:
-    """Print a note or progress for people; stdout is for results."""
-    print(line, file=sys.stderr, flush=True)  # noqa: T201 - the one place that prints to stderr
+    """Print a line for people, a note or progress; what is not printable is escaped."""
+    print(printable(line), file=sys.stderr, flush=True)  # noqa: T201 - the one place that prints to stderr
 
 
 def _flush_and_exit(code: int) -> NoReturn:

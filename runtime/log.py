@@ -6,12 +6,15 @@ goes into fields.
 
 import logging
 import sys
+import textwrap
+import traceback
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 import structlog
 
 from runtime import settings
+from runtime.text import json_text, printable, printable_lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,12 @@ RUN_CANCELLED: Final = _event(
     "info",
     "run by",
     "An unfinished run of the same destination was cancelled by a new run.",
+)
+RUN_DAMAGED: Final = _event(
+    "run_damaged",
+    "warning",
+    "run reason hint",
+    "An object of a run is damaged: the run is passed over, other runs go on.",
 )
 RUN_ENDED: Final = _event(
     "run_ended", "info", "run", "A supervised run has ended or was cancelled."
@@ -246,9 +255,50 @@ def _wants_json(choice: bool | None) -> bool:
 def _json_processors() -> list[structlog.typing.Processor]:
     return [
         structlog.processors.format_exc_info,
-        structlog.processors.JSONRenderer(default=str),
+        structlog.processors.JSONRenderer(serializer=_as_json),
     ]
 
 
 def _human_processors() -> list[structlog.typing.Processor]:
-    return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    return [
+        _quote_unprintable,
+        structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=_write_traceback
+        ),
+    ]
+
+
+def _as_json(event: object, **_: object) -> str:
+    return json_text(event, default=str)
+
+
+class _Quoted:
+    """Value that is shown by its own `repr`, with what is not printable escaped."""
+
+    def __init__(self, value: object) -> None:
+        self._text = printable(repr(value))
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+def _quote_unprintable(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Quote values that would reach the terminal with control characters in them."""
+    return {
+        key: value if key == "exc_info" or _is_plain(value) else _Quoted(value)
+        for key, value in event.items()
+    }
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, str):
+        return value.isprintable()
+    return value is None or isinstance(value, int | float)
+
+
+def _write_traceback(out: TextIO, exc_info: structlog.typing.ExcInfo) -> None:
+    """Write a traceback, indented so that no line of its message passes for an event."""
+    lines = "".join(traceback.format_exception(*exc_info)).rstrip("\n")
+    out.write("\n" + textwrap.indent(printable_lines(lines), "  "))

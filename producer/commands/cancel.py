@@ -35,9 +35,9 @@ def cancel(
     status = read_status(found)
     if note is None and status.ended:
         how = "done" if status.succeeded else "with shards that are not done"
-        typer.echo(f"run {found.run_id} has ended ({how}): it stays as it is")
+        cli.print_line(f"run {found.run_id} has ended ({how}): it stays as it is")
     elif note is None and found.cancel(why):
-        typer.echo(f"run {found.run_id} is cancelled")
+        cli.print_line(f"run {found.run_id} is cancelled")
     else:
         note = found.cancelled()
-        typer.echo(f"run {found.run_id} was cancelled before: {note.why if note else why}")
+        cli.print_line(f"run {found.run_id} was cancelled before: {note.why if note else why}")

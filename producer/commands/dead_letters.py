@@ -1,12 +1,9 @@
 """`producer dead-letters`: list dead shards, publish them again, or give them up."""
 
-import json
 from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from delivery import replay
 from delivery.ledger.failures import Failure, FailureSummary
@@ -15,7 +12,8 @@ from memmodel.run_context import tier_chooser
 from producer import render, run_lookup
 from runtime import cli
 from runtime.errors import UsageError
-from runtime.text import table_width
+from runtime.table import format_table
+from runtime.text import json_text
 
 app = cli.new_app(
     "Shards that cannot be made, with the reason.\n\n"
@@ -58,7 +56,7 @@ def list_letters(
     ]
     if as_json:
         shown = [letter.model_dump(mode="json") for letter in letters]
-        typer.echo(json.dumps({"run": found.uri, "dead_letters": shown}))
+        cli.print_lines(json_text({"run": found.uri, "dead_letters": shown}))
         return
     _print_table(letters)
 
@@ -79,17 +77,18 @@ def show(
     found = run_lookup.find_looked(run, state, dest, queue)
     letter = _letter(found, key)
     if as_json:
-        typer.echo(letter.model_dump_json())
+        cli.print_lines(json_text(letter.model_dump(mode="json")))
         return
     row = found.plan.row(key)
     state_word = "given up" if letter.dropped else "dead"
-    typer.echo(f"{key} ({letter.kind}), {state_word} since {letter.at:%Y-%m-%d %H:%M:%S} UTC")
-    typer.echo(f"reason: {letter.reason}")
+    cli.print_line(f"{key} ({letter.kind}), {state_word} since {letter.at:%Y-%m-%d %H:%M:%S} UTC")
+    cli.print_line(f"reason: {letter.reason}")
     for hop in letter.history:
         by = f" by {hop.worker}" if hop.worker else ""
-        typer.echo(f"  {hop.at:%H:%M:%S} tier {hop.tier}, delivery {hop.attempt}{by}: {hop.reason}")
+        where = f"tier {hop.tier}, delivery {hop.attempt}{by}"
+        cli.print_line(f"  {hop.at:%H:%M:%S} {where}: {hop.reason}")
     for name in (*row.sources, *row.inputs):
-        typer.echo(f"  made from {name}")
+        cli.print_line(f"  made from {name}")
 
 
 @app.command()
@@ -120,7 +119,8 @@ def requeue(
         _leave_out_bad_chunks(found, keys)
     with run_lookup.broker_of(found, queue) as broker:
         sent = replay.failed(found, broker, tier_chooser(found), keys=keys or None, tier=tier)
-    typer.echo(f"{render.shards(len(sent))} published again{': ' if sent else ''}{', '.join(sent)}")
+    named = f": {', '.join(sent)}" if sent else ""
+    cli.print_line(f"{render.shards(len(sent))} published again{named}")
 
 
 @app.command()
@@ -149,7 +149,7 @@ def drop(
     for key in chosen:
         found.failures.drop(key)
     named = f": {', '.join(chosen)}" if chosen else ""
-    typer.echo(f"{render.shards(len(chosen))} given up{named}")
+    cli.print_line(f"{render.shards(len(chosen))} given up{named}")
 
 
 def _check_chosen(keys: Sequence[str] | None, *, every: bool) -> None:
@@ -193,13 +193,12 @@ def _letter(run: Run, key: str) -> Failure:
 
 def _print_table(letters: Sequence[FailureSummary]) -> None:
     if not letters:
-        typer.echo("no dead letters")
+        cli.print_line("no dead letters")
         return
-    table = Table(box=None, pad_edge=False)
-    for column in ("shard", "tier", "tries", "when (UTC)", "reason"):
-        table.add_column(column, overflow="fold")
-    for letter in letters:
-        when = f"{letter.at:%m-%d %H:%M}"
-        why = f"given up: {letter.reason}" if letter.dropped else letter.reason
-        table.add_row(letter.key, letter.tier, str(letter.attempts), when, why)
-    Console(highlight=False, markup=False, width=table_width()).print(table)
+    headers = ("shard", "tier", "tries", "when (UTC)", "reason")
+    cli.print_lines(format_table(headers, map(_row, letters), left=len(headers)))
+
+
+def _row(letter: FailureSummary) -> list[str]:
+    why = f"given up: {letter.reason}" if letter.dropped else letter.reason
+    return [letter.key, letter.tier, str(letter.attempts), f"{letter.at:%m-%d %H:%M}", why]

@@ -18,6 +18,7 @@ import numpy as np
 import typer
 from rich.console import Console
 from rich.progress import track
+from rich.text import Text
 
 from braid.precomputed.sharding import factors
 from braid.precomputed.volume_spec import ScaleSpec, VolumeSpec
@@ -33,12 +34,12 @@ from producer.run_request import Request
 from producer.synthetic_export import SyntheticVolume, sample_spec, write_export
 from producer.tensorstore_reader import Volume, halved
 from runtime import settings
-from runtime.cli import print_stderr
+from runtime.cli import print_line, print_lines, print_stderr
 from runtime.errors import EXIT_FINDINGS, ShardliftError, UsageError
 from runtime.interpreter import as_typed
 from runtime.storage import absolute, open_storage
 from runtime.storage.checksum import crc32c
-from runtime.text import join_first
+from runtime.text import join_first, printable
 
 SIZE = (390, 340, 260)  # not multiples of 64, so that every face is clipped
 SCALES = 3
@@ -265,7 +266,7 @@ def _spinner(text: str) -> Iterator[None]:
         print_stderr(text)
         yield
         return
-    with console.status(text):
+    with console.status(Text(printable(text))):
         yield
 
 
@@ -276,11 +277,11 @@ def _print_summary(folders: Folders, volume: VolumeSpec, seconds: float) -> None
         made = folders.volume / scale.key
         size = "x".join(map(str, scale.size))
         rows.append((f"volume, scale {scale.index}", size, render.size(_bytes_below(made))))
-    typer.echo(f"\n{render.table(('', 'voxels', 'on disk'), rows)}")
-    typer.echo(f"done in {render.duration(seconds)}\n\nlook at it:")
+    print_lines(f"\n{render.table(('', 'voxels', 'on disk'), rows)}")
+    print_lines(f"done in {render.duration(seconds)}\n\nlook at it:")
     dest = ("--dest", _shown(folders.volume))
     _print_command("view", *dest)
-    typer.echo("and at how it was made:")
+    print_line("and at how it was made:")
     _print_command("status", *dest)
     _print_command("verify", *dest, "--deep", "--values", "50")
     _print_command("dead-letters", "list", *dest)
@@ -289,7 +290,7 @@ def _print_summary(folders: Folders, volume: VolumeSpec, seconds: float) -> None
 
 def _print_command(*words: str) -> None:
     """Print a command line that works as it stands in the working directory."""
-    typer.echo(as_typed(f"  $ python -m producer {shlex.join(words)}"))
+    print_line(as_typed(f"  $ python -m producer {shlex.join(words)}"))
 
 
 def _bytes_below(folder: Path) -> int:

@@ -52,13 +52,13 @@ def errors(
             "blocked": status.keys(ShardState.BLOCKED),
             "incomplete": made,
         }
-        typer.echo(render.document(document))
+        cli.print_lines(render.document(document))
     elif not dead and not lacking:
-        typer.echo("no errors")
+        cli.print_line("no errors")
     elif dead:
         if details:
-            typer.echo(f"{render.failure_details(records)}\n")
-        typer.echo(render.failure_report(found, status, details=details))
+            cli.print_lines(f"{render.failure_details(records)}\n")
+        cli.print_lines(render.failure_report(found, status, details=details))
     if not as_json:
         for key, bads in lacking.items():
             _print_bad_chunks(key, status.incomplete[key], bads, details=details)
@@ -90,6 +90,6 @@ def _bad_chunks(run: Run, key: str) -> tuple[BadChunk, ...]:
 def _print_bad_chunks(key: str, number: int, bads: Sequence[BadChunk], *, details: bool) -> None:
     """A line for a shard that lacks chunks, and one for each of them on request."""
     example = f": {bads[0].text}" if bads else ""
-    typer.echo(f"{key}: made without {render.counted(number, 'chunk')}{example}")
+    cli.print_line(f"{key}: made without {render.counted(number, 'chunk')}{example}")
     for bad in bads if details else ():
-        typer.echo(f"  {bad.text}")
+        cli.print_line(f"  {bad.text}")

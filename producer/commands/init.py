@@ -39,8 +39,9 @@ def init(
         cli.print_stderr(f"note: {note}")
     storage = open_storage(dest)
     written = write_info(storage, volume, force=force)
-    typer.echo(render.table(["scale", "key", "size", "chunks", "path"], map(_row, volume.scales)))
-    typer.echo(f"{'wrote' if written else 'kept'} {storage.url}/{INFO}")
+    headers = ["scale", "key", "size", "chunks", "path"]
+    cli.print_lines(render.table(headers, map(_row, volume.scales)))
+    cli.print_line(f"{'wrote' if written else 'kept'} {storage.url}/{INFO}")
 
 
 def _row(scale: ScaleSpec) -> list[str]:

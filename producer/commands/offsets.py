@@ -43,18 +43,18 @@ def offsets(
     for scale in cli.parse_scales(scales):
         lacking, errors = _find_lacking(store, list_scale(store, scale).files, workers)
         damaged += len(errors)
-        typer.echo(f"s{scale}: {_lack(len(lacking))} byte offsets")
+        cli.print_line(f"s{scale}: {_lack(len(lacking))} byte offsets")
         for error in errors:
-            typer.echo(f"  {error}")
+            cli.print_line(f"  {error}")
         if dry_run:
             continue
         for path, fault in read_files(partial(_write, store), lacking, workers, "scanning"):
-            typer.echo(f"  {fault or f'wrote {path}'}")
+            cli.print_line(f"  {fault or f'wrote {path}'}")
             written += fault is None
             damaged += fault is not None
     if not dry_run:
         indices = "index" if written == 1 else "indices"
-        typer.echo(f"{written:,} {indices} written, {counted(damaged, 'file')} damaged")
+        cli.print_line(f"{written:,} {indices} written, {counted(damaged, 'file')} damaged")
     if damaged:
         raise typer.Exit(EXIT_FINDINGS)
 

@@ -111,12 +111,12 @@ def _check_made(run: Run, keys: list[str]) -> None:
 
 
 def _print_result(done: ReplayResult) -> None:
-    typer.echo(f"{render.shards(len(done.published))} published")
+    cli.print_line(f"{render.shards(len(done.published))} published")
     for key in done.published[:_SHOWN]:
-        typer.echo(f"  {key}")
+        cli.print_line(f"  {key}")
     if len(done.published) > _SHOWN:
-        typer.echo(f"  ... and {len(done.published) - _SHOWN} more")
+        cli.print_line(f"  ... and {len(done.published) - _SHOWN} more")
     for key, why in done.left.items():
-        typer.echo(f"not published: {key}: {why}")
+        cli.print_line(f"not published: {key}: {why}")
     if done.left:
         raise typer.Exit(EXIT_FINDINGS)

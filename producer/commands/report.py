@@ -34,4 +34,4 @@ def report(
     text = page(read_facts(found, read_status(found), now()))
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(text, encoding="utf-8")
-    typer.echo(f"wrote {out} ({len(text.encode()) >> 10} KiB)")
+    cli.print_line(f"wrote {out} ({len(text.encode()) >> 10} KiB)")

@@ -29,12 +29,12 @@ def runs(
     root = run_lookup.state_root(state, dest)
     found = [_facts(run) for run in list_runs(root)]
     if as_json:
-        typer.echo(render.document(found))
+        cli.print_lines(render.document(found))
     elif not found:
-        typer.echo(f"no runs below {root}")
+        cli.print_line(f"no runs below {root}")
     else:
         headers = ["run", "state", "scales", "downres", "done", "of", "lost"]
-        typer.echo(render.table(headers, map(_row, found), left=4))
+        cli.print_lines(render.table(headers, map(_row, found), left=4))
 
 
 def _facts(run: Run) -> dict[str, Any]:

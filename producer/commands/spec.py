@@ -48,7 +48,7 @@ def spec(
     volume = design_volume(voxels, spacing, scales)
     for note in spec_notes(volume):
         cli.print_stderr(f"note: {note}")
-    typer.echo(render.document(volume.to_info()))
+    cli.print_lines(render.document(volume.to_info()))
 
 
 def _numbers(text: str, parse: Callable[[str], T], option: str, expected: str) -> list[T]:

@@ -21,6 +21,7 @@ from producer import render, run_lookup
 from producer.fleet_process import fleet_command
 from runtime import cli
 from runtime.errors import UnreachableError, UsageError
+from runtime.text import printable, printable_lines
 
 _WATCH_S = 2.0
 
@@ -57,9 +58,9 @@ def status(
             return
         look = _refresh(found, broker, why)
     if as_json:
-        typer.echo(render.document(_document(found, look)))
+        cli.print_lines(render.document(_document(found, look)))
     else:
-        typer.echo(_text(found, look))
+        cli.print_lines(_text(found, look))
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def _watch(run: Run, broker: Broker | None, why: str) -> None:
     with Live(console=Console(), auto_refresh=False) as live:
         while True:
             look = _refresh(run, broker, why)
-            live.update(Text(_text(run, look)), refresh=True)
+            live.update(Text(printable_lines(_text(run, look))), refresh=True)
             if look.progress.ended or run.cancelled():
                 return
             time.sleep(_WATCH_S)
@@ -133,26 +134,28 @@ def _text(run: Run, look: _Look) -> str:
     if failed := render.failure_report(run, ledger):
         parts.append(failed)
     if ledger.incomplete:
-        parts.append(describe_incomplete(ledger.incomplete))
+        parts.append(printable(describe_incomplete(ledger.incomplete)))
     if not progress.ended and not progress.workers and not run.cancelled():
-        parts.append(f"no worker was heard of lately; start some:\n  {fleet_command(run)}")
+        start = printable(fleet_command(run))
+        parts.append(f"no worker was heard of lately; start some:\n  {start}")
     return "\n\n".join(parts)
 
 
 def _headline(run: Run, ledger: RunStatus, progress: Progress) -> str:
-    note = run.cancelled()
+    run_id, note = printable(run.run_id), run.cancelled()
     if note:
-        return f"run {run.run_id}: cancelled ({note.why}), {progress.done} of {progress.total} done"
+        how = printable(f"cancelled ({note.why})")
+        return f"run {run_id}: {how}, {progress.done} of {progress.total} done"
     if progress.ended:
         how = "done" if ledger.succeeded else _not_whole(ledger)
-        whole = f"run {run.run_id}: {how}, {progress.done} of {render.shards(progress.total)}"
+        whole = f"run {run_id}: {how}, {progress.done} of {render.shards(progress.total)}"
         if lacked := render.partial(run.info.partial):
             whole = f"{whole}\n{lacked}"
         return f"{whole}\n{_times(progress)}" if progress.finished else whole
     workers = render.counted(progress.workers, "worker") if progress.workers else "no workers"
     left = f", {render.duration(progress.eta_s)} left" if progress.workers else ""
     return (
-        f"run {run.run_id}: {progress.done} of {render.shards(progress.total)}, "
+        f"run {run_id}: {progress.done} of {render.shards(progress.total)}, "
         f"{progress.chunks_per_s:,.0f} chunk/s, {workers}{left}"
     )
 

@@ -1,13 +1,10 @@
 """`producer validate`: check an export before it is converted."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from braid.precomputed.volume_spec import VolumeSpec
 from braid.transcode.block_assignment import check_z_step
@@ -19,7 +16,8 @@ from producer.validation import ScaleReport, ValidationConfig, validate_scale
 from runtime import cli
 from runtime.errors import EXIT_FINDINGS, UsageError
 from runtime.storage import open_storage
-from runtime.text import table_width
+from runtime.table import format_table
+from runtime.text import json_text
 
 
 def register(parent: typer.Typer) -> None:
@@ -78,7 +76,9 @@ def validate(
         for number in numbers
     ]
     if as_json:
-        typer.echo(json.dumps({"source": store.url, "scales": [asdict(one) for one in reports]}))
+        cli.print_lines(
+            json_text({"source": store.url, "scales": [asdict(one) for one in reports]})
+        )
     else:
         _print_reports(reports)
     if any(report.findings for report in reports):
@@ -93,24 +93,23 @@ def _check_scales(volume: VolumeSpec, numbers: Sequence[int], spec: str) -> None
 
 
 def _print_reports(reports: Sequence[ScaleReport]) -> None:
-    table = Table(box=None, pad_edge=False)
-    for column in ("scale", "files", "read", "MiB", "rows", "outside", "decoded", "findings"):
-        table.add_column(column, justify="right")
-    for one in reports:
-        counts = (one.rows, one.outside, one.sampled, len(one.findings))
-        size = f"{one.bytes / (1 << 20):,.1f}"
-        files = (f"{one.files:,}", f"{one.read:,}")
-        table.add_row(f"s{one.scale}", *files, size, *(f"{n:,}" for n in counts))
-    Console(width=table_width(), highlight=False, markup=False).print(table)
+    headers = ("scale", "files", "read", "MiB", "rows", "outside", "decoded", "findings")
+    cli.print_lines(format_table(headers, map(_row, reports), left=0))
     for one in reports:
         _print_counts(one)
         for finding in one.findings:
-            typer.echo(finding)
+            cli.print_line(finding)
+
+
+def _row(one: ScaleReport) -> list[str]:
+    counts = (one.rows, one.outside, one.sampled, len(one.findings))
+    size = f"{one.bytes / (1 << 20):,.1f}"
+    return [f"s{one.scale}", f"{one.files:,}", f"{one.read:,}", size, *(f"{n:,}" for n in counts)]
 
 
 def _print_counts(report: ScaleReport) -> None:
     """What is worth a line where it is not zero."""
     if report.without_index:
-        typer.echo(f"s{report.scale}: files without an index: {report.without_index:,}")
+        cli.print_line(f"s{report.scale}: files without an index: {report.without_index:,}")
     if report.without_rows:
-        typer.echo(f"s{report.scale}: files without rows: {report.without_rows:,}")
+        cli.print_line(f"s{report.scale}: files without rows: {report.without_rows:,}")

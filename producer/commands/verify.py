@@ -1,6 +1,5 @@
 """`producer verify`: check that a volume is complete and correct."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from producer.verify import Finding, ValueCheck, Verifier
 from runtime import cli
 from runtime.errors import EXIT_FINDINGS, UsageError
 from runtime.storage import absolute, open_storage
+from runtime.text import json_text
 
 _MOST_SHOWN = 20
 
@@ -175,13 +175,13 @@ def _print_report(
     as_json: bool,
 ) -> None:
     found = [{"key": finding.key, "what": finding.what} for finding in findings]
-    document = json.dumps(
+    document = json_text(
         {"run": uri, "scales": list(scales), "checked": checked, "findings": found}, indent=1
     )
     if report is not None:
         report.write_text(document + "\n", encoding="utf-8")
     if as_json:
-        typer.echo(document)
+        cli.print_lines(document)
     else:
         _print_findings(checked, findings)
     if findings:
@@ -190,9 +190,11 @@ def _print_report(
 
 def _print_findings(checked: dict[str, int], findings: Sequence[Finding]) -> None:
     for finding in findings[:_MOST_SHOWN]:
-        typer.echo(f"{finding.key}: {finding.what}")
+        cli.print_line(f"{finding.key}: {finding.what}")
     if len(findings) > _MOST_SHOWN:
-        typer.echo(f"... and {len(findings) - _MOST_SHOWN} more; --json-report FILE has them all")
+        cli.print_line(
+            f"... and {len(findings) - _MOST_SHOWN} more; --json-report FILE has them all"
+        )
     checks = [f"{shards(checked['shards'])} against receipts and source"]
     if checked["files_read"]:
         checks.append(f"{counted(checked['files_read'], 'file')} read whole")
@@ -201,6 +203,6 @@ def _print_findings(checked: dict[str, int], findings: Sequence[Finding]) -> Non
     if "points" in checked:
         checks.append(f"{counted(checked['points'], 'voxel')} as DVID has them")
     found = counted(len(findings), "finding") if findings else "no findings"
-    typer.echo(f"{', '.join(checks)}: {found}")
+    cli.print_line(f"{', '.join(checks)}: {found}")
     if findings:
-        typer.echo("the same `enqueue` makes them again, where they are missing, cut or old")
+        cli.print_line("the same `enqueue` makes them again, where they are missing, cut or old")

@@ -46,9 +46,9 @@ def view(
     Example: python -m producer view --dest out
     """
     with open_viewer(dest, port=port, on_served=_log_request) as viewer:
-        typer.echo(viewer.url)
-        typer.echo(viewer.summary)
-        typer.echo("Ctrl-C ends it", err=True)
+        cli.print_line(viewer.url)
+        cli.print_line(viewer.summary)
+        cli.print_stderr("Ctrl-C ends it")
         if not no_browser:
             webbrowser.open(viewer.url)
         threading.Event().wait()

@@ -23,6 +23,8 @@ class TheirsError(Exception):
 
 
 ERRORS: dict[str, Callable[[], BaseException]] = {
+    "hostile": lambda: UsageError("a\x1b[2J\r\u202eb\nerror: x", hint="c\x9b31m [red]"),
+    "hostile file": lambda: FileNotFoundError(2, "No such file", "a\x1b[2J\nb\udc9b"),
     "usage": lambda: UsageError("two\nlines", hint="do this"),
     "unreachable": lambda: UnreachableError("no such directory: /x"),
     "permanent": lambda: PermanentError("s0/0a: row 5: bad zstd"),
@@ -43,7 +45,7 @@ def show(
     json: cli.JsonOption = False,
 ) -> None:
     """Show the settings."""
-    typer.echo(f"{source} {cli.parse_scales(scales)} {state} {json}")
+    cli.print_line(f"{source} {cli.parse_scales(scales)} {state} {json}")
 
 
 @app.command()
@@ -109,6 +111,8 @@ def test_no_command_shows_the_help(run: Run, capsys: Captured) -> None:
     ("how", "code", "lines"),
     [
         ("usage", 2, ["error: two lines", "hint: do this"]),
+        ("hostile", 2, [r"error: a\x1b[2J \u202eb error: x", r"hint: c\x9b31m [red]"]),
+        ("hostile file", 3, [r"error: No such file: a\x1b[2J b\udc9b"]),
         ("unreachable", 3, ["error: no such directory: /x"]),
         ("permanent", 1, ["error: s0/0a: row 5: bad zstd"]),
         ("theirs", 2, ["error: scale 0: no sharding"]),

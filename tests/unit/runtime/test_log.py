@@ -127,3 +127,37 @@ def _event_name(node: ast.expr) -> str | None:
     else:
         name = node.id if isinstance(node, ast.Name) else ""
     return name.lower() if name.isupper() and name.lower() in log.EVENTS else None
+
+
+HOSTILE = "\x1b]0;owned\x07\x9b31m\r\u202e[red]\n2026-01-01 [info] forged\x7f"
+
+
+def test_foreign_text_in_json_is_escaped(capsys: Captured) -> None:
+    """Each event stays one line of printable ASCII, with the text as a value."""
+    log.configure(json=True, level="debug")
+    log.get().warning(log.LEASE_LOST, shard=HOSTILE, tier=[HOSTILE])
+    _raise_and_trace()
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert all(line.isascii() and line.isprintable() for line in lines)
+    assert json.loads(lines[0])["shard"] == HOSTILE
+    assert HOSTILE in json.loads(lines[1])["exception"]
+
+
+def test_foreign_text_for_people_is_escaped(capsys: Captured) -> None:
+    """Values by their escapes, once; lines of a traceback are indented."""
+    log.configure(json=False, level="debug")
+    log.get().warning(log.LEASE_LOST, shard="\x1b[2J", tier=[HOSTILE], reason="a \x9b b")
+    _raise_and_trace()
+    first, *rest = capsys.readouterr().err.splitlines()
+    assert r"shard='\x1b[2J'" in first
+    assert r"reason='a \x9b b'" in first
+    assert all(line.isprintable() for line in (first, *rest))
+    assert all(line.startswith("  ") for line in rest[1:])
+    assert not any(line.startswith("2026-01-01 [info]") for line in rest)
+
+
+def _raise_and_trace() -> None:
+    with pytest.raises(ValueError, match="owned") as caught:
+        raise ValueError(HOSTILE)
+    log.trace(caught.value)
