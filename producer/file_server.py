@@ -1,34 +1,39 @@
-"""HTTP file server for the viewer: byte ranges and CORS, read only."""
+"""HTTP file server for the viewer: byte ranges, read only, for one viewer on this machine.
+
+Any program and any web page of this machine can reach the port. So paths begin with a secret, the
+host must be this machine's (a page's own name may be bound to it), only the viewer's pages may read
+answers, and requests are bounded in size, time and number.
+"""
 
 import io
-import re
+import secrets
+import socket
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import BinaryIO, Self
-from urllib.parse import quote, unquote, urlsplit
+from typing import BinaryIO, Final, Self
+from urllib.parse import quote, urlsplit
 
-_PIECE_BYTES = 1 << 20
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
-_TYPES = {"": "application/json", ".json": "application/json"}  # `info` has no suffix
+from producer.byte_range import ByteRange, parse_range
+from producer.http_limits import (
+    MAX_LINE_BYTES,
+    SEND_S,
+    ConnectionLimit,
+    HeadReader,
+    HeadTooLargeError,
+)
+from producer.served_folder import ServedFolder
+
+_PIECE_BYTES: Final = 256 << 10
+_TYPES: Final = {"": "application/json", ".json": "application/json"}  # `info` has no suffix
+_METHODS: Final = ("GET", "HEAD", "OPTIONS")
+_FULL: Final = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 Rewrite = Callable[[bytes], bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class ByteRange:
-    """Byte range [begin, end) of a file."""
-
-    begin: int
-    end: int
-
-    @property
-    def size(self) -> int:
-        """Number of bytes."""
-        return self.end - self.begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,36 +46,9 @@ class ServedRequest:
     body_bytes: int
 
 
-def parse_range(header: str | None, size: int) -> ByteRange | None:
-    """Parse a Range header (RFC 9110); the whole file without one, None if not satisfiable (416).
-
-    Several ranges at once, other units and malformed headers are ignored, as the RFC allows.
-    """
-    match = _RANGE.fullmatch(header.strip()) if header else None
-    if match is None or match.groups() == ("", ""):
-        return ByteRange(0, size)
-    first, last = match.groups()
-    if not first:
-        begin, end = max(0, size - int(last)), size
-    else:
-        begin, end = int(first), min(size, int(last) + 1) if last else size
-        if last and int(last) < int(first):
-            return ByteRange(0, size)
-    return ByteRange(begin, end) if begin < end else None
-
-
-def resolve(root: Path, url_path: str) -> Path | None:
-    """Resolve a URL path to a file below `root`; None if there is none or it lies outside."""
-    relative = unquote(urlsplit(url_path).path).lstrip("/")
-    if "\0" in relative:
-        return None
-    root = root.resolve()
-    found = (root / relative).resolve()
-    return found if found.is_relative_to(root) and found.is_file() else None
-
-
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 64
 
     def __init__(
         self,
@@ -80,9 +58,29 @@ class _Server(ThreadingHTTPServer):
         rewrites: Mapping[str, Rewrite],
     ) -> None:
         super().__init__(address, _Handler)
-        self.root = root
+        self.folder = ServedFolder(root)
         self.rewrites = {(root / name).resolve(): rewrite for name, rewrite in rewrites.items()}
         self.on_served = on_served
+        self.connections = ConnectionLimit()
+        self.secret = secrets.token_urlsafe(32)
+        self.hosts = {f"{name}:{self.server_port}" for name in (str(address[0]), "localhost")}
+        self.origin: str | None = None
+
+    def process_request(self, request: object, client_address: object) -> None:
+        """Answer on a thread, within the number of connections."""
+        assert isinstance(request, socket.socket)  # noqa: S101 - it is TCP
+        if self.connections.admit(request):
+            super().process_request(request, client_address)
+            return
+        with suppress(OSError):
+            request.send(_FULL)
+        self.shutdown_request(request)
+
+    def shutdown_request(self, request: object) -> None:
+        """Forget the connection."""
+        assert isinstance(request, socket.socket)  # noqa: S101 - it is TCP
+        self.connections.release(request)
+        super().shutdown_request(request)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Ignore dropped connections: viewers drop those of chunks that they no longer need."""
@@ -91,18 +89,69 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
     protocol_version = "HTTP/1.1"
+    default_request_version = "HTTP/1.0"  # so that an answer to garbage has a head
+    server_version, sys_version = "shardlift", ""
 
-    def do_GET(self) -> None:
-        self._answer(with_body=True)
+    def setup(self) -> None:
+        super().setup()
+        self.rfile.close()  # heads are read within limits, from the socket itself
+        self._heads = HeadReader(self.connection)
 
-    def do_HEAD(self) -> None:
-        self._answer(with_body=False)
+    def handle_one_request(self) -> None:
+        """Read a head within limits, and answer it."""
+        self.close_connection = True
+        try:
+            head = self._heads.read()
+            if head:
+                self.server.connections.begin(self.connection)
+                self.connection.settimeout(SEND_S)
+                self._answer(head)
+                self.server.connections.end(self.connection)
+        except HeadTooLargeError:
+            self._refuse_unread(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+            self._heads.drain()
+        except TimeoutError:  # a slow client; it may begin again
+            self.close_connection = True
 
-    def do_OPTIONS(self) -> None:
-        self._head(HTTPStatus.NO_CONTENT, 0, {"Access-Control-Max-Age": "3600"})
+    def _answer(self, head: bytes) -> None:
+        line, _, rest = head.partition(b"\n")
+        if len(line) > MAX_LINE_BYTES:
+            self._refuse_unread(HTTPStatus.REQUEST_URI_TOO_LONG)
+            return
+        self.raw_requestline, self.rfile = line + b"\n", io.BytesIO(rest)
+        if not self.parse_request():
+            return
+        if refusal := self._refusal():
+            self.send_error(refusal)
+        elif self.command == "OPTIONS":
+            self._head(HTTPStatus.NO_CONTENT, 0, {"Access-Control-Max-Age": "3600"})
+        else:
+            self._send_file(with_body=self.command == "GET")
 
-    def _answer(self, *, with_body: bool) -> None:
-        path = resolve(self.server.root, self.path)
+    def _refusal(self) -> HTTPStatus | None:
+        """Why a request is not answered, if so."""
+        hosts = self.headers.get_all("Host", [])
+        if len(hosts) != 1 or hosts[0].lower() not in self.server.hosts:
+            return HTTPStatus.MISDIRECTED_REQUEST
+        if self.command not in _METHODS:
+            return HTTPStatus.METHOD_NOT_ALLOWED
+        if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
+            return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        if self._relative() is None:
+            return HTTPStatus.NOT_FOUND
+        origins = self.headers.get_all("Origin", [])
+        if origins and origins != [self.server.origin]:
+            return HTTPStatus.FORBIDDEN
+        return None
+
+    def _relative(self) -> str | None:
+        """The path behind the secret; None without it."""
+        before, _, rest = self.path.partition("?")[0].removeprefix("/").partition("/")
+        known = secrets.compare_digest(before.encode(), self.server.secret.encode())
+        return rest if known else None
+
+    def _send_file(self, *, with_body: bool) -> None:
+        path = self.server.folder.find(self._relative() or "")
         try:
             file = self._open(path) if path else None
         except OSError:
@@ -150,27 +199,53 @@ class _Handler(BaseHTTPRequestHandler):
     ) -> None:
         self.send_response(status)
         self.send_header("Content-Length", str(body_bytes))
-        self.send_header("Access-Control-Allow-Origin", "*")
-        self.send_header("Access-Control-Allow-Methods", "GET, HEAD, OPTIONS")
-        self.send_header("Access-Control-Allow-Headers", "Range, Content-Type")
-        self.send_header("Access-Control-Expose-Headers", "Content-Range, Content-Length, ETag")
+        self.send_header("Vary", "Origin")
+        if self._of_viewer():
+            self.send_header("Access-Control-Allow-Origin", str(self.server.origin))
+            self.send_header("Access-Control-Allow-Methods", ", ".join(_METHODS))
+            self.send_header("Access-Control-Allow-Headers", "Range, Content-Type")
+            self.send_header("Access-Control-Expose-Headers", "Content-Range, Content-Length, ETag")
         self.send_header("Accept-Ranges", "bytes")
+        self.send_header("X-Content-Type-Options", "nosniff")
         # A shard may be replaced while it is viewed; an old index with new bytes would be garbage.
         self.send_header("Cache-Control", "no-cache")
+        if self.close_connection:
+            self.send_header("Connection", "close")
         for name, value in (extra or {}).items():
             self.send_header(name, value)
         self.end_headers()
-        self.server.on_served(ServedRequest(self.command, self.path, status, body_bytes))
+        shown = self._relative()
+        path = self.path if shown is None else f"/{shown}"  # logs do not hold the secret
+        self.server.on_served(ServedRequest(self.command or "", path, status, body_bytes))
+
+    def _of_viewer(self) -> bool:
+        """Whether the viewer's page asks."""
+        headers = getattr(self, "headers", None)  # none before a head is parsed
+        return bool(headers and self.server.origin and headers["Origin"] == self.server.origin)
+
+    def _refuse_unread(self, status: HTTPStatus) -> None:
+        """Refuse a request whose head is not parsed."""
+        self.command, self.path, self.requestline = "", "", ""
+        self.request_version = self.default_request_version
+        self.send_error(status)
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Send a status without a body, and end the connection; texts of requests stay here."""
+        del message, explain
+        self.close_connection = True
+        self.path = getattr(self, "path", "")
+        allow = {"Allow": ", ".join(_METHODS)}
+        self._head(HTTPStatus(code), 0, allow if code == HTTPStatus.METHOD_NOT_ALLOWED else None)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (http.server's name)
         """Do nothing: requests are reported through `on_served`."""
 
 
 class FileServer:
-    """Context manager that serves the files below a folder.
+    """Context manager that serves the files of a volume's folder to its viewer.
 
     Args:
-        root: the folder; files outside it and listings are never sent.
+        root: the folder; see `ServedFolder` for what is sent. Listings never are.
         host: address to listen on; the default is reachable from this machine only.
         port: 0 for a free one.
         on_served: called from serving threads after each answer.
@@ -193,9 +268,18 @@ class FileServer:
 
     @property
     def url(self) -> str:
-        """URL of the folder, without a trailing slash."""
+        """URL of the folder, without a trailing slash; who knows it can read the files."""
         host, port = self._server.server_address[:2]
-        return f"http://{host!s}:{port}"
+        return f"http://{host!s}:{port}/{self._server.secret}"
+
+    def allow_origin(self, url: str) -> None:
+        """Let the pages of one origin read the files; no other page can.
+
+        Args:
+            url: of such a page.
+        """
+        parts = urlsplit(url)
+        self._server.origin = f"{parts.scheme}://{parts.netloc}"
 
     def url_of(self, relative: str) -> str:
         """URL of one file or folder below the root."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ _TRIED_CHUNKS = 16  # until one holds a label other than 0
 _FAINT = 0.35  # opacity of segments that are not selected
 _OBLIQUE = (0.36, 0.24, 0.06, 0.9)  # quaternion: from above and the side
 _HOST = "127.0.0.1"
+_OTHER_HOSTS = r"(?!(?:127\.0\.0\.1|localhost)$).*$"
+_MAX_POST_BYTES = 16 << 20  # the viewer's state, which the page posts
 
 Point = tuple[float, float, float]
 _Box = tuple[Vec3, Vec3]
@@ -100,12 +103,15 @@ def open_viewer(
     start = choose_position(storage, volume)
     summary = f"{describe_scales(storage, volume)}; showing {start.where}"
     with ExitStack() as stack:
-        source = storage.url
+        source, files = storage.url, None
         if not is_remote(source):
             files = _serve(storage, Path(source), port + 1 if port else 0, on_served)
             source = stack.enter_context(files).url
         layer = (volume_name(storage.url), f"precomputed://{source}")
-        yield OpenViewer(stack.enter_context(_viewer(layer, volume, start, port)), summary)
+        url = stack.enter_context(_viewer(layer, volume, start, port))
+        if files is not None:
+            files.allow_origin(url)
+        yield OpenViewer(url, summary)
 
 
 def volume_name(url: str) -> str:
@@ -179,10 +185,23 @@ def _viewer(
     except OSError as error:
         raise _cannot_listen(port, error) from None
     try:
+        _bound_requests(neuroglancer.server.global_server)
         viewer.set_state(viewer_state(neuroglancer, layer, volume, start))
         yield str(viewer.get_viewer_url())
     finally:
         neuroglancer.stop()
+
+
+def _bound_requests(server: Any) -> None:  # noqa: ANN401 - it publishes no types
+    """Let the viewer's own server answer to this machine's names only, and take no large bodies.
+
+    Its paths hold a token already; without one a body would be read before it is refused.
+    """
+    from tornado.web import ErrorHandler  # noqa: PLC0415 - neuroglancer's; loaded by now
+
+    misdirected = {"status_code": int(HTTPStatus.MISDIRECTED_REQUEST)}
+    server.app.add_handlers(_OTHER_HOSTS, [(r".*", ErrorHandler, misdirected)])
+    server.http_server.conn_params.max_body_size = _MAX_POST_BYTES
 
 
 def _cannot_listen(port: int, error: OSError) -> UnreachableError:

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -163,6 +164,24 @@ def test_a_browser_shows_the_real_shard(shared: Path, tmp_path: Path, browser: "
     assert keys & {"16x16x16", "32x32x32", "64x64x64"}
     assert not keys & {scale["key"] for scale in json.loads(info)["scales"][4:]}
     assert (folder / "info").read_bytes() == info
+
+
+def test_only_this_machines_names_are_answered(view: View) -> None:
+    """The viewer's own server refuses a page's name that is bound to this machine."""
+    link = view.link()
+    assert status_of(link) == 200
+    assert status_of(link, "attacker.example:80") == 421
+    assert status_of(f"{link.partition('/v/')[0]}/v/guess/") == 404
+
+
+def status_of(url: str, host: str | None = None) -> int:
+    """The status of an answer to a client that gives this name for the host."""
+    request = urllib.request.Request(url, headers={"Host": host} if host else {})  # noqa: S310
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 - ours
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
 
 
 @pytest.mark.parametrize("with_signal", [signal.SIGINT, signal.SIGTERM])
