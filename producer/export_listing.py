@@ -15,6 +15,7 @@ from braid.transcode import file_extent
 from braid.typing import Vec3
 from runtime.errors import UsageError
 from runtime.storage import ObjectInfo, Storage, source_stamp
+from runtime.storage.base import UPLOAD_AGAIN
 
 _ARROW: Final = ".arrow"
 _INDEX_ENDINGS: Final = ("-offsets.csv", ".csv")  # the longer first: it ends with the other
@@ -34,6 +35,7 @@ class ProblemKind(StrEnum):
     EMPTY_ARROW = "empty-arrow"
     EMPTY_INDEX = "empty-index"
     BROKEN_LINK = "broken-link"
+    PACKED = "packed"
     LEFTOVER = "leftover"
     OUTSIDE_VOLUME = "outside-volume"
     LOG_UNFINISHED = "log-unfinished"
@@ -226,9 +228,12 @@ class _Names:
         """Arrow files with bytes, by path; raises UsageError for one that has another name."""
         for path, stem in sorted((entry.path, stem) for stem, entry in self.arrows.items()):
             origin = origin_of(path)
-            if self.arrows[stem].size:
+            if self.arrows[stem].size and not self._packed(stem):
                 indices = [i for i in self.indices.get(stem, ()) if not i.broken_link]
                 yield ExportFile(origin, self.arrows[stem], _by_path(indices))
+
+    def _packed(self, stem: str) -> bool:
+        return any(entry.packed for entry in (self.arrows[stem], *self.indices.get(stem, ())))
 
     def problems(self) -> list[ListingProblem]:
         """What cannot be read whole, by path."""
@@ -243,6 +248,8 @@ class _Names:
                 yield _broken_link(entry)
             elif not entry.size:
                 yield _empty_arrow(entry)
+            elif entry.packed:
+                yield _packed(entry)
             elif indexed and stem not in self.indices:
                 yield _index_missing(entry, stem)
 
@@ -255,6 +262,8 @@ class _Names:
                     yield _index_alone(entry, stem)
                 elif not entry.size:
                     yield _empty_index(entry)
+                elif entry.packed:
+                    yield _packed(entry)
 
 
 def _indexed_stem(path: str) -> str | None:
@@ -320,6 +329,12 @@ def _broken_link(entry: ObjectInfo) -> ListingProblem:
         ProblemKind.BROKEN_LINK,
         entry.path,
         f"{entry.path}: a link whose target is missing: mount or restore the target",
+    )
+
+
+def _packed(entry: ObjectInfo) -> ListingProblem:
+    return ListingProblem(
+        ProblemKind.PACKED, entry.path, f"{entry.path}: {entry.packed}: {UPLOAD_AGAIN}"
     )
 
 

@@ -10,7 +10,7 @@ from braid.dvid.csv_index import Listing, has_ranges, parse_listing
 from braid.dvid.index_loader import load_index
 from braid.dvid.row_reader import RowReader
 from braid.dvid.stream_scan import read_preamble
-from braid.exceptions import InvalidShardFormatError
+from braid.exceptions import BraidError, InvalidShardFormatError
 from braid.reader import ShardRangeReader
 from producer.export_listing import ExportFile
 from runtime.errors import ObjectNotFound
@@ -58,6 +58,7 @@ def open_file(source: Storage, file: ExportFile) -> Iterator[ExportReader]:
     Raises:
         ObjectNotFound: a file was removed since the listing.
         InvalidShardFormatError: the file or an index is damaged, or changed since the listing.
+        DamagedInTransit: it was read twice, and the bytes differ: see `read_again`.
     """
     with closing(source.source(file.path)) as arrow:
         if arrow.stamp != source_stamp(file.arrow):
@@ -65,7 +66,11 @@ def open_file(source: Storage, file: ExportFile) -> Iterator[ExportReader]:
                 f"{file.path}: it changed since it was listed: wait until export and copy have "
                 "ended, then start again"
             )
-        yield ExportReader(arrow, read_listings(source, file))
+        try:
+            yield ExportReader(arrow, read_listings(source, file))
+        except BraidError:
+            arrow.verify(doubted=True)
+            raise
 
 
 def read_listings(source: Storage, file: ExportFile) -> list[Listing]:

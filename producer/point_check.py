@@ -9,8 +9,10 @@ import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -28,6 +30,7 @@ from producer.verify import Finding, Verifier
 from runtime.cli import print_stderr
 from runtime.errors import ObjectNotFound, ShardliftError, UsageError
 from runtime.storage import Storage, open_storage
+from runtime.storage.checked_reads import read_again
 
 DEFAULT_POINTS: Final = 1000
 
@@ -173,10 +176,17 @@ class PointCheck:
     def _stored_ids(self, scale: ScaleSpec, row: PlanRow) -> set[int]:
         """Ids of the chunks that a shard stores; none if it has no file."""
         try:
-            source = self._dest.source(sharding.shard_path(scale, row.shard))
+            return read_again(partial(self._read_ids, scale, row))
         except ObjectNotFound:
             return set()  # zeros, or a finding of the listing
-        return set(ShardFile.open(source, scale, row.shard).ids().tolist())
+
+    def _read_ids(self, scale: ScaleSpec, row: PlanRow) -> set[int]:
+        with closing(self._dest.source(sharding.shard_path(scale, row.shard))) as source:
+            try:
+                return set(ShardFile.open(source, scale, row.shard).ids().tolist())
+            except BraidError:
+                source.verify(doubted=True)
+                raise
 
     def _draw(self, scale: ScaleSpec, row: PlanRow, ids: set[int], place: Place) -> Point | None:
         """A point at the place; where there is none, in any chunk of the shard."""

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from braid.typing import BoolArray, UInt64Array, Vec3
+from runtime import settings
 from runtime.urls import is_remote, split_bucket
 
 
@@ -41,11 +42,13 @@ class Volume:
         return self._scales[scale]
 
 
-def kvstore(url: str) -> dict[str, str]:
+def kvstore(url: str) -> dict[str, Any]:
     """TensorStore's kvstore spec of a directory or gs:// prefix."""
     if is_remote(url):
         bucket, prefix = split_bucket(url)
-        return {"driver": "gcs", "bucket": bucket, "path": f"{prefix}/" if prefix else ""}
+        spec = {"driver": "gcs", "bucket": bucket, "path": f"{prefix}/" if prefix else ""}
+        payer = settings.get(settings.USER_PROJECT)
+        return {**spec, "gcs_user_project": {"project_id": payer}} if payer else spec
     return {"driver": "file", "path": f"{url}/"}
 
 

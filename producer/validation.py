@@ -29,6 +29,7 @@ from producer.export_reader import ExportReader, open_file, read_listings
 from producer.file_pool import DEFAULT_WORKERS, read_files
 from runtime.errors import ShardliftError, UnreachableError
 from runtime.storage import Storage
+from runtime.storage.checked_reads import read_again
 
 _ROWS_AT_ONCE: Final = 64  # read and decoded; about half a MB
 _PAIRS_AT_ONCE: Final = 1 << 20  # of boxes that are compared
@@ -153,6 +154,12 @@ def _check_file(
     source: Storage, scale: ScaleSpec, config: ValidationConfig, file: ExportFile
 ) -> _FileReport:
     """Check one file; what is wrong with it is a finding, what is wrong with the storage raises."""
+    return read_again(partial(_check_once, source, scale, config, file))
+
+
+def _check_once(
+    source: Storage, scale: ScaleSpec, config: ValidationConfig, file: ExportFile
+) -> _FileReport:
     report = _FileReport()
     try:
         with open_file(source, file) as reader:

@@ -6,8 +6,11 @@ format and checksums, voxels with the export (or the scale before) through Tenso
 """
 
 import random
+import re
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 
 from braid.exceptions import BraidError
 from braid.precomputed import sharding
@@ -18,11 +21,15 @@ from braid.typing import UInt64Array, Vec3
 from delivery.ledger.plan import PlanRow
 from producer.expected_volume import ExpectedVolume
 from producer.export_reader import open_shard
+from producer.info import INFO, find_info_faults
 from producer.provenance import Origin
 from producer.tensorstore_reader import Volume, vote
 from runtime.errors import ObjectNotFound, ShardliftError
 from runtime.storage import open_storage
+from runtime.text import counted
+from runtime.storage.checked_reads import read_again
 
+_CHUNK = re.compile(r"\d+-\d+_\d+-\d+_\d+-\d+(?:\.gz)?")  # of an unsharded scale
 _WINDOW_BYTES = 16 << 20
 
 
@@ -63,7 +70,8 @@ class Verifier:
         return [row for scale in self.scales for row in self.expected.plan.plan.rows(scale)]
 
     def completeness(self) -> Iterator[Finding]:
-        """Compare one listing per scale with receipts, plan and source."""
+        """Compare info, and one listing per scale, with receipts, plan and source."""
+        yield from (Finding(INFO, fault) for fault in find_info_faults(self.dest, self.volume))
         yield from (Finding(problem.path, problem.text) for problem in self.expected.problems)
         for run_id, lacked in self.expected.partial.items():
             yield from (Finding(f"run {run_id}", f"partial: {text}") for text in lacked)
@@ -89,11 +97,9 @@ class Verifier:
 
     def deep(self, row: PlanRow) -> Iterator[Finding]:
         """Read one file whole: checksum, index, ids, data encoding of each chunk."""
-        scale, origin = self.volume.scales[row.scale], self._origin(row)
+        origin = self._origin(row)
         try:
-            source = self.dest.source(sharding.shard_path(scale, row.shard))
-            file = ShardFile.open(source, scale, row.shard)
-            chunks = sum(1 for _ in file.iter_chunks(_WINDOW_BYTES))
+            chunks, crc32c = read_again(partial(self._read_whole, row))
         except (BraidError, ShardliftError) as error:
             yield Finding(row.key, str(error))
             return
@@ -101,8 +107,21 @@ class Verifier:
             return
         if chunks != origin.chunks:
             yield Finding(row.key, f"{chunks} chunks, its receipt says {origin.chunks}")
-        if file.crc32c != origin.content:
-            yield Finding(row.key, f"crc32c {file.crc32c}, its receipt says {origin.content}")
+        if crc32c != origin.content:
+            yield Finding(row.key, f"crc32c {crc32c}, its receipt says {origin.content}")
+
+    def _read_whole(self, row: PlanRow) -> tuple[int, str | None]:
+        """Number of chunks and checksum of a file; what is wrong with it was read twice."""
+        scale, origin = self.volume.scales[row.scale], self._origin(row)
+        with closing(self.dest.source(sharding.shard_path(scale, row.shard))) as source:
+            try:
+                file = ShardFile.open(source, scale, row.shard)
+                chunks = sum(1 for _ in file.iter_chunks(_WINDOW_BYTES))
+            except BraidError:
+                source.verify(doubted=True)
+                raise
+            source.verify(doubted=origin is not None and file.crc32c != origin.content)
+            return chunks, file.crc32c
 
     def _without_file(self, row: PlanRow) -> Iterator[Finding]:
         """A shard without a file, of which no ledger tells whether it is all zeros."""
@@ -127,9 +146,16 @@ class Verifier:
         return self.expected.history.provenance.origins.get(row.key)
 
     def _foreign_files(self, scale: ScaleSpec) -> Iterator[Finding]:
+        chunks = []
         for info in self.dest.list(f"{scale.key}/"):
-            if sharding.parse_shard_path(scale, info.path) is None:
+            if _CHUNK.fullmatch(info.path.rpartition("/")[2]):
+                chunks.append(info.path)
+            elif sharding.parse_shard_path(scale, info.path) is None:
                 yield Finding(info.path, "a file that is not in the plan")
+        if chunks:
+            left = counted(len(chunks), "chunk file")
+            what = f"{left} of an unsharded volume, such as {chunks[0]}: no reader looks at them"
+            yield Finding(f"{scale.key}/", what)
 
 
 class ValueCheck:
@@ -164,11 +190,17 @@ class ValueCheck:
 
     def check(self, row: PlanRow) -> Iterator[Finding]:
         """Compare one random chunk of a shard, which the source may leave out."""
+        before = self._random.getstate()
+        if self._compare_once(row):  # a bit may have turned on the way here: the same chunk again
+            self._random.setstate(before)
+            yield from self._compare_once(row)
+
+    def _compare_once(self, row: PlanRow) -> list[Finding]:
         check = self._check_converted if row.kind == "convert" else self._check_downsampled
         try:
-            yield from check(row)
+            return list(check(row))
         except (BraidError, ShardliftError) as error:
-            yield Finding(row.key, f"cannot be compared: {error}")
+            return [Finding(row.key, f"cannot be compared: {error}")]
 
     def _check_converted(self, row: PlanRow) -> Iterator[Finding]:
         """Compare a random decoded block of the export with the volume."""

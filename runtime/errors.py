@@ -42,6 +42,17 @@ class UnreachableError(ShardliftError):
     exit_code = EXIT_UNREACHABLE
 
 
+class DamagedInTransit(UnreachableError):  # noqa: N818 - of the bytes, not of the object
+    """Bytes that changed between storage and this process; the object is whole, so read again."""
+
+
+class MachineError(UnreachableError):
+    """This machine lacks a thread, a process or a file handle, or cannot start a program.
+
+    Not caused by any shard: its message is released, and the worker tries again later.
+    """
+
+
 class PermanentError(ShardliftError):
     """Failure caused by the shard itself; neither a retry nor more memory helps."""
 

@@ -48,7 +48,7 @@ def convert_shard(
     Raises:
         ObjectNotFound: a source file is missing.
         BraidError: a source file breaks its format, or the spec cannot be served.
-        UnreachableError: a source file was changed while it was read.
+        UnreachableError: a source file was changed while it was read, or damaged on its way.
         OutOfMemory: a chunk of this spec cannot fit the tier.
     """
     began = time.perf_counter()
@@ -61,6 +61,7 @@ def convert_shard(
         def confirm_unchanged() -> None:
             files.check_unchanged()
             confirm()
+            files.verify(doubted=coder.bad_chunks.count > 0)
 
         assigned = assign_blocks(files.coords, scale, task.shard, coder.z_step)
         index_s = time.perf_counter() - began

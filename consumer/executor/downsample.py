@@ -73,9 +73,11 @@ class StoredInputs:
 
         Raises:
             InputChanged: its checksum is not the one that the ledger knows.
+            DamagedInTransit: what was read is not what lies there; a retry may help.
         """
         key = self._key(shard)
         expected, found = self._expected.get(key), file.crc32c
+        self._open[shard].verify(doubted=found is None or found != expected)
         if found is None or (expected is not None and found != expected):
             raise InputChanged(
                 f"{file.name}: expected crc32c {expected}, found {found}: it is not the file that "
@@ -84,6 +86,15 @@ class StoredInputs:
             )
         self.found[key] = found
         self.bytes_in += file.source.size
+
+    def verify(self) -> None:
+        """Prove that what was read and does not decode is what lies there.
+
+        Raises:
+            DamagedInTransit: it is not; a retry may help.
+        """
+        for source in self._open.values():
+            source.verify(doubted=True)
 
     def close(self) -> None:
         """Close all files and add up their requests."""
@@ -158,7 +169,8 @@ def downsample_shard(
 def _input_errors(inputs: StoredInputs) -> Iterator[None]:
     """Close the inputs, and classify their errors.
 
-    A file that disappears while it is read was replaced: the input changed, it is not lost.
+    A file that disappears while it is read was replaced: the input changed, it is not lost. One
+    that does not decode is read again before it counts as damaged.
     """
     try:
         yield
@@ -166,6 +178,7 @@ def _input_errors(inputs: StoredInputs) -> Iterator[None]:
         raise InputChanged(f"{error}: replaced or removed while it was read") from None
     except (InvalidShardFormatError, DecompressionError) as error:
         key = f"s{inputs.fine.index}/NAME"
+        inputs.verify()
         command = f"python -m producer replay --shards {key} --redo"
         error.hint = f"NAME.shard is damaged: {command} makes it again"
         raise

@@ -28,7 +28,7 @@ from consumer.executor.range_prefetch import RangePrefetch
 from delivery.ledger.source_digest import source_digest
 from memmodel.estimate import LOCAL_WINDOW_BYTES, REMOTE_WINDOW_BYTES
 from memmodel.estimate import WHOLE_OBJECT_BYTES as WHOLE_BYTES
-from runtime.errors import ObjectNotFound, UnreachableError
+from runtime.errors import DamagedInTransit, ObjectNotFound, UnreachableError
 from runtime.storage import Source, Storage, source_stamp
 from runtime.urls import is_remote
 
@@ -47,13 +47,14 @@ class SourceFile:
     Raises:
         ObjectNotFound: there is no such file.
         InvalidShardFormatError: the file or its index is damaged.
-        UnreachableError: a file was written while it was read.
+        UnreachableError: a file was written while it was read, or damaged on its way.
     """
 
     def __init__(self, storage: Storage, path: str, whole_bytes: int) -> None:
         self._storage = storage
         self._source = storage.source(path)
         self.stamps = {path: self._source.stamp}
+        self._indices: dict[str, memoryview] = {}
         self.whole_bytes = 0
         self._index_requests = 0
         self._prefetch: RangePrefetch | None = None
@@ -93,6 +94,20 @@ class SourceFile:
             UnreachableError: it was.
         """
         _check_unchanged(self._source)
+
+    def verify(self, *, doubted: bool) -> None:
+        """Prove that what was read of the Arrow file is what lies there; doubted, the indices too.
+
+        Raises:
+            DamagedInTransit: it is not; a retry may help.
+        """
+        self._source.verify(doubted=doubted)
+        for path, data in self._indices.items() if doubted else ():
+            if self._storage.read(path) != data:
+                raise DamagedInTransit(
+                    f"{self._storage.url}/{path}: read twice, and the bytes differ",
+                    hint="it is read again; if it goes on, check disk and network of this machine",
+                )
 
     def check_present(self) -> None:
         """Refuse what was read unless the files of these names still are those that were opened.
@@ -139,6 +154,7 @@ class SourceFile:
             self._index_requests += source.requests
             _check_unchanged(source)
             self.stamps[path] = source.stamp
+            self._indices[path] = data
             return BytesSource(data, source.name)
         finally:
             source.close()
@@ -226,6 +242,18 @@ class SourceFiles:
         """
         for file in self.files:
             file.check_unchanged()
+
+    def verify(self, *, doubted: bool) -> None:
+        """Prove that what was read is what lies there.
+
+        Args:
+            doubted: a chunk did not decode.
+
+        Raises:
+            DamagedInTransit: it is not; a retry may help.
+        """
+        for file in self.files:
+            file.verify(doubted=doubted)
 
     def check_extents(self, scale: ScaleSpec, z_compress: int) -> None:
         """Refuse files with rows outside the extent of their name, which every shard would miss.
@@ -324,10 +352,11 @@ class SourceFiles:
 
 @contextmanager
 def guarded(files: Sequence[SourceFile]) -> Iterator[None]:
-    """Blame an error in what was read from files on their writer, if one changed them meanwhile.
+    """Blame an error in what was read from files on their writer or the way, if it was theirs.
 
     Raises:
-        UnreachableError: a file was written, replaced or removed; then a retry may help.
+        UnreachableError: a file was written, replaced or removed, or its bytes were damaged on
+            their way; then a retry may help.
     """
     try:
         yield
@@ -338,6 +367,7 @@ def guarded(files: Sequence[SourceFile]) -> Iterator[None]:
     except BraidError:
         for file in files:
             file.check_present()
+            file.verify(doubted=True)
         raise
 
 

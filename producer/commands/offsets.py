@@ -14,6 +14,7 @@ from producer.file_pool import DEFAULT_WORKERS, WorkersOption, read_files
 from runtime import cli
 from runtime.errors import EXIT_FINDINGS, ObjectNotFound
 from runtime.storage import Storage, open_storage
+from runtime.storage.checked_reads import read_again
 from runtime.text import counted
 
 
@@ -90,9 +91,15 @@ def _write(store: Storage, file: ExportFile) -> tuple[str, str | None]:
     ending = "-offsets.csv" if file.indices else ".csv"
     path = file.path.removesuffix(".arrow") + ending
     try:
-        with open_file(store, file) as reader:
-            text = write_index(reader.index)
+        text = read_again(partial(_offsets, store, file))
     except (BraidError, ObjectNotFound) as error:
         return path, str(error)
     store.write(path, text.encode())
     return path, None
+
+
+def _offsets(store: Storage, file: ExportFile) -> str:
+    with open_file(store, file) as reader:
+        text = write_index(reader.index)
+        reader.source.verify()
+    return text

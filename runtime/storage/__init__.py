@@ -4,12 +4,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from runtime.errors import UsageError
-from runtime.storage.base import DAY_S, ObjectInfo, Pieces, Source, Storage, source_stamp
+from runtime.storage.base import DAY_S, OWNER, ObjectInfo, Pieces, Source, Storage, source_stamp
 from runtime.storage.local import LocalStorage
 from runtime.urls import is_remote, resolve_path
 
 __all__ = [
     "DAY_S",
+    "OWNER",
     "ObjectInfo",
     "Pieces",
     "Source",

@@ -8,16 +8,31 @@ Transient errors are retried inside and end as `UnreachableError`; a missing obj
 `ObjectNotFound`; missing rights are `UsageError`.
 """
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
+from uuid import uuid4
 
-from runtime.errors import ObjectNotFound, UsageError
+from runtime.errors import ObjectNotFound, UnreachableError, UsageError
 
 TEMPORARY_PREFIX: Final = ".tmp-"
 DAY_S: Final = 86_400
+_PACKED: Final = {"gzip", "x-gzip", "deflate", "br", "zstd", "compress"}
+UPLOAD_AGAIN: Final = (
+    "copy it to a local folder, which unpacks it, and upload it again without gcloud's "
+    "--gzip-local (-z, -Z)"
+)
+OWNER: Final = "shardlift"
+"""Owner of temporary objects that belong to no run."""
+
+MOST_REPLACEMENTS: Final = 5  # by others while one shard is published
+
+_OWNED: Final = re.compile(
+    re.escape(TEMPORARY_PREFIX) + r".+~(?P<owner>[A-Za-z0-9._-]+)~[0-9a-f]{32}(\.head|\.body)?"
+)
 
 Pieces = Generator[bytes, None, bytes]
 """Generator of the body of a file; returns the head, which stands before the body."""
@@ -35,6 +50,7 @@ class ObjectInfo:
         metadata: set by the writer; None where the storage keeps none (then read the object).
         modified_ns: time of the last write in full precision, where the storage tells it.
         broken_link: a link whose target is missing; listed only on request.
+        content_encoding: set by the writer, such as `gzip`; then a range is not one of the content.
     """
 
     path: str
@@ -44,6 +60,14 @@ class ObjectInfo:
     metadata: Mapping[str, str] | None
     modified_ns: int | None = None
     broken_link: bool = False
+    content_encoding: str | None = None
+
+    @property
+    def packed(self) -> str | None:
+        """Why no range of it can be read, if its bytes are a packed form of the content."""
+        if (self.content_encoding or "").lower() not in _PACKED:
+            return None
+        return f"stored with Content-Encoding {self.content_encoding}, so it has no byte ranges"
 
 
 def source_stamp(info: ObjectInfo) -> str:
@@ -81,7 +105,25 @@ class Source(Protocol):
         """Number of ranges requested so far; on GCS each is billed."""
 
     def read_at(self, offset: int, length: int) -> bytes:
-        """The bytes from `offset`; fewer than `length` only at the object's end."""
+        """The bytes from `offset`; fewer than `length` only at the object's end.
+
+        Raises:
+            DamagedInTransit: they are known not to be the object's.
+        """
+
+    def verify(self, *, doubted: bool = False) -> None:
+        """Prove that the bytes read so far are the object's: by its checksum, or read twice.
+
+        To be called before anything made from ranges is published, and before a fault in them is
+        blamed on the object. Free where the object was read whole.
+
+        Args:
+            doubted: something in the bytes is wrong; a storage without checksums reads them again
+                only then.
+
+        Raises:
+            DamagedInTransit: they are not; a retry may help.
+        """
 
     def close(self) -> None:
         """Release the object; reading afterwards is an error."""
@@ -153,15 +195,22 @@ class Storage(ABC):
         head_bytes: int,
         confirm: Callable[[], None],
         metadata: Mapping[str, str] | None = None,
+        *,
+        owner: str = OWNER,
     ) -> ObjectInfo:
         """Write a file whose head is known only when its body is complete; atomic.
+
+        The file replaces only the version that was there before `confirm` was called: a request
+        that takes effect late, after another writer's, changes nothing. If another writer came
+        first, `confirm` is called again before that writer's file is replaced.
 
         Args:
             path: of the file; replaces any other.
             pieces: generator of the body that returns the head.
             head_bytes: length of the head.
-            confirm: called once, just before the file appears; if it raises, it does not.
+            confirm: called just before the file appears; if it raises, it does not.
             metadata: stored with the object, where the storage keeps metadata.
+            owner: of its temporary objects: a run's id.
 
         Returns:
             The new object, always with its crc32c.
@@ -170,12 +219,31 @@ class Storage(ABC):
         """
 
     @abstractmethod
+    def delete_shard(self, path: str, confirm: Callable[[], None]) -> bool:
+        """Remove the version of a file that was there before `confirm` was called.
+
+        Args:
+            path: of the file.
+            confirm: called just before; if it raises, the file stays. Called again if another
+                writer replaced the file meanwhile.
+
+        Returns:
+            Whether there was a file.
+        """
+
+    @abstractmethod
     def delete(self, path: str) -> bool:
         """Remove an object; False if there was none."""
 
     @abstractmethod
-    def sweep_temporaries(self, older_than_s: float = DAY_S) -> int:
-        """Remove temporary objects left by killed writers; returns their number."""
+    def sweep_temporaries(
+        self, owners: Container[str] = (OWNER,), older_than_s: float = DAY_S
+    ) -> int:
+        """Remove temporary objects left by killed writers; returns their number.
+
+        Only those whose name has our pattern and one of these owners: what other programs or
+        other runs call temporary stays. Age is judged by the storage's own clock.
+        """
 
     @abstractmethod
     def check_readable(self) -> None:
@@ -203,3 +271,22 @@ def checked(path: str) -> str:
 def is_temporary(path: str) -> bool:
     """Whether a part of the path is the name of a temporary object."""
     return path.startswith(TEMPORARY_PREFIX) or f"/{TEMPORARY_PREFIX}" in path
+
+
+def temporary_name(name: str, owner: str) -> str:
+    """A unique name for the temporary object of `name`, from which its owner can be told."""
+    return f"{TEMPORARY_PREFIX}{name}~{owner}~{uuid4().hex}"
+
+
+def is_owned(path: str, owners: Container[str]) -> bool:
+    """Whether the last part of a path names a temporary object of one of these owners."""
+    found = _OWNED.fullmatch(path.rpartition("/")[2])
+    return found is not None and found["owner"] in owners
+
+
+def replaced_too_often(name: str) -> UnreachableError:
+    """The error for a shard that other writers replace as often as it is published."""
+    return UnreachableError(
+        f"{name}: replaced by another writer each time it was to be published",
+        hint="does another program, or a run below another state root, write this volume?",
+    )

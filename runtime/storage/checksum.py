@@ -1,11 +1,13 @@
 """crc32c checksums in the form of GCS; hardware accelerated."""
 
 import base64
+import zlib
 from typing import Final
 
 import google_crc32c
 
 _ONES: Final = 0xFFFF_FFFF
+_GZIP: Final = 31  # zlib's window bits for a gzip member
 _ZEROS: Final = bytes(1 << 20)
 
 
@@ -17,6 +19,14 @@ def crc32c(data: bytes, crc: int = 0) -> int:
 def encode(crc: int) -> str:
     """Encode a checksum as GCS does: base64 of the big-endian value."""
     return base64.b64encode(crc.to_bytes(4, "big")).decode("ascii")
+
+
+def unpacked(data: bytes) -> bytes:
+    """Content of an object that is stored as gzip; as it is, if it only claims to be."""
+    try:
+        return zlib.decompress(data, _GZIP)
+    except zlib.error:
+        return data
 
 
 def combine(first: int, second: int, second_bytes: int) -> int:

@@ -4,21 +4,28 @@ import contextlib
 import errno
 import fcntl
 import os
+import stat
 from collections.abc import Generator, Iterable, Iterator
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO, Final
-from uuid import uuid4
 
 import tenacity
 
-from runtime.errors import ObjectNotFound, ShardliftError, UnreachableError
-from runtime.storage.base import TEMPORARY_PREFIX
+from runtime.errors import ObjectNotFound, PermanentError, ShardliftError, UnreachableError
+from runtime.machine import os_machine_error
+from runtime.storage.base import OWNER, TEMPORARY_PREFIX, temporary_name
 from runtime.storage.stream import ShardStream
 
 _TRANSIENT: Final = {errno.EAGAIN, errno.EBUSY, errno.ESTALE, errno.ETIMEDOUT}
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT}
 _ABSENT: Final = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR}
 _IN_THE_WAY: Final = {errno.EEXIST, errno.ENOTDIR}
+# Of a directory: not supported there (network and FUSE file systems), or not ours to open.
+_NO_DIRECTORY_FLUSH: Final = {
+    *(errno.EINVAL, errno.EBADF, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP),
+    *(errno.EACCES, errno.EPERM),
+}
 _NO_LINKS: Final = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}
 
 
@@ -55,7 +62,36 @@ def translate_write_errors(path: Path) -> Iterator[None]:
         raise _unreachable(path, error) from error
 
 
+def open_regular(path: Path) -> FileIO:
+    """Open a file for reading; never waits, as opening a pipe would.
+
+    Raises:
+        PermanentError: it is a pipe, a socket or a device.
+        OSError: it cannot be opened, or is a directory.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a socket, or a device without a driver
+            raise _not_regular(path) from error
+        raise
+    mode = os.fstat(fd).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        os.close(fd)
+        raise _not_regular(path)
+    return FileIO(fd, "rb")  # refuses a directory
+
+
+def _not_regular(path: Path) -> PermanentError:
+    return PermanentError(
+        f"{path} is not a regular file, but a pipe, a socket or a device",
+        hint="put the file itself there",
+    )
+
+
 def _unreachable(path: Path, error: OSError) -> ShardliftError:
+    if found := os_machine_error(error, str(path)):
+        return found
     if error.errno in _IN_THE_WAY:
         return UnreachableError(f"{path} is a file, or lies below one", hint="name a directory")
     what = os.strerror(error.errno) if error.errno else str(error)
@@ -65,16 +101,19 @@ def _unreachable(path: Path, error: OSError) -> ShardliftError:
 
 
 @contextlib.contextmanager
-def temporary_for(target: Path, *, named: Path | None = None) -> Generator[tuple[Path, BinaryIO]]:
+def temporary_for(
+    target: Path, *, named: Path | None = None, owner: str = OWNER
+) -> Generator[tuple[Path, BinaryIO]]:
     """Temporary file in the directory of `target`; removed on exit unless renamed.
 
     Args:
         target: of the file to come.
         named: in errors; None: the target.
+        owner: a run's id, for a shard.
     """
-    path = target.with_name(f"{TEMPORARY_PREFIX}{target.name}-{uuid4().hex}")
+    path = target.with_name(temporary_name(target.name, owner))
     with translate_write_errors(named or target):
-        with_retry(target.parent.mkdir)(parents=True, exist_ok=True)
+        make_directory(target.parent)
         file = path.open("xb")
     try:
         yield path, file
@@ -114,13 +153,28 @@ def flush(file: BinaryIO) -> None:
     os.fsync(file.fileno())
 
 
+def make_directory(directory: Path) -> None:
+    """Make a directory and the missing ones above it; their names survive a power cut."""
+    missing = [path for path in (directory, *directory.parents) if not path.exists()]
+    with_retry(directory.mkdir)(parents=True, exist_ok=True)
+    for path in missing:
+        flush_directory(path.parent)
+
+
 def flush_directory(directory: Path) -> None:
-    """Flush a directory to disk, so that a new name survives a power cut."""
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    """Flush a directory to disk, so that a new name survives a power cut.
+
+    A file system that cannot do that is left to its own promises.
+    """
     try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        if error.errno not in _NO_DIRECTORY_FLUSH:
+            raise
 
 
 def publish_new(temporary: Path, target: Path) -> bool:

@@ -6,131 +6,52 @@ retried by Google's client, which alone can resume an upload.
 """
 
 import re
-import threading
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
-from functools import cache, partial
-from typing import Any, Final, Self, TypeVar
-from uuid import uuid4
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, Final, TypeVar
 
-import google.auth.exceptions
 from google.api_core import exceptions as api
-from google.auth.credentials import AnonymousCredentials
-from google.cloud import storage
 from google.cloud.storage.retry import DEFAULT_RETRY
-from requests.adapters import HTTPAdapter
 
 from runtime import log, settings
-from runtime.errors import ObjectNotFound, ShardliftError, UnreachableError, UsageError
+from runtime.errors import (
+    DamagedInTransit,
+    ObjectNotFound,
+    PermanentError,
+    ShardliftError,
+    UnreachableError,
+    UsageError,
+)
 from runtime.storage import gcs_errors
 from runtime.storage.base import (
     DAY_S,
-    TEMPORARY_PREFIX,
+    MOST_REPLACEMENTS,
+    OWNER,
+    UPLOAD_AGAIN,
     ObjectInfo,
     Pieces,
     Storage,
     checked,
+    is_owned,
     is_temporary,
-    source_stamp,
+    replaced_too_often,
+    temporary_name,
 )
-from runtime.storage.checksum import crc32c, encode
+from runtime.storage.checksum import crc32c, encode, unpacked
+from runtime.storage.gcs_client import client
+from runtime.storage.gcs_source import TIMEOUT_S, GcsSource
 from runtime.storage.stream import BodyReader, ShardStream
 
 _URL: Final = re.compile(r"gs://(?P<bucket>[a-z0-9][a-z0-9._-]{1,220}[a-z0-9])(?:/(?P<prefix>.*))?")
-_TIMEOUT_S: Final = (10, 60)  # to connect, to wait for bytes
-_MOST_CONNECTIONS: Final = 256  # kept; as many as commands have threads
 _UPLOAD_CHUNK_BYTES: Final = 8 << 20  # a multiple of 256 KiB; held in memory
-_LISTED_FIELDS: Final = "items(name,size,crc32c,updated,metadata),nextPageToken"
+_LISTED_FIELDS: Final = "items(name,size,crc32c,updated,metadata,contentEncoding),nextPageToken"
 # Public objects are cached for an hour by default; a viewer would mix an old index with new bytes.
 _CACHE_CONTROL: Final = "no-cache"
 
 T = TypeVar("T")
-Client = Any  # Google publishes no types
-Blob = Any
-
-
-def _client() -> Client:
-    """Client of this process."""
-    return _client_of(
-        settings.get(settings.PROJECT_ID), settings.get(settings.STORAGE_EMULATOR_HOST)
-    )
-
-
-@cache
-def _client_of(project: str | None, emulator: str | None) -> Client:
-    """Client per project and endpoint, cached with its connections."""
-    settings.disable_bucket_metadata_requests()
-    if emulator:
-        credentials = AnonymousCredentials()  # type: ignore[no-untyped-call] # Google's
-        return _keep_connections(
-            storage.Client(project=project or "local", credentials=credentials)
-        )
-    try:
-        return _keep_connections(storage.Client(project=project))
-    except google.auth.exceptions.DefaultCredentialsError as error:
-        raise UsageError(
-            "no Google Cloud credentials found", hint="gcloud auth application-default login"
-        ) from error
-
-
-def _keep_connections(client: Client) -> Client:
-    """Let every thread keep a connection; the default keeps ten, and opens others each time."""
-    adapter = HTTPAdapter(pool_maxsize=_MOST_CONNECTIONS)
-    for scheme in ("https://", "http://"):
-        client._http.mount(scheme, adapter)  # noqa: SLF001 - it has no public name
-    return client
-
-
-class GcsSource:
-    """One generation of an object, read by ranges."""
-
-    def __init__(self, home: "GcsStorage", info: ObjectInfo, generation: int) -> None:
-        self.size = info.size
-        self.stamp = source_stamp(info)
-        self.requests = 0
-        self._lock = threading.Lock()
-        self._home = home
-        self._blob = home.blob(info.path, generation=generation)
-        self.name = f"{home.url}/{info.path}"
-
-    def changed(self) -> bool:
-        """False: a generation never changes."""
-        return False
-
-    def read_at(self, offset: int, length: int) -> bytes:
-        """The bytes from `offset`; fewer than `length` only at the object's end.
-
-        Raises:
-            ObjectNotFound: the object was replaced or removed since it was opened.
-        """
-        if length <= 0 or offset >= self.size:
-            return b""
-        with self._lock:
-            self.requests += 1
-        end = min(offset + length, self.size) - 1  # inclusive
-        return bytes(
-            self._home.call(
-                self._blob,
-                lambda: self._blob.download_as_bytes(
-                    start=offset,
-                    end=end,
-                    raw_download=True,
-                    checksum=None,
-                    timeout=_TIMEOUT_S,
-                    retry=None,
-                ),
-            )
-        )
-
-    def close(self) -> None:
-        """Do nothing: no connection is held."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
+Blob = Any  # Google publishes no types
 
 
 class GcsStorage(Storage):
@@ -143,7 +64,8 @@ class GcsStorage(Storage):
             raise UsageError(f"{url} is not a gs://bucket/prefix")
         prefix = found["prefix"]
         self._prefix = f"{checked(prefix)}/" if prefix else ""
-        self._bucket = _client().bucket(found["bucket"])
+        payer = settings.get(settings.USER_PROJECT)
+        self._bucket = client().bucket(found["bucket"], user_project=payer)
 
     def blob(self, path: str, generation: int | None = None) -> Blob:
         """Client handle of an object, which need not exist."""
@@ -157,19 +79,34 @@ class GcsStorage(Storage):
             return gcs_errors.call_with_retry(request)
 
     def read(self, path: str) -> bytes:
-        """The whole object, verified by its checksum."""
+        """The whole object, verified by its checksum; one that is stored as gzip is unpacked."""
         blob = self.blob(checked(path))
-        return bytes(
-            self.call(
-                blob,
-                lambda: blob.download_as_bytes(raw_download=True, timeout=_TIMEOUT_S, retry=None),
+        return self.call(blob, partial(self._read_once, blob))
+
+    @staticmethod
+    def _read_once(blob: Blob) -> bytes:
+        data = bytes(
+            blob.download_as_bytes(
+                raw_download=True,  # what the checksum is of
+                checksum=None,
+                timeout=TIMEOUT_S,
+                retry=None,
             )
         )
+        _check_sums(blob, data)  # by the header of this answer
+        return unpacked(data) if blob.content_encoding == "gzip" else data
 
     def source(self, path: str) -> GcsSource:
-        """Open the present generation of an object for reading by ranges."""
+        """Open the present generation of an object for reading by ranges.
+
+        Raises:
+            PermanentError: it is stored as gzip, which has no ranges.
+        """
         blob = self._loaded(path)
-        return GcsSource(self, self._info(blob), blob.generation)
+        info = self._info(blob)
+        if info.packed:
+            raise PermanentError(f"{_name(blob)}: {info.packed}", hint=UPLOAD_AGAIN)
+        return GcsSource(self, info, blob.generation)
 
     def stat(self, path: str) -> ObjectInfo:
         """The listing entry of one object."""
@@ -177,13 +114,17 @@ class GcsStorage(Storage):
 
     def _loaded(self, path: str) -> Blob:
         blob = self.blob(checked(path))
-        self.call(blob, lambda: blob.reload(timeout=_TIMEOUT_S, retry=None))
+        self.call(blob, lambda: blob.reload(timeout=TIMEOUT_S, retry=None))
         return blob
 
     def list(self, prefix: str = "", *, broken_links: bool = False) -> Iterator[ObjectInfo]:
         """All objects whose path begins with `prefix`, sorted by path; one request per thousand."""
         del broken_links  # a bucket has no links
-        return (info for info in self._list_all(prefix) if not is_temporary(info.path))
+        return (
+            info
+            for info in self._list_all(prefix)
+            if not is_temporary(info.path) and not _is_folder(info)
+        )
 
     def folders(self) -> Sequence[str]:
         """Names up to the first slash; one request per thousand."""
@@ -201,7 +142,7 @@ class GcsStorage(Storage):
             delimiter="/",
             page_token=token,
             fields="prefixes,nextPageToken",
-            timeout=_TIMEOUT_S,
+            timeout=TIMEOUT_S,
             retry=None,
         )
         next(listing.pages, ())
@@ -222,7 +163,7 @@ class GcsStorage(Storage):
             page_token=token,
             page_size=size,
             fields=_LISTED_FIELDS,
-            timeout=_TIMEOUT_S,
+            timeout=TIMEOUT_S,
             retry=None,
         )
         page = next(listing.pages, ())
@@ -245,6 +186,9 @@ class GcsStorage(Storage):
                 self._upload_once(blob, data, metadata, if_generation_match=0)
             except api.PreconditionFailed:
                 return tries > 1 and self._holds(path, data)
+            except DamagedInTransit:  # what is there now is ours, and wrong
+                blob.delete(timeout=TIMEOUT_S, retry=None, if_generation_match=blob.generation)
+                raise
             return True
 
         return self.call(blob, attempt)
@@ -264,15 +208,17 @@ class GcsStorage(Storage):
         metadata: Mapping[str, str] | None,
         if_generation_match: int | None = None,
     ) -> None:
-        blob.metadata = dict(metadata) if metadata else None
+        if metadata:  # never null, over which some servers stumble
+            blob.metadata = dict(metadata)
         blob.upload_from_string(
             data,
             content_type=_content_type(blob.name),
             checksum="crc32c",
             if_generation_match=if_generation_match,
-            timeout=_TIMEOUT_S,
+            timeout=TIMEOUT_S,
             retry=None,
         )
+        _check_sums(blob, data)  # as the answer describes the new object
 
     def write_shard(
         self,
@@ -281,14 +227,57 @@ class GcsStorage(Storage):
         head_bytes: int,
         confirm: Callable[[], None],
         metadata: Mapping[str, str] | None = None,
+        *,
+        owner: str = OWNER,
     ) -> ObjectInfo:
         """Upload the body as it is produced, then the head, then compose both under the name."""
+        seen = self._generation(path)
         stream = ShardStream(pieces, head_bytes)
-        with self._temporaries(checked(path)) as (head, body):
+        with self._temporaries(path, owner) as parts:
+            head, body = parts
             self._upload_stream(body, stream)
             self._upload(head, stream.head, None)
+            for _ in range(MOST_REPLACEMENTS):
+                confirm()
+                info = self._compose(path, parts, stream, metadata, seen)
+                if info is not None:
+                    return info
+                seen = self._generation(path)
+        raise replaced_too_often(f"{self.url}/{path}")
+
+    def delete_shard(self, path: str, confirm: Callable[[], None]) -> bool:
+        """Remove the generation of an object that was there before `confirm` was called."""
+        for _ in range(MOST_REPLACEMENTS):
+            seen = self._generation(path)
             confirm()
-            return self._compose(path, (head, body), stream, metadata)
+            if not seen:
+                return False
+            if self._delete_generation(path, seen):
+                return True
+        raise replaced_too_often(f"{self.url}/{path}")
+
+    def _generation(self, path: str) -> int:
+        """The present generation of an object; 0, as preconditions have it, if there is none."""
+        try:
+            return int(self._loaded(path).generation)
+        except ObjectNotFound:
+            return 0
+
+    def _delete_generation(self, path: str, seen: int) -> bool:
+        """Delete an object unless it was replaced; False if it was."""
+        blob = self.blob(checked(path))
+
+        def attempt() -> bool:
+            try:
+                blob.delete(if_generation_match=seen, timeout=TIMEOUT_S, retry=None)
+            except api.PreconditionFailed:
+                return False
+            return True
+
+        try:
+            return self.call(blob, attempt)
+        except ObjectNotFound:  # also after a lost answer
+            return True
 
     def _upload_stream(self, blob: Blob, stream: ShardStream) -> None:
         reader = BodyReader(stream)
@@ -300,13 +289,13 @@ class GcsStorage(Storage):
                 reader,
                 content_type=_content_type(blob.name),
                 checksum="crc32c",
-                timeout=_TIMEOUT_S,
+                timeout=TIMEOUT_S,
                 retry=retry if limit_s else None,
             )
         except Exception as error:
             if reader.failed:  # the pieces raised, not the storage
                 raise
-            raise gcs_errors.to_shardlift_error(error, _name(blob)) from error
+            raise gcs_errors.upload_error(error, _name(blob)) from error
 
     def _compose(
         self,
@@ -314,21 +303,60 @@ class GcsStorage(Storage):
         parts: Sequence[Blob],
         stream: ShardStream,
         metadata: Mapping[str, str] | None,
-    ) -> ObjectInfo:
+        seen: int,
+    ) -> ObjectInfo | None:
+        """Compose the parts under the name, over the generation that was seen alone.
+
+        Returns:
+            The new object; None if another writer's came first.
+        """
         final = self.blob(path)
         final.content_type = _content_type(path)
-        final.metadata = dict(metadata) if metadata else None
-        self.call(final, lambda: final.compose(list(parts), timeout=_TIMEOUT_S, retry=None))
-        if final.crc32c != encode(stream.crc):
-            self.delete(path)
-            raise UnreachableError(f"{_name(final)}: not the bytes that were sent; deleted")
-        return self._info(final)
+        if metadata:
+            final.metadata = dict(metadata)
+        if not self._composed(final, parts, seen):
+            # Either our own, whose answer was lost, or another writer's: its bytes tell.
+            return self._present(path, encode(stream.crc))
+        if final.crc32c == encode(stream.crc):
+            return self._info(final)
+        info = self._present(path, encode(stream.crc))  # the answer may be what was damaged
+        if info is None and self._delete_generation(path, int(final.generation)):
+            raise DamagedInTransit(
+                f"{_name(final)}: not the bytes that were sent; deleted",
+                hint="the shard is made again",
+            )
+        return info
+
+    def _composed(self, final: Blob, parts: Sequence[Blob], seen: int) -> bool:
+        """Make the compose request; False if the present generation is not the one seen."""
+
+        def attempt() -> bool:
+            try:
+                final.compose(list(parts), if_generation_match=seen, timeout=TIMEOUT_S, retry=None)
+            except api.PreconditionFailed:
+                return False
+            return True
+
+        try:
+            return self.call(final, attempt)
+        except ObjectNotFound as error:  # an object with its generation is a part of ours
+            raise UnreachableError(
+                f"{_name(final)}: its parts were deleted before it was composed",
+                hint="no rule of the bucket may delete objects that are hours old",
+            ) from error
+
+    def _present(self, path: str, crc: str) -> ObjectInfo | None:
+        """The present object if it holds these bytes."""
+        with suppress(ObjectNotFound):
+            info = self.stat(path)
+            return info if info.crc32c == crc else None
+        return None
 
     @contextmanager
-    def _temporaries(self, path: str) -> Generator[tuple[Blob, Blob]]:
+    def _temporaries(self, path: str, owner: str) -> Generator[tuple[Blob, Blob]]:
         """Two temporary objects for `path`, deleted on exit; a sweep removes what is left."""
         directory, _, name = path.rpartition("/")
-        stem = f"{directory}/" * bool(directory) + f"{TEMPORARY_PREFIX}{name}-{uuid4().hex}"
+        stem = f"{directory}/" * bool(directory) + temporary_name(name, owner)
         parts = self.blob(f"{stem}.head"), self.blob(f"{stem}.body")
         try:
             yield parts
@@ -343,22 +371,29 @@ class GcsStorage(Storage):
 
     def _delete(self, blob: Blob) -> bool:
         try:
-            self.call(blob, lambda: blob.delete(timeout=_TIMEOUT_S, retry=None))
+            self.call(blob, lambda: blob.delete(timeout=TIMEOUT_S, retry=None))
         except ObjectNotFound:
             return False
         return True
 
-    def sweep_temporaries(self, older_than_s: float = DAY_S) -> int:
-        """Remove `.tmp-*` objects older than `older_than_s`."""
-        limit = datetime.now(UTC) - timedelta(seconds=older_than_s)
-        old = [
-            info.path
-            for info in self._list_all("")
-            if is_temporary(info.path) and info.updated < limit
-        ]
+    def sweep_temporaries(
+        self, owners: Container[str] = (OWNER,), older_than_s: float = DAY_S
+    ) -> int:
+        """Remove temporary objects of these owners that are older than `older_than_s`."""
+        found = [info for info in self._list_all("") if is_owned(info.path, owners)]
+        limit = self._clock() - timedelta(seconds=older_than_s) if found else None
+        old = [info.path for info in found if limit and info.updated < limit]
         swept = sum(self._delete(self.blob(path)) for path in old)
         log.get().info(log.TEMPORARIES_SWEPT, url=self.url, objects=swept)
         return swept
+
+    def _clock(self) -> datetime:
+        """The time by the service's clock: ours may be wrong by days."""
+        blob = self.blob(temporary_name("clock", OWNER))
+        self._upload(blob, b"", None)
+        written: datetime = blob.updated
+        self._delete(blob)
+        return written
 
     def check_readable(self) -> None:
         """Raise an error unless the bucket exists and can be listed."""
@@ -366,13 +401,34 @@ class GcsStorage(Storage):
 
     def check_writable(self) -> None:
         """Raise an error unless objects can be written and deleted, as replacing one needs."""
-        blob = self.blob(f"{TEMPORARY_PREFIX}check-{uuid4().hex}")
+        blob = self.blob(temporary_name("check", OWNER))
         self._upload(blob, b"", None)
         self._delete(blob)
 
     def _info(self, blob: Blob) -> ObjectInfo:
         path = blob.name.removeprefix(self._prefix)
-        return ObjectInfo(path, blob.size, blob.crc32c, blob.updated, blob.metadata or {})
+        return ObjectInfo(
+            path,
+            blob.size or 0,  # some servers leave a size of 0 out
+            blob.crc32c,
+            blob.updated,
+            blob.metadata or {},
+            content_encoding=blob.content_encoding or None,
+        )
+
+
+def _check_sums(blob: Blob, data: bytes) -> None:
+    """Refuse bytes that are not those whose checksum the storage gave with its answer."""
+    if blob.crc32c != encode(crc32c(data)):
+        raise DamagedInTransit(
+            f"{_name(blob)}: damaged on the way: {len(data)} bytes, not the object's crc32c",
+            hint="it is tried again; if it goes on, check the network of this machine",
+        )
+
+
+def _is_folder(info: ObjectInfo) -> bool:
+    """Whether an object only stands for a folder, as consoles and other tools make them."""
+    return info.size == 0 and (not info.path or info.path.endswith("/"))
 
 
 def _content_type(name: str) -> str:

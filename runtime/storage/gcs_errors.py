@@ -5,20 +5,37 @@ response, `retryable`), so that this module imports none of the four.
 """
 
 import http
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import tenacity
 
 from runtime import log, settings
-from runtime.errors import ObjectNotFound, ShardliftError, UnreachableError, UsageError
+from runtime.errors import (
+    DamagedInTransit,
+    ObjectNotFound,
+    ShardliftError,
+    UnreachableError,
+    UsageError,
+)
 
 T = TypeVar("T")
 
-_TRANSIENT: Final = {408, 429, 500, 502, 503, 504}
+# Beside all 5xx. 410: an upload or a listing that the storage has forgotten. 416: a range of a
+# generation whose size is known is never outside it.
+_TRANSIENT: Final = {408, 410, 416, 429}
+_BAD_REQUEST: Final = 400
 _UNAUTHENTICATED: Final = 401
 _FORBIDDEN: Final = 403
+_NOT_FOUND: Final = 404
+# Modules of errors of a connection that breaks in the middle; not all of them are OSErrors.
+_CONNECTION: Final = ("urllib3", "http")
+_CHECKSUM: Final = re.compile(r"(?i)\b(crc32c|md5)\b.*match")
+_TOO_MANY: Final = re.compile(r"(?i)rateLimitExceeded|quotaExceeded|rate limit")
+_PAYER_WANTED: Final = re.compile(r"(?i)requester pays|UserProjectMissing")
+_PAYER_REFUSED: Final = re.compile(r"(?i)serviceusage\.services\.use")
 
 
 def call_with_retry(request: Callable[[], T]) -> T:
@@ -55,11 +72,18 @@ def to_shardlift_error(error: Exception, name: str) -> ShardliftError:
     """
     code = _code(error)
     bucket = "/".join(name.split("/")[:3])
-    if code == http.HTTPStatus.NOT_FOUND:
+    if _is_transient(error):
+        return UnreachableError(
+            f"{name}: storage cannot be reached ({_describe(error, code)})",
+            hint="run the same command again: it continues",
+        )
+    if code == _NOT_FOUND:
         return _not_found(error, name, bucket)
-    if code == _UNAUTHENTICATED or (code is None and not _is_transient(error)):
+    if payer := _payer_error(error, bucket):
+        return payer
+    if code is None or code == _UNAUTHENTICATED:
         return UsageError(
-            f"{name}: storage refuses these credentials",
+            f"{name}: storage refuses these credentials, or there are none",
             hint="gcloud auth application-default login",
         )
     if code == _FORBIDDEN:
@@ -67,16 +91,43 @@ def to_shardlift_error(error: Exception, name: str) -> ShardliftError:
             f"{name}: no permission ({code})",
             hint=f"grant roles/storage.objectUser on {bucket} to the account that runs this",
         )
-    if code is not None and not _is_transient(error):
-        return UsageError(f"{name}: storage refuses the request ({code}): {_server_message(error)}")
-    return UnreachableError(
-        f"{name}: storage cannot be reached ({_describe(error, code)})",
-        hint="run the same command again: it continues",
-    )
+    return UsageError(f"{name}: storage refuses the request ({code}): {_server_message(error)}")
+
+
+def upload_error(error: Exception, name: str) -> ShardliftError:
+    """Translate an error of an upload in chunks, which cannot be repeated: its bytes are gone."""
+    if isinstance(error, ValueError) and _code(error) is None:  # the client's: chunks out of step
+        return UnreachableError(
+            f"{name}: storage lost a part of the upload ({error})",
+            hint="the shard is made again; run the same command again: it continues",
+        )
+    return to_shardlift_error(error, name)
+
+
+def _payer_error(error: Exception, bucket: str) -> ShardliftError | None:
+    """Error of a bucket whose readers pay, if it is one."""
+    text = _server_message(error)
+    if _PAYER_WANTED.search(text):
+        return UsageError(
+            f"{bucket}: a requester-pays bucket: whoever reads it names a project that pays",
+            hint=f"set {settings.USER_PROJECT} to that project's id, for workers too",
+        )
+    if _PAYER_REFUSED.search(text):
+        payer = settings.get(settings.USER_PROJECT)
+        return UsageError(
+            f"{bucket}: no permission to let project {payer} pay for requests",
+            hint="grant roles/serviceusage.serviceUsageConsumer to the account that runs this",
+        )
+    return None
 
 
 def _is_storage_error(error: Exception) -> bool:
-    return _code(error) is not None or hasattr(error, "retryable") or isinstance(error, OSError)
+    return _code(error) is not None or hasattr(error, "retryable") or _is_broken_connection(error)
+
+
+def _is_broken_connection(error: BaseException) -> bool:
+    modules = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
+    return isinstance(error, OSError) or not modules.isdisjoint(_CONNECTION)
 
 
 def _not_found(error: Exception, name: str, bucket: str) -> ShardliftError:
@@ -87,11 +138,34 @@ def _not_found(error: Exception, name: str, bucket: str) -> ShardliftError:
 
 def _is_transient(error: BaseException) -> bool:
     """Whether a retry may help."""
+    if isinstance(error, DamagedInTransit):
+        return True
     code = _code(error)
-    if code is not None:  # an error despite a success code is a damaged response
-        return code in _TRANSIENT or code < http.HTTPStatus.MULTIPLE_CHOICES
+    if code is not None:
+        # An error despite a success code is a damaged response. Redirects are a proxy's: storage
+        # sends none.
+        if getattr(getattr(error, "response", None), "history", None):
+            return True
+        beyond = not http.HTTPStatus.BAD_REQUEST <= code < http.HTTPStatus.INTERNAL_SERVER_ERROR
+        return beyond or code in _TRANSIENT or _is_passing_refusal(error, code)
     retryable = getattr(error, "retryable", None)  # Google's authentication
-    return bool(retryable) if retryable is not None else isinstance(error, OSError)
+    return bool(retryable) if retryable is not None else _is_broken_connection(error)
+
+
+def _is_passing_refusal(error: BaseException, code: int) -> bool:
+    """Whether a 4xx is not about the request: a lost upload, bytes that changed, too many."""
+    if code == _NOT_FOUND:
+        request = getattr(getattr(error, "response", None), "request", None)
+        return "upload_id=" in str(getattr(request, "url", ""))
+    text = _server_message(error)
+    if code == _BAD_REQUEST:
+        return bool(_CHECKSUM.search(text))
+    return code == _FORBIDDEN and bool(_TOO_MANY.search(f"{_reasons(error)} {text}"))
+
+
+def _reasons(error: BaseException) -> list[Any]:
+    items = getattr(error, "errors", None) or ()
+    return [item.get("reason") for item in items if isinstance(item, dict)]
 
 
 def _code(error: BaseException) -> int | None:

@@ -5,8 +5,7 @@ import errno
 import os
 import stat
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,14 +15,25 @@ from runtime.errors import ObjectNotFound, UnreachableError
 from runtime.storage import files
 from runtime.storage.base import (
     DAY_S,
+    MOST_REPLACEMENTS,
+    OWNER,
     ObjectInfo,
     Pieces,
     Storage,
     checked,
+    is_owned,
     is_temporary,
+    replaced_too_often,
     source_stamp,
 )
+from runtime.storage.checked_reads import CheckedReads
 from runtime.storage.checksum import encode
+from runtime.storage.file_version import (
+    FileVersion,
+    replace_version,
+    unlink_version,
+    version_of,
+)
 from runtime.storage.stream import ShardStream
 
 _WITHOUT_TARGET: Final = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
@@ -38,10 +48,11 @@ class LocalSource:
         self.requests = 0
         self._lock = threading.Lock()
         with files.translate_read_errors(path):
-            self._file = path.open("rb", buffering=0)  # refuses a directory
+            self._file = files.open_regular(path)
         found = os.fstat(self._file.fileno())
         self.size = found.st_size
         self.stamp = source_stamp(_info(self.name, found))
+        self._reads = CheckedReads(self.name, self.size, None, self._read)
 
     def changed(self) -> bool:
         """Whether the file was written since it was opened; one that took its place is another."""
@@ -49,6 +60,17 @@ class LocalSource:
 
     def read_at(self, offset: int, length: int) -> bytes:
         """The bytes from `offset`; fewer than `length` only at the file's end."""
+        return self._reads.read_at(offset, length)
+
+    def verify(self, *, doubted: bool = False) -> None:
+        """Read again what was read, if it is doubted: a file has no checksum to be held against."""
+        if not doubted:
+            return
+        with contextlib.suppress(OSError):  # else the system gives the bytes that it holds
+            os.posix_fadvise(self._file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        self._reads.verify()
+
+    def _read(self, offset: int, length: int) -> bytes:
         with self._lock:
             self.requests += 1
         fd = self._file.fileno()
@@ -76,12 +98,13 @@ class LocalStorage(Storage):
     def __init__(self, root: Path) -> None:
         self.root = root
         self.url = str(root)
+        self._flushed: set[Path] = set()
 
     def read(self, path: str) -> bytes:
         """The whole file."""
         file = self._file(path)
         with files.translate_read_errors(file):
-            return files.with_retry(file.read_bytes)()
+            return files.with_retry(_read_whole)(file)
 
     def source(self, path: str) -> LocalSource:
         """The file for reading by ranges."""
@@ -128,6 +151,7 @@ class LocalStorage(Storage):
             files.fill(file, target, [data])
             with files.translate_write_errors(target):
                 files.with_retry(temporary.replace)(target)
+                self._flush_names(target.parent)
 
     def create(self, path: str, data: bytes, metadata: Mapping[str, str] | None = None) -> bool:
         """Write a file if there is none."""
@@ -138,7 +162,9 @@ class LocalStorage(Storage):
         with files.temporary_for(target) as (temporary, file):
             files.fill(file, target, [data])
             with files.translate_write_errors(target):
-                return files.with_retry(files.publish_new)(temporary, target)
+                created = files.with_retry(files.publish_new)(temporary, target)
+                self._flush_names(target.parent)
+        return created
 
     def write_shard(
         self,
@@ -147,22 +173,48 @@ class LocalStorage(Storage):
         head_bytes: int,
         confirm: Callable[[], None],
         metadata: Mapping[str, str] | None = None,
+        *,
+        owner: str = OWNER,
     ) -> ObjectInfo:
         """Write the body behind a gap, the head into the gap, then rename."""
         del metadata
         target = self._file(path)
+        seen = self._version(target)
         stream = ShardStream(pieces, head_bytes)
-        with files.temporary_for(target) as (temporary, file):
+        with files.temporary_for(target, owner=owner) as (temporary, file):
             files.fill_shard(file, target, stream)
             crc = encode(stream.crc)
-            confirm()
+            for _ in range(MOST_REPLACEMENTS):
+                confirm()
+                with files.translate_write_errors(target):
+                    if files.with_retry(replace_version)(file, temporary, target, seen):
+                        break
+                seen = self._version(target)
+            else:
+                raise replaced_too_often(str(target))
             with files.translate_write_errors(target):
-                files.with_retry(temporary.replace)(target)
-                files.flush_directory(
-                    target.parent
-                )  # the output must be durable before its receipt
+                self._flush_names(target.parent)  # durable before its receipt
             found = os.fstat(file.fileno())
         return replace(_info(path, found), crc32c=crc)
+
+    def delete_shard(self, path: str, confirm: Callable[[], None]) -> bool:
+        """Remove the version of a file that was there before `confirm` was called."""
+        target = self._file(path)
+        for _ in range(MOST_REPLACEMENTS):
+            seen = self._version(target)
+            confirm()
+            if seen is None:
+                return False
+            with files.translate_write_errors(target):
+                if files.with_retry(unlink_version)(target, seen):
+                    files.flush_directory(target.parent)  # before its receipt of zeros
+                    return True
+        raise replaced_too_often(str(target))
+
+    @staticmethod
+    def _version(target: Path) -> FileVersion | None:
+        with files.translate_write_errors(target):
+            return files.with_retry(version_of)(target)
 
     def delete(self, path: str) -> bool:
         """Remove a file; False if there was none."""
@@ -172,16 +224,25 @@ class LocalStorage(Storage):
                 files.with_retry(file.unlink)()
         except ObjectNotFound:
             return False
+        with files.translate_write_errors(file):
+            files.flush_directory(file.parent)  # a receipt of zeros must not outlive its file
         return True
 
-    def sweep_temporaries(self, older_than_s: float = DAY_S) -> int:
-        """Remove `.tmp-*` files whose last write is older than `older_than_s`."""
-        limit = time.time() - older_than_s
-        return sum(
-            _removed_if_older(Path(directory, name), limit)
+    def sweep_temporaries(
+        self, owners: Container[str] = (OWNER,), older_than_s: float = DAY_S
+    ) -> int:
+        """Remove temporary files of these owners whose last write is older than `older_than_s`."""
+        found = [
+            Path(directory, name)
             for directory, _, names in os.walk(self.root)
-            for name in filter(is_temporary, names)
-        )
+            for name in names
+            if is_owned(name, owners)
+        ]
+        if not found:
+            return 0
+        with files.temporary_for(self.root / "clock") as (_, file):  # of a file server, not ours
+            limit = os.fstat(file.fileno()).st_mtime - older_than_s
+        return sum(_removed_if_older(path, limit) for path in found)
 
     def check_readable(self) -> None:
         """Raise UnreachableError unless the directory exists and can be listed."""
@@ -211,6 +272,19 @@ class LocalStorage(Storage):
     def _file(self, path: str) -> Path:
         return self.root / checked(path)
 
+    def _flush_names(self, directory: Path) -> None:
+        """Flush a directory that has a new name; at first also those above, up to the root's own.
+
+        Another process may have made them a moment ago, and not have flushed them yet.
+        """
+        files.flush_directory(directory)
+        if directory not in self._flushed:
+            for above in directory.parents:
+                files.flush_directory(above)
+                if above == self.root.parent:
+                    break
+            self._flushed.add(directory)
+
 
 def _sorted_entries(directory: Path) -> list[tuple[str, os.stat_result | None]]:
     """Names in the order of whole paths; directories end with a slash.
@@ -235,6 +309,11 @@ def _sorted_entries(directory: Path) -> list[tuple[str, os.stat_result | None]]:
             else:
                 entries.append((f"{entry.name}/" if directory_found else entry.name, found))
     return sorted(entries, key=lambda entry: entry[0])
+
+
+def _read_whole(file: Path) -> bytes:
+    with files.open_regular(file) as opened:
+        return opened.readall()
 
 
 def _removed_if_older(file: Path, limit: float) -> bool:

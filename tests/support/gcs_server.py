@@ -13,6 +13,7 @@ import base64
 import contextlib
 import email.parser
 import email.policy
+import gzip
 import hashlib
 import itertools
 import json
@@ -106,7 +107,8 @@ class Fault:
     method: str
     pattern: re.Pattern[str]
     left: int
-    how: int | str  # a status, "reset" (before the work) or "lost" (after it)
+    after: int  # requests that pass before it
+    how: int | str  # see `GcsServer.fail`
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,7 @@ class Buckets:
         self.buckets: dict[str, dict[str, StoredObject]] = {}
         self.bucket_properties: dict[str, dict[str, Any]] = {}
         self.uploads: dict[str, Upload] = {}
+        self.omits_empty_size = False  # as other servers do
         self.lock = threading.RLock()
         self._generations = itertools.count(1_700_000_000_000_001)
 
@@ -188,6 +191,8 @@ class Buckets:
         """A new generation, if the present one meets the preconditions in `query`."""
         if not name:
             raise Refusal(400, "Required parameter: name")
+        if "metadata" in properties and properties["metadata"] is None:
+            raise Refusal(400, "metadata: null, over which other servers stumble")
         objects = self.objects(bucket)
         check_preconditions(objects.get(name), query)
         stored = StoredObject(name, data, next(self._generations), component_count=component_count)
@@ -249,8 +254,16 @@ class Service:
         for method, pattern, handler in self.routes:
             found = re.fullmatch(pattern, request.path)
             if found and method == request.method:
+                self._check_payer(request, found.groupdict().get("bucket"))
                 return handler(request, **{k: unquote(v) for k, v in found.groupdict().items()})
         raise Refusal(405, f"not served here: {request.method} {request.path}")
+
+    def _check_payer(self, request: Request, bucket: str | None) -> None:
+        """Refuse requests that nobody pays for, in a bucket whose requesters pay."""
+        billing = self.state.bucket_properties.get(bucket or "", {}).get("billing", {})
+        payer = request.query.get("userProject") or request.header("X-Goog-User-Project")
+        if billing.get("requesterPays") and not payer:
+            raise Refusal(400, "Bucket is a requester pays bucket but no user project provided.")
 
     # -- buckets
 
@@ -322,7 +335,7 @@ class Service:
         """An object's properties, or with alt=media its bytes."""
         found = self.state.get(bucket, name, request.query)
         if request.query.get("alt") == "media" or request.path.startswith("/download"):
-            return media(found, request.header("Range"))
+            return media(found, request.header("Range"), request.header("Accept-Encoding"))
         return Answer.of_json(masked(self._object(bucket, found), request.query.get("fields")))
 
     def patch_object(self, request: Request, bucket: str, name: str) -> Answer:
@@ -395,6 +408,8 @@ class Service:
             "contentType": "application/octet-stream",
             **stored.properties,
         }
+        if self.state.omits_empty_size and not stored.data:
+            del document["size"]
         if stored.md5:
             document["md5Hash"] = stored.md5
         else:
@@ -426,7 +441,8 @@ class Service:
         check_preconditions(self.state.objects(bucket).get(name), request.query)
         key = uuid4().hex
         self.state.uploads[key] = Upload(bucket, name, properties, dict(request.query))
-        query = f"uploadType=resumable&upload_id={key}"
+        payer = request.query.get("userProject")
+        query = f"uploadType=resumable&upload_id={key}" + (f"&userProject={payer}" if payer else "")
         return Answer(200, headers={"Location": f"{self.url}{request.path}?{query}"})
 
     def upload_chunk(self, request: Request, bucket: str) -> Answer:
@@ -487,8 +503,28 @@ def refused(status: int, message: str, headers: Mapping[str, str] | None = None)
     return Answer.of_json({"error": error}, status, **(headers or {}))
 
 
-def media(found: StoredObject, range_header: str | None) -> Answer:
-    """The bytes of an object, whole or a range of them."""
+def damaged(answer: Answer, how: int | str) -> Answer:
+    """An answer as it may arrive."""
+    if how == "short":
+        return Answer(answer.status, answer.body[: len(answer.body) // 2], answer.headers)
+    if how == "flip":
+        return Answer(answer.status, flipped(answer.body), answer.headers)
+    return Answer(200, b"<html>Please log in to this network</html>", {"Content-Type": "text/html"})
+
+
+def flipped(data: bytes) -> bytes:
+    """The same bytes but for one bit in the middle."""
+    middle = len(data) // 2
+    return data and data[:middle] + bytes([data[middle] ^ 16]) + data[middle + 1 :]
+
+
+def media(found: StoredObject, range_header: str | None, accepted: str | None = None) -> Answer:
+    """The bytes of an object, whole or a range of them.
+
+    One that is stored as gzip is unpacked for who does not accept that, whole, whatever the range.
+    """
+    if found.properties.get("contentEncoding") == "gzip" and "gzip" not in (accepted or ""):
+        return Answer(200, gzip.decompress(found.data), {"X-Goog-Hash": found.hashes()})
     headers = {
         "Content-Type": found.properties.get("contentType", "application/octet-stream"),
         "X-Goog-Generation": str(found.generation),
@@ -501,6 +537,9 @@ def media(found: StoredObject, range_header: str | None) -> Answer:
     }
     if "cacheControl" in found.properties:
         headers["Cache-Control"] = found.properties["cacheControl"]
+    if "contentEncoding" in found.properties:
+        headers["Content-Encoding"] = found.properties["contentEncoding"]
+        headers["X-Goog-Stored-Content-Encoding"] = found.properties["contentEncoding"]
     bounds = byte_range(range_header, len(found.data))
     if not bounds:
         return Answer(200, found.data, headers)
@@ -678,11 +717,19 @@ class _Handler(BaseHTTPRequestHandler):
         if isinstance(fault, int):
             self._send(refused(fault, "a fault, as ordered"))
             return
+        if fault == "loop":
+            self._send(Answer(302, headers={"Location": f"{home.url}{self.path}"}))
+            return
+        if fault == "flip-sent":
+            body = flipped(body)
         answer = home.service.answer(parse(self.command, self.path, dict(self.headers), body))
         if fault == "lost":
             self._hang_up()
+        elif fault == "cut":
+            self._send(answer, len(answer.body) // 2)
+            self._hang_up()
         else:
-            self._send(answer)
+            self._send(damaged(answer, fault) if fault else answer)
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = _serve  # noqa: N815 - the base's
 
@@ -697,7 +744,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.rfile.readline()
         self.rfile.readline()
 
-    def _send(self, answer: Answer) -> None:
+    def _send(self, answer: Answer, most: int | None = None) -> None:
         with contextlib.suppress(ConnectionError):
             self.send_response_only(answer.status)
             for key, value in answer.headers.items():
@@ -706,7 +753,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.send_header("Content-Length", str(len(answer.body)))
             self.end_headers()
             if self.command != "HEAD" and answer.status not in {204, 304}:
-                self.wfile.write(answer.body)
+                self.wfile.write(answer.body[:most])
 
     def _hang_up(self) -> None:
         self.close_connection = True
@@ -777,17 +824,23 @@ class GcsServer:
         """How many requests (`METHOD /path?query`) came so far that hold the pattern."""
         return sum(bool(re.search(pattern, line)) for line in list(self.seen))
 
-    def fail(self, pattern: str, times: int = 1, how: int | str = 503, method: str = "") -> None:
+    def fail(
+        self, pattern: str, times: int = 1, how: int | str = 503, method: str = "", after: int = 0
+    ) -> None:
         """Let the next requests go wrong whose path and query hold `pattern`.
 
         Args:
             pattern: a regular expression.
             times: how many of them.
-            how: a status; or "reset" (hang up before the work) or "lost" (after it).
+            how: a status; "reset" (hang up before the work) or "lost" (after it); "cut" (in the
+                middle of the answer); "short" (half the answer, as if it were all), "flip" (one bit
+                of it is another) or "other" (a page of somebody else's); "flip-sent" (one bit of
+                the request is another); "loop" (a redirect to itself).
             method: only these requests, else any.
+            after: how many of them pass before.
         """
         with self.state.lock:
-            self._faults.append(Fault(method, re.compile(pattern), times, how))
+            self._faults.append(Fault(method, re.compile(pattern), times, after, how))
 
     def heal(self) -> None:
         """No faults from now on."""
@@ -799,6 +852,9 @@ class GcsServer:
         with self.state.lock:
             for fault in self._faults:
                 if fault.left and fault.method in {"", method} and fault.pattern.search(target):
+                    if fault.after:
+                        fault.after -= 1
+                        continue
                     fault.left -= 1
                     return fault.how
         return None

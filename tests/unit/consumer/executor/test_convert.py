@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from consumer.executor.source_files import SourceFiles
 from consumer.protocol.tasks import ConvertTask
 from delivery.ledger.source_digest import source_digest
 from producer.export_writer import Dialect, ExportFormat, Row, make_row, write_file
-from runtime.errors import ObjectNotFound, OutOfMemory, UnreachableError
+from runtime.errors import DamagedInTransit, ObjectNotFound, OutOfMemory, UnreachableError
 from runtime.storage import open_storage, source_stamp
 from runtime.storage.local import LocalSource, LocalStorage
 from tests.support.gcs_server import GcsServer
@@ -491,6 +493,53 @@ def test_a_large_remote_file_is_read_in_windows(
     assert outcome.bytes_in == local.bytes_in
     assert outcome.reads > 6
     assert gcs.url
+
+
+@pytest.mark.parametrize("whole_bytes", [0, 1 << 30])
+def test_bits_that_turn_on_the_way_make_no_voxels_and_no_dead_letter(
+    made: Conversion,
+    remote: Callable[..., Any],
+    gcs: GcsServer,
+    monkeypatch: pytest.MonkeyPatch,
+    whole_bytes: int,
+) -> None:
+    """In whichever answer: the right bytes appear, or it is trouble that a retry helps."""
+    local = made.run(0)
+    monkeypatch.setattr(source_files, "WHOLE_BYTES", whole_bytes)
+    monkeypatch.setattr(source_files, "REMOTE_WINDOW_BYTES", 30_000)
+    requests, outcomes = gcs.count("alt=media"), []
+    remote()
+    answers = range(gcs.count("alt=media") - requests)
+    for number, bad_chunks in product(answers, ("fail", "skip")):
+        gcs.heal()
+        gcs.fail("alt=media", how="flip", after=number)
+        with suppress(DamagedInTransit):
+            outcomes.append(remote(bad_chunks=bad_chunks).crc32c)
+    assert kind_of(DamagedInTransit("")) == "retryable"
+    assert set(outcomes) == {local.crc32c}  # indices at least are read whole
+
+
+def test_a_disk_that_gives_other_bytes_the_second_time(
+    made: Conversion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A chunk that does not decode is read again before it counts as bad."""
+    read, turned = LocalSource._read, []
+
+    def damaged(self: LocalSource, offset: int, length: int) -> bytes:
+        data = read(self, offset, length)
+        if length > 10_000 and not turned:
+            turned.append(at := data.index(ZSTD) + 30)
+            return flip(data, at)
+        return data
+
+    monkeypatch.setattr(LocalSource, "_read", damaged)
+    for bad_chunks in ("fail", "skip"):
+        turned.clear()
+        with pytest.raises(UnreachableError, match="read twice, and the bytes differ") as caught:
+            made.run(0, bad_chunks=bad_chunks)
+        assert kind_of(caught.value) == "retryable"
+    assert turned
+    assert made.run(0).chunks
 
 
 def test_an_object_replaced_while_it_is_read_is_tried_again(

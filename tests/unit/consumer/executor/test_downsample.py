@@ -1,6 +1,7 @@
 """Downsample task: inputs by the ledger, output at the destination."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ from braid.precomputed.sharding import shard_path
 from consumer.executor.downsample import downsample_shard
 from consumer.protocol.events import InputChanged
 from consumer.protocol.tasks import DownsampleTask, Outcome
-from runtime.errors import PermanentError, ShardliftError
+from runtime.errors import DamagedInTransit, PermanentError, ShardliftError
 from runtime.storage import open_storage
 from runtime.storage.base import Source
+from tests.support.gcs_server import GcsServer
 from tests.support.specs import made_info
 from tests.support.volumes import crc_of, shard_bytes, tensorstore_voxels, write_volume
 from tests.support.votes_reference import Voxels, made_volume, tensorstore_mode
@@ -205,3 +207,25 @@ def test_an_input_replaced_while_it_is_read(stored: StoredVolume, bucket: str) -
     dest.source = replacing  # type: ignore[method-assign]
     with pytest.raises(InputChanged, match="replaced or removed"):
         downsample_shard(stored.task(inputs=checksums), dest, nothing, nothing)
+
+
+def test_bits_that_turn_on_the_way(stored: StoredVolume, bucket: str, gcs: GcsServer) -> None:
+    """In whichever answer: the right bytes appear, or it is trouble that a retry helps."""
+    stored.run(stored.task())
+    expected = crc_of(stored.output().read_bytes())
+    dest = open_storage(f"gs://{bucket}/volume")
+    for path in sorted((stored.dest / "s0").glob("*.shard")):
+        dest.write(f"s0/{path.name}", path.read_bytes())
+    task = stored.task(dest=dest.url)
+
+    def run() -> str | None:
+        return downsample_shard(task, dest, nothing, nothing).crc32c
+
+    before = gcs.count("alt=media")
+    assert run() == expected
+    requests = gcs.count("alt=media") - before
+    for number in range(0, requests, max(1, requests // 8)):
+        gcs.heal()
+        gcs.fail("alt=media", how="flip", after=number)
+        with suppress(DamagedInTransit):
+            assert run() == expected
