@@ -60,8 +60,8 @@ def convert_shard(
 
         def confirm_unchanged() -> None:
             files.check_unchanged()
-            confirm()
             files.verify(doubted=coder.bad_chunks.count > 0)
+            confirm()
 
         assigned = assign_blocks(files.coords, scale, task.shard, coder.z_step)
         index_s = time.perf_counter() - began

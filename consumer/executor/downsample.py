@@ -177,8 +177,8 @@ def _input_errors(inputs: StoredInputs) -> Iterator[None]:
     except ObjectNotFound as error:
         raise InputChanged(f"{error}: replaced or removed while it was read") from None
     except (InvalidShardFormatError, DecompressionError) as error:
-        key = f"s{inputs.fine.index}/NAME"
         inputs.verify()
+        key = f"s{inputs.fine.index}/NAME"
         command = f"python -m producer replay --shards {key} --redo"
         error.hint = f"NAME.shard is damaged: {command} makes it again"
         raise
