@@ -1,19 +1,18 @@
 """IAM bindings of Pub/Sub's service account; other bindings are not changed."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from typing import Final
 
-import google.auth
 import google.auth.exceptions
-from google.auth.transport.requests import AuthorizedSession
 
 from infra.changes import Action, Change
 from infra.desired import Binding
+from infra.google_clients import RestSession
 from infra.pubsub_admin import PubSubAdmin
 from runtime.errors import UnreachableError, UsageError
+from runtime.google_endpoints import GoogleService
 
-_PROJECTS: Final = "https://cloudresourcemanager.googleapis.com/v1/projects"
-_SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"
 _CALL_S: Final = 20.0
 
 
@@ -52,13 +51,8 @@ def _holds(policy: object, binding: Binding) -> bool:
 def project_number(project: str) -> int:
     """Look up a project's number, which names Pub/Sub's service account."""
     try:
-        credentials, _ = google.auth.default(scopes=[_SCOPE])
-        session = AuthorizedSession(credentials)  # type: ignore[no-untyped-call] # Google's
-        answer = session.get(f"{_PROJECTS}/{project}", timeout=_CALL_S)
-    except google.auth.exceptions.DefaultCredentialsError as error:
-        raise UsageError(
-            "no Google Cloud credentials found", hint="gcloud auth application-default login"
-        ) from error
+        with closing(RestSession(GoogleService.CLOUDRESOURCEMANAGER)) as session:
+            answer = session.call("GET", f"v1/projects/{project}", timeout_s=_CALL_S)
     except (google.auth.exceptions.GoogleAuthError, OSError) as error:
         raise UnreachableError(f"project {project} cannot be looked up: {error}") from error
     if not answer.ok:

@@ -5,12 +5,16 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
 from hypothesis import settings
 
 from tests.support.gcs_server import GcsServer
+
+if TYPE_CHECKING:
+    from tests.support.google_server import GoogleServer
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -51,6 +55,20 @@ def pubsub_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     log = tmp_path_factory.mktemp("emulator") / "emulator.log"
     with running_emulator(log) as host, environment_of(host):
         yield host
+
+
+# -- Google's control planes: a strict server, a new one per test
+
+
+@pytest.fixture
+def google_server(monkeypatch: pytest.MonkeyPatch) -> Iterator["GoogleServer"]:
+    """Services that new clients find by themselves; see `tests.support.google_server`."""
+    from tests.support.google_server import GoogleServer  # noqa: PLC0415 - Google's documents
+
+    with GoogleServer() as server:
+        for name, value in server.environment().items():
+            monkeypatch.setenv(name, value)
+        yield server
 
 
 # -- storage: a fake GCS, one per test process, a new bucket per test

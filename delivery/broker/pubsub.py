@@ -23,6 +23,7 @@ from delivery.broker.pubsub_names import PubSubNames
 from delivery.messages import ShardMessage
 from runtime import log, settings
 from runtime.errors import ShardliftError, UnreachableError, UsageError
+from runtime.google_endpoints import GoogleService, endpoint
 
 MOST_PUBLISHED: Final = 500  # messages in one request of at most 10 MB; Pub/Sub allows 1,000
 POLL_S: Final = 5.0  # deadline of one pull; longer waits take several pulls
@@ -247,11 +248,9 @@ class _Metrics:
     def _ask(self) -> dict[str, Backlog]:
         try:
             if self._client is None:
-                if settings.get(settings.PUBSUB_EMULATOR_HOST):
-                    return {}  # the emulator has no metrics
-                from google.cloud import monitoring_v3  # noqa: PLC0415 - workers never ask
-
-                self._client = monitoring_v3.MetricServiceClient()
+                self._client = _monitoring_client()
+            if self._client is None:
+                return {}
             waiting, ages = self._newest(_UNDELIVERED), self._newest(_OLDEST)
         except (api.GoogleAPICallError, google.auth.exceptions.GoogleAuthError) as error:
             log.get().debug(log.BACKLOG_UNKNOWN, reason=str(error))
@@ -278,6 +277,23 @@ class _Metrics:
             if tier is not None and one.points:
                 newest = max(one.points, key=lambda point: point.interval.end_time)
                 yield tier, newest.value.int64_value
+
+
+def _monitoring_client() -> Any:  # noqa: ANN401 - untyped
+    """Client of Cloud Monitoring; None with an emulator, which has no metrics."""
+    at = endpoint(GoogleService.MONITORING)
+    if settings.get(settings.PUBSUB_EMULATOR_HOST) and not at.overridden:
+        return None
+    from google.cloud import monitoring_v3  # noqa: PLC0415 - workers never ask
+
+    if not at.anonymous:
+        options = {"api_endpoint": at.authority} if at.overridden else None
+        return monitoring_v3.MetricServiceClient(client_options=options)
+    import grpc  # noqa: PLC0415 - the same
+
+    transport = monitoring_v3.MetricServiceClient.get_transport_class("grpc")
+    channel = grpc.insecure_channel(at.authority)
+    return monitoring_v3.MetricServiceClient(transport=transport(channel=channel))
 
 
 def _encoded(message: ShardMessage) -> dict[str, Any]:

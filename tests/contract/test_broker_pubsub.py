@@ -1,16 +1,10 @@
 """Pub/Sub broker: names, metrics, and errors in plain words."""
 
 from collections.abc import Callable, Iterator
-from concurrent import futures
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import UTC, datetime
 
 import grpc
 import pytest
-from google.cloud import monitoring_v3
-from google.cloud.monitoring_v3.services.metric_service.transports import (
-    MetricServiceGrpcTransport,
-)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,7 +14,9 @@ from delivery.broker.pubsub import PubSubBroker
 from delivery.broker.pubsub_names import PubSubNames
 from delivery.messages import ShardMessage
 from runtime.errors import UnreachableError, UsageError
+from runtime.google_endpoints import GoogleService
 from tests.support.emulator import make_topology, new_queue_url, remove_topology, running_emulator
+from tests.support.google_api.monitoring import Monitoring
 
 TIERS = ("512mi", "2gi")
 MESSAGE = ShardMessage(run="/runs/r1", key="s0/0a", kind="convert")
@@ -133,102 +129,61 @@ def test_a_restarted_service_is_found_again(
     broker.close()
 
 
-class FakeMonitoring:
-    """Cloud Monitoring's one call that we make, answered from a list."""
-
-    def __init__(self) -> None:
-        self.requests: list[Any] = []
-        self.values: dict[tuple[str, str], list[tuple[int, int]]] = {}
-        self.code: grpc.StatusCode | None = None
-
-    def answer(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: ANN401 - untyped
-        """All series of the metric that the filter names."""
-        self.requests.append(request)
-        if self.code is not None:
-            context.abort(self.code, "as ordered")
-        series = [
-            monitoring_v3.TimeSeries(
-                resource={"labels": {"subscription_id": subscription}},
-                points=[self._point(*pair) for pair in pairs],
-            )
-            for (metric, subscription), pairs in self.values.items()
-            if f'"{metric}"' in request.filter
-        ]
-        return monitoring_v3.ListTimeSeriesResponse(time_series=series)
-
-    @staticmethod
-    def _point(minutes_ago: int, value: int) -> dict[str, Any]:
-        end = datetime.now(UTC) - timedelta(minutes=minutes_ago)
-        return {"interval": {"end_time": end}, "value": {"int64_value": value}}
-
-
-@pytest.fixture
-def monitoring() -> Iterator[tuple[FakeMonitoring, Any]]:
-    """The fake behind a real gRPC server, and Google's client on it."""
-    fake = FakeMonitoring()
-    request, response = monitoring_v3.ListTimeSeriesRequest, monitoring_v3.ListTimeSeriesResponse
-    handler = grpc.unary_unary_rpc_method_handler(
-        fake.answer, request.deserialize, response.serialize
-    )
-    service = "google.monitoring.v3.MetricService"
-    server = grpc.server(futures.ThreadPoolExecutor(2))
-    server.add_generic_rpc_handlers(
-        [grpc.method_handlers_generic_handler(service, {"ListTimeSeries": handler})]
-    )
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    channel = grpc.insecure_channel(f"127.0.0.1:{port}")
-    transport = MetricServiceGrpcTransport(channel=channel)
-    yield fake, monitoring_v3.MetricServiceClient(transport=transport)
-    server.stop(None)
-
-
 UNDELIVERED = "pubsub.googleapis.com/subscription/num_undelivered_messages"
 OLDEST = "pubsub.googleapis.com/subscription/oldest_unacked_message_age"
 
 
 @pytest.fixture
-def watched(
-    monitoring: tuple[FakeMonitoring, Any], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[PubSubBroker]:
-    """A broker that asks the fake; its queues are never touched."""
+def monitoring(monkeypatch: pytest.MonkeyPatch) -> Iterator[Monitoring]:
+    """A running service, which clients find by gcloud's variable."""
+    with Monitoring() as service:
+        monkeypatch.setenv(GoogleService.MONITORING.variable, service.url)
+        yield service
+
+
+@pytest.fixture
+def watched(monitoring: Monitoring, monkeypatch: pytest.MonkeyPatch) -> Iterator[PubSubBroker]:
+    """A broker that finds the service; its queues are never touched."""
+    del monitoring
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", "127.0.0.1:1")
-    with PubSubBroker("pubsub://my-project/lift", TIERS, 10, monitoring[1]) as broker:
+    with PubSubBroker("pubsub://my-project/lift", TIERS, 10) as broker:
         yield broker
 
 
-def test_the_backlog_comes_from_monitoring(
-    monitoring: tuple[FakeMonitoring, Any], watched: PubSubBroker
-) -> None:
+def test_the_backlog_comes_from_monitoring(monitoring: Monitoring, watched: PubSubBroker) -> None:
     """The newest point of each subscription counts; one request serves all tiers."""
-    fake = monitoring[0]
-    fake.values = {
-        (UNDELIVERED, "lift-tier-2gi-workers"): [(3, 99), (1, 12), (2, 50)],
-        (UNDELIVERED, "lift-dead-letters"): [(1, 0)],
-        (OLDEST, "lift-tier-2gi-workers"): [(1, 340)],
-    }
+    monitoring.set(UNDELIVERED, "lift-tier-2gi-workers", (180, 99), (60, 12), (120, 50))
+    monitoring.set(UNDELIVERED, "lift-dead-letters", (60, 0))
+    monitoring.set(UNDELIVERED, "lifting-tier-512mi-workers", (60, 4))
+    monitoring.set(OLDEST, "lift-tier-2gi-workers", (60, 340))
     assert watched.backlog("2gi") == Backlog(12, None, 340)
     assert watched.backlog(DEAD) == Backlog(0, None, None)
-    assert len(fake.requests) == 2
-    assert fake.requests[0].name == "projects/my-project"
-    assert 'starts_with("lift-")' in fake.requests[0].filter
+    assert not watched.backlog("512mi").known
+    assert len(monitoring.requests) == 2
+    assert monitoring.requests[0].name == "projects/my-project"
+    assert 'starts_with("lift-")' in monitoring.requests[0].filter
 
 
-def test_an_absent_series_is_unknown(
-    monitoring: tuple[FakeMonitoring, Any], watched: PubSubBroker
-) -> None:
-    """No series, or one without points, is never taken for zero."""
-    monitoring[0].values = {(UNDELIVERED, "lift-tier-2gi-workers"): []}
+def test_an_absent_series_is_unknown(monitoring: Monitoring, watched: PubSubBroker) -> None:
+    """No series, or one without recent points, is never taken for zero."""
+    monitoring.set(UNDELIVERED, "lift-tier-2gi-workers", (3600, 4))
     assert not watched.backlog("512mi").known
     assert not watched.backlog("2gi").known
 
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.INTERNAL])
 def test_monitoring_in_trouble_is_unknown(
-    monitoring: tuple[FakeMonitoring, Any], watched: PubSubBroker, code: grpc.StatusCode
+    monitoring: Monitoring, watched: PubSubBroker, code: grpc.StatusCode
 ) -> None:
     """Without metrics work goes on, and not every check requests them again."""
-    monitoring[0].code = code
+    monitoring.code = code
     assert not watched.backlog("2gi").known
     assert not watched.backlog("512mi").known
-    assert len(monitoring[0].requests) == 1
+    assert len(monitoring.requests) == 1
+
+
+def test_an_emulator_without_monitoring_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Google's own service is not called for the queues of an emulator."""
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", "127.0.0.1:1")
+    with PubSubBroker("pubsub://my-project/lift", TIERS, 10) as broker:
+        assert not broker.backlog("2gi").known

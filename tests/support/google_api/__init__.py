@@ -1,0 +1,1 @@
+"""Parts of the strict Google server: discovery documents, checks, and one module per service."""
