@@ -42,7 +42,8 @@ def convert_shard(
         task: what to make.
         dest: the volume.
         source: the export.
-        confirm: called once, just before the output appears; if it raises, nothing appears.
+        confirm: called just before the output appears; if it raises, nothing appears. Called again
+            if another writer came first.
         on_progress: called with the number of chunks written so far.
 
     Raises:
@@ -71,7 +72,7 @@ def convert_shard(
             closing(coder.payloads(windows)) as chunks,
         ):
             counted = with_progress(chunks, on_progress)
-            written = write_chunks(dest, scale, task.shard, counted, confirm_unchanged)
+            written = write_chunks(dest, scale, task, counted, confirm_unchanged)
         inputs = InputStats(
             bytes_in=files.bytes_of(assigned.blocks),
             reads=files.requests,

@@ -127,7 +127,8 @@ def downsample_shard(
     Args:
         task: what to make.
         dest: the volume, inputs and output.
-        confirm: called once, just before the output appears; if it raises, nothing appears.
+        confirm: called just before the output appears; if it raises, nothing appears. Called again
+            if another writer came first.
         on_progress: called with the number of chunks written so far.
 
     Raises:
@@ -142,7 +143,7 @@ def downsample_shard(
     inputs = StoredInputs(dest, fine, task.inputs)
     with _input_errors(inputs):
         chunks = with_progress(downsampler.payloads(task.shard, inputs), on_progress)
-        written = write_chunks(dest, coarse, task.shard, chunks, confirm)
+        written = write_chunks(dest, coarse, task, chunks, confirm)
     if inputs.absent:
         _log.warning(log.INPUTS_ABSENT, shard=task.key, inputs=inputs.absent, taken_as="zeros")
     stats = downsampler.stats

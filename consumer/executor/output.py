@@ -10,7 +10,7 @@ from braid.precomputed.chunk_batch import ChunkBatch
 from braid.precomputed.shard_writer import head_bytes, shard_pieces
 from braid.precomputed.sharding import shard_path
 from braid.precomputed.volume_spec import CodePath, ScaleSpec
-from consumer.protocol.tasks import Outcome
+from consumer.protocol.tasks import Outcome, Task
 from delivery.ledger.receipts import BadChunk
 from runtime.storage import Storage
 
@@ -71,7 +71,7 @@ def build_outcome(
 def write_chunks(
     dest: Storage,
     scale: ScaleSpec,
-    shard: int,
+    task: Task,
     chunks: Generator[ChunkBatch],
     confirm: Callable[[], None],
 ) -> WrittenShard:
@@ -80,20 +80,20 @@ def write_chunks(
     Args:
         dest: the volume.
         scale: of the shard.
-        shard: its number.
+        task: names the shard, and the run that owns what is temporary.
         chunks: by ascending id; closed in any case, which stops its threads.
-        confirm: called once, just before the shard appears or is deleted; if it raises, neither
-            happens.
+        confirm: called just before the shard appears or is deleted; if it raises, neither
+            happens. Called again if another writer's shard appeared meanwhile.
     """
-    path = shard_path(scale, shard)
+    path = shard_path(scale, task.shard)
     try:
         first = next(chunks, None)
         if first is None:
-            confirm()
-            dest.delete(path)
+            dest.delete_shard(path, confirm)
             return WrittenShard()
-        pieces = shard_pieces(chain([first], chunks), scale.sharding, shard)
-        written = dest.write_shard(path, pieces, head_bytes(scale.sharding), confirm)
+        pieces = shard_pieces(chain([first], chunks), scale.sharding, task.shard)
+        head, owner = head_bytes(scale.sharding), task.run.rpartition("/")[2]
+        written = dest.write_shard(path, pieces, head, confirm, owner=owner)
     finally:
         chunks.close()
     return WrittenShard(written.size, written.crc32c)

@@ -15,7 +15,7 @@ from runtime.errors import (
     UsageError,
 )
 from runtime.storage import Pieces, Storage, open_storage
-from tests.support.gcs_server import GcsServer
+from tests.support.gcs_server import Answer, GcsServer, Request, refused
 
 OPERATIONS: dict[str, Callable[[Storage], object]] = {
     "read": lambda storage: storage.read("a"),
@@ -158,6 +158,61 @@ def test_a_shard_that_cannot_be_stored_leaves_nothing(
     assert gcs.names(bucket_of(storage)) == ["p/a"]
 
 
+def test_a_compose_that_lands_late_changes_nothing(gcs: GcsServer, storage: Storage) -> None:
+    """Its answer was an error; when it takes effect, the next run's shard is there already."""
+    late: list[tuple[str, bytes]] = []
+    answer = gcs.service.answer
+
+    def delayed(request: Request) -> Answer:
+        if request.path.endswith("/compose") and not late:
+            late.append((request.path, request.body))
+            gcs.service.answer = answer
+            other = open_storage(storage.url)
+            other.write_shard("s", theirs(), 4, lambda: None)
+            found = answer(request)  # the late request itself
+            assert found.status == 412
+            return refused(503, "slow down")
+        return answer(request)
+
+    def theirs() -> Pieces:
+        yield b"theirs"
+        return b"HEAD"
+
+    def confirm() -> None:
+        if late:
+            raise LookupError("the run was cancelled")
+
+    gcs.service.answer = delayed
+    with pytest.raises(LookupError):
+        storage.write_shard("s", shard(), 4, confirm)
+    assert storage.read("s") == b"HEADtheirs"
+    assert gcs.names(bucket_of(storage)) == ["p/a", "p/s"]
+
+
+def test_a_compose_whose_answer_was_lost_is_known_as_ours(gcs: GcsServer, storage: Storage) -> None:
+    """The retry finds another generation than it expects, with its own bytes."""
+    asked: list[int] = []
+    for number in (1, 2):  # where there is none, and over an older one
+        gcs.fail("compose", how="lost")
+        info = storage.write_shard("s", shard(), 4, lambda: asked.append(1))
+        assert storage.stat("s").crc32c == info.crc32c
+        assert len(asked) == number
+
+
+def test_a_part_that_was_deleted_is_trouble_of_the_storage(
+    gcs: GcsServer, storage: Storage
+) -> None:
+    """By a lifecycle rule, say: the shard is not to blame."""
+
+    def confirm() -> None:
+        for name in gcs.names(bucket_of(storage)):
+            if name.endswith(".body"):
+                del gcs.state.objects(bucket_of(storage))[name]
+
+    with pytest.raises(UnreachableError, match="parts were deleted"):
+        storage.write_shard("s", shard(), 4, confirm)
+
+
 def test_objects_are_not_cached(gcs: GcsServer, storage: Storage) -> None:
     """Else an old index would meet new bytes; and nothing is decompressed on the way."""
     storage.write("info", b"{}")
@@ -173,12 +228,12 @@ _BYTES = "application/octet-stream"
 
 
 def test_a_shard_costs_few_requests(gcs: GcsServer, storage: Storage) -> None:
-    """Start and chunks of the body, the head, the compose; deletes are free."""
+    """What is there, start and chunks of the body, the head, the compose; deletes are free."""
     before = len(gcs.seen)
     storage.write_shard("s", shard(), 4, lambda: None)
     verbs = [line.split()[0] for line in gcs.seen[before:]]
     assert gcs.count(rf"GET /storage/v1/b/{bucket_of(storage)}\?") == 0  # it is not needed
-    assert verbs == ["POST", "PUT", "PUT", "PUT", "POST", "POST", "DELETE", "DELETE"]
+    assert verbs == ["GET", "POST", "PUT", "PUT", "PUT", "POST", "POST", "DELETE", "DELETE"]
 
 
 def test_a_replaced_object_is_not_mixed(storage: Storage) -> None:

@@ -4,7 +4,7 @@ A backend supplies a new storage and a way to look behind its back; the tests ar
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,8 +13,9 @@ from uuid import uuid4
 
 import pytest
 
-from runtime.errors import ObjectNotFound, UsageError
+from runtime.errors import ObjectNotFound, UnreachableError, UsageError
 from runtime.storage import Pieces, Storage, absolute, join, open_storage, source_stamp
+from runtime.storage.base import temporary_name
 from runtime.storage.checksum import combine, crc32c, encode
 from tests.support.gcs_server import GcsServer
 from tests.support.waiting import wait_for
@@ -122,7 +123,7 @@ class TestStorage:
         """Also before anything was written below its root."""
         assert paths(storage) == []
         assert paths(storage, "a/b") == []
-        assert storage.sweep_temporaries(0) == 0
+        assert storage.sweep_temporaries(older_than_s=0) == 0
 
     def test_a_listing_is_recursive_and_sorted_by_path(self, storage: Storage) -> None:
         """In the order of whole paths, where `a.b` comes before `a/b`; prefixes are of text."""
@@ -380,20 +381,107 @@ class TestWriteShard:
         assert backend.raw_names() == ["s"]
 
 
+class TestLateWriters:
+    """A writer replaces only what was there when it was confirmed last."""
+
+    def test_a_writer_that_comes_late_is_confirmed_again(self, backend: Backend) -> None:
+        """Another file that appeared after the confirmation stays if the second one is refused."""
+        storage, asked = backend.storage, []
+
+        def confirm() -> None:
+            asked.append(len(asked))
+            if len(asked) > 1:
+                raise LookupError("cancelled meanwhile")
+            backend.reopened().write_shard("s", shard(b"theirs"), 4, agree)
+
+        for before in ("none", "old"):
+            if before == "old":
+                storage.write_shard("s", shard(b"old"), 4, agree)
+            asked.clear()
+            with pytest.raises(LookupError):
+                storage.write_shard("s", shard(b"ours"), 4, confirm)
+            assert storage.read("s") == b"HEADtheirs"
+            assert backend.raw_names() == ["s"]
+
+    def test_a_writer_that_is_confirmed_again_wins(self, backend: Backend) -> None:
+        """What a cancelled run published last is replaced by the run that is not cancelled."""
+        storage, asked = backend.storage, []
+
+        def confirm() -> None:
+            asked.append(len(asked))
+            if len(asked) == 1:
+                backend.reopened().write_shard("s", shard(b"theirs"), 4, agree)
+
+        info = storage.write_shard("s", shard(b"ours"), 4, confirm)
+        assert (storage.read("s"), info.size) == (b"HEADours", 8)
+        assert len(asked) == 2
+
+    def test_writers_without_end_are_trouble_of_the_storage(self, backend: Backend) -> None:
+        """Two programs that write one volume must not keep each other going for ever."""
+        storage, number = backend.storage, iter(range(100))
+
+        def confirm() -> None:
+            other = shard(f"theirs {next(number)}".encode())
+            backend.reopened().write_shard("s", other, 4, agree)
+
+        with pytest.raises(UnreachableError, match="replaced by another writer"):
+            storage.write_shard("s", shard(b"ours"), 4, confirm)
+        with pytest.raises(UnreachableError, match="replaced by another writer"):
+            storage.delete_shard("s", confirm)
+        assert backend.raw_names() == ["s"]
+
+    def test_a_shard_of_zeros_removes_only_what_was_there(self, backend: Backend) -> None:
+        """The file of another run that appeared after the confirmation stays."""
+        storage, asked = backend.storage, []
+
+        def confirm() -> None:
+            asked.append(len(asked))
+            if len(asked) > 1:
+                raise LookupError("cancelled meanwhile")
+            backend.reopened().write_shard("s", shard(b"theirs"), 4, agree)
+
+        assert not storage.delete_shard("s", agree)
+        storage.write_shard("s", shard(b"old"), 4, agree)
+        with pytest.raises(LookupError):
+            storage.delete_shard("s", confirm)
+        assert storage.read("s") == b"HEADtheirs"
+        assert storage.delete_shard("s", agree)
+        assert backend.raw_names() == []
+
+
 class TestTemporaries:
     """What killed writers leave."""
 
     def test_they_are_hidden_and_swept_when_old(self, backend: Backend) -> None:
-        """A listing does not show them; a sweep takes the old ones and nothing else."""
+        """A listing does not show them; a sweep takes the old ones of these owners."""
         storage = backend.storage
         storage.write("a/b", b"x")
-        leave_behind(storage)
+        names = [temporary_name("x", "r1"), f"a/{temporary_name('1.shard', 'r2')}.body"]
+        leave_behind(storage, [*names, temporary_name("y", "r3")])
         assert paths(storage) == ["a/b"]
         assert storage.folders() == ["a"]
-        assert storage.sweep_temporaries(older_than_s=3600) == 0
-        assert len(backend.raw_names()) == 3
-        assert storage.sweep_temporaries(older_than_s=-60) == 2
+        assert storage.sweep_temporaries({"r1", "r2"}, older_than_s=3600) == 0
+        assert len(backend.raw_names()) == 4
+        assert storage.sweep_temporaries({"r1", "r2"}, older_than_s=-60) == 2
+        assert len(backend.raw_names()) == 2
+        assert storage.sweep_temporaries({"r3"}, older_than_s=-60) == 1
         assert backend.raw_names() == ["a/b"]
+
+    def test_those_of_other_programs_stay(self, backend: Backend) -> None:
+        """Whatever their age: only our own names, with an owner that was named, are swept."""
+        theirs = [
+            ".tmp-4.shard-0123456789abcdef0123456789abcdef.body",
+            ".tmp-4.shard-r1-0123456789abcdef0123456789abcdef",
+            ".tmp-4.shard~r1~0123456789abcdef.body",
+            ".tmp-4.shard~r1~0123456789abcdef0123456789abcdef.part",
+            ".tmp-notes~r1",
+            "a/.tmp-r1",
+            f"a/{temporary_name('4.shard', 'another-run')}.head",
+            f"kept{temporary_name('4.shard', 'r1')}",
+        ]
+        leave_behind(backend.storage, theirs)
+        assert backend.storage.sweep_temporaries({"r1"}, older_than_s=-60) == 0
+        assert backend.raw_names() == sorted(theirs)
 
     def test_nobody_writes_under_such_a_name(self, storage: Storage) -> None:
         """It would be hidden and swept away."""
@@ -402,15 +490,17 @@ class TestTemporaries:
                 storage.write(path, b"")
 
 
-def leave_behind(storage: Storage) -> None:
-    """Two temporary objects, as a killed writer leaves them."""
-    for url, name in ((storage.url, ".tmp-x-1"), (join(storage.url, "a"), ".tmp-y-2")):
-        if url.startswith("gs://"):
-            bucket, _, prefix = url.removeprefix("gs://").partition("/")
+def leave_behind(storage: Storage, names: Sequence[str]) -> None:
+    """Temporary objects, as a killed writer leaves them."""
+    for name in names:
+        if storage.url.startswith("gs://"):
+            bucket, _, prefix = storage.url.removeprefix("gs://").partition("/")
             whole = open_storage(f"gs://{bucket}")
             whole.blob(f"{prefix}/{name}").upload_from_string(b"half")  # type: ignore[attr-defined]
         else:
-            Path(url, name).write_bytes(b"half")
+            path = Path(storage.url, name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"half")
 
 
 @pytest.mark.parametrize("second_bytes", [0, 1, 7, MIB - 1, MIB, 3 * MIB + 5])
