@@ -6,7 +6,8 @@ checksum of the object, where the storage keeps one.
 """
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Final, TypeVar
@@ -14,8 +15,8 @@ from typing import Final, TypeVar
 from runtime.errors import DamagedInTransit
 from runtime.storage.checksum import combine, crc32c, encode
 
-PAGE_BYTES: Final = 64 << 10  # the gap that readers merge ranges over anyway
-_PIECE_PAGES: Final = 128  # 8 MiB: of one request that reads again
+PAGE_BYTES: Final = 4 << 10  # as disks and memory have them: little is read beyond a range
+_PIECE_PAGES: Final = 2048  # 8 MiB: of one request that reads again
 _PIECES_AT_ONCE: Final = 4
 _TRIES: Final = 3
 
@@ -49,10 +50,12 @@ class CheckedReads:
         self._size = size
         self._expected = expected
         self._read = read
-        self._pages: list[int | None] = [None] * -(-size // PAGE_BYTES)
+        pages = -(-size // PAGE_BYTES)
+        self._crcs = array("I", bytes(4 * pages))
+        self._read_pages = bytearray(pages)  # 1 where the page was read
         self._lock = threading.Lock()
-        self._known = 0
-        self._proven = 0
+        self._whole = False
+        self._proven = 0  # pages that were read when they were proven last
 
     def read_at(self, offset: int, length: int) -> bytes:
         """The bytes from `offset`; fewer than `length` only at the object's end.
@@ -64,7 +67,7 @@ class CheckedReads:
         if length <= 0 or offset >= stop:
             return b""
         first, end = offset // PAGE_BYTES, -(-stop // PAGE_BYTES)
-        data = self._read_pages((first, end))
+        data = self._fetch((first, end))
         begin = offset - first * PAGE_BYTES
         return data[begin : begin + stop - offset]  # no copy if it is all of them
 
@@ -78,18 +81,22 @@ class CheckedReads:
             DamagedInTransit: they are not.
         """
         with self._lock:
-            pages, known = list(self._pages), self._known
-        if known == self._proven:
+            pages = bytes(self._read_pages)
+        known = sum(pages)
+        if self._whole or known == self._proven:
             return
-        missing = len(pages) - known
-        if self._expected is None or missing > known:
-            self._read_again(_spans([page is not None for page in pages]))
-            self._proven = known
-            return
-        self._read_again(_spans([page is None for page in pages]))
-        if encode(self._value()) != self._expected:
-            raise self.damaged("its bytes as read have another crc32c than the object")
-        self._proven = self._known
+        if self._expected is None or 2 * known < len(pages):
+            self._read_again(_spans(pages, 1))
+        else:
+            self._read_again(_spans(pages, 0))
+            self.check(self._value())
+            known = len(pages)
+        self._proven = known
+
+    def check(self, crc: int) -> None:
+        """Refuse the crc32c of all bytes, as they were read, unless it is the object's."""
+        if self._expected is not None and encode(crc) != self._expected:
+            raise self.damaged("its bytes have another crc32c than the object")
 
     def damaged(self, what: str) -> DamagedInTransit:
         """Error of bytes that changed on their way."""
@@ -98,20 +105,27 @@ class CheckedReads:
             hint="it is read again; if it goes on, check disk and network of this machine",
         )
 
-    def _read_pages(self, span: Span) -> bytes:
+    def _fetch(self, span: Span) -> bytes:
+        """Read pages and remember them."""
         begin, stop = span[0] * PAGE_BYTES, min(span[1] * PAGE_BYTES, self._size)
         data = self._read(begin, stop - begin)
-        if len(data) == stop - begin:
+        if len(data) == self._size and self._expected is not None:
+            self.check(crc32c(data))
+            self._whole = True  # nothing is left to be proven
+        elif len(data) == stop - begin:
             self._record(span[0], data)
         return data
 
     def _record(self, first: int, data: bytes) -> None:
-        found = [crc32c(data[at : at + PAGE_BYTES]) for at in range(0, len(data), PAGE_BYTES)]
+        found = array(
+            "I", [crc32c(data[i : i + PAGE_BYTES]) for i in range(0, len(data), PAGE_BYTES)]
+        )
+        span = slice(first, first + len(found))
         with self._lock:
-            known = self._pages[first : first + len(found)]
-            self._pages[first : first + len(found)] = found
-            self._known += known.count(None)
-        if any(old not in {None, new} for old, new in zip(known, found, strict=True)):
+            before, known = self._crcs[span], self._read_pages[span]
+            self._crcs[span] = found
+            self._read_pages[span] = b"\1" * len(found)
+        if any(known) and any(k and a != b for k, a, b in zip(known, before, found, strict=True)):
             raise self.damaged("read twice, and the bytes differ")
 
     def _read_again(self, spans: Iterable[Span]) -> None:
@@ -121,30 +135,27 @@ class CheckedReads:
             for first in range(begin, end, _PIECE_PAGES)
         ]
         if len(pieces) == 1:
-            self._read_pages(pieces[0])
+            self._fetch(pieces[0])
         elif pieces:
             with ThreadPoolExecutor(_PIECES_AT_ONCE, thread_name_prefix="reread") as pool:
-                for _ in pool.map(self._forget_bytes, pieces):
+                for _ in pool.map(self._compare, pieces):
                     pass
 
-    def _forget_bytes(self, span: Span) -> None:
-        self._read_pages(span)
+    def _compare(self, span: Span) -> None:
+        self._fetch(span)  # and keep no bytes
 
     def _value(self) -> int:
         """The crc32c of the whole object, all of whose pages are known."""
         total = 0
-        for number, page in enumerate(self._pages):
-            length = min(PAGE_BYTES, self._size - number * PAGE_BYTES)
-            total = combine(total, page or 0, length)
+        for number, page in enumerate(self._crcs):
+            total = combine(total, page, min(PAGE_BYTES, self._size - number * PAGE_BYTES))
         return total
 
 
-def _spans(wanted: Sequence[bool]) -> Iterator[Span]:
-    """Runs of pages that are wanted."""
-    begin: int | None = None
-    for number, page in enumerate([*wanted, False]):
-        if page and begin is None:
-            begin = number
-        elif not page and begin is not None:
-            yield begin, number
-            begin = None
+def _spans(pages: bytes, wanted: int) -> Iterator[Span]:
+    """Runs of pages with a mark."""
+    begin = pages.find(wanted)
+    while begin >= 0:
+        end = pages.find(1 - wanted, begin)
+        yield begin, end if end >= 0 else len(pages)
+        begin = pages.find(wanted, end) if end >= 0 else -1

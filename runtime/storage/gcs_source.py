@@ -6,7 +6,7 @@ from typing import Any, Final, Protocol, Self, TypeVar
 
 from runtime.storage.base import ObjectInfo, source_stamp
 from runtime.storage.checked_reads import CheckedReads
-from runtime.storage.checksum import crc32c, encode
+from runtime.storage.checksum import crc32c
 
 TIMEOUT_S: Final = (10, 60)  # to connect, to wait for bytes
 
@@ -33,7 +33,6 @@ class GcsSource:
         self.stamp = source_stamp(info)
         self.requests = 0
         self.name = f"{home.url}/{info.path}"
-        self._crc32c = info.crc32c
         self._lock = threading.Lock()
         self._home = home
         self._blob = home.blob(info.path, generation=generation)
@@ -89,6 +88,5 @@ class GcsSource:
     def _check(self, data: bytes, length: int) -> None:
         if len(data) != length:
             raise self._reads.damaged(f"{len(data)} bytes came for {length}")
-        whole = length == self.size and self._crc32c is not None
-        if whole and encode(crc32c(data)) != self._crc32c:
-            raise self._reads.damaged("its bytes have another crc32c than the object")
+        if length == self.size:
+            self._reads.check(crc32c(data))
