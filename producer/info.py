@@ -3,6 +3,7 @@
 import json
 
 from braid.exceptions import SpecError
+from braid.precomputed.info_schema import unusual_encoding
 from braid.precomputed.volume_spec import VolumeSpec, compare_info, load_info, merge_info
 from runtime.errors import ObjectNotFound, UnreachableError, UsageError
 from runtime.storage import Storage
@@ -29,6 +30,8 @@ def read_volume(dest: Storage) -> VolumeSpec:
 def write_info(dest: Storage, volume: VolumeSpec, *, force: bool = False) -> bool:
     """Write `info`, keeping foreign keys of an existing one; whether it changed.
 
+    An equal one is kept as it is, unless viewers could not read how it is encoded.
+
     Args:
         dest: the volume's root.
         volume: the volume.
@@ -45,10 +48,36 @@ def write_info(dest: Storage, volume: VolumeSpec, *, force: bool = False) -> boo
     if not force:
         check_info(present, volume, dest.url)
     data = _dump(merge_info(_document(present), volume))
-    if data == present or (not force and _document(present) == json.loads(data)):
+    kept = not force and unusual_encoding(present) is None
+    if data == present or (kept and _document(present) == json.loads(data)):
         return False
     dest.write(INFO, data)
     return True
+
+
+def find_info_faults(dest: Storage, volume: VolumeSpec) -> list[str]:
+    """What keeps viewers from reading the volume by its `info`, or makes them read another one."""
+    present = _present(dest)
+    if present is None:
+        return ["there is none, so nothing can read the volume; the same `enqueue` writes it"]
+    if faults := compare_info(present, volume):
+        return faults
+    return encoding_notes(present)
+
+
+def encoding_notes(data: bytes) -> list[str]:
+    """Note on an `info` that we read and viewers do not, if it is one."""
+    encoding = unusual_encoding(data)
+    if encoding is None:
+        return []
+    return [f"it is {encoding}, which not all viewers read; `enqueue` or `init` writes it anew"]
+
+
+def plain_info(data: bytes) -> bytes:
+    """An `info` in plain UTF-8; one that is, or that cannot be read, as it is."""
+    if unusual_encoding(data) is None or not (document := _document(data)):
+        return data
+    return _dump(document)
 
 
 def check_against_info(dest: Storage, volume: VolumeSpec) -> None:
@@ -60,6 +89,12 @@ def check_against_info(dest: Storage, volume: VolumeSpec) -> None:
 
 def check_info(present: bytes, volume: VolumeSpec, where: str) -> None:
     """Raise UsageError if an `info` differs from a spec in fields on which voxels depend."""
+    try:
+        load_info(present, f"{where}/{INFO}")
+    except SpecError as error:
+        raise UsageError(
+            str(error), hint="mend it, or let `producer init --force` replace it"
+        ) from None
     differences = compare_info(present, volume)
     if differences:
         raise UsageError(

@@ -259,7 +259,7 @@ class PointCheck:
                 return int(
                     self._volume.read(scale.index, point.voxel, (x + 1, y + 1, z + 1))[0, 0, 0]
                 )
-            except (ValueError, OSError, RuntimeError) as error:  # TensorStore's, for damage
+            except (ShardliftError, OSError, RuntimeError) as error:  # of TensorStore
                 return str(error).splitlines()[0]
 
         if not points:

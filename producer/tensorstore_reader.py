@@ -6,6 +6,7 @@ import numpy as np
 
 from braid.typing import BoolArray, UInt64Array, Vec3
 from runtime import settings
+from runtime.errors import ShardliftError
 from runtime.urls import is_remote, split_bucket
 
 
@@ -21,9 +22,17 @@ class Volume:
         self._scales: dict[int, Any] = {}
 
     def read(self, scale: int, begin: Vec3, end: Vec3) -> UInt64Array:
-        """Voxels (z, y, x) of the box [begin, end), in x, y, z; missing chunks are zeros."""
+        """Voxels (z, y, x) of the box [begin, end), in x, y, z; missing chunks are zeros.
+
+        Raises:
+            ShardliftError: TensorStore cannot read them.
+        """
         box = tuple(slice(b, e) for b, e in zip(begin, end, strict=True))
-        voxels = self._opened(scale)[(*box, 0)].read().result()
+        try:
+            voxels = self._opened(scale)[(*box, 0)].read().result()
+        except ValueError as error:  # all of TensorStore's
+            text = str(error).partition(" [tensorstore_spec=")[0]
+            raise ShardliftError(f"TensorStore: {' '.join(text.split())}") from None
         return np.ascontiguousarray(np.asarray(voxels, np.uint64).transpose(2, 1, 0))
 
     def _opened(self, scale: int) -> Any:  # noqa: ANN401 - TensorStore publishes no types

@@ -26,8 +26,8 @@ from producer.provenance import Origin
 from producer.tensorstore_reader import Volume, vote
 from runtime.errors import ObjectNotFound, ShardliftError
 from runtime.storage import open_storage
-from runtime.text import counted
 from runtime.storage.checked_reads import read_again
+from runtime.text import counted
 
 _CHUNK = re.compile(r"\d+-\d+_\d+-\d+_\d+-\d+(?:\.gz)?")  # of an unsharded scale
 _WINDOW_BYTES = 16 << 20
@@ -72,6 +72,8 @@ class Verifier:
     def completeness(self) -> Iterator[Finding]:
         """Compare info, and one listing per scale, with receipts, plan and source."""
         yield from (Finding(INFO, fault) for fault in find_info_faults(self.dest, self.volume))
+        damaged = self.expected.history.damaged.items()
+        yield from (Finding(f"run {run_id}", str(error)) for run_id, error in damaged)
         yield from (Finding(problem.path, problem.text) for problem in self.expected.problems)
         for run_id, lacked in self.expected.partial.items():
             yield from (Finding(f"run {run_id}", f"partial: {text}") for text in lacked)

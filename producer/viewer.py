@@ -25,7 +25,7 @@ from braid.precomputed.shard_reader import ShardFile
 from braid.precomputed.volume_spec import ScaleSpec, VolumeSpec
 from braid.typing import Int64Array, Vec3
 from producer.file_server import FileServer, ServedRequest
-from producer.info import INFO, read_volume
+from producer.info import INFO, encoding_notes, plain_info, read_volume
 from producer.planner import has_shards, list_outputs
 from runtime.errors import UnreachableError
 from runtime.storage import Storage, open_storage
@@ -68,10 +68,12 @@ class OpenViewer:
     Attributes:
         url: its link.
         summary: which scales exist and what is shown first, one line.
+        notes: what other viewers would not read.
     """
 
     url: str
     summary: str
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,8 @@ def open_viewer(
         url = stack.enter_context(_viewer(layer, volume, start, port))
         if files is not None:
             files.allow_origin(url)
-        yield OpenViewer(url, summary)
+        notes = [f"{INFO}: {note}" for note in encoding_notes(storage.read(INFO))]
+        yield OpenViewer(url, summary, notes)
 
 
 def volume_name(url: str) -> str:
@@ -138,7 +141,7 @@ def describe_scales(dest: Storage, volume: VolumeSpec) -> str:
 def existing_scales_info(dest: Storage, data: bytes) -> bytes:
     """Leave out of an `info` the scales without shards, which the viewer would draw as nothing.
 
-    An `info` without any such scale, or with nothing else, stays as it is.
+    An `info` without any such scale, or with nothing else, stays as it is, in plain UTF-8.
 
     Args:
         dest: the volume.
@@ -150,7 +153,7 @@ def existing_scales_info(dest: Storage, data: bytes) -> bytes:
         return data
     kept = {scale.key for scale in volume.scales if _exists(dest, scale)}
     if not kept or len(kept) == len(volume.scales):
-        return data
+        return plain_info(data)
     info = json.loads(data)
     info["scales"] = [scale for scale in info["scales"] if scale["key"] in kept]
     return json.dumps(info).encode()

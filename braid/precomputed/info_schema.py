@@ -3,6 +3,7 @@
 What fields mean together is in `volume_spec`.
 """
 
+import codecs
 import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -11,12 +12,23 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from braid.exceptions import SpecError, one_line
 
-__all__ = ["RawInfo", "RawScale", "RawSharding", "field_error", "load_info"]
+__all__ = [
+    "RawInfo",
+    "RawScale",
+    "RawSharding",
+    "field_error",
+    "load_info",
+    "unusual_encoding",
+]
 
 _JSON_HINT = (
     "JSON has double quotes, no comments, and no comma before a closing bracket; "
     "`python -m json.tool FILE` finds the place"
 )
+_GZIP_MAGIC = b"\x1f\x8b"
+_GZIP = "compressed with gzip"
+_NOT_UTF_8 = "text in another encoding than UTF-8"
+_ENCODING_HINT = "readers take plain UTF-8 only: `gunzip`, or `iconv -t UTF-8`, makes it so"
 _FIELD_HINT = "`python -m producer spec --size X,Y,Z` designs a valid spec to compare with"
 
 
@@ -90,6 +102,9 @@ def load_info(data: str | bytes | Mapping[str, Any], where: str) -> dict[str, An
     """
     if isinstance(data, Mapping):
         return dict(data)
+    encoding = unusual_encoding(data) if isinstance(data, bytes) else None
+    if encoding in {_GZIP, _NOT_UTF_8}:
+        raise _hinted(f"{where}: not JSON, but {encoding}", _ENCODING_HINT)
     try:
         document = json.loads(data, object_pairs_hook=_no_key_twice, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
@@ -97,6 +112,22 @@ def load_info(data: str | bytes | Mapping[str, Any], where: str) -> dict[str, An
     if not isinstance(document, dict):
         raise _hinted(f"{where}: expected a JSON object with `scales`", _FIELD_HINT)
     return document
+
+
+def unusual_encoding(data: bytes) -> str | None:
+    """How JSON is stored, where it is not plain UTF-8, which alone all viewers read."""
+    if data.startswith(_GZIP_MAGIC):
+        return _GZIP
+    if data.startswith(codecs.BOM_UTF8):
+        return "text that begins with a byte order mark"
+    encoding = json.detect_encoding(data)
+    if encoding != "utf-8":
+        return f"text in {encoding.upper()}"
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return _NOT_UTF_8
+    return None
 
 
 def field_error(error: ValidationError, document: Mapping[str, Any], where: str) -> SpecError:

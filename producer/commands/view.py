@@ -48,6 +48,8 @@ def view(
     with open_viewer(dest, port=port, on_served=_log_request) as viewer:
         cli.print_line(viewer.url)
         cli.print_line(viewer.summary)
+        for note in viewer.notes:
+            cli.print_stderr(f"note: {note}")
         cli.print_stderr("Ctrl-C ends it")
         if not no_browser:
             webbrowser.open(viewer.url)

@@ -1,5 +1,6 @@
 """`producer verify` finds each kind of damage in a real volume."""
 
+import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -173,3 +174,31 @@ def test_html_report_of_a_run_without_receipts(tmp_path: Path) -> None:
     assert "not ended yet" in text
     assert "<b>workspace" not in text
     assert "&lt;b&gt;workspace" in text
+
+
+@pytest.mark.parametrize("kind", ["utf-16", "gzip", "missing", "other"])
+def test_an_info_that_viewers_do_not_read(workspace: Workspace, kind: str) -> None:
+    """A finding of its own, whatever else is compared; the same enqueue writes it anew."""
+    info = workspace.volume / "info"
+    document = json.loads(info.read_bytes())
+    if kind == "missing":
+        info.unlink()
+    elif kind == "other":
+        document["scales"][0]["chunk_sizes"] = [[32, 32, 32]]
+        info.write_text(json.dumps(document))
+    else:
+        text = json.dumps(document)
+        info.write_bytes(gzip.compress(text.encode()) if kind == "gzip" else text.encode("utf-16"))
+    found = findings(workspace.of_run("verify", *ALL, "--json"))
+    assert "info" in found
+    assert not [what for what in found.values() if "\n" in what]
+
+
+def test_chunk_files_of_an_unsharded_volume(workspace: Workspace) -> None:
+    """What an unsharded volume left is one finding for each scale, with the number of files."""
+    folder = workspace.shards()[0].parent
+    for x in range(50):
+        (folder / f"{x * 64}-{x * 64 + 64}_0-64_0-64").write_bytes(b"x")
+    found = findings(workspace.of_run("verify", "--json"))
+    assert list(found) == [f"{folder.name}/"]
+    assert "50 chunk files" in found[f"{folder.name}/"]
