@@ -251,3 +251,15 @@ def test_google_is_imported_only_for_gs_urls(tmp_path: object) -> None:
         f"open_storage({str(tmp_path)!r}); sys.exit('google.cloud.storage' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_objects_that_stand_for_folders_are_no_files(gcs: GcsServer, bucket: str) -> None:
+    """As consoles make them: 0 bytes under a name that ends in a slash, also the root's own."""
+    for name in ("p/", "p/8x8x8/", "p/8x8x8/sub/"):
+        gcs.state.put(bucket, name, b"", {}, {})
+    gcs.state.put(bucket, "p/odd/", b"something", {}, {})
+    storage = open_storage(f"gs://{bucket}/p")
+    storage.write("8x8x8/0.shard", b"x")
+    storage.write("empty", b"")
+    assert [info.path for info in storage.list()] == ["8x8x8/0.shard", "empty", "odd/"]
+    assert [info.path for info in storage.list("8x8x8/")] == ["8x8x8/0.shard"]
