@@ -1,5 +1,12 @@
 """Memory and cost model: estimates of a shard's work, tiers, fitted coefficients."""
 
+import sys
+
+# `python -m` searches the working directory first, where a user's `runtime.py` or `numpy.py` may
+# lie. (A library's import leaves the path as it is.)
+if sys.argv[:1] == ["-m"] and not sys.flags.safe_path and sys.path[0] != __file__.rsplit("/", 2)[0]:
+    del sys.path[0]
+
 from runtime.interpreter import explain_missing_packages
 
 explain_missing_packages()

@@ -4,10 +4,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from memmodel.cgroups import CGROUPS, PROC, upwards, v1_folder, v2_folder
+
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _UNLIMITED_BYTES = 1 << 60  # cgroup v1 says "no limit" as a number near 2^63
-_CGROUPS = Path("/sys/fs/cgroup")
-_PROC = Path("/proc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +34,14 @@ def peak_bytes(pid: int | None = None) -> int:
 def reset_peak(pid: int | None = None) -> bool:
     """Restart `peak_bytes` from what is resident now; False where that is not allowed."""
     try:
-        (_PROC / _pid_name(pid) / "clear_refs").write_text("5")
+        (PROC / _pid_name(pid) / "clear_refs").write_text("5")
     except OSError:
         return False
     return True
 
 
 def memory_limit(
-    stated_bytes: int | None = None, *, proc: Path = _PROC, cgroups: Path = _CGROUPS
+    stated_bytes: int | None = None, *, proc: Path = PROC, cgroups: Path = CGROUPS
 ) -> Limit:
     """Tightest of the stated limit, the cgroup's (v2, then v1) and the machine's memory.
 
@@ -59,26 +59,17 @@ def memory_limit(
     return min(found, key=lambda limit: limit.limit_bytes)
 
 
-def cgroup_limit(*, proc: Path = _PROC, cgroups: Path = _CGROUPS) -> Limit | None:
+def cgroup_limit(*, proc: Path = PROC, cgroups: Path = CGROUPS) -> Limit | None:
     """Limit of this process's cgroup or the tightest above it; v2 first, then v1."""
     for version, folder, name in (
-        ("cgroup v2", _v2_folder(proc, cgroups), "memory.max"),
-        ("cgroup v1", _v1_folder(proc, cgroups), "memory.limit_in_bytes"),
+        ("cgroup v2", v2_folder(proc, cgroups), "memory.max"),
+        ("cgroup v1", v1_folder("memory", proc, cgroups), "memory.limit_in_bytes"),
     ):
-        if folder is not None and (limits := _limits_upwards(folder, name, cgroups)):
+        groups = upwards(folder, cgroups) if folder is not None else ()
+        limits = [limit for group in groups if (limit := _read_limit(group / name)) is not None]
+        if limits:
             return Limit(min(limits), version)
     return None
-
-
-def _limits_upwards(folder: Path, name: str, root: Path) -> list[int]:
-    """Limits from a group up to the root: a container may sit below the group that has one."""
-    limits = []
-    while folder != root.parent and folder.is_relative_to(root):
-        limit = _read_limit(folder / name)
-        if limit is not None:
-            limits.append(limit)
-        folder = folder.parent
-    return limits
 
 
 def _read_limit(path: Path) -> int | None:
@@ -92,35 +83,6 @@ def _read_limit(path: Path) -> int | None:
     return limit if 0 < limit < _UNLIMITED_BYTES else None
 
 
-def _v2_folder(proc: Path, cgroups: Path) -> Path | None:
-    group = _group_of(proc, "")
-    return None if group is None else _inside(cgroups, group)
-
-
-def _v1_folder(proc: Path, cgroups: Path) -> Path | None:
-    group = _group_of(proc, "memory")
-    return None if group is None else _inside(cgroups / "memory", group)
-
-
-def _inside(root: Path, group: str) -> Path:
-    """Folder of the group, or the mount itself: in a container the path is the host's."""
-    folder = root / group.lstrip("/")
-    return folder if folder.is_dir() and ".." not in folder.parts else root
-
-
-def _group_of(proc: Path, controller: str) -> str | None:
-    """Path in `<id>:<controllers>:<path>` of /proc/self/cgroup; v2 has no controllers."""
-    try:
-        lines = (proc / "self" / "cgroup").read_text().splitlines()
-    except OSError:
-        return None
-    for line in lines:
-        _, controllers, group = line.split(":", 2)
-        if controller in controllers.split(","):
-            return group
-    return None
-
-
 def _machine_bytes(proc: Path) -> int:
     for line in (proc / "meminfo").read_text().splitlines():
         if line.startswith("MemTotal:"):
@@ -129,7 +91,7 @@ def _machine_bytes(proc: Path) -> int:
 
 
 def _proc(pid: int | None, name: str) -> str:
-    return (_PROC / _pid_name(pid) / name).read_text()
+    return (PROC / _pid_name(pid) / name).read_text()
 
 
 def _pid_name(pid: int | None) -> str:

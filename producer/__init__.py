@@ -1,5 +1,12 @@
 """Commands for people: list, plan, publish, wait, verify, view."""
 
+import sys
+
+# `python -m` searches the working directory first, where a user's `runtime.py` or `numpy.py` may
+# lie. (A library's import leaves the path as it is.)
+if sys.argv[:1] == ["-m"] and not sys.flags.safe_path and sys.path[0] != __file__.rsplit("/", 2)[0]:
+    del sys.path[0]
+
 from runtime.interpreter import explain_missing_packages
 
 explain_missing_packages()

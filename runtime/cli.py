@@ -16,7 +16,7 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 
-from runtime import log, settings
+from runtime import log, settings, streams
 from runtime.errors import (
     EXIT_DONE,
     EXIT_FINDINGS,
@@ -29,6 +29,7 @@ from runtime.errors import (
 from runtime.interpreter import as_typed, missing_package
 from runtime.text import printable, printable_lines
 
+_LOST_HINT: Final = "what the command did is done; only its text is lost"
 _LOCATION: Final = "DIR|gs://BUCKET/PREFIX"
 
 _SOURCE = typer.Option(
@@ -194,6 +195,7 @@ def run(
             is printed.
         log_level: used where LOG_LEVEL is not set; programs that print progress log less.
     """
+    streams.guard()
     signal.signal(signal.SIGTERM, _interrupt)
     code = EXIT_FINDINGS
     try:
@@ -270,7 +272,7 @@ def confirm(deed: str, *, yes: bool) -> None:
     """
     if yes:
         return
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError(
             f"this would {deed}, and no terminal can be asked", hint="if that is meant, pass --yes"
         )
@@ -287,10 +289,19 @@ def _usage_hint(error: Exception) -> str | None:
 
 
 def _save_traceback(error: Exception) -> str:
-    with tempfile.NamedTemporaryFile(
-        "w", prefix="shardlift-", suffix=".traceback", delete=False, encoding="utf-8"
-    ) as file:
-        file.write(printable_lines("".join(traceback.format_exception(error))))
+    """Path of a file with the traceback, or why there is none."""
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w",
+            prefix="shardlift-",
+            suffix=".traceback",
+            delete=False,
+            encoding="utf-8",
+            errors="backslashreplace",
+        ) as file:
+            file.write(printable_lines("".join(traceback.format_exception(error))))
+    except OSError as reason:
+        return f"none ({reason.strerror}); LOG_LEVEL=debug shows it"
     return file.name
 
 
@@ -316,12 +327,11 @@ def print_stderr(line: str) -> None:
 
 
 def _flush_and_exit(code: int) -> NoReturn:
-    """Exit silently when the reader of our output is gone (`... | head`)."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(code)
+    """Exit; with an error where results could not be written to stdout."""
+    lost = streams.flush_results()
+    if lost is not None:
+        _print_error(f"standard output cannot be written: {lost.strerror}", _LOST_HINT)
+    sys.exit(code or (EXIT_UNREACHABLE if lost else EXIT_DONE))
 
 
 def parse_scales(text: str, option: str = "--scales") -> tuple[int, ...]:

@@ -33,12 +33,33 @@ def python() -> str:
     """The interpreter of this process as a shell starts it from the working directory."""
     if not sys.executable:
         return "python"
-    for name in ("python", "python3"):
-        if (found := shutil.which(name)) and _same(Path(found), Path(sys.executable)):
-            return name
-    here = Path.cwd()
     own = Path(sys.executable)
+    try:
+        for name in ("python", "python3"):
+            if (found := shutil.which(name)) and _same(Path(found), own):
+                return name
+        here = Path.cwd()
+    except OSError:  # the working directory was deleted
+        return shlex.quote(str(own))
     return shlex.quote(str(own.relative_to(here) if own.is_relative_to(here) else own))
+
+
+def module_command(module: str) -> tuple[str, ...]:
+    """Command that runs a module of ours in a process of its own.
+
+    `-P`: the working directory is not searched for modules. A user's `consumer.py` or `types.py`
+    there would be run in place of ours or of Python's own.
+    """
+    return (sys.executable, "-P", "-m", module)
+
+
+def module_environment() -> dict[str, str]:
+    """Environment for `module_command`: ours is found also in a checkout that is not installed."""
+    found = dict(os.environ)
+    searched = sys.path if sys.flags.safe_path else sys.path[1:]
+    if str(_ROOT) not in map(os.path.realpath, searched):
+        found["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_ROOT), found.get("PYTHONPATH")]))
+    return found
 
 
 def _same(one: Path, other: Path) -> bool:
@@ -56,7 +77,8 @@ def missing_package(error: BaseException) -> tuple[str, str] | None:
     made = _ROOT / _MADE
     message = f"{sys.executable or 'this Python'} has no package {package}, which shardlift needs"
     if made.exists() and not _same(made, Path(sys.executable)):
-        shown = _MADE if Path.cwd() == _ROOT else shlex.quote(str(made))
+        here = Path(_MADE)
+        shown = _MADE if here.exists() and _same(here, made) else shlex.quote(str(made))
         return message, f"the same command with shardlift's own: {_same_command(shown)}"
     install = shlex.join([sys.executable or "python", "-m", "pip", "install", "-e", str(_ROOT)])
     return message, f"install shardlift and what it needs: {install}"

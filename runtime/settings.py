@@ -9,8 +9,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-import dotenv
-
+from runtime.env_file import read_env_file
 from runtime.errors import UsageError
 from runtime.urls import GS, is_remote, resolve_path, split_bucket
 
@@ -39,6 +38,10 @@ WORK_PAUSE_S: Final = "WORK_PAUSE_S"
 STORAGE_EMULATOR_HOST: Final = "STORAGE_EMULATOR_HOST"
 PUBSUB_EMULATOR_HOST: Final = "PUBSUB_EMULATOR_HOST"
 
+_NAMES: Final = frozenset(
+    value for name, value in globals().items() if name.isupper() and value == name
+)
+
 DEFAULT_QUEUE_URL: Final = "sqlite:.braid/queue.db"
 DEFAULT_TIERS: Final = "2,4,8,16,24,32"  # GiB
 DEFAULT_LEASE_S: Final = 60
@@ -53,8 +56,17 @@ _RUNS_SUFFIX: Final = ".runs"
 
 
 def load_dotenv(directory: Path | None = None) -> None:
-    """Read `.env` of `directory` (default: the working directory); set variables win over it."""
-    dotenv.load_dotenv((directory or Path.cwd()) / ".env", override=False)
+    """Read `.env` of `directory` (default: the working directory); set variables win over it.
+
+    Of our own settings an empty one counts as unset; programs of others may tell the two apart.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+    for name, value in read_env_file((directory or Path()) / ".env").items():
+        present = os.environ.get(name)
+        if present is None or (not present and name in _NAMES):
+            os.environ[name] = value
 
 
 def disable_bucket_metadata_requests() -> None:

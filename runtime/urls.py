@@ -25,11 +25,21 @@ def resolve_path(path: str) -> Path:
     What does not exist yet is resolved as far as its parents exist.
 
     Raises:
-        UsageError: there is no such home directory, or links lead in a circle.
+        UsageError: there is no such home directory, links lead in a circle, or it holds a NUL
+            or a name that is not UTF-8.
     """
     try:
-        return Path(path).expanduser().resolve()
-    except (RuntimeError, OSError) as error:  # as pathlib reports them
+        found = Path(path).expanduser().resolve()
+    except (RuntimeError, OSError, ValueError) as error:  # as pathlib reports them
         raise UsageError(
             f"{path} is not a path on this machine: {error}", hint="write the path out"
         ) from None
+    try:
+        str(found).encode()
+    except UnicodeEncodeError:
+        raise UsageError(
+            f"{path} is not a path that the ledger can hold: a name in it is not UTF-8",
+            hint="rename that file or folder, for instance with convmv",
+        ) from None
+    # POSIX leaves two leading slashes to each system; on ours they are one.
+    return Path(f"/{str(found).lstrip('/')}") if str(found).startswith("//") else found

@@ -30,6 +30,8 @@ __all__ = [
 
 # Keys of DVID's export call, not of the volume.
 _CALL_KEYS = ("directory", "num_scales", "batch_size")
+_MOST_NAME_BYTES = 255  # of one name, on all common file systems
+_MOST_KEY_BYTES = 700  # leaves the rest of a bucket's 1,024 to the destination
 _DEFAULT_BLOCK: Vec3 = (8, 8, 8)
 # 512**3 voxels: 1 GiB as uint64. Viewers do not show such chunks, and no tier would hold them.
 _MAX_CHUNK_VOXELS = 2**27
@@ -321,6 +323,12 @@ def _check_key(key: str, at: str) -> None:
     plain = all(p not in ("", ".", "..") and not p.startswith(".tmp-") for p in parts)
     if not plain or not key.isprintable() or "\\" in key or ":" in key or key == "info":
         raise SpecError(f"{at}: key {key!r} cannot be a folder of the volume")
+    longest = max(len(part.encode()) for part in parts)
+    if longest > _MOST_NAME_BYTES or len(key.encode()) > _MOST_KEY_BYTES:
+        raise SpecError(
+            f"{at}: key {key[:20]!r}... cannot be a folder of the volume: "
+            f"{max(longest, len(key.encode()))} bytes, more than storage takes"
+        )
 
 
 def _block_size(raw: RawScale) -> Vec3 | None:

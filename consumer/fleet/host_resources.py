@@ -1,11 +1,12 @@
 """Resources of this machine: memory and CPUs for workers, and the tiers they can serve."""
 
+import math
 import os
 from collections.abc import Sequence
 
 import psutil
 
-from memmodel import process_memory
+from memmodel import cgroups, process_memory
 from memmodel.tiers import Tier
 
 
@@ -15,11 +16,16 @@ def free_bytes() -> int:
 
 
 def cpus() -> int:
-    """CPUs that this process may use."""
+    """CPUs that this process may use: those it is bound to, or fewer by its container's quota.
+
+    A part of one counts as one, so that a quota is used up.
+    """
     try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # only Linux has it
-        return os.cpu_count() or 1
+        bound = len(os.sched_getaffinity(0))
+    except (AttributeError, OSError):  # only Linux has it
+        bound = os.cpu_count() or 1
+    quota = cgroups.cpu_quota()
+    return bound if quota is None else max(1, min(bound, math.ceil(quota)))
 
 
 def work_limit_bytes(tier: Tier, given_bytes: int) -> int:

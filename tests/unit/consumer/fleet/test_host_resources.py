@@ -5,6 +5,7 @@ import os
 import pytest
 
 from consumer.fleet.host_resources import cpus, served_tiers, work_limit_bytes
+from memmodel import cgroups
 from memmodel.tiers import GIB, Tier, parse_tiers
 
 TIERS = parse_tiers("2,4,8")
@@ -35,6 +36,17 @@ def test_work_gets_no_more_than_the_machine_has() -> None:
 
 def test_cpus_count_without_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
     """On systems that cannot bind a process to CPUs, all of them count."""
+    monkeypatch.setattr(cgroups, "cpu_quota", lambda: None)
     assert 1 <= cpus() <= (os.cpu_count() or 1)
     monkeypatch.delattr("os.sched_getaffinity")
     assert cpus() == os.cpu_count()
+
+
+@pytest.mark.parametrize(("quota", "counted"), [(0.5, 1), (1.0, 1), (1.5, 2), (64.0, 4)])
+def test_a_containers_quota_counts(
+    quota: float, counted: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a CPU is one worker; a quota beyond the machine changes nothing."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2, 3})
+    monkeypatch.setattr(cgroups, "cpu_quota", lambda: quota)
+    assert cpus() == counted
