@@ -2,8 +2,8 @@
 
 import contextlib
 import shlex
+import signal
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -14,11 +14,14 @@ from delivery.broker.fleet_lock import FleetLock
 from delivery.ledger.run import Run
 from runtime import settings
 from runtime.errors import ShardliftError
-from runtime.interpreter import as_typed
+from runtime.interpreter import as_typed, module_command, module_environment
+from runtime.machine import translate_start_errors
 
 _STOP_S = 12.0  # a fleet gives its workers eight seconds to release their shards
 _END_S = 20.0  # a fleet checks about once a second whether its run has ended
+_KILL_S = 2.0
 _TAIL_LINES = 200
+_ERROR = "error: "
 
 
 class FleetEndedError(ShardliftError):
@@ -43,7 +46,7 @@ class FleetProcess:
     def __init__(self, run: Run, queue: str, options: Sequence[str] = ()) -> None:
         self._run = run
         self.log = _log_file(queue, run.run_id)
-        self._command = [sys.executable, "-m", "consumer", "fleet", "--until-drained"]
+        self._command = [*module_command("consumer"), "fleet", "--until-drained"]
         self._command += ["--run", run.uri, "--queue", queue, *options]
         self._queue = queue
         self._process: subprocess.Popen[bytes] | None = None
@@ -57,9 +60,10 @@ class FleetProcess:
         with FleetLock(queue_path(self._queue)) as lock:
             if not lock.take():
                 return False
-            with self.log.open("wb") as output:
+            with self.log.open("wb") as output, translate_start_errors("the fleet"):
                 self._process = subprocess.Popen(
                     self._command,
+                    env=module_environment(),
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
@@ -91,15 +95,24 @@ class FleetProcess:
         return self._process is not None and self._process.poll() is not None
 
     def error(self) -> FleetEndedError:
-        """Error for a fleet that ended before its run."""
+        """Error for a fleet that ended before its run, with the fleet's own as its cause."""
         code = self._process.returncode if self._process else 0
-        errors = [line for line in _tail(self.log) if line.startswith("error: ")]
-        reason = errors[-1].removeprefix("error: ") if errors else f"its log is {self.log}"
+        ended = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         return FleetEndedError(
-            f"the fleet ended before run {self._run.run_id} (exit code {code}): {reason}",
+            f"the fleet ended before run {self._run.run_id} ({ended}): {self._cause()}",
             f"the same command continues the run; the fleet's log: {self.log}",
             code if code > 0 else 1,
         )
+
+    def _cause(self) -> str:
+        """The last error in the fleet's log; without any, its last line, as of a traceback."""
+        lines = [line for line in _tail(self.log) if line.strip()]
+        errors = [line for line in lines if line.startswith(_ERROR)]
+        if errors:
+            return errors[-1].removeprefix(_ERROR)
+        if lines and not lines[-1].startswith("{"):  # an event tells what went well
+            return lines[-1].strip()
+        return f"its log is {self.log}"
 
     @staticmethod
     def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -109,7 +122,8 @@ class FleetProcess:
                 process.wait(_STOP_S)
             except subprocess.TimeoutExpired:
                 process.kill()
-                process.wait()
+                with contextlib.suppress(subprocess.TimeoutExpired):  # its storage hangs
+                    process.wait(_KILL_S)
 
 
 def _log_file(queue: str, run_id: str) -> Path:

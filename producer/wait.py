@@ -170,7 +170,8 @@ def wait(run: Run, broker: Broker, shown: Display, fleet: FleetProcess | None) -
             reconciler.publish_dependents(run, status)
             if fleet.start():
                 print_stderr("the other fleet has ended: started one")
-        time.sleep(max(POLL_S, COST_SHARE * (time.monotonic() - began_s)))
+        pause_s = max(POLL_S, COST_SHARE * (time.monotonic() - began_s))
+        time.sleep(min(pause_s, max(POLL_S, broker.lease_s / 2)))  # a poll may have waited long
 
 
 def _reconcile(reconciler: Reconciler, run: Run, status: RunStatus) -> None:

@@ -68,6 +68,12 @@ BACKLOG_UNKNOWN: Final = _event(
 RUN_CREATED: Final = _event(
     "run_created", "info", "run", "A run was planned and written to the ledger."
 )
+LAUNCHED_MEANWHILE: Final = _event(
+    "launched_meanwhile",
+    "info",
+    "reason",
+    "Another launch of the same destination came first; this one looks again.",
+)
 RUN_CANCELLED: Final = _event(
     "run_cancelled",
     "info",
@@ -113,6 +119,12 @@ MESSAGE_QUARANTINED: Final = _event(
     "object reason",
     "A message that names no shard of a known run was stored under `unreadable/`.",
 )
+MESSAGE_SET_ASIDE: Final = _event(
+    "message_set_aside",
+    "warning",
+    "tier reason",
+    "Bytes that are not a message went to the dead letters: the worker knows no state root.",
+)
 
 SHARD_LEASED: Final = _event(
     "shard_leased", "info", "shard tier attempt", "A worker leased the message of a shard."
@@ -143,6 +155,12 @@ SHARD_NOT_READY: Final = _event(
 )
 SHARD_CANCELLED: Final = _event(
     "shard_cancelled", "info", "shard tier", "The run is cancelled; the message was acked."
+)
+SHARD_OF_EARLIER_RUN: Final = _event(
+    "shard_of_earlier_run",
+    "info",
+    "shard tier",
+    "The message belongs to an earlier run of the same id; it was acked.",
 )
 SHARD_RELEASED: Final = _event(
     "shard_released",
@@ -202,6 +220,13 @@ WORKER_DIED: Final = _event(
     "warning",
     "tier pid code",
     "A worker process of the fleet ended unexpectedly; another takes its place.",
+)
+SHUTDOWN_FORCED: Final = _event(
+    "shutdown_forced",
+    "warning",
+    "seconds",
+    "A worker or fleet that was asked to stop waits for storage that never answers: it gives its "
+    "message back and ends without waiting.",
 )
 FLEET_STARTED: Final = _event(
     "fleet_started", "info", "queue cpus", "A fleet begins to start workers."

@@ -25,6 +25,7 @@ import pyarrow as pa
 
 from braid.exceptions import BraidError
 from consumer.protocol.events import (
+    EXIT_STOPPED,
     Command,
     Done,
     Event,
@@ -51,9 +52,10 @@ from runtime.errors import (
     UnreachableError,
     UsageError,
 )
+from runtime.machine import machine_error, raise_file_limit, start_thread
 from runtime.storage import Storage, open_storage
 
-EXIT_STOPPED: Final = 143  # as a shell reports SIGTERM
+EXIT_CRASHED: Final = 1
 GRACE_S: Final = 2.0  # after SIGTERM, to remove half-written output
 PROGRESS_S: Final = 0.3  # between two progress events
 REASON_CHARS: Final = 2000
@@ -94,7 +96,7 @@ class Channel:
 
     def open(self) -> None:
         """Start to read commands, and send `started`."""
-        self._thread.start()
+        start_thread(self._thread)
         self.send(Started())
 
     def send(self, event: Event) -> None:
@@ -187,6 +189,8 @@ def kind_of(error: BaseException) -> FailureKind:
     """Kind of failure, which decides what the worker does; an unknown error is permanent."""
     if isinstance(error, PublishRefused):
         return error.kind
+    if machine_error(error) is not None:
+        return "retryable"
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:
         return "memory"
     return next((kind for known, kind in _KINDS if isinstance(error, known)), "permanent")
@@ -194,6 +198,7 @@ def kind_of(error: BaseException) -> FailureKind:
 
 def reason_of(error: BaseException) -> str:
     """One line for the ledger; an unexpected error names the line of code that raised it."""
+    error = machine_error(error) or error
     text = " ".join(str(error).split())
     if hint := getattr(error, "hint", None):
         text = f"{text}. {hint}"
@@ -267,10 +272,17 @@ def main() -> None:
     channel = _take_stdio()
     if not end_with_parent(int(sys.argv[1])):  # the pipe's end is noticed without prctl too
         os._exit(EXIT_STOPPED)
+    code = EXIT_STOPPED
+    raise_file_limit()
     try:
         serve(channel)
+    except SystemExit:
+        pass
+    except BaseException:  # noqa: BLE001 - `os._exit` would say nothing
+        traceback.print_exc()  # its last line tells the worker why
+        code = EXIT_CRASHED
     finally:
-        os._exit(EXIT_STOPPED)  # threads of libraries may still run
+        os._exit(code)  # threads of libraries may still run
 
 
 if __name__ == "__main__":

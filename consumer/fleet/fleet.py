@@ -7,6 +7,7 @@ from typing import Final
 
 from consumer.exit_condition import ExitCondition
 from consumer.fleet.host_resources import served_tiers
+from consumer.fleet.start_probe import start_failure
 from consumer.fleet.worker_process import COMMAND, WorkerProcess, WorkerReport
 from consumer.signals import ShutdownFlags
 from consumer.worker.config import WorkerConfig
@@ -53,7 +54,7 @@ class FleetConfig:
         budget: memory and CPUs for all workers together.
         tiers: of all known runs.
         options: of `consumer work`, for every worker.
-        state: URL of the state root, where known.
+        roots: URLs of the state roots that were given.
         command: the worker program.
         planned: shards per tier by the plans; where queue lengths are unknown, tiers without any
             are probed last.
@@ -62,7 +63,7 @@ class FleetConfig:
     budget: Budget
     tiers: tuple[Tier, ...]
     options: tuple[str, ...]
-    state: str | None = None
+    roots: tuple[str, ...] = ()
     command: tuple[str, ...] = COMMAND
     planned: Mapping[str, int] = field(default_factory=dict)
 
@@ -179,8 +180,9 @@ class Fleet:
             self._workers.remove(worker)
             code = worker.exit_code
             if code in {EXIT_USAGE, EXIT_UNREACHABLE}:
-                message = f"a worker of tier {worker.tier.name} gave up"
-                raise WorkersFailed(message, "its last lines say why", code)
+                cause = f": {worker.error}" if worker.error else ""
+                message = f"a worker of tier {worker.tier.name} gave up{cause}"
+                raise WorkersFailed(message, "mend that; the same command continues", code)
             if code not in {EXIT_DONE, EXIT_INTERRUPTED}:
                 self._count_death(worker)
 
@@ -189,8 +191,10 @@ class Fleet:
         self._deaths = 0 if worker.state != "new" else self._deaths + 1
         _log.warning(log.WORKER_DIED, tier=worker.tier.name, pid=worker.pid, code=worker.exit_code)
         if self._deaths >= MAX_DEATHS:
+            cause = worker.error or start_failure(self._config.command)
             raise WorkersFailed(
-                f"{self._deaths} workers in a row ended as soon as they started",
+                f"{self._deaths} workers in a row ended as soon as they started"
+                + (f": {cause}" if cause else ""),
                 f"try one: python -m consumer work --tier {worker.tier.name}",
                 EXIT_FINDINGS,
             )
@@ -263,7 +267,7 @@ class Fleet:
 
     def _dead_letter_tier(self, tier: Tier) -> None:
         memory_bytes = self._config.budget.memory_bytes
-        config = WorkerConfig(tier, None, machine_bytes=memory_bytes, state=self._config.state)
+        config = WorkerConfig(tier, None, machine_bytes=memory_bytes, roots=self._config.roots)
         worker = Worker(self._broker, config, self._flags)
         while (delivery := self._broker.lease(tier.name)) is not None:
             worker.handle(delivery)

@@ -8,7 +8,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from typing import Final, Literal
@@ -17,8 +16,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from consumer.signals import RETIRE
 from memmodel.tiers import Tier
+from runtime.errors import MachineError
+from runtime.interpreter import module_command, module_environment
+from runtime.machine import start_thread, translate_start_errors
 
-COMMAND: Final = (sys.executable, "-m", "consumer", "work")
+COMMAND: Final = (*module_command("consumer"), "work")
+REPORTS_S: Final = 1.0  # to read the last reports of a worker that ended
 
 
 class WorkerReport(BaseModel):
@@ -28,6 +31,7 @@ class WorkerReport(BaseModel):
         busy: whether the worker has a shard; None: unchanged.
         run: URI of a run that a message named.
         tier: to which the worker published a message.
+        error: why the worker ends, with what to do next.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,6 +39,7 @@ class WorkerReport(BaseModel):
     busy: bool | None = None
     run: str | None = None
     tier: str | None = None
+    error: str | None = None
 
     def line(self) -> str:
         """The report as one line, newline included."""
@@ -53,6 +58,9 @@ class WorkerProcess:
     Attributes:
         state: `busy` with a shard, `idle` after a poll without a message, `new` before either.
         retiring: whether it was asked to end after its shard.
+
+    Raises:
+        MachineError: it cannot be started.
     """
 
     def __init__(
@@ -65,14 +73,24 @@ class WorkerProcess:
         self.tier = tier
         self.state: Literal["new", "busy", "idle"] = "new"
         self.retiring = False
+        self._error: str | None = None
         self._on_report = on_report
-        self._process = subprocess.Popen(
-            [*command, "--tier", tier.name, "--owner", str(os.getpid()), *options],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C reaches only the fleet, which stops its workers
+        with translate_start_errors("a worker"):
+            self._process = subprocess.Popen(
+                [*command, "--tier", tier.name, "--owner", str(os.getpid()), *options],
+                env=module_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C reaches only the fleet, which stops its workers
+            )
+        self._reader = threading.Thread(
+            target=self._read_reports, name="worker reports", daemon=True
         )
-        threading.Thread(target=self._read_reports, name="worker reports", daemon=True).start()
+        try:
+            start_thread(self._reader)
+        except MachineError:
+            self.kill()
+            raise
 
     @property
     def pid(self) -> int:
@@ -83,6 +101,12 @@ class WorkerProcess:
     def exit_code(self) -> int | None:
         """Exit code; None while the process runs."""
         return self._process.poll()
+
+    @property
+    def error(self) -> str | None:
+        """Why the process ended, by its own report; None: it said nothing."""
+        self._reader.join(REPORTS_S)
+        return self._error
 
     def retire(self) -> None:
         """Request a graceful shutdown: finish the shard, then end."""
@@ -122,4 +146,6 @@ class WorkerProcess:
     def _handle(self, report: WorkerReport) -> None:
         if report.busy is not None:
             self.state = "busy" if report.busy else "idle"
+        if report.error is not None:
+            self._error = report.error
         self._on_report(report)

@@ -5,12 +5,15 @@ Events: `started` once, then for each task `progress` from time to time, `ready`
 output would appear, and at the end `done` or `failed`.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from consumer.protocol.tasks import Outcome, Task
 from runtime.errors import UnreachableError
+
+EXIT_STOPPED: Final = 143
+"""Exit code of an executor that was stopped, as a shell reports SIGTERM."""
 
 StopKind = Literal["cancelled", "lease", "stopped"]
 FailureKind = Literal[

@@ -1,57 +1,43 @@
-"""Client of the executor process: start, send tasks, watch memory, stop, replace.
-
-Three threads: the worker's own waits for events, one reads the pipe, one watches memory. Every way
-in which an executor can end, ends the wait: it cannot hang its worker.
-"""
+"""Client of the executor process: start, send tasks, judge how they end, replace it."""
 
 import contextlib
-import os
-import queue
 import signal
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from pydantic import ValidationError
+import psutil
 
 from consumer.protocol.events import (
-    Command,
+    EXIT_STOPPED,
     Done,
     Event,
     Failed,
     Progress,
     PublishCommand,
     Ready,
-    Started,
     StopCommand,
     TaskCommand,
-    decode_event,
 )
 from consumer.protocol.tasks import Task
-from memmodel import process_memory
+from consumer.worker.executor_process import POLL_S, ExecutorError, ExecutorProcess, ending
 from memmodel.estimate import WATCHDOG_SHARE
-from memmodel.tiers import MIB
-from runtime.errors import ShardliftError
+from runtime.interpreter import module_command
 
-SAMPLE_S: Final = 0.05  # between two samples of the executor's memory
-POLL_S: Final = 0.1  # between two checks for an interrupt
-START_S: Final = 60.0  # for the imports, on a busy machine
-GRACE_S: Final = 2.5  # to remove half-written output; a little more than the executor takes
-READ_S: Final = 1.0  # to read the last events of a dead executor
+__all__ = ["ExecutorClient", "ExecutorError", "TaskCallbacks"]
+
 SILENCE_S: Final = 1800.0  # without any event the executor is stuck
-GROWN_BYTES: Final = 256 * MIB  # growth since its start after which an executor is replaced
+WAITING_SHARE: Final = 0.01  # of that time on a processor; with less it waits for something else
+COMMAND: Final = module_command("consumer.executor")
 
-COMMAND: Final = (sys.executable, "-m", "consumer.executor")
+_STOPPED: Final = {
+    EXIT_STOPPED,
+    *(-signal.SIGTERM, -signal.SIGHUP, -signal.SIGINT, -signal.SIGPWR),
+}
+_MACHINE: Final = ("Resource temporarily unavailable", "can't start new thread")
 
 Check = Callable[[], StopCommand | None]
-
-
-class ExecutorError(ShardliftError):
-    """The executor cannot be started; not caused by a shard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +67,7 @@ class ExecutorClient:
     def __init__(self, limit_bytes: int | None, command: tuple[str, ...] = COMMAND) -> None:
         self.limit_bytes = limit_bytes
         self._command = command
-        self._process: _ExecutorProcess | None = None
+        self._process: ExecutorProcess | None = None
 
     @property
     def pid(self) -> int | None:
@@ -102,12 +88,7 @@ class ExecutorClient:
         if self._process is not None and self._process.alive:
             return
         self.stop()
-        self._process = _ExecutorProcess(self._command, self.limit_bytes)
-        try:
-            self._process.wait_until_started()
-        except BaseException:
-            self.stop()
-            raise
+        self._process = ExecutorProcess(self._command, self.limit_bytes)
 
     def run(self, task: Task, callbacks: TaskCallbacks) -> Done | Failed:
         """Have a task executed; returns whatever happens to the process.
@@ -118,11 +99,11 @@ class ExecutorClient:
         process = self._process
         assert process is not None  # noqa: S101 - `start` made it
         try:
-            result = process.run(task, callbacks)
+            result = _TaskInWork(process, callbacks).run(task)
         except BaseException:  # an error of the worker: the process would wait for an answer
             self.stop()
             raise
-        if process.replace:
+        if not process.alive or _used_up(process, result):
             self.stop()
         return result
 
@@ -133,179 +114,78 @@ class ExecutorClient:
             self._process = None
 
 
-class _ExecutorProcess:
-    """One executor process.
+class _TaskInWork:
+    """One task from its command to its last event, which is made up if the process is gone."""
 
-    Attributes:
-        replace: whether the process may take no further task.
-        rss_bytes: its memory at the last sample.
-    """
+    def __init__(self, process: ExecutorProcess, callbacks: TaskCallbacks) -> None:
+        self._process = process
+        self._callbacks = callbacks
+        self._event_s = time.monotonic()  # time of the last event
+        self._event_cpu_s = _cpu_s(process.pid)  # the processor time used until then
 
-    def __init__(self, command: tuple[str, ...], limit_bytes: int | None) -> None:
-        self._process = subprocess.Popen(
-            [*command, str(os.getpid())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C in a terminal reaches only the worker
-        )
-        assert self._process.stdin is not None  # noqa: S101 - PIPE above
-        assert self._process.stdout is not None  # noqa: S101 - PIPE above
-        self._stdin, self._stdout = self._process.stdin, self._process.stdout
-        self.replace = False
-        self.rss_bytes = 0
-        self._limit_bytes = limit_bytes
-        self._new_bytes = 0
-        self._peak_bytes = 0
-        self._over_bytes: int | None = None  # memory when the watchdog killed the process
-        self._events: queue.Queue[Event] = queue.Queue()
-        self._ended = threading.Event()
-        self._reader = threading.Thread(target=self._read, name="events", daemon=True)
-        self._reader.start()
-        threading.Thread(target=self._watch_memory, name="watchdog", daemon=True).start()
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
-    def alive(self) -> bool:
-        return self._process.poll() is None
-
-    def wait_until_started(self) -> None:
-        until_s = time.monotonic() + START_S
-        event = None
-        while event is None and time.monotonic() < until_s and not self._ended_silently():
-            event = self._next(POLL_S)
-        if not isinstance(event, Started):
-            code = self._process.poll()
-            what = "sent no event" if code is None else f"ended with {_ending(code)}"
-            raise ExecutorError(f"the executor {what} at its start; see the log above")
-        self._new_bytes = self._sample()
-
-    def run(self, task: Task, callbacks: TaskCallbacks) -> Done | Failed:
-        self._peak_bytes = self._sample()
-        self._send(TaskCommand(task=task))
-        result = self._wait_for_result(callbacks)
+    def run(self, task: Task) -> Done | Failed:
+        self._process.begin_peak()
+        self._process.send(TaskCommand(task=task))
+        result = self._wait_for_result()
         if result.peak_bytes is None:
-            result = result.model_copy(update={"peak_bytes": self._peak_bytes or None})
-        if isinstance(result, Failed) and result.kind == "memory":
-            self.replace = True
+            result = result.model_copy(update={"peak_bytes": self._process.peak_bytes})
         return result
 
-    def _wait_for_result(self, callbacks: TaskCallbacks) -> Done | Failed:
-        """Handle events until the last one of the task; make one up if the process is gone."""
-        last_event_s = time.monotonic()
+    def _wait_for_result(self) -> Done | Failed:
         while True:
-            event = self._next(POLL_S)
+            event = self._process.receive(POLL_S)
             if isinstance(event, Done | Failed):
-                self.replace = self._has_grown()
                 return event
             if event is not None:
-                last_event_s = time.monotonic()
-                self._handle(event, callbacks)
-            elif self._ended_silently():
+                self._handle(event)
+            elif (command := self._callbacks.check_interrupt()) is not None:
+                self._process.stop()
+                return Failed(kind=command.kind, reason=command.reason)
+            elif self._process.ended_silently():
                 return self._fail_died()
-            elif (command := callbacks.check_interrupt()) is not None:
-                return self._fail_interrupted(command)
-            elif time.monotonic() - last_event_s > SILENCE_S:
+            elif time.monotonic() - self._event_s > SILENCE_S:
                 return self._fail_stuck()
 
-    def _handle(self, event: Event, callbacks: TaskCallbacks) -> None:
+    def _handle(self, event: Event) -> None:
+        self._event_s, self._event_cpu_s = time.monotonic(), _cpu_s(self._process.pid)
         if isinstance(event, Progress):
-            callbacks.on_progress(event.chunks)
+            self._callbacks.on_progress(event.chunks)
         elif isinstance(event, Ready):
-            self._send(callbacks.check_publish() or PublishCommand())
-
-    def _fail_interrupted(self, command: StopCommand) -> Failed:
-        self.replace = True
-        self.stop()
-        return Failed(kind=command.kind, reason=command.reason, peak_bytes=self._peak_bytes)
+            self._process.send(self._callbacks.check_publish() or PublishCommand())
 
     def _fail_stuck(self) -> Failed:
-        self.replace = True
-        self._kill()
-        reason = f"the executor sent no event for {SILENCE_S:.0f} s and was stopped"
-        return Failed(kind="memory", reason=reason, peak_bytes=self._peak_bytes)
+        """Without any event: a process that used no processor waits for storage, or is frozen."""
+        waits = _cpu_s(self._process.pid) - self._event_cpu_s < WAITING_SHARE * SILENCE_S
+        self._process.kill()
+        what = f"the executor sent no event for {SILENCE_S:.0f} s and was stopped"
+        if waits:
+            return Failed(kind="retryable", reason=f"{what}; it waited, for storage that hangs")
+        return Failed(kind="memory", reason=what)
 
     def _fail_died(self) -> Failed:
         """An end without a result: too much memory is by far the likeliest cause."""
-        self.replace = True
-        code = self._process.wait()
-        if self._over_bytes is not None:
+        code = self._process.exit_code or 0
+        if self._process.over_bytes is not None:
             reason = (
                 f"the executor passed {WATCHDOG_SHARE:.0%} of its tier's memory and was stopped"
             )
-        else:
-            reason = f"the executor ended with {_ending(code)}"
-        return Failed(kind="memory", reason=reason, peak_bytes=self._peak_bytes)
-
-    def stop(self) -> None:
-        self._process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(GRACE_S)
-        self._kill()
-        self._ended.set()
-        with contextlib.suppress(OSError):
-            self._stdin.close()
-
-    def _kill(self) -> None:
-        """Kill the process and its descendants, then reap it."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-
-    def _ended_silently(self) -> bool:
-        """Whether the process has ended and all its events are handled."""
-        if self._process.poll() is None:
-            return False
-        self._kill()  # a descendant may hold the pipe open
-        self._reader.join(READ_S)
-        return self._events.empty()
-
-    def _next(self, timeout_s: float) -> Event | None:
-        try:
-            return self._events.get(timeout=timeout_s)
-        except queue.Empty:
-            return None
-
-    def _send(self, command: Command) -> None:
-        with contextlib.suppress(BrokenPipeError):  # noticed where events are awaited
-            self._stdin.write(command.line())
-            self._stdin.flush()
-
-    def _read(self) -> None:
-        """Queue the events; stops at the first line that is not an event."""
-        with self._stdout:
-            for line in self._stdout:
-                try:
-                    self._events.put(decode_event(line))
-                except ValidationError:  # cut off by a kill, or another program
-                    break
-        self._ended.set()
-
-    def _watch_memory(self) -> None:
-        """Kill the process near the limit, before the system would, and record the number."""
-        while not self._ended.wait(SAMPLE_S):
-            used = self._sample()
-            if self._limit_bytes is not None and used > WATCHDOG_SHARE * self._limit_bytes:
-                self._over_bytes = used
-                self._kill()
-                return
-
-    def _sample(self) -> int:
-        with contextlib.suppress(OSError):  # gone
-            self.rss_bytes = process_memory.rss_bytes(self._process.pid)
-            self._peak_bytes = max(self._peak_bytes, self.rss_bytes)
-        return self.rss_bytes
-
-    def _has_grown(self) -> bool:
-        bound = GROWN_BYTES
-        if self._limit_bytes is not None:
-            bound = min(bound, self._limit_bytes // 4)
-        return self._sample() - self._new_bytes > bound
+            return Failed(kind="memory", reason=reason)
+        if code in _STOPPED:
+            reason = f"the executor was stopped from outside ({ending(code)})"
+            return Failed(kind="retryable", reason=reason)
+        cause = self._process.cause
+        reason = f"the executor ended with {ending(code)}{f': {cause}' if cause else ''}"
+        machine = any(text in cause for text in _MACHINE)
+        return Failed(kind="retryable" if machine else "memory", reason=reason)
 
 
-def _ending(code: int) -> str:
-    if code < 0:
-        return f"signal {signal.Signals(-code).name}"
-    return f"exit code {code}"
+def _used_up(process: ExecutorProcess, result: Done | Failed) -> bool:
+    """Whether the process may take no further task."""
+    return process.has_grown or (isinstance(result, Failed) and result.kind == "memory")
+
+
+def _cpu_s(pid: int) -> float:
+    with contextlib.suppress(psutil.Error):
+        used = psutil.Process(pid).cpu_times()
+        return float(used.user + used.system)
+    return 0.0

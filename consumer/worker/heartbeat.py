@@ -7,6 +7,7 @@ from typing import Final, Self
 from delivery.ledger.run import Heartbeat, Run
 from runtime import log
 from runtime.errors import ShardliftError
+from runtime.machine import start_thread
 
 FIRST_S: Final = 2.0  # between the first two, so that progress shows early; then doubled
 PERIOD_S: Final = 60.0  # at most
@@ -31,7 +32,7 @@ class HeartbeatThread:
         self._thread = threading.Thread(target=self._loop, name="heartbeat", daemon=True)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        start_thread(self._thread)
         return self
 
     def __exit__(self, *exc: object) -> None:

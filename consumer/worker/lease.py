@@ -1,17 +1,19 @@
 """Lease on one message: renewal in the background, expiry judged by the worker's own clock.
 
 Brokers do not report expiry reliably: on Pub/Sub, extending an expired lease succeeds even while
-another worker holds the message. So the lease counts from the last confirmed extension.
+another worker holds the message. So the lease counts from the last confirmed extension, by a clock
+that goes on while the machine is suspended.
 """
 
 import threading
-import time
 from collections.abc import Callable
 from typing import Final, Self
 
 from delivery.broker.base import Broker, Delivery
 from runtime import log
+from runtime.clock import uptime_s
 from runtime.errors import ShardliftError
+from runtime.machine import start_thread
 
 MARGIN_SHARE: Final = 0.1  # of the deadline: for differing clocks and slow responses
 EXTEND_SHARE: Final = 1 / 3  # of the deadline, between two extensions
@@ -29,23 +31,31 @@ class Lease:
         broker: of the message.
         delivery: the message.
         deadline_s: duration of one extension.
-        clock: monotonic seconds; the clock of `delivery.received_s`.
+        clock: the clock of `delivery.received_s`.
+        on_lost: called once, on the lease's thread, if the lease was lost while this worker lives.
     """
 
     def __init__(
-        self, broker: Broker, delivery: Delivery, deadline_s: float, clock: Clock = time.monotonic
+        self,
+        broker: Broker,
+        delivery: Delivery,
+        deadline_s: float,
+        clock: Clock = uptime_s,
+        *,
+        on_lost: Callable[[], None] = lambda: None,
     ) -> None:
         self._broker = broker
         self._delivery = delivery
         self._deadline_s = deadline_s
         self._clock = clock
+        self._on_lost = on_lost
         self._confirmed_s = delivery.received_s
         self._lost = False
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        start_thread(self._thread)
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -64,7 +74,7 @@ class Lease:
             return False
         requested_s = self._clock()  # the broker counts from a later moment
         try:
-            if not self._broker.extend(self._delivery):
+            if not self._broker.extend(self._delivery) and not self._done.is_set():
                 self._lost = True
         except ShardliftError as error:
             _log.warning(log.LEASE_EXTENSION_FAILED, reason=str(error))
@@ -73,6 +83,11 @@ class Lease:
             return False
         self._confirmed_s = requested_s
         return True
+
+    def _run(self) -> None:
+        self._renew()
+        if self._lost:  # this thread runs, so the worker is not dead
+            self._on_lost()
 
     def _renew(self) -> None:
         share = EXTEND_SHARE

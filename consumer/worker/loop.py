@@ -6,9 +6,11 @@ from typing import Final
 from consumer.signals import ShutdownFlags
 from consumer.worker.worker import EXTERNAL_ERRORS, Worker
 from delivery.broker.base import Broker
+from delivery.ledger.output_revision import OtherRevision
 from delivery.messages import NewerSchema
 from runtime import log
 from runtime.errors import ShardliftError
+from runtime.machine import translate_machine_errors
 
 WAIT_S: Final = 1.0  # for a message, between two checks of the flags
 FIRST_PAUSE_S: Final = 1.0  # after an error; doubled with each further one in a row
@@ -53,6 +55,7 @@ class WorkerLoop:
 
         Raises:
             NewerSchema: this program is older than a run.
+            OtherRevision: this program makes other bytes than a run was planned for.
             UnreachableError, UsageError, ExecutorError: several in a row.
         """
         try:
@@ -65,8 +68,9 @@ class WorkerLoop:
     def _poll_with_backoff(self) -> bool:
         """Poll once; after an error pause, longer each time in a row. False: no message came."""
         try:
-            received = self._poll_once()
-        except NewerSchema:
+            with translate_machine_errors():
+                received = self._poll_once()
+        except (NewerSchema, OtherRevision):
             raise
         except EXTERNAL_ERRORS as error:
             self._pause(error)

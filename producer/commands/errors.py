@@ -11,6 +11,7 @@ from delivery.ledger.run import Run
 from delivery.ledger.shard_status import ShardState, read_status
 from producer import render, run_lookup
 from producer.failure_groups import FailureGroup, failures_of, group_failures
+from producer.trouble_note import describe, last_trouble
 from runtime import cli
 from runtime.errors import EXIT_FINDINGS
 
@@ -39,7 +40,8 @@ def errors(
     """
     found = run_lookup.find_looked(run, state, dest, queue)
     status = read_status(found)
-    dead = failures_of(status)
+    run_lookup.note_unplanned(status.unplanned)
+    dead, trouble = failures_of(status), last_trouble(found, status)
     records = _records(found, dead) if details or as_json else []
     lacking = {key: _bad_chunks(found, key) for key in status.incomplete}
     if as_json:
@@ -51,10 +53,11 @@ def errors(
             "failed": shown,
             "blocked": status.keys(ShardState.BLOCKED),
             "incomplete": made,
+            "trouble": trouble.model_dump(mode="json") if trouble else None,
         }
         cli.print_lines(render.document(document))
     elif not dead and not lacking:
-        cli.print_line("no errors")
+        cli.print_line("no shard failed" if trouble else "no errors")
     elif dead:
         if details:
             cli.print_lines(f"{render.failure_details(records)}\n")
@@ -62,6 +65,8 @@ def errors(
     if not as_json:
         for key, bads in lacking.items():
             _print_bad_chunks(key, status.incomplete[key], bads, details=details)
+    if trouble and not as_json:
+        cli.print_line(describe(trouble))
     if dead or lacking:
         raise typer.Exit(EXIT_FINDINGS)
 

@@ -19,6 +19,7 @@ from delivery.reconciler import Reconciler
 from memmodel.run_context import tier_chooser
 from producer import render, run_lookup
 from producer.fleet_process import fleet_command
+from producer.trouble_note import describe, last_trouble
 from runtime import cli
 from runtime.errors import UnreachableError, UsageError
 from runtime.text import printable, printable_lines
@@ -57,6 +58,7 @@ def status(
             _watch(found, broker, why)
             return
         look = _refresh(found, broker, why)
+    run_lookup.note_unplanned(look.progress.unplanned)
     if as_json:
         cli.print_lines(render.document(_document(found, look)))
     else:
@@ -110,6 +112,7 @@ def _watch(run: Run, broker: Broker | None, why: str) -> None:
 
 def _document(run: Run, look: _Look) -> dict[str, object]:
     ledger, cancelled = look.ledger, run.cancelled()
+    trouble = last_trouble(run, ledger)
     blocked = {key: list(ledger.causes(key)) for key in ledger.keys(ShardState.BLOCKED)}
     return {
         "run": run.uri,
@@ -122,6 +125,7 @@ def _document(run: Run, look: _Look) -> dict[str, object]:
         "blocked_by": blocked,
         "incomplete": ledger.incomplete,
         "partial": list(run.info.partial),
+        "trouble": trouble.model_dump(mode="json") if trouble else None,
     }
 
 
@@ -135,6 +139,8 @@ def _text(run: Run, look: _Look) -> str:
         parts.append(failed)
     if ledger.incomplete:
         parts.append(printable(describe_incomplete(ledger.incomplete)))
+    if trouble := last_trouble(run, ledger):
+        parts.append(printable(describe(trouble)))
     if not progress.ended and not progress.workers and not run.cancelled():
         start = printable(fleet_command(run))
         parts.append(f"no worker was heard of lately; start some:\n  {start}")

@@ -2,15 +2,23 @@
 
 import errno
 import os
+import stat
 import subprocess
 import sys
 import threading
+from io import FileIO
 from pathlib import Path
 
 import pytest
 
-from runtime.errors import EXIT_UNREACHABLE, ObjectNotFound, UnreachableError
-from runtime.storage import open_storage, source_stamp
+from runtime.errors import (
+    EXIT_UNREACHABLE,
+    MachineError,
+    ObjectNotFound,
+    PermanentError,
+    UnreachableError,
+)
+from runtime.storage import files, open_storage, source_stamp
 from runtime.storage.base import Pieces
 
 FULL = """
@@ -135,18 +143,45 @@ def test_a_conflicting_folder_is_one_line(tmp_path: Path) -> None:
 
 def test_a_transient_error_is_retried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A network file system loses a handle now and then."""
-    storage, tries, real = open_storage(str(tmp_path)), [], Path.read_bytes
+    storage, tries, real = open_storage(str(tmp_path)), [], files.open_regular
     storage.write("a", b"x")
 
-    def stale(path: Path) -> bytes:
+    def stale(path: Path) -> FileIO:
         tries.append(path)
         if len(tries) < 3:
             raise OSError(errno.ESTALE, "Stale file handle")
         return real(path)
 
-    monkeypatch.setattr(Path, "read_bytes", stale)
+    monkeypatch.setattr(files, "open_regular", stale)
     assert storage.read("a") == b"x"
     assert len(tries) == 3
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFIFO, stat.S_IFSOCK])
+def test_what_is_not_a_regular_file_is_named(tmp_path: Path, kind: int) -> None:
+    """Opening a pipe would wait for a writer, for ever."""
+    os.mknod(tmp_path / "a.arrow", kind | 0o600)
+    storage = open_storage(str(tmp_path))
+    for read in (storage.read, storage.source):
+        with pytest.raises(PermanentError, match=r"a\.arrow is not a regular file"):
+            read("a.arrow")
+
+
+def test_too_few_file_handles_are_the_machines_trouble(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error names the file and the limit to raise; no shard is blamed for it."""
+    storage = open_storage(str(tmp_path))
+    storage.write("a", b"x")
+
+    def none_left(*_: object) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(os, "open", none_left)
+    with pytest.raises(MachineError, match=r"too many files are open.*/a$") as raised:
+        storage.source("a")
+    assert raised.value.hint is not None
+    assert "ulimit -n" in raised.value.hint
 
 
 def test_create_works_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,6 +45,8 @@ NO_VOLUME = ConvertTask(
         (UnreachableError("no network"), "retryable"),
         (InputChanged("another checksum"), "changed"),
         (OSError(errno.EIO, "input/output error"), "retryable"),
+        (OSError(errno.EMFILE, "too many open files"), "retryable"),
+        (RuntimeError("can't start new thread"), "retryable"),
         (UsageError("no right to write"), "usage"),
         (PermanentError("one chunk twice"), "permanent"),
         (ObjectNotFound("s0/0_0_0.arrow is gone"), "permanent"),

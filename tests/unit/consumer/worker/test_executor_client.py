@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import textwrap
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -221,6 +222,107 @@ def test_a_program_that_does_not_start_is_an_executor_error(tmp_path: Path) -> N
     script.write_text("raise SystemExit(3)")
     with pytest.raises(ExecutorError, match="exit code 3"):
         ExecutorClient(None, (sys.executable, str(script))).run(TASK, callbacks())
+
+
+def test_the_cause_of_a_failed_start_is_named(tmp_path: Path) -> None:
+    """The last line of its stderr, such as a library that is missing."""
+    script = tmp_path / "broken.py"
+    script.write_text("raise ImportError('libz.so.9: cannot open shared object file')")
+    with pytest.raises(ExecutorError, match=r"exit code 1 at its start: ImportError: libz\.so\.9"):
+        ExecutorClient(None, (sys.executable, str(script))).start()
+
+
+def test_a_program_that_cannot_be_executed_is_named(tmp_path: Path) -> None:
+    """An error of the machine, in words."""
+    with pytest.raises(ExecutorError, match="the executor cannot be started: No such file"):
+        ExecutorClient(None, (str(tmp_path / "nowhere"),)).start()
+
+
+@pytest.mark.parametrize("name", ["events", "stderr", "watchdog"])
+def test_without_a_thread_to_spare_no_process_stays(
+    program: Program, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """An error of the machine; the process that was started is stopped."""
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == name:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr("threading.Thread.start", refuse)
+    client = program("send(DONE)")
+    with pytest.raises(ExecutorError, match="no thread to spare"):
+        client.start()
+    assert client.pid is None
+
+
+@pytest.mark.parametrize("body", ["os.kill(os.getpid(), 15)", "os.kill(os.getpid(), 1)"])
+def test_an_executor_that_is_stopped_from_outside_blames_no_shard(
+    program: Program, body: str
+) -> None:
+    """A service manager stops every process of a service, the executor perhaps first."""
+    result = program(body).run(TASK, callbacks())
+    assert isinstance(result, Failed)
+    assert result.kind == "retryable"
+    assert "from outside" in result.reason
+
+
+def test_an_abort_for_want_of_a_thread_blames_no_shard(program: Program) -> None:
+    """Libraries abort the process where they cannot start a thread; stderr says why."""
+    body = """
+        print("terminate called: Resource temporarily unavailable", file=sys.stderr, flush=True)
+        os.abort()
+    """
+    result = program(body).run(TASK, callbacks())
+    assert isinstance(result, Failed)
+    assert result.kind == "retryable"
+    assert result.reason.endswith(
+        "signal SIGABRT: terminate called: Resource temporarily unavailable"
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"), [("time.sleep(600)", "retryable"), ("while True: pass", "memory")]
+)
+def test_a_silent_executor_that_uses_no_processor_waits_for_storage(
+    program: Program, monkeypatch: pytest.MonkeyPatch, body: str, kind: str
+) -> None:
+    """A hung file system or a frozen process is not the shard's fault; endless work may be."""
+    monkeypatch.setattr("consumer.worker.executor_client.SILENCE_S", 1.0)
+    result = program(body).run(TASK, callbacks())
+    assert isinstance(result, Failed)
+    assert result.kind == kind
+    assert "no event" in result.reason
+
+
+def test_an_executor_that_the_kernel_does_not_let_die_is_left_behind(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that waits for a file system that never answers: the worker goes on without it."""
+    monkeypatch.setattr("os.killpg", lambda *_: None)
+    monkeypatch.setattr("consumer.worker.executor_process.GRACE_S", 0.1)
+    monkeypatch.setattr("consumer.worker.executor_process.KILL_S", 0.1)
+    client = program(
+        """
+        import signal
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        send('{"event":"progress","chunks":%d}' % os.getpid())
+        while True: time.sleep(1)
+        """
+    )
+    seen: list[int] = []
+    command = StopCommand(kind="stopped", reason="SIGTERM")
+    try:
+        result = client.run(
+            TASK, callbacks(seen.append, check_interrupt=lambda: command if seen else None)
+        )
+        assert isinstance(result, Failed)
+        assert result.kind == "stopped"
+        assert client.pid is None
+        assert psutil.pid_exists(seen[0])
+    finally:
+        os.kill(seen[0], signal.SIGKILL)
 
 
 def test_a_stopped_idle_process_is_noticed(program: Program) -> None:

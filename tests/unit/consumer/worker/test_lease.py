@@ -1,5 +1,6 @@
 """Lease: renewal in the background, expiry by the worker's own clock."""
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from consumer.worker.lease import Lease
 from delivery.broker import open_broker
 from delivery.broker.base import Broker, Delivery
 from delivery.messages import ShardMessage
-from runtime.errors import UnreachableError
+from runtime.errors import MachineError, UnreachableError
 from tests.support.waiting import wait_for
 
 LEASE_S = 1.0  # of a real queue
@@ -182,3 +183,30 @@ def test_without_the_thread_another_worker_gets_the_message(broker: Broker) -> N
     lease = Lease(broker, delivery, LEASE_S)
     assert broker.lease("2gi", wait_s=60.0) is not None
     assert lease.lost()
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_worker_that_lives_learns_that_its_lease_was_lost(lost: bool) -> None:
+    """Called once, whether the thread or the worker noticed first; never for a lease that held."""
+    clock, calls = Clock(), []
+    broker = ExtendingBroker(lambda: True)
+    delivery = Delivery("2gi", b"", {}, 1, "1/a", clock.now_s)
+    lease = Lease(broker, delivery, DEADLINE_S, clock, on_lost=lambda: calls.append(1))  # type: ignore[arg-type]  # one method
+    with lease:
+        clock.now_s += 3600 if lost else 1
+        assert lease.lost() == lost
+    lease._thread.join(60)
+    assert len(calls) == lost
+
+
+def test_without_a_thread_to_spare_there_is_no_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit of the machine, not a bug."""
+    monkeypatch.setattr("threading.Thread.start", without_threads)
+    lease, _ = leased(Clock(), lambda: True)
+    with pytest.raises(MachineError, match="no thread to spare"), lease:
+        pass
+
+
+def without_threads(_thread: threading.Thread) -> None:
+    """As CPython says it."""
+    raise RuntimeError("can't start new thread")

@@ -1,7 +1,9 @@
 """The failure table, row by row: real queue and ledger, an executor that follows a script."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,14 @@ import pytest
 from consumer.worker.executor_client import ExecutorError
 from delivery.broker import open_broker
 from delivery.broker.base import DEAD, Delivery
+from delivery.ledger.lost_leases import LostLeases
 from delivery.ledger.run import Cancellation, Run
+from delivery.ledger.trouble import read_trouble
 from delivery.messages import NewerSchema, ShardMessage, decode
 from memmodel.tiers import GIB, MIB
-from runtime.errors import UnreachableError, UsageError
+from runtime.errors import MachineError, UnreachableError, UsageError
 from tests.support.three_shard_run import LARGE, SMALL, write_receipt
+from tests.support.waiting import wait_for
 from tests.support.worker_harness import WorkerHarness, done, failed, worker_harness
 
 
@@ -301,6 +306,101 @@ def test_a_lost_lease_publishes_nothing(harness: WorkerHarness) -> None:
         assert harness.run.receipts.get("s0/0") is None
         assert broker.lease(SMALL, wait_s=60.0) is not None
     assert harness.waiting(LARGE) == harness.waiting(DEAD) == []
+
+
+def lose_lease(harness: WorkerHarness) -> None:
+    """Have the worker handle the next message with a lease that ran out while it was frozen."""
+    before = LostLeases(harness.run.storage).count("s0/0")
+    with open_broker(harness.broker.url, harness.broker.tiers, 0.1) as broker:
+        delivery = broker.lease(SMALL, wait_s=60.0)
+        assert delivery is not None
+        harness.worker.handle(replace(delivery, received_s=delivery.received_s - 3600))
+    notes = LostLeases(harness.run.storage)
+    wait_for(lambda: notes.count("s0/0") > before, "the note of a worker that lives")
+
+
+def test_a_worker_that_lost_its_lease_and_lives_did_not_die(harness: WorkerHarness) -> None:
+    """A frozen machine outlasts leases again and again; its shards are not escalated for it."""
+    harness.script(s0_0=["hang"])
+    harness.publish()
+    lose_lease(harness)
+    lose_lease(harness)
+    delivery = harness.broker.lease(SMALL, wait_s=60.0)
+    assert delivery is not None
+    assert delivery.attempt == 3
+    harness.worker.handle(delivery)
+    assert harness.waiting(LARGE) == harness.waiting(DEAD) == []
+    again = harness.broker.lease(SMALL)
+    assert again is not None
+    assert again.attempt == 1  # the broker counts anew, and so do the notes
+    assert LostLeases(harness.run.storage).count("s0/0") == 0
+
+
+def test_silent_deaths_count_beside_lost_leases(harness: WorkerHarness) -> None:
+    """Two workers died, one was frozen: the fourth delivery is escalated."""
+    harness.script(s0_0=["hang"])
+    harness.publish()
+    with open_broker(harness.broker.url, harness.broker.tiers, 0.1) as broker:
+        for _ in range(2):
+            assert broker.lease(SMALL, wait_s=60.0) is not None
+    LostLeases(harness.run.storage).add("s0/0", "another")
+    fourth = None
+    with open_broker(harness.broker.url, harness.broker.tiers, 0.1) as broker:
+        assert broker.lease(SMALL, wait_s=60.0) is not None
+        fourth = broker.lease(SMALL, wait_s=60.0)
+    assert fourth is not None
+    harness.worker.handle(fourth)
+    (message,) = harness.waiting(LARGE)
+    assert "2 workers of tier" in message.history[0].reason
+
+
+def test_without_a_thread_to_spare_the_message_is_released(
+    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The machine's limit ends the worker after some tries, never the shard."""
+    start = threading.Thread.start
+
+    def no_lease(thread: threading.Thread) -> None:
+        if thread.name == "lease":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    harness.publish()
+    delivery = harness.broker.lease(SMALL)
+    assert delivery is not None
+    monkeypatch.setattr("threading.Thread.start", no_lease)
+    with pytest.raises(MachineError, match="no thread to spare"):
+        harness.worker.handle(delivery)
+    again = harness.broker.lease(SMALL)
+    assert again is not None
+    assert again.attempt == 1
+
+
+def test_trouble_that_no_shard_caused_is_noted_in_the_ledger(harness: WorkerHarness) -> None:
+    """There is no failure record, so `status` and `errors` would know nothing."""
+    harness.script(s0_0=[failed("retryable", "No space left on device: /out/a.shard")])
+    harness.publish()
+    with pytest.raises(UnreachableError):
+        harness.deliver()
+    trouble = read_trouble(harness.run.storage)
+    assert trouble is not None
+    assert (trouble.key, trouble.worker) == ("s0/0", "me")
+    assert "No space left on device: /out/a.shard" in trouble.reason
+
+
+def test_the_message_in_work_can_be_given_back_by_another_thread(harness: WorkerHarness) -> None:
+    """For a worker whose own thread never comes back from the kernel."""
+    harness.script(s0_0=["hang"])
+    harness.publish()
+    working = threading.Thread(target=harness.deliver)
+    working.start()
+    wait_for(harness.tasks, "the shard in work")
+    harness.worker.give_back()
+    again = harness.broker.lease(SMALL)
+    assert again is not None
+    assert again.attempt == 1
+    harness.flags.immediate.set()
+    working.join(60)
 
 
 def test_a_cancelled_runs_message_is_acked(harness: WorkerHarness) -> None:
