@@ -9,9 +9,10 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from delivery.broker.base import Broker
+from delivery.ledger.damage import LedgerDamaged
 from delivery.ledger.failures import Failure
 from delivery.ledger.plan import PlanRow
-from delivery.ledger.run import Run, list_runs
+from delivery.ledger.run import Run, list_runs, log_damage
 from delivery.ledger.shard_status import RunStatus, ShardState, read_status
 from delivery.publishing import ChooseTier, Publication, plan_publication, publish
 from runtime.errors import UsageError
@@ -171,7 +172,15 @@ def shards(
 
 def unfinished(state_url: str) -> list[Run]:
     """Runs that have not ended and were not cancelled, oldest first."""
-    return [run for run in list_runs(state_url) if not (run.cancelled() or read_status(run).ended)]
+    return [run for run in list_runs(state_url) if _is_unfinished(run)]
+
+
+def _is_unfinished(run: Run) -> bool:
+    try:
+        return not (run.cancelled() or read_status(run).ended)
+    except LedgerDamaged as error:  # no message of it can be worked on
+        log_damage(run, error)
+        return False
 
 
 def largest_first(rows: Iterable[PlanRow]) -> list[PlanRow]:

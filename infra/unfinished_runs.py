@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from delivery.ledger.damage import LedgerDamaged
 from delivery.ledger.run import Run, list_runs
 from delivery.ledger.shard_status import OPEN, read_status
 from runtime.errors import ShardliftError
@@ -16,7 +17,11 @@ def notes(queue: str, state: str) -> Iterator[str]:
     """
     try:
         for run in list_runs(state):
-            if (left := _open_shards(run, queue)) is not None:
+            try:
+                left = _open_shards(run, queue)
+            except LedgerDamaged as error:
+                left = f"whether run {run.uri} is unfinished is unknown: {error}"
+            if left is not None:
                 yield left
     except ShardliftError as error:
         yield f"whether runs below {state} still need this queue is unknown: {error}"

@@ -5,14 +5,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 
+from braid.exceptions import SpecError
 from braid.precomputed.sharding import shard_box
 from braid.precomputed.volume_spec import CodePath, VolumeSpec
+from delivery.ledger.damage import LedgerDamaged, damaged
 from delivery.ledger.plan import PlanRow
 from delivery.ledger.receipts import Receipt, ReceiptSummary
-from delivery.ledger.run import Run
+from delivery.ledger.run import MOVE_AWAY, RUN, Run
 from delivery.publishing import ChooseTier, Dead
 from memmodel.estimate import DoesNotFit, Estimate, Work, choose, estimate
 from memmodel.tiers import Tier, tier_of
+from runtime.errors import UsageError
 from runtime.urls import is_remote
 
 
@@ -25,12 +28,21 @@ class RunContext:
     @cached_property
     def volume(self) -> VolumeSpec:
         """The volume that the run makes."""
-        return VolumeSpec.parse(self.run.info.volume, self.run.info.dest)
+        try:
+            return VolumeSpec.parse(self.run.info.volume, self.run.info.dest)
+        except SpecError as error:
+            raise self._damaged(str(error)) from None
 
     @cached_property
     def tiers(self) -> tuple[Tier, ...]:
         """The run's tiers, smallest first."""
-        return tuple(tier_of(name) for name in self.run.info.tiers)
+        try:
+            return tuple(tier_of(name) for name in self.run.info.tiers)
+        except UsageError as error:
+            raise self._damaged(str(error)) from None
+
+    def _damaged(self, why: str) -> LedgerDamaged:
+        return damaged(f"{self.run.uri}/{RUN}", why, MOVE_AWAY)
 
     def work(
         self,

@@ -107,6 +107,8 @@ def expected_of_runs(
         source: export to compare with; None: those that the runs converted from.
     """
     history = PriorRuns(state_url, dest)
+    if not history.runs:
+        history.check_sound()
     newest = run or history.runs[0].run
     volume = RunContext(newest).volume
     makers = {

@@ -3,7 +3,7 @@
 import contextlib
 
 from delivery.broker import SQLITE, absolute_queue_url, open_broker, queue_path
-from delivery.ledger.run import Run, check_run_id
+from delivery.ledger.run import Run, check_run_id, check_run_place, new_run_id
 from delivery.messages import now
 from delivery.progress import STALE
 from producer.preflight import LaunchConfig, Preflight
@@ -28,6 +28,7 @@ def prepare_queue(found: Preflight, config: LaunchConfig, run_id: str | None) ->
     if found.continues is None:
         if run_id:
             check_run_id(run_id)
+        check_run_place(config.state, run_id or new_run_id())
         open_storage(found.request.dest).check_writable()
         _check(config.queue, tuple(tier.name for tier in config.tiers), config.lease_s)
         return False

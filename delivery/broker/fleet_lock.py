@@ -11,6 +11,8 @@ import threading
 from pathlib import Path
 from typing import Final, Self
 
+from runtime.errors import UsageError
+
 SUFFIX: Final = ".fleet"
 
 
@@ -19,12 +21,21 @@ class FleetLock:
 
     Args:
         queue: the queue's file.
+
+    Raises:
+        UsageError: its file cannot be opened.
     """
 
     def __init__(self, queue: Path) -> None:
-        queue.parent.mkdir(parents=True, exist_ok=True)
         path = queue.with_name(f"{queue.name}{SUFFIX}")
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            queue.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            raise UsageError(
+                f"the fleet lock {path} cannot be opened: {error.strerror}",
+                hint="take it away, or set QUEUE_URL or --queue to a folder that can be written",
+            ) from None
 
     def fileno(self) -> int:
         """Its file descriptor."""

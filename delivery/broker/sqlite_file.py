@@ -19,6 +19,7 @@ import psutil
 
 from runtime.errors import ShardliftError, UnreachableError, UsageError
 
+_OTHER_TYPES: Final = {sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_CONSTRAINT}
 BUSY_S: Final = 30.0  # how long to wait for another process's transaction
 APPLICATION_ID: Final = 0x5A5D11F7  # "this SQLite file is a shardlift queue"
 SCHEMA: Final = 1
@@ -120,12 +121,17 @@ def _open(path: Path, schema: str) -> sqlite3.Connection:
     connection = sqlite3.connect(
         path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
     )
+    connection.text_factory = _decoded  # a text column may hold any bytes
     try:
         _prepare(connection, path, schema)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _decoded(text: bytes) -> str:
+    return text.decode("utf-8", "replace")
 
 
 def _prepare(connection: sqlite3.Connection, path: Path, schema: str) -> None:
@@ -178,7 +184,8 @@ def _plain_errors(path: Path) -> Iterator[None]:
 
 def _plain(error: sqlite3.Error, path: Path) -> ShardliftError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte, without its refinement
-    if code in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}:
+    # An SQL error: all statements are ours, so the file has other tables or columns.
+    if code in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR, *_OTHER_TYPES}:
         return UsageError(
             f"the queue {path} is damaged or not a queue ({error})",
             "move it away and run `python -m producer replay --missing`: the ledger has the truth",

@@ -4,11 +4,11 @@ A record stays until the shard is requeued, or outlived by a newer receipt. A dr
 its record, marked as given up.
 """
 
-from datetime import datetime
 from typing import Annotated, Final
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict
 
+from delivery.ledger.fields import Count
 from delivery.ledger.record_store import RecordStore
 from delivery.messages import Hop, Kind, ShardMessage, now, shortened
 from runtime.storage import Storage
@@ -33,10 +33,10 @@ class FailureSummary(BaseModel):
 
     key: str
     kind: Kind
-    redo: int = 0
+    redo: Count = 0
     tier: str = ""
-    attempts: int = 0
-    at: datetime
+    attempts: Count = 0
+    at: AwareDatetime
     reason: Short
     dropped: bool = False
 
@@ -76,7 +76,7 @@ class FailureStore(RecordStore[Failure, FailureSummary]):
     """The failure records of one run, by shard key."""
 
     def __init__(self, storage: Storage) -> None:
-        super().__init__(storage, FOLDER, Failure, FailureSummary)
+        super().__init__(storage, FOLDER, Failure, FailureSummary, name_field="key")
 
     def put(self, failure: Failure) -> bool:
         """Write the record unless a newer or dropped one is there; whether it was written."""

@@ -13,8 +13,10 @@ from typing import Any, Final, Literal, NamedTuple
 
 import pyarrow as pa
 
+from delivery.ledger.damage import damaged
+from delivery.ledger.plan_check import check_table
 from delivery.messages import Kind, parse_key
-from runtime.errors import ShardliftError, UsageError
+from runtime.errors import ObjectNotFound, UsageError
 from runtime.storage import Storage
 
 PATH: Final = "plan.arrow"
@@ -111,23 +113,33 @@ class Plan:
         return cls(pa.Table.from_pydict(columns, schema=_SCHEMA.with_metadata(metadata)))
 
     @classmethod
-    def read(cls, storage: Storage) -> "Plan":
-        """The plan of the run at the storage's root."""
-        data = storage.read(PATH)
-        try:
-            with pa.ipc.open_file(pa.BufferReader(data)) as reader:
-                table = reader.read_all()
-        except pa.ArrowInvalid as error:
-            raise ShardliftError(f"{storage.url}/{PATH} is damaged: {error}") from None
-        return cls(_completed(table))
+    def read(cls, storage: Storage, hint: str = "") -> "Plan":
+        """The plan of the run at the storage's root.
 
-    def write(self, storage: Storage) -> None:
-        """Write the plan to the root of a run."""
+        Args:
+            storage: of the run.
+            hint: the way on where the plan is damaged.
+
+        Raises:
+            LedgerDamaged: it is gone, is not a plan, or holds what no plan can hold.
+        """
+        where = f"{storage.url}/{PATH}"
+        try:
+            table = _completed(_read_table(storage.read(PATH)))
+            check_table(table, _SCALES)
+        except ObjectNotFound:
+            raise damaged(where, "it is gone, or not a file", hint) from None
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise damaged(where, str(error), hint) from None
+        return cls(table)
+
+    def write(self, storage: Storage, path: str = PATH) -> None:
+        """Write the plan to the root of a run, under another name until the run begins."""
         sink = io.BytesIO()
         options = pa.ipc.IpcWriteOptions(compression="zstd")
         with pa.ipc.new_file(sink, self.table.schema, options=options) as writer:
             writer.write_table(self.table)
-        storage.write(PATH, sink.getvalue())
+        storage.write(path, sink.getvalue())
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -201,12 +213,25 @@ class Plan:
         return list(self.table.column(name).to_pylist())
 
 
+def _read_table(data: bytes) -> pa.Table:
+    with pa.ipc.open_file(pa.BufferReader(data)) as reader:
+        table = reader.read_all()
+    table.validate(full=True)  # offsets and lengths inside the buffers
+    return table
+
+
 def _completed(table: pa.Table) -> pa.Table:
-    """The table with the columns that plans of version 0.1.0 lack, as null."""
+    """The table in this program's schema, without columns of others.
+
+    Columns that plans of version 0.1.0 lack are null.
+    """
     for field in _SCHEMA:
         if field.nullable and field.name not in table.column_names:
             table = table.append_column(field, pa.nulls(len(table), field.type))
-    return table
+    names = [name for name in _SCHEMA.names if table.column_names.count(name) != 1]
+    if names:
+        raise ValueError(f"it does not have one column {names[0]}")
+    return table.select(_SCHEMA.names).cast(_SCHEMA.with_metadata(table.schema.metadata))
 
 
 def _check(rows: list[PlanRow], scales: list[int]) -> None:

@@ -5,11 +5,20 @@ nothing, and an older redo never supersedes a newer one. (Two writers in the sam
 still cross; then the shard counts as not done and is made again.)
 """
 
-from datetime import datetime
-from typing import Any, Final, Self
+from collections.abc import Callable
+from typing import Annotated, Any, Final, Self, TypeVar
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
+from delivery.ledger.fields import Count, Seconds
 from delivery.ledger.record_store import RecordStore
 from delivery.messages import Hop, Kind
 from runtime.storage import Storage
@@ -56,6 +65,7 @@ class ReceiptSummary(BaseModel):
         chunks: stored in the shard.
         seconds: wall time of the work; `cpu_s` its processor time where measured.
         labels: distinct labels, summed over the chunks that were read.
+        run_token: of the run that it belongs to; empty in receipts of version 0.1.0.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -63,22 +73,23 @@ class ReceiptSummary(BaseModel):
     key: str
     kind: Kind
     tier: str
-    redo: int = 0
+    redo: Count = 0
     empty: bool = False
     crc32c: str | None = None
     inputs: dict[str, str] = Field(default_factory=dict)
     source_digest: str | None = None
-    bad_chunk_count: int = 0
-    chunks: int = 0
-    bytes_in: int = 0
-    bytes_out: int = 0
-    labels: int = 0
-    seconds: float = 0.0
-    cpu_s: float | None = None
-    peak_bytes: int | None = None
-    estimated_bytes: int | None = None
-    started: datetime
-    finished: datetime
+    bad_chunk_count: Count = 0
+    chunks: Count = 0
+    bytes_in: Count = 0
+    bytes_out: Count = 0
+    labels: Count = 0
+    seconds: Seconds = 0.0
+    cpu_s: Seconds | None = None
+    peak_bytes: Count | None = None
+    estimated_bytes: Count | None = None
+    started: AwareDatetime
+    finished: AwareDatetime
+    run_token: str = ""
 
     @property
     def content(self) -> str:
@@ -110,9 +121,9 @@ class Receipt(ReceiptSummary):
     skipped_outside: int = 0
     skipped_elsewhere: int = 0
     absent_inputs: int = 0
-    threads: int = 1
+    threads: Annotated[Count, Field(ge=1)] = 1
     code_path: str = Field(default="", validation_alias=AliasChoices("code_path", "route"))
-    phases: dict[str, float] = Field(default_factory=dict)
+    phases: dict[str, Seconds] = Field(default_factory=dict)
     bad_chunks: tuple[BadChunk, ...] = ()
     worker: str
     version: str
@@ -125,11 +136,38 @@ class Receipt(ReceiptSummary):
         return phases
 
 
-class ReceiptStore(RecordStore[Receipt, ReceiptSummary]):
-    """The receipts of one run, by shard key."""
+AnyReceipt = TypeVar("AnyReceipt", bound=ReceiptSummary)
 
-    def __init__(self, storage: Storage) -> None:
-        super().__init__(storage, FOLDER, Receipt, ReceiptSummary)
+
+class ReceiptStore(RecordStore[Receipt, ReceiptSummary]):
+    """The receipts of one run, by shard key; those of an earlier run of its id are left out.
+
+    Args:
+        storage: rooted at the run.
+        run_token: returns the run's; called only where a receipt has one.
+    """
+
+    def __init__(self, storage: Storage, run_token: Callable[[], str] = str) -> None:
+        self._run_token = run_token
+        super().__init__(storage, FOLDER, Receipt, ReceiptSummary, name_field="key")
+
+    def get(self, name: str) -> Receipt | None:
+        """The receipt, or None."""
+        return self._own(super().get(name))
+
+    def summary(self, name: str) -> ReceiptSummary | None:
+        """The receipt's summary, or None."""
+        return self._own(super().summary(name))
+
+    def list(self) -> dict[str, ReceiptSummary]:
+        """Every receipt's summary by key."""
+        return {name: one for name, one in super().list().items() if self._own(one)}
+
+    def _own(self, receipt: AnyReceipt | None) -> AnyReceipt | None:
+        """The receipt, unless a worker of an earlier run wrote it late."""
+        if receipt is not None and receipt.run_token and receipt.run_token != self._run_token():
+            return None
+        return receipt
 
     def put(self, receipt: Receipt) -> bool:
         """Write the receipt unless one as good or newer is there; whether it was written."""

@@ -9,9 +9,10 @@ import json
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
-from runtime.errors import ObjectNotFound, ShardliftError
+from delivery.ledger.damage import REPLAY, LedgerDamaged, damaged, parse
+from runtime.errors import ObjectNotFound
 from runtime.storage import ObjectInfo, Storage
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ class RecordStore(Generic[Record, Summary]):
         record: model of an object; has every field of `summary`.
         summary: model of an entry in a listing.
         suffix: of the objects' names.
+        name_field: field of the record that repeats its name, if any.
+        spare: whether a damaged record counts as absent, since nothing correct depends on it;
+            else it is an error.
     """
 
     def __init__(
@@ -43,12 +47,17 @@ class RecordStore(Generic[Record, Summary]):
         record: type[Record],
         summary: type[Summary],
         suffix: str = ".json",
+        *,
+        name_field: str | None = None,
+        spare: bool = False,
     ) -> None:
         self._storage = storage
         self._folder = folder
         self._record = record
         self._summary = summary
         self._suffix = suffix
+        self._name_field = name_field
+        self._spare = spare
         self._known: dict[str, tuple[datetime, int, Summary]] = {}
 
     def path(self, name: str) -> str:
@@ -72,6 +81,8 @@ class RecordStore(Generic[Record, Summary]):
     ) -> bool:
         """Write the record unless the present one is not superseded; whether it was written.
 
+        A damaged one is replaced.
+
         Args:
             name: of the record.
             record: the new one.
@@ -80,7 +91,7 @@ class RecordStore(Generic[Record, Summary]):
         data, metadata = self._encoded(record)
         if self._storage.create(self.path(name), data, metadata):
             return True
-        present = self.get(name)
+        present = self._present(name)
         if present is not None and not supersedes(record, present):
             return False
         self._storage.write(self.path(name), data, metadata)
@@ -101,13 +112,19 @@ class RecordStore(Generic[Record, Summary]):
         self._forget_all_but(found)
         return found
 
+    def _present(self, name: str) -> Record | None:
+        try:
+            return self.get(name)
+        except LedgerDamaged:
+            return None
+
     def _listed(self, name: str, info: ObjectInfo) -> Summary | None:
         """The summary as it is known here, else from the metadata, else from the object."""
         known = self._known.get(name)
         if known is not None and known[:2] == (info.updated, info.size):
             return known[2]
         text = (info.metadata or {}).get(SUMMARY)
-        summary = self.summary(name) if text is None else self._parse(name, text, self._summary)
+        summary = self._checked(name, text, self._summary) if text else self.summary(name)
         if summary is not None:  # None: removed since it was listed
             self._known[name] = (info.updated, info.size, summary)
         return summary
@@ -129,15 +146,21 @@ class RecordStore(Generic[Record, Summary]):
             data = self._storage.read(self.path(name))
         except ObjectNotFound:
             return None
-        return self._parse(name, data, model)
+        return self._checked(name, data, model)
+
+    def _checked(self, name: str, data: bytes | str, model: type[Model]) -> Model | None:
+        """The record of these bytes; None for a damaged one that may be missing."""
+        try:
+            return self._parse(name, data, model)
+        except LedgerDamaged:
+            if self._spare:
+                return None
+            raise
 
     def _parse(self, name: str, data: bytes | str, model: type[Model]) -> Model:
-        try:
-            return model.model_validate_json(data)
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise ShardliftError(
-                f"{self._storage.url}/{self.path(name)} is damaged ({where}: {first['msg']})",
-                hint="delete it and run `python -m producer replay --missing`",
-            ) from None
+        where = f"{self._storage.url}/{self.path(name)}"
+        record = parse(model, data, where, REPLAY)
+        named = getattr(record, self._name_field) if self._name_field else name
+        if named != name:
+            raise damaged(where, f"it is the record of {named!r}", REPLAY)
+        return record

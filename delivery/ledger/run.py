@@ -3,19 +3,21 @@
 import json
 import re
 import uuid
-from collections.abc import Iterable
-from datetime import datetime
+from collections.abc import Callable, Iterable
 from functools import cached_property
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
+from delivery.ledger.damage import LedgerDamaged, damaged, parse, parse_as
 from delivery.ledger.failures import FailureStore
+from delivery.ledger.fields import Count, Scale
 from delivery.ledger.plan import Plan
 from delivery.ledger.receipts import ReceiptStore
 from delivery.ledger.record_store import RecordStore
-from delivery.messages import now
-from runtime.errors import ObjectNotFound, ShardliftError, UsageError
+from delivery.messages import RUN_CHARS, now, shortened
+from runtime import log
+from runtime.errors import ObjectNotFound, UsageError
 from runtime.storage import Storage, absolute, join, open_storage
 
 RUN: Final = "run.json"
@@ -28,6 +30,14 @@ WORKERS: Final = "workers"
 PUBLISHED: Final = "published"
 UNREADABLE: Final = "unreadable"  # beside the runs
 _RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_SHOWN_CHARS: Final = 120  # of a path that is too long
+_REDO_REQUEST: Final = TypeAdapter(Annotated[dict[str, Count], Field(min_length=1)])
+MOVE_AWAY: Final = (
+    "move the run's folder away and run its enqueue again: what it made stays with --adopt, or is "
+    "made again with --overwrite"
+)
+
+QueueUrl = Annotated[str, Field(pattern="^(sqlite:|pubsub://)[^\\x00]+$")]
 
 
 class RunInfo(BaseModel):
@@ -46,24 +56,25 @@ class RunInfo(BaseModel):
         output_revision: of the bytes; runs of version 0.1.0 do not name theirs.
         partial: what the export lacked when the run was planned, in words.
         adopted: its present shards are taken as they are, although no known run made them.
+        token: tells it from an earlier run of the same id; runs of version 0.1.0 have none.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
     run_id: str
-    created: datetime
+    created: AwareDatetime
     source: str | None
     dest: str
-    scales: tuple[int, ...] = ()
-    downres: tuple[int, ...] = ()
+    scales: tuple[Scale, ...] = ()
+    downres: tuple[Scale, ...] = ()
     # Values of braid's Rule and LabelType; delivery knows no formats, so it spells them itself.
     rule: Literal["mode", "nonzero-mode"] = "mode"
     label_type: Literal["labels", "supervoxels"] = "labels"
-    z_compress: int = 0
+    z_compress: Count = 0
     gzip_level: int = 6
     bad_chunks: Literal["fail", "skip"] = "fail"
-    tiers: tuple[str, ...]
-    queue: str
+    tiers: Annotated[tuple[str, ...], Field(min_length=1)]
+    queue: QueueUrl
     version: str
     fingerprint: str
     volume: dict[str, Any]
@@ -71,6 +82,7 @@ class RunInfo(BaseModel):
     output_revision: int = 1
     partial: tuple[str, ...] = ()
     adopted: bool = False
+    token: str = ""
 
 
 class Cancellation(BaseModel):
@@ -78,7 +90,7 @@ class Cancellation(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    at: datetime
+    at: AwareDatetime
     why: str
 
 
@@ -91,8 +103,8 @@ class QueueMove(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    at: datetime
-    queue: str
+    at: AwareDatetime
+    queue: QueueUrl
 
 
 class Heartbeat(BaseModel):
@@ -112,11 +124,11 @@ class Heartbeat(BaseModel):
     worker: str
     tier: str
     key: str | None = None
-    chunks: int = 0
-    rss_bytes: int = 0
-    limit_bytes: int | None = None
-    at: datetime
-    since: datetime | None = None
+    chunks: Count = 0
+    rss_bytes: Count = 0
+    limit_bytes: Count | None = None
+    at: AwareDatetime
+    since: AwareDatetime | None = None
 
 
 class PublishMarker(BaseModel):
@@ -128,7 +140,7 @@ class PublishMarker(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    at: datetime
+    at: AwareDatetime
     tier: str = ""
     inputs_digest: str = Field(
         default="", validation_alias=AliasChoices("inputs_digest", "occasion")
@@ -146,11 +158,14 @@ class Run:
     def __init__(self, uri: str) -> None:
         self.uri = absolute(uri)
         self.storage: Storage = open_storage(self.uri)
-        self.receipts = ReceiptStore(self.storage)
+        self.receipts = ReceiptStore(self.storage, lambda: self.info.token)
         self.failures = FailureStore(self.storage)
-        self._heartbeats = RecordStore(self.storage, WORKERS, Heartbeat, Heartbeat)
+        # Nothing correct depends on these, so a damaged one counts as absent.
+        self._heartbeats = RecordStore(
+            self.storage, WORKERS, Heartbeat, Heartbeat, name_field="worker", spare=True
+        )
         self._markers = RecordStore(
-            self.storage, PUBLISHED, PublishMarker, PublishMarker, suffix=""
+            self.storage, PUBLISHED, PublishMarker, PublishMarker, suffix="", spare=True
         )
 
     @classmethod
@@ -163,10 +178,10 @@ class Run:
         check_run_id(info.run_id)
         run = cls(join(state_url, info.run_id))
         if run.planned():
-            raise run._taken()
+            raise run.taken()
         plan.write(run.storage)
         if not run.storage.create(RUN, info.model_dump_json(indent=1).encode()):
-            raise run._taken()
+            raise run.taken()
         return run
 
     @classmethod
@@ -195,20 +210,30 @@ class Run:
     @cached_property
     def info(self) -> RunInfo:
         """The run's settings; immutable. Its places have the names that `absolute` gives them."""
+        where = f"{self.uri}/{RUN}"
+        info = parse(RunInfo, self.storage.read(RUN), where, MOVE_AWAY)
         try:
-            return _with_resolved_places(RunInfo.model_validate_json(self.storage.read(RUN)))
-        except ValidationError as error:
-            raise ShardliftError(
-                f"{self.uri}/{RUN} is damaged: {error.errors()[0]['msg']}"
-            ) from None
+            return _with_resolved_places(info)
+        except UsageError as error:
+            raise damaged(where, str(error), MOVE_AWAY) from None
 
     @property
     def queue(self) -> str:
         """URL of the run's queue now; read anew, because a run can be moved."""
         try:
-            return QueueMove.model_validate_json(self.storage.read(MOVED)).queue
+            data = self.storage.read(MOVED)
         except ObjectNotFound:
             return self.info.queue
+        hint = "delete it, then name the run's queue: the same enqueue command with --queue"
+        return parse(QueueMove, data, f"{self.uri}/{MOVED}", hint).queue
+
+    def stated_dest(self) -> str | None:
+        """The destination that run.json names, even if the rest of it is damaged."""
+        try:
+            stated = json.loads(self.storage.read(RUN))
+            return absolute(stated["dest"])
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError, UsageError):
+            return None
 
     def move(self, queue: str) -> None:
         """Let another queue be the run's; what the old one holds is not moved."""
@@ -218,23 +243,37 @@ class Run:
     @cached_property
     def plan(self) -> Plan:
         """The run's plan; immutable."""
-        return Plan.read(self.storage)
+        return Plan.read(self.storage, MOVE_AWAY)
 
     def planned(self) -> bool:
         """Whether the plan is complete."""
         return self.storage.exists(RUN)
 
+    def replaced(self) -> bool:
+        """Whether the run is gone since it was opened, or another took its id."""
+        try:
+            return Run(self.uri).info.token != self.info.token
+        except ObjectNotFound:
+            return True
+
     def cancel(self, why: str) -> bool:
         """Cancel the run; False if it was cancelled before."""
         note = Cancellation(at=now(), why=why)
-        return self.storage.create(CANCELLED, note.model_dump_json().encode())
+        created = self.storage.create(CANCELLED, note.model_dump_json().encode())
+        if not created and self.cancelled() is None:
+            raise damaged(f"{self.uri}/{CANCELLED}", "it is not a file", "remove it")
+        return created
 
     def cancelled(self) -> Cancellation | None:
-        """When and why the run was cancelled, or None."""
+        """When and why the run was cancelled, or None; a note that cannot be read cancels, too."""
         try:
-            return Cancellation.model_validate_json(self.storage.read(CANCELLED))
+            data = self.storage.read(CANCELLED)
         except ObjectNotFound:
             return None
+        try:
+            return parse(Cancellation, data, CANCELLED, "")
+        except LedgerDamaged as error:
+            return Cancellation(at=now(), why=str(error))
 
     def raise_redo(self, keys: Iterable[str]) -> dict[str, int]:
         """Request that these shards be made again; their redo numbers now, by key."""
@@ -249,9 +288,11 @@ class Run:
     def redo(self) -> dict[str, int]:
         """The highest redo requested, by key; a key without any request is left out."""
         requested: dict[str, int] = {}
+        hint = "delete it, and request with `replay --redo` again what it stood for"
         for info in self.storage.list(f"{REDO}/"):
-            for key, number in json.loads(self.storage.read(info.path)).items():
-                requested[key] = max(requested.get(key, 0), int(number))
+            data, where = self.storage.read(info.path), f"{self.uri}/{info.path}"
+            for key, number in parse_as(_REDO_REQUEST, data, where, hint).items():
+                requested[key] = max(requested.get(key, 0), number)
         return requested
 
     def request_without_bad_chunks(self, keys: Iterable[str] | None = None) -> None:
@@ -293,7 +334,8 @@ class Run:
         """All publish markers by key."""
         return self._markers.list()
 
-    def _taken(self) -> UsageError:
+    def taken(self) -> UsageError:
+        """The error for another run of this id."""
         return UsageError(
             f"there is a run {self.run_id} already", hint="choose another --run-id, or leave it out"
         )
@@ -311,21 +353,63 @@ def check_run_id(run_id: str) -> None:
         raise UsageError(f"{run_id!r} cannot name a run", hint="use letters, digits, '.', '_', '-'")
 
 
+def check_run_place(state_url: str, run_id: str) -> None:
+    """Raise UsageError for a run whose URI no message can hold."""
+    uri = join(absolute(state_url), run_id)
+    if len(uri) > RUN_CHARS:
+        raise UsageError(
+            f"the path of the run would have {len(uri):,} characters, {RUN_CHARS:,} are allowed: "
+            f"{shortened(uri, _SHOWN_CHARS)}",
+            hint="name a shorter one with --state or STATE_PATH",
+        )
+
+
 def new_run_id() -> str:
     """A unique name that sorts by time."""
     return f"{now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
 
 
-def list_runs(state_url: str) -> list[Run]:
-    """All planned runs below a state root, oldest first."""
-    names = open_storage(state_url).folders()
-    runs = [Run(join(state_url, name)) for name in names if name != UNREADABLE]
-    return sorted((run for run in runs if run.planned()), key=lambda run: run.info.created)
+def log_damage(run: Run, error: LedgerDamaged) -> None:
+    """Log that a run is passed over."""
+    log.get().warning(log.RUN_DAMAGED, run=run.run_id, reason=str(error), hint=error.hint)
+
+
+def list_runs(
+    state_url: str, on_damage: Callable[[Run, LedgerDamaged], None] = log_damage
+) -> list[Run]:
+    """All planned runs below a state root, oldest first.
+
+    Args:
+        state_url: the root.
+        on_damage: called with each run whose settings cannot be read; it is left out.
+    """
+    runs = []
+    for name in open_storage(state_url).folders():
+        run = Run(join(state_url, name))
+        if name == UNREADABLE or not run.planned():
+            continue
+        try:
+            runs.append((run.info.created, run))
+        except LedgerDamaged as error:
+            on_damage(run, error)
+    return [run for _, run in sorted(runs, key=lambda pair: pair[0])]
 
 
 def newest_run(state_url: str) -> Run | None:
-    """The run that was planned last, or None."""
-    runs = list_runs(state_url)
+    """The run that was planned last, or None.
+
+    Raises:
+        LedgerDamaged: there are runs, and none can be read.
+    """
+    found: list[LedgerDamaged] = []
+
+    def on_damage(run: Run, error: LedgerDamaged) -> None:
+        found.append(error)
+        log_damage(run, error)
+
+    runs = list_runs(state_url, on_damage)
+    if found and not runs:
+        raise found[0]
     return runs[-1] if runs else None
 
 

@@ -1,0 +1,61 @@
+"""Damage to the ledger's own objects: one line that names the object and the way on.
+
+A damaged object concerns its run alone. Whoever looks at many runs passes over the damaged one and
+says so; see `delivery.ledger.run.list_runs`.
+"""
+
+from typing import Final, TypeVar
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from runtime.errors import ShardliftError
+
+REPLAY: Final = "delete it and run `python -m producer replay --missing`"
+NEWER: Final = "; if a newer version wrote it, install that version instead"
+
+Model = TypeVar("Model", bound=BaseModel)
+Value = TypeVar("Value")
+
+
+class LedgerDamaged(ShardliftError):  # noqa: N818 - a state of the ledger, not a fault of the work
+    """An object of a run is not what this program writes; no other run is concerned."""
+
+
+def damaged(where: str, why: str, hint: str) -> LedgerDamaged:
+    """The error for one object.
+
+    Args:
+        where: path or URL of the object.
+        why: what is wrong with it; becomes one line.
+        hint: the way on.
+    """
+    return LedgerDamaged(f"{where} is damaged ({' '.join(why.split())})", hint=hint + NEWER)
+
+
+def parse(model: type[Model], data: bytes | str, where: str, hint: str) -> Model:
+    """The object of these bytes.
+
+    Raises:
+        LedgerDamaged: it has another shape, or is not JSON.
+    """
+    try:
+        return model.model_validate_json(data)
+    except ValidationError as error:
+        raise damaged(where, _first_fault(error), hint) from None
+
+
+def parse_as(adapter: TypeAdapter[Value], data: bytes, where: str, hint: str) -> Value:
+    """As `parse`, for what is not a model.
+
+    Raises:
+        LedgerDamaged: it has another shape, or is not JSON.
+    """
+    try:
+        return adapter.validate_json(data)
+    except ValidationError as error:
+        raise damaged(where, _first_fault(error), hint) from None
+
+
+def _first_fault(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
