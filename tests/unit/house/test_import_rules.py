@@ -12,7 +12,12 @@ ROOT = Path(__file__).resolve().parents[3]
 ROOMS = ("braid", "runtime", "delivery", "memmodel", "producer", "consumer", "infra")
 
 GOOGLE = ("google", "grpc")
-GOOGLE_AT_THE_TOP = ("delivery/broker/pubsub.py", "runtime/storage/gcs.py", "infra/")
+GOOGLE_AT_THE_TOP = (
+    "delivery/broker/pubsub.py",
+    "runtime/storage/gcs.py",
+    "runtime/storage/gcs_client.py",
+    "infra/",
+)
 GOOGLE_WHEN_USED = ("braid/io/byte_source.py",)  # for a bare gs:// path
 CRC32C = ("runtime/storage/", "braid/")
 TENSORSTORE = ("consumer/executor/tensorstore_encoder.py", "producer/", "benchmarks/")

@@ -1,5 +1,6 @@
 """Listing of an export: Arrow files, their indices, and what cannot be read whole."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,28 @@ def test_shards_are_arrow_files_with_their_indices() -> None:
     ]
     assert found.without_index == ("s0/64_0_0.arrow",)
     assert found.size_bytes == 14
+
+
+def test_files_stored_as_gzip_are_problems_and_left_out() -> None:
+    """The listing tells; an Arrow file without its index would be read whole, and slowly."""
+    packed = [
+        replace(listed(f"s0/{name}"), content_encoding="gzip")
+        for name in ("0_0_0.arrow", "64_0_0.csv")
+    ]
+    plain = [
+        listed(f"s0/{name}")
+        for name in ("0_0_0.csv", "64_0_0.arrow", "128_0_0.arrow", "128_0_0.csv")
+    ]
+    other = replace(
+        listed("s0/192_0_0.arrow"), content_encoding="aws-chunked"
+    )  # a mark of some clients
+    found = read_listing([*packed, *plain, other, listed("s0/192_0_0.csv")], 0)
+    assert [file.path for file in found.files] == ["s0/128_0_0.arrow", "s0/192_0_0.arrow"]
+    assert [(p.kind, p.path) for p in found.problems] == [
+        (ProblemKind.PACKED, "s0/0_0_0.arrow"),
+        (ProblemKind.PACKED, "s0/64_0_0.csv"),
+    ]
+    assert "stored with Content-Encoding gzip" in found.problems[0].text
 
 
 def test_a_file_has_the_stamps_of_all_that_it_is_read_from() -> None:
