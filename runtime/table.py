@@ -3,7 +3,7 @@
 import io
 from collections.abc import Iterable, Sequence
 
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table  # noqa: TID251 - the one place that makes tables
 
 from runtime.text import printable, table_width
@@ -28,7 +28,7 @@ def format_table(
         box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=any(headers) or not headers
     )
     for number, header in enumerate(headers):
-        justify = "left" if number < left else "right"
+        justify: JustifyMethod = "left" if number < left else "right"
         grid.add_column(printable(header), justify=justify, overflow="fold")
     for row in rows:
         grid.add_row(*map(printable, row))
