@@ -29,6 +29,7 @@ from producer.info import INFO, encoding_notes, plain_info, read_volume
 from producer.planner import has_shards, list_outputs
 from runtime.errors import UnreachableError
 from runtime.storage import Storage, open_storage
+from runtime.text import printable
 from runtime.urls import is_remote
 
 PANEL_PIXELS = 600  # half of a common window
@@ -118,8 +119,8 @@ def open_viewer(
 
 
 def volume_name(url: str) -> str:
-    """Name of a volume: the last part of its destination."""
-    return url.rstrip("/").rpartition("/")[2] or "volume"
+    """Name of a volume, as window and layer show it: the last part of its destination."""
+    return printable(url.rstrip("/").rpartition("/")[2]) or "volume"
 
 
 def describe_scales(dest: Storage, volume: VolumeSpec) -> str:

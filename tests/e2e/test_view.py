@@ -288,6 +288,8 @@ def test_scales_without_shards_are_hidden(volume: Path, tmp_path: Path) -> None:
     data = json.dumps(info).encode()
     storage, spec = open_storage(str(partial)), VolumeSpec.parse(data)
     assert existing_scales_info(storage, data) == data
+    other = data.decode().encode("utf-16")
+    assert json.loads(existing_scales_info(storage, other).decode("utf-8")) == info
     assert describe_scales(storage, spec) == "scales 0-2 of 3 exist"
 
     first, middle, last = (scale["key"] for scale in info["scales"])
@@ -337,7 +339,12 @@ def test_the_inner_voxel_lies_inside() -> None:
 
 @pytest.mark.parametrize(
     ("url", "name"),
-    [("/data/mcns", "mcns"), ("gs://bucket/a/mcns", "mcns"), ("gs://bucket", "bucket")],
+    [
+        ("/data/mcns", "mcns"),
+        ("gs://bucket/a/mcns", "mcns"),
+        ("gs://bucket", "bucket"),
+        ("/data/mcns\u202egpj", r"mcns\u202egpj"),
+    ],
 )
 def test_volume_name(url: str, name: str) -> None:
     """A layer is named after the last part of the destination."""

@@ -129,3 +129,11 @@ def test_changes_as_json() -> None:
         "name": "lift-tier-2gi-workers",
         "note": "ack_deadline_seconds",
     }
+
+
+def test_texts_of_services_are_escaped_in_the_table() -> None:
+    """Names and fields that Google answers with are shown as they are written."""
+    change = Change(Action.CONFLICT, "subscription", "a\x1b[2J\nok", "x\u202e; y\r")
+    lines = table([change], done=False).split("\n")
+    assert all(line.isprintable() for line in lines)
+    assert lines == [r"conflict subscription a\x1b[2J\nok  x\u202e; y\r"]
