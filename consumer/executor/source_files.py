@@ -17,6 +17,7 @@ from braid.dvid.block_batch import RowPlace
 from braid.dvid.row_reader import in_order_of_use
 from braid.exceptions import BraidError, InvalidShardFormatError
 from braid.io.byte_source import ByteSource, BytesSource, read_exactly
+from braid.io.crc32c import crc32c
 from braid.parallel.ordered_map import ordered_map
 from braid.precomputed.volume_spec import ScaleSpec
 from braid.reader import Rows, ShardRangeReader
@@ -54,7 +55,7 @@ class SourceFile:
         self._storage = storage
         self._source = storage.source(path)
         self.stamps = {path: self._source.stamp}
-        self._indices: dict[str, memoryview] = {}
+        self._index_crcs: dict[str, int] = {}
         self.whole_bytes = 0
         self._index_requests = 0
         self._prefetch: RangePrefetch | None = None
@@ -102,8 +103,8 @@ class SourceFile:
             DamagedInTransit: it is not; a retry may help.
         """
         self._source.verify(doubted=doubted)
-        for path, data in self._indices.items() if doubted else ():
-            if self._storage.read(path) != data:
+        for path, crc in self._index_crcs.items() if doubted else ():
+            if crc32c(self._storage.read(path)) != crc:
                 raise DamagedInTransit(
                     f"{self._storage.url}/{path}: read twice, and the bytes differ",
                     hint="it is read again; if it goes on, check disk and network of this machine",
@@ -154,7 +155,7 @@ class SourceFile:
             self._index_requests += source.requests
             _check_unchanged(source)
             self.stamps[path] = source.stamp
-            self._indices[path] = data
+            self._index_crcs[path] = crc32c(data)
             return BytesSource(data, source.name)
         finally:
             source.close()

@@ -2,7 +2,6 @@
 
 import gzip
 import random
-from collections.abc import Iterator
 
 import google.auth
 import google.auth.exceptions
@@ -16,7 +15,7 @@ from runtime.errors import (
     UnreachableError,
     UsageError,
 )
-from runtime.storage import Storage, gcs_client, open_storage
+from runtime.storage import Pieces, Storage, gcs_client, open_storage
 from runtime.storage.checked_reads import PAGE_BYTES
 from runtime.storage.checksum import crc32c, encode
 from tests.support.gcs_server import GcsServer
@@ -34,7 +33,7 @@ def storage(bucket: str) -> Storage:
     return open_storage(f"gs://{bucket}/root")
 
 
-def pieces(*body: bytes) -> Iterator[bytes]:
+def pieces(*body: bytes) -> Pieces:
     """A shard."""
     yield from body
     return b"HEAD"
@@ -166,6 +165,7 @@ def test_an_object_stored_as_gzip(gcs: GcsServer, bucket: str, storage: Storage)
     """It is unpacked where it is read whole; it has no ranges, and that is said."""
     packed(gcs, bucket, "root/info", b'{"a": 1}')
     assert storage.read("info") == b'{"a": 1}'
+    assert storage.read_at("info", 2, 3) == b'a":'
     (info,) = storage.list()
     assert info.packed is not None
     with pytest.raises(PermanentError, match="root/info: stored with Content-Encoding gzip") as e:
@@ -211,7 +211,7 @@ def test_no_credentials_read_what_is_public(monkeypatch: pytest.MonkeyPatch) -> 
     reason = ["Your default credentials were not found. To set up ..."]
 
     def default(*_args: object, **_more: object) -> object:
-        raise google.auth.exceptions.DefaultCredentialsError(reason[0])
+        raise google.auth.exceptions.DefaultCredentialsError(reason[0])  # type: ignore[no-untyped-call] # Google's
 
     monkeypatch.setattr(google.auth, "default", default)
     client = gcs_client.client()

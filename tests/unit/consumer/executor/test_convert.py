@@ -523,7 +523,8 @@ def test_a_disk_that_gives_other_bytes_the_second_time(
     made: Conversion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A chunk that does not decode is read again before it counts as bad."""
-    read, turned = LocalSource._read, []
+    read = LocalSource._read
+    turned: list[int] = []
 
     def damaged(self: LocalSource, offset: int, length: int) -> bytes:
         data = read(self, offset, length)
