@@ -1,10 +1,12 @@
-"""Capacity: number of workers per tier, for a fleet on one machine and for the cloud."""
+"""Capacity: number of workers per tier within a budget, on one machine and in the cloud."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from memmodel.tiers import Tier
+
+_ROUNDING: Final = 1e-9  # of sums of dollars
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +42,11 @@ def allocate(
     """
     wanted = {tier.name: _wanted(backlog.get(tier.name, 0)) for tier in tiers}
     fitting = [tier for tier in tiers if tier.limit_bytes <= budget.memory_bytes]
-    workers = {tier.name: 0 for tier in tiers}
-    left = budget
-    for tier in sorted(fitting, key=lambda tier: -tier.limit_bytes):
-        if wanted[tier.name] and _fits(tier, left):
-            workers[tier.name], left = 1, _spend(left, tier)
-    while (needy := _neediest(fitting, wanted, workers, left)) is not None:
-        workers[needy.name], left = workers[needy.name] + 1, _spend(left, needy)
+    workers = {tier.name: 0 for tier in tiers} | divide(
+        {tier.name: wanted[tier.name] for tier in _largest_first(fitting)},
+        {tier.name: (tier.limit_bytes, 1) for tier in fitting},
+        (budget.memory_bytes, budget.cpus),
+    )
     idle = [tier for tier in tiers if wanted[tier.name] and not workers[tier.name]]
     return Allocation(
         workers=workers,
@@ -55,52 +55,58 @@ def allocate(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class CloudRule:
-    """Scaling rule: how a tier's worker pool follows its backlog."""
-
-    most: int = 100
-    shards_per_worker: float = 4.0  # fewer starts than shards: a start costs seconds
-    idle_s: float = 300.0  # scale-in kills any instance, so only after this long without work
-
-
-def cloud_workers(
-    unfinished: int | None, running: int, idle_for_s: float, rule: CloudRule | None = None
-) -> int:
-    """Number of instances that a tier's worker pool should have.
-
-    Never fewer than now while a message is waiting or in flight, because a scale-in kills any
-    worker; none after a while without work; unchanged while the backlog is unknown.
+def divide(
+    wanted: Mapping[str, int],
+    costs: Mapping[str, Sequence[float]],
+    budget: Sequence[float],
+    running: Mapping[str, int] | None = None,
+) -> dict[str, int]:
+    """Divide a budget among those who want workers: one each, then where most is wanted per worker.
 
     Args:
-        unfinished: messages not yet acked, waiting or in flight; None when unknown.
-        running: instances now.
-        idle_for_s: how long `unfinished` has been 0.
-        rule: limits; the defaults if None.
+        wanted: workers by name; the first come first where one each is too much.
+        costs: of one worker, by name: an amount of each resource.
+        budget: the same resources; infinity where one has no limit.
+        running: workers that are kept, even beyond the budget.
     """
-    rule = rule or CloudRule()
-    if unfinished is None:
-        return running
-    if unfinished == 0:
-        return 0 if idle_for_s >= rule.idle_s else running
-    return max(running, min(rule.most, math.ceil(unfinished / rule.shards_per_worker)))
+    workers = {name: (running or {}).get(name, 0) for name in wanted}
+    left = list(budget)
+    for name, count in workers.items():
+        _spend(left, costs[name], count)
+    for name in wanted:
+        if not workers[name] and wanted[name] and _fits(costs[name], left):
+            workers[name] = 1
+            _spend(left, costs[name])
+    while (neediest := _neediest(wanted, workers, costs, left)) is not None:
+        workers[neediest] += 1
+        _spend(left, costs[neediest])
+    return workers
+
+
+def _largest_first(tiers: Sequence[Tier]) -> list[Tier]:
+    """Tiers in the order in which they get their first worker: large shards take longest."""
+    return sorted(tiers, key=lambda tier: -tier.limit_bytes)
 
 
 def _wanted(waiting: int | None) -> int:
     return 1 if waiting is None else waiting
 
 
-def _fits(tier: Tier, left: Budget) -> bool:
-    return left.cpus >= 1 and tier.limit_bytes <= left.memory_bytes
+def _fits(cost: Sequence[float], left: Sequence[float]) -> bool:
+    return all(one <= rest + _ROUNDING for one, rest in zip(cost, left, strict=True))
 
 
-def _spend(left: Budget, tier: Tier) -> Budget:
-    return Budget(left.memory_bytes - tier.limit_bytes, left.cpus - 1)
+def _spend(left: list[float], cost: Sequence[float], count: int = 1) -> None:
+    left[:] = [rest - count * one for one, rest in zip(cost, left, strict=True)]
 
 
 def _neediest(
-    tiers: Sequence[Tier], wanted: Mapping[str, int], workers: Mapping[str, int], left: Budget
-) -> Tier | None:
-    """Tier with most shards per worker that still fits; the smaller one on a tie."""
-    able = [t for t in tiers if wanted[t.name] > workers[t.name] > 0 and _fits(t, left)]
-    return max(able, key=lambda t: (wanted[t.name] / workers[t.name], -t.limit_bytes), default=None)
+    wanted: Mapping[str, int],
+    workers: Mapping[str, int],
+    costs: Mapping[str, Sequence[float]],
+    left: Sequence[float],
+) -> str | None:
+    """Name with most wanted per worker that still fits; the last, which is small, on a tie."""
+    last_first = reversed(list(wanted))
+    able = [n for n in last_first if wanted[n] > workers[n] > 0 and _fits(costs[n], left)]
+    return max(able, key=lambda name: wanted[name] / workers[name], default=None)

@@ -100,12 +100,16 @@ class Cost:
         )
 
 
+def dollars_per_second(tier: Tier) -> float:
+    """Price of one instance of a tier while it runs, whether it works or waits."""
+    return tier.vcpus * VCPU_SECOND + tier.limit_bytes / GIB * GIB_SECOND
+
+
 def cost(usage: Usage, tier: Tier) -> Cost:
     """Cost of what workers of one tier use."""
-    second = tier.vcpus * VCPU_SECOND + tier.limit_bytes / GIB * GIB_SECOND
     sent = usage.messages * _MESSAGE_LEAST_BYTES * _WAYS
     return Cost(
-        compute=usage.seconds * second,
+        compute=usage.seconds * dollars_per_second(tier),
         requests=usage.reads * CLASS_B + usage.writes * CLASS_A,
         queue=sent / _TIB * PUBSUB_TIB,
         storage_month=usage.bytes_out / _GB * STORAGE_GB_MONTH,

@@ -1,10 +1,11 @@
-"""Workers for tiers: on one machine and in the cloud."""
+"""Workers for tiers within a budget."""
 
-import pytest
+import math
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memmodel.capacity import Budget, CloudRule, allocate, cloud_workers
+from memmodel.capacity import Budget, allocate, divide
 from memmodel.tiers import GIB, parse_tiers
 
 TIERS = parse_tiers("1,2,4")
@@ -64,26 +65,29 @@ def test_the_budget_holds_and_nothing_is_left_idle(
         assert listed == (count > 0 and mine == 0)
 
 
-@pytest.mark.parametrize(
-    ("unfinished", "running", "idle_s", "wanted"),
-    [
-        (0, 0, 0, 0),
-        (1, 0, 0, 1),
-        (9, 0, 0, 3),
-        (9, 7, 0, 7),  # never fewer while there is work
-        (4000, 3, 0, 100),
-        (0, 7, 10, 7),  # not yet
-        (0, 7, 300, 0),
-        (None, 7, 900, 7),  # unknown is not empty
-    ],
+@given(
+    st.dictionaries(st.sampled_from("abc"), st.integers(0, 30), min_size=1),
+    st.dictionaries(st.sampled_from("abc"), st.integers(0, 9)),
+    st.lists(st.integers(0, 60), min_size=2, max_size=2),
 )
-def test_cloud_workers_follow_the_backlog(
-    unfinished: int | None, running: int, idle_s: float, wanted: int
+def test_dividing_keeps_what_runs_and_stays_within_the_budget(
+    wanted: dict[str, int], running: dict[str, int], budget: list[int]
 ) -> None:
-    """Up with the backlog, down only after a while without any."""
-    assert cloud_workers(unfinished, running, idle_s) == wanted
+    """Nothing is taken away, nothing is added beyond the budget or the wish, no room is wasted."""
+    costs = {"a": (4, 1), "b": (2, 1), "c": (1, 1)}
+    found = divide(wanted, costs, budget, running)
+    assert found.keys() == wanted.keys()
+    spent = [sum(found[name] * costs[name][one] for name in found) for one in (0, 1)]
+    for name, count in found.items():
+        kept = running.get(name, 0)
+        assert kept <= count <= max(kept, wanted[name])
+        if count > kept:
+            assert all(total <= limit for total, limit in zip(spent, budget, strict=True))
+        room = all(s + c <= b for s, c, b in zip(spent, costs[name], budget, strict=True))
+        assert count >= wanted[name] or not room
 
 
-def test_cloud_workers_keep_to_their_rule() -> None:
-    """The most that a tier may have, and how many shards each is worth."""
-    assert cloud_workers(50, 0, 0, CloudRule(most=8, shards_per_worker=1)) == 8
+def test_dividing_without_limits_gives_what_is_wanted() -> None:
+    """Infinity is a budget."""
+    wanted = {"a": 500, "b": 0, "c": 3}
+    assert divide(wanted, dict.fromkeys("abc", (0.01,)), [math.inf]) == wanted
