@@ -51,6 +51,11 @@ class ExitCondition:
             self._empty_since_s = self._clock()
         return self._clock() - self._empty_since_s > self._broker.lease_s
 
+    def resume(self) -> None:
+        """Go on after this process was frozen."""
+        self._empty_since_s = None
+        self._supervisor.resume()
+
     def raise_for_failures(self) -> None:
         """Raise an error if any supervised run failed, was given up, or is out of sight.
 

@@ -40,6 +40,10 @@ class StallDetector:
         self._since_s = now_s
         self._fingerprint: Hashable = None
 
+    def restart(self, now_s: float) -> None:
+        """Begin to wait anew: the observer itself was frozen, so silence proves nothing."""
+        self._since_s = now_s
+
     def observe(self, fingerprint: Hashable, now_s: float) -> StallAction:
         """The action for a fingerprint that changes with any activity."""
         if fingerprint != self._fingerprint:

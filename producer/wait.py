@@ -19,8 +19,10 @@ from memmodel.run_context import tier_chooser
 from producer import render
 from producer.fleet_process import FleetProcess, fleet_command
 from runtime.cli import print_stderr
+from runtime.clock import uptime_s
 from runtime.errors import ShardliftError
 
+FROZEN_S = 1.0  # a pause longer by so much was not slept, but frozen
 POLL_S = 0.5  # between two polls, at least
 COST_SHARE = 5  # ... and this many times the duration of a poll
 LINE_S = 5.0  # between two lines where there is no terminal
@@ -171,7 +173,15 @@ def wait(run: Run, broker: Broker, shown: Display, fleet: FleetProcess | None) -
             if fleet.start():
                 print_stderr("the other fleet has ended: started one")
         pause_s = max(POLL_S, COST_SHARE * (time.monotonic() - began_s))
-        time.sleep(min(pause_s, max(POLL_S, broker.lease_s / 2)))  # a poll may have waited long
+        _sleep(min(pause_s, max(POLL_S, broker.lease_s / 2)), reconciler)  # a poll may be slow
+
+
+def _sleep(pause_s: float, reconciler: Reconciler) -> None:
+    """Pause; if it took much longer, this process was frozen, and silence is not a stall."""
+    began_s = uptime_s()
+    time.sleep(pause_s)
+    if uptime_s() - began_s > pause_s + FROZEN_S:
+        reconciler.resume()
 
 
 def _reconcile(reconciler: Reconciler, run: Run, status: RunStatus) -> None:

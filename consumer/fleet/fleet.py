@@ -17,6 +17,7 @@ from delivery.broker.base import Broker
 from memmodel.capacity import Budget, allocate
 from memmodel.tiers import Tier
 from runtime import log
+from runtime.clock import uptime_s
 from runtime.errors import (
     EXIT_DONE,
     EXIT_FINDINGS,
@@ -28,6 +29,7 @@ from runtime.errors import (
 )
 
 TICK_S: Final = 0.25
+FROZEN_S: Final = 1.5  # a pause of `TICK_S` that takes so long was not slept, but frozen
 GRACE_S: Final = 8.0  # for workers to release their shards; Cloud Run gives ten seconds in all
 EMPTY_S: Final = 30.0  # how long a queue of unknown length counts as empty, at first
 MAX_EMPTY_S: Final = 240.0  # ... and after it was found empty several times in a row
@@ -147,7 +149,10 @@ class Fleet:
             while not self._flags.wanted:
                 if self._tick_with_backoff(exit_condition) and until_drained:
                     break
+                began_s = uptime_s()
                 self._flags.immediate.wait(TICK_S)
+                if uptime_s() - began_s > FROZEN_S:
+                    exit_condition.resume()
         finally:
             self._stop_all()
 

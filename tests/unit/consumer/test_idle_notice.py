@@ -22,7 +22,7 @@ class Clock:
 
 def notice(folder: Path, tier: str, clock: Clock) -> IdleNotice:
     """Of a worker of this tier."""
-    return IdleNotice(tier, discover_runs(None, None, str(folder / "dest.runs")), clock)
+    return IdleNotice(tier, discover_runs(None, None, [str(folder / "dest.runs")]), clock)
 
 
 def said(one: IdleNotice) -> list[str]:

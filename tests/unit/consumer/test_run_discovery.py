@@ -11,9 +11,9 @@ from runtime.errors import UsageError
 from tests.support.three_shard_run import three_shard_run, write_receipt
 
 
-def root(folder: Path) -> str:
-    """The state root of the runs."""
-    return str(folder / "dest.runs")
+def root(folder: Path) -> list[str]:
+    """The state root of the runs, as it is given."""
+    return [str(folder / "dest.runs")]
 
 
 def test_the_queue_is_that_of_the_named_run(tmp_path: Path) -> None:
@@ -21,9 +21,9 @@ def test_the_queue_is_that_of_the_named_run(tmp_path: Path) -> None:
     run = three_shard_run(tmp_path)
     queue = f"sqlite:{tmp_path}/queue.db"
     assert discover_runs(None, "r1", root(tmp_path)).queue == queue
-    assert discover_runs(None, run.uri, None).queue == queue
+    assert discover_runs(None, run.uri, []).queue == queue
     run.move(f"sqlite:{tmp_path}/moved.db")
-    assert discover_runs(None, run.uri, None).queue == f"sqlite:{tmp_path}/moved.db"
+    assert discover_runs(None, run.uri, []).queue == f"sqlite:{tmp_path}/moved.db"
 
 
 def test_the_queue_is_that_of_the_newest_unfinished_run(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_the_queue_is_that_of_the_newest_unfinished_run(tmp_path: Path) -> None:
 
 def test_without_runs_it_is_the_default(tmp_path: Path) -> None:
     """As ever."""
-    for state in (None, root(tmp_path)):
+    for state in ([], root(tmp_path)):
         found = discover_runs(None, None, state)
         assert found.queue == f"sqlite:{Path.cwd() / settings.DEFAULT_QUEUE_URL[7:]}"
 
@@ -64,8 +64,8 @@ def test_a_given_queue_that_is_not_the_runs_is_refused(tmp_path: Path) -> None:
     """Both are named."""
     run = three_shard_run(tmp_path)
     with pytest.raises(UsageError, match=r"run r1 is in the queue .*queue\.db, not in .*other\.db"):
-        discover_runs(f"sqlite:{tmp_path}/other.db", run.uri, None)
-    assert discover_runs(run.queue, run.uri, None).serves(run)
+        discover_runs(f"sqlite:{tmp_path}/other.db", run.uri, [])
+    assert discover_runs(run.queue, run.uri, []).serves(run)
 
 
 def test_open_shards_are_those_that_can_be_done(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,7 +44,7 @@ class Watch:
     def supervisor(self) -> RunSupervisor:
         """Of the runs below the state root, or of the only one."""
         if self._supervisor is None:
-            known = RunDiscovery(self.only, str(self.folder / "dest.runs"), self.broker.url)
+            known = RunDiscovery(self.only, [str(self.folder / "dest.runs")], self.broker.url)
             self._supervisor = RunSupervisor(self.broker, known, self.clock)
         return self._supervisor
 
@@ -242,3 +243,34 @@ def test_a_run_that_is_moved_is_let_go(watch: Watch) -> None:
     assert watch.waiting(SMALL) == []
     with pytest.raises(ShardsOutOfSight, match=r"3 shards of run r1 on .*other\.db"):
         watch.ending.raise_for_failures()
+
+
+def test_a_tick_that_waited_long_does_not_put_off_the_next(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service out of reach, or a frozen process: the end of a run is noticed within a lease."""
+    run = three_shard_run(watch.folder)
+    drain = watch.supervisor._reconciler.drain
+
+    def slow_drain(*args: Any) -> Any:  # noqa: ANN401 - passed on
+        watch.clock.now_s += 3600
+        return drain(*args)
+
+    monkeypatch.setattr(watch.supervisor._reconciler, "drain", slow_drain)
+    watch.tick()
+    finish(run)
+    monkeypatch.undo()
+    watch.tick(after_s=LEASE_S)
+    assert watch.supervisor.all_over
+
+
+def test_a_frozen_supervisor_takes_no_silence_for_a_stall(watch: Watch) -> None:
+    """Its workers were frozen with it: it waits anew, however often that happens."""
+    three_shard_run(watch.folder)
+    watch.tick()
+    for _ in range(5):
+        watch.clock.now_s += 2 * LEASE_S
+        watch.supervisor.resume()
+        watch.tick(after_s=LEASE_S)
+    assert watch.supervisor.given_up == {}
+    assert watch.waiting(SMALL) == []  # nothing was published again

@@ -11,8 +11,9 @@ import psutil
 import pytest
 
 from braid.exceptions import DecompressionError, SourceNotFoundError
-from consumer.executor.__main__ import EXIT_STOPPED, PublishRefused, kind_of, reason_of
+from consumer.executor.__main__ import PublishRefused, kind_of, reason_of
 from consumer.protocol.events import (
+    EXIT_STOPPED,
     Failed,
     InputChanged,
     Started,

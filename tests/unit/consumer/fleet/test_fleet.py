@@ -54,6 +54,12 @@ class FakeWorker(WorkerProcess):
         self.retiring = False
         self.on_report = on_report
         self.code: int | None = None
+        self.last_error: str | None = None
+
+    @property
+    def error(self) -> str | None:
+        """As the test set it."""
+        return self.last_error
 
     @property
     def pid(self) -> int:
@@ -97,7 +103,7 @@ class FleetBench:
     def config(self, memory_bytes: int, cpus: int, *command: str) -> FleetConfig:
         """Of every tier."""
         return FleetConfig(
-            Budget(memory_bytes, cpus), TIERS, (), str(self.folder / "dest.runs"), command
+            Budget(memory_bytes, cpus), TIERS, (), (str(self.folder / "dest.runs"),), command
         )
 
     def start_worker(self, tier: Tier, on_report: Callable[[WorkerReport], None]) -> FakeWorker:
@@ -219,6 +225,44 @@ def test_workers_that_die_at_their_start_end_the_fleet(bench: FleetBench) -> Non
         fleet.tick()
 
 
+def test_the_cause_of_workers_that_cannot_start_is_named(bench: FleetBench) -> None:
+    """Their last words go to a stderr that the fleet shares, so it tries one itself."""
+    program = bench.folder / "worker.py"
+    program.write_text("raise ImportError('libz.so.9: cannot open shared object file')")
+    fleet = Fleet(
+        bench.broker,
+        bench.config(GIB, 1, sys.executable, str(program)),
+        bench.flags,
+        bench.discovered.append,
+        start_worker=bench.start_worker,
+    )
+    bench.publish("1gi")
+    for _ in range(MAX_DEATHS):
+        fleet.tick()
+        bench.workers[-1].code = 1
+    with pytest.raises(WorkersFailed, match=r"as they started: ImportError: libz\.so\.9"):
+        fleet.tick()
+
+
+def test_a_worker_that_gives_up_names_the_cause(bench: FleetBench) -> None:
+    """The fleet ends with the worker's exit code, and with its error."""
+    program = bench.folder / "worker.py"
+    report = '{"error": "s0/0: No space left on device: /out/a.shard"}'
+    program.write_text(f"{PROGRAM}\nreport({report!r})\nsys.exit(3)")
+    fleet = Fleet(
+        bench.broker,
+        bench.config(GIB, 1, sys.executable, str(program)),
+        bench.flags,
+        bench.discovered.append,
+    )
+    bench.publish("1gi")
+
+    cause = "gave up: s0/0: No space left on device: /out/a.shard"
+    with pytest.raises(WorkersFailed, match=cause) as raised:
+        wait_for(fleet.tick, "the worker's end")
+    assert raised.value.exit_code == 3
+
+
 def test_deaths_count_only_in_a_row(bench: FleetBench) -> None:
     """A worker that had a shard before it died starts the count anew."""
     fleet = bench.fleet(cpus=1)
@@ -326,7 +370,7 @@ def run_fleet(bench: FleetBench) -> Iterator[Callable[[str], RealFleet]]:
         script.write_text(PROGRAM + textwrap.dedent(body))
         config = bench.config(8 * GIB, 1, sys.executable, str(script))
         fleet = Fleet(bench.broker, config, bench.flags, bench.discovered.append)
-        supervisor = RunSupervisor(bench.broker, RunDiscovery(None, None, bench.broker.url))
+        supervisor = RunSupervisor(bench.broker, RunDiscovery(None, [], bench.broker.url))
         exit_condition = ExitCondition(bench.broker, supervisor, lambda: fleet.busy)
         thread = threading.Thread(
             target=fleet.run, args=(exit_condition,), kwargs={"until_drained": False}
