@@ -290,7 +290,14 @@ def _sorted_entries(directory: Path) -> list[tuple[str, os.stat_result | None]]:
     """Names in the order of whole paths; directories end with a slash.
 
     Directories and links without a target have stat None.
+
+    Raises:
+        UnreachableError: the directory itself is such a link; what it leads to is not nothing.
     """
+    if directory.is_symlink() and not directory.exists():
+        raise UnreachableError(
+            f"{directory} is a symbolic link without a target", hint="is its disk mounted?"
+        )
     entries: list[tuple[str, os.stat_result | None]] = []
     with (
         contextlib.suppress(ObjectNotFound),

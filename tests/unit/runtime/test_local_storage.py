@@ -266,3 +266,19 @@ def test_files_get_the_usual_rights(tmp_path: Path) -> None:
     storage.write_shard("c", shard(), 4, lambda: None)
     modes = {(tmp_path / name).stat().st_mode for name in ("plain", "a", "b", "c")}
     assert len(modes) == 1
+
+
+def test_a_linked_folder_is_listed_unless_its_disk_is_gone(tmp_path: Path) -> None:
+    """What lies behind a link without a target is not nothing."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    (disk / "0.shard").write_bytes(b"x")
+    storage = open_storage(str(tmp_path / "volume"))
+    storage.write("info", b"{}")
+    (tmp_path / "volume" / "8x8x8").symlink_to(disk)
+    assert [info.path for info in storage.list("8x8x8/")] == ["8x8x8/0.shard"]
+    disk.rename(tmp_path / "elsewhere")
+    with pytest.raises(UnreachableError, match="8x8x8 is a symbolic link without a target"):
+        list(storage.list("8x8x8/"))
+    assert [info.path for info in storage.list()] == ["info"]
+    assert list(storage.list("16x16x16/")) == []
