@@ -1,17 +1,21 @@
 """`python -m consumer work | fleet`: the commands that make shards."""
 
-import sys
-from collections.abc import Callable
+import contextlib
+import os
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
+from consumer import forced_exit
 from consumer.exit_condition import ExitCondition
 from consumer.fleet.fleet import Fleet, FleetConfig
 from consumer.fleet.host_resources import cpus, free_bytes, work_limit_bytes
 from consumer.fleet.worker_process import WorkerReport
+from consumer.forced_exit import ForcedExit
 from consumer.idle_notice import IdleNotice
+from consumer.revision_check import check_revisions
 from consumer.run_discovery import RunDiscovery, discover_runs
 from consumer.run_supervisor import RunSupervisor
 from consumer.signals import ShutdownFlags, end_with_parent
@@ -22,12 +26,17 @@ from delivery.broker import open_broker, queue_path
 from delivery.broker.base import Broker
 from delivery.broker.fleet_lock import FleetLock
 from delivery.ledger.run import Run
+from delivery.messages import shortened
 from memmodel import process_memory
 from memmodel.capacity import Budget
 from memmodel.tiers import Tier, parse_size, parse_tiers, tier_of
 from runtime import cli, log, settings
-from runtime.errors import EXIT_INTERRUPTED
+from runtime.errors import EXIT_INTERRUPTED, ShardliftError, UsageError
+from runtime.machine import raise_file_limit
 from runtime.storage import absolute
+
+ERROR_CHARS: Final = 600  # of a report, which must fit into the pipe at once
+_STDOUT: Final = 1
 
 app = cli.new_app("Workers: lease shards from the queue, make them, record them in the ledger.")
 
@@ -58,6 +67,18 @@ ThreadsOption = Annotated[
         "--threads", min=1, metavar="N", help="Threads per shard, at most. Default: all CPUs."
     ),
 ]
+# Without `envvar`, which splits at blanks: the variable holds one place.
+StatesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--state",
+        metavar="DIR|gs://BUCKET/PREFIX",
+        help="State root: only runs below it are served. May be repeated. Default: the "
+        "destination + '.runs'; a queue in a file names further ones. "
+        f"[env var: {settings.STATE_PATH}]",
+        show_default=False,
+    ),
+]
 OwnerOption = Annotated[
     int | None, typer.Option("--owner", hidden=True, help="Process id of the fleet.")
 ]
@@ -70,7 +91,7 @@ def work(
     queue: cli.QueueOption = None,
     tiers: cli.TiersOption = settings.DEFAULT_TIERS,
     run: cli.RunOption = None,
-    state: cli.StateOption = None,
+    state: StatesOption = None,
     dest: cli.OptionalDestOption = None,
     lease: cli.LeaseOption = settings.DEFAULT_LEASE_S,
     memory: MemoryOption = None,
@@ -79,22 +100,27 @@ def work(
     owner: OwnerOption = None,
 ) -> None:
     """Serve one tier; what a container runs. Ctrl-C or SIGTERM releases the shard in work."""
+    raise_file_limit()
     flags = ShutdownFlags()
     flags.listen()
+    report = _reporter(owner)
     own = tier_of(tier)
-    discovery = _discover_runs(queue, run, state, dest)
-    with open_broker(discovery.queue, _tier_names(tiers, discovery, own), lease) as broker:
+    with _reported(report):
+        discovery = _discover_runs(queue, run, state, dest)
+        names = _tier_names(tiers, discovery, own)
+    with _reported(report), open_broker(discovery.queue, names, lease) as broker:
+        _check_roots(broker, discovery)
+        check_revisions(discovery)
         given_bytes = parse_size(memory) if memory else process_memory.memory_limit().limit_bytes
         config = WorkerConfig(
             tier=own,
             limit_bytes=work_limit_bytes(own, given_bytes),
             threads=threads or cpus(),
             machine_bytes=given_bytes if broker.one_machine else None,
-            state=discovery.state.url if discovery.state else None,
+            roots=discovery.roots,
             worker=worker_id(),
         )
         _log.info(log.WORKER_STARTED, worker=config.worker, tier=tier, queue=broker.url)
-        report = _reporter(owner)
         worker = Worker(
             broker,
             config,
@@ -102,6 +128,7 @@ def work(
             on_run_discovered=lambda found: _add_run(found, discovery, report),
             on_published=lambda name: report(WorkerReport(tier=name)),
         )
+        ForcedExit(flags, forced_exit.WORKER_S, worker.give_back).watch()
         exit_condition = ExitCondition(broker, RunSupervisor(broker, discovery), busy=lambda: False)
         notice = IdleNotice(tier, discovery) if owner is None else None  # a fleet serves all tiers
 
@@ -128,7 +155,7 @@ def fleet(
     queue: cli.QueueOption = None,
     tiers: cli.TiersOption = settings.DEFAULT_TIERS,
     run: cli.RunOption = None,
-    state: cli.StateOption = None,
+    state: StatesOption = None,
     dest: cli.OptionalDestOption = None,
     lease: cli.LeaseOption = settings.DEFAULT_LEASE_S,
     memory: MemoryOption = None,
@@ -136,21 +163,24 @@ def fleet(
     until_drained: DrainedOption = False,
 ) -> None:
     """Run workers for every tier within one machine's budget."""
+    raise_file_limit()
     flags = ShutdownFlags()
     flags.listen()
     discovery = _discover_runs(queue, run, state, dest)
     names = _tier_names(tiers, discovery)
     budget = Budget(parse_size(memory) if memory else free_bytes(), cpus_wanted or cpus())
     with open_broker(discovery.queue, names, lease) as broker, _fleet_lock(broker):
-        state_url = discovery.state.url if discovery.state else None
+        _check_roots(broker, discovery)
+        check_revisions(discovery)
         config = FleetConfig(
             budget=budget,
             tiers=tuple(tier_of(name) for name in broker.tiers),
-            options=_worker_options(broker, budget, state_url),
-            state=state_url,
+            options=_worker_options(broker, budget, discovery.roots),
+            roots=discovery.roots,
             planned=discovery.planned(),
         )
         _log.info(log.FLEET_STARTED, queue=broker.url, cpus=budget.cpus)
+        ForcedExit(flags, forced_exit.FLEET_S).watch()
         workers = Fleet(broker, config, flags, lambda uri: discovery.add(Run(uri)))
         exit_condition = ExitCondition(
             broker, RunSupervisor(broker, discovery), busy=lambda: workers.busy
@@ -170,12 +200,26 @@ def _fleet_lock(broker: Broker) -> AbstractContextManager[object]:
 
 
 def _discover_runs(
-    queue: str | None, run: str | None, state: str | None, dest: str | None
+    queue: str | None, run: str | None, states: list[str] | None, dest: str | None
 ) -> RunDiscovery:
     """Discovery of the runs that the options name."""
-    root = state or (settings.default_state_url(dest) if dest else None)
-    root = absolute(root) if root else None
-    return discover_runs(queue, run, root)
+    if not states:
+        given = settings.default_state_url(dest) if dest else settings.get(settings.STATE_PATH)
+        states = [given] if given else []
+    return discover_runs(queue, run, [absolute(root) for root in states])
+
+
+def _check_roots(broker: Broker, discovery: RunDiscovery) -> None:
+    """Refuse to serve whatever run a message names.
+
+    Raises:
+        UsageError: no state root is known, nor ever will be.
+    """
+    if not discovery.roots and not broker.names_state_roots:
+        raise UsageError(
+            f"which runs may be served? No state root is given, and {broker.url} names none",
+            hint="set STATE_PATH, or pass --state, --dest or --run: only runs below are served",
+        )
 
 
 def _tier_names(tiers: str, discovery: RunDiscovery, own: Tier | None = None) -> list[str]:
@@ -186,7 +230,7 @@ def _tier_names(tiers: str, discovery: RunDiscovery, own: Tier | None = None) ->
     return sorted(names, key=lambda name: tier_of(name).limit_bytes)
 
 
-def _worker_options(broker: Broker, budget: Budget, state: str | None) -> tuple[str, ...]:
+def _worker_options(broker: Broker, budget: Budget, roots: tuple[str, ...]) -> tuple[str, ...]:
     tiers = ",".join(str(tier_of(name).limit_bytes / (1 << 30)) for name in broker.tiers)
     options = ["--queue", broker.url, "--tiers", tiers]
     options += ["--lease", str(round(broker.lease_s))]
@@ -195,7 +239,7 @@ def _worker_options(broker: Broker, budget: Budget, state: str | None) -> tuple[
         options += ["--threads", str(budget.cpus)]
     else:
         options += ["--threads", "1"]
-    return (*options, *(["--state", state] if state else []))
+    return (*options, *(part for root in roots for part in ("--state", root)))
 
 
 def _reporter(owner: int | None) -> Callable[[WorkerReport], None]:
@@ -205,11 +249,28 @@ def _reporter(owner: int | None) -> Callable[[WorkerReport], None]:
     if not end_with_parent(owner):  # the fleet died while this process started
         raise typer.Exit(EXIT_INTERRUPTED)
 
+    os.set_blocking(_STDOUT, False)
+
     def report(status: WorkerReport) -> None:
-        sys.stdout.write(status.line())
-        sys.stdout.flush()
+        # A fleet that is frozen reads nothing: its workers go on without their reports.
+        with contextlib.suppress(BlockingIOError, BrokenPipeError):
+            os.write(_STDOUT, status.line().encode())
 
     return report
+
+
+@contextlib.contextmanager
+def _reported(report: Callable[[WorkerReport], None]) -> Iterator[None]:
+    """Report the error that ends this worker, so that its fleet can name the cause."""
+    try:
+        yield
+    except ShardliftError as error:
+        text = ". ".join(filter(None, (str(error), error.hint)))
+        report(WorkerReport(error=shortened(text, ERROR_CHARS)))
+        raise
+    except (OSError, MemoryError) as error:
+        report(WorkerReport(error=shortened(str(error) or type(error).__name__, ERROR_CHARS)))
+        raise
 
 
 def _add_run(run: Run, discovery: RunDiscovery, report: Callable[[WorkerReport], None]) -> None:

@@ -6,13 +6,16 @@ from typing import Final
 
 from consumer.run_discovery import RunDiscovery
 from delivery.broker.base import Broker
-from delivery.ledger.run import Run
+from delivery.ledger.damage import LedgerDamaged
+from delivery.ledger.run import Run, log_damage
 from delivery.ledger.shard_status import RunStatus, ShardState, describe_incomplete, read_status
 from delivery.reconciler import NAMED, Reconciler
 from delivery.stall_detector import StallAction
+from delivery.state_roots import StateRoots
 from memmodel.run_context import tier_chooser
 from runtime import log
 from runtime.errors import UnreachableError
+from runtime.storage import open_storage
 from runtime.text import join_first
 
 TICK_S: Final = 1.0  # between two ticks, at least
@@ -41,7 +44,9 @@ class RunSupervisor:
         self.failed: dict[str, str] = {}
         self.given_up: dict[str, str] = {}
         self._discovery = discovery
+        self._roots = StateRoots(broker, discovery.roots)
         self._clock = clock
+        self._most_pause_s = broker.lease_s / 2
         self._reconciler = Reconciler(broker, tier_chooser, clock)
         self._unfinished: dict[str, Run] = {}
         self._seen: set[str] = set()
@@ -62,6 +67,10 @@ class RunSupervisor:
         """Whether every known run has ended, was cancelled or is given up."""
         return bool(self._seen) and self._unfinished.keys() <= self.given_up.keys()
 
+    def resume(self) -> None:
+        """Take no silence for a stall that began before this process was frozen."""
+        self._reconciler.resume()
+
     def tick(self) -> None:
         """Supervise all runs once, unless the last tick was a moment ago."""
         began_s = self._clock()
@@ -72,12 +81,14 @@ class RunSupervisor:
         except UnreachableError as error:
             _log.warning(log.SUPERVISION_FAILED, reason=str(error))
         ended_s = self._clock()
-        self._next_s = ended_s + max(TICK_S, COST_SHARE * (ended_s - began_s))
+        pause_s = max(TICK_S, COST_SHARE * (ended_s - began_s))
+        # A tick that waited for a service, or was frozen, must not put off the next for long.
+        self._next_s = ended_s + min(pause_s, max(TICK_S, self._most_pause_s))
 
     def _tick(self, now_s: float) -> None:
-        state = self._discovery.state
-        if state is not None:
-            for _, key in self._reconciler.drain(state).keys:
+        if (root := self._roots.first) is not None:
+            drained = self._reconciler.drain(open_storage(root), self._roots)
+            for _, key in drained.keys:
                 _log.info(log.DEAD_LETTER_DRAINED, shard=key)
         if now_s >= self._discovery_s or not self._unfinished:
             self._discovery_s = now_s + DISCOVERY_S
@@ -91,10 +102,28 @@ class RunSupervisor:
         for run in runs:
             if run.uri not in self._seen:
                 self._seen.add(run.uri)
-                if run is runs[-1] or not read_status(run).ended:
+                if run is runs[-1] or not self._ended(run):
                     self._unfinished[run.uri] = run
+        if not runs:  # none that can be read: not the same as none
+            self._seen.update(self._discovery.damaged)
+            self.failed.update(self._discovery.damaged)
+
+    @staticmethod
+    def _ended(run: Run) -> bool:
+        try:
+            return read_status(run).ended
+        except LedgerDamaged:
+            return False  # said where the run is supervised
 
     def _supervise(self, run: Run) -> None:
+        try:
+            self._check(run)
+        except LedgerDamaged as error:  # other runs go on
+            log_damage(run, error)
+            self._remove(run)
+            self.failed[run.uri] = str(error)
+
+    def _check(self, run: Run) -> None:
         status = read_status(run)
         if run.cancelled() or not self._discovery.serves(run):
             self._remove(run)

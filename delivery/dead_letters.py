@@ -3,14 +3,20 @@
 Any of `status`, `--wait`, fleet, autoscale and `dead-letters` drains; at the same time, too.
 """
 
+import re
 from dataclasses import dataclass, field
+from typing import Final
 
 from delivery.broker.base import DEAD, DEAD_LETTER_SOURCE, MAX_DELIVERIES, Broker, Delivery
 from delivery.ledger import failures, quarantine
+from delivery.ledger.damage import LedgerDamaged
 from delivery.ledger.run import Run
 from delivery.messages import Hop, NewerSchema, ShardMessage, UnreadableMessage, decode, now
+from delivery.state_roots import StateRoots, can_be_run, describe_foreign
 from runtime.errors import UnreachableError
 from runtime.storage import Storage
+
+_COUNT: Final = re.compile(r"[0-9]{1,6}")
 
 
 @dataclass
@@ -28,20 +34,26 @@ class DrainResult:
     left: list[str] = field(default_factory=list)
 
 
-def drain(broker: Broker, state: Storage, wait_s: float = 0.0) -> DrainResult:
+def drain(
+    broker: Broker, state: Storage, wait_s: float = 0.0, *, roots: StateRoots | None = None
+) -> DrainResult:
     """Take every dead letter, write it to the ledger of its own run, ack it.
 
     Args:
         broker: of the dead letters.
         state: the state root, for the quarantine of letters that name no known run.
         wait_s: how long to wait for the first letter, and after each for the next.
+        roots: all state roots whose runs are in these queues. None: `state` and those that the
+            queues name; where they name none, letters of other roots stay, for who knows these.
     """
+    all_known = roots is not None or broker.names_state_roots
+    roots = roots or StateRoots(broker, [state.url])
     done = DrainResult()
     later: list[Delivery] = []
     while (letter := broker.lease(DEAD, wait_s)) is not None:
         try:
-            _record(letter, state, done)
-        except (NewerSchema, UnreachableError) as error:
+            _record(letter, state, roots, done, all_known=all_known)
+        except (NewerSchema, UnreachableError, LedgerDamaged) as error:
             done.left.append(str(error))
             later.append(letter)  # released at the end: before, it would be delivered again at once
         else:
@@ -51,19 +63,41 @@ def drain(broker: Broker, state: Storage, wait_s: float = 0.0) -> DrainResult:
     return done
 
 
-def _record(letter: Delivery, state: Storage, done: DrainResult) -> None:
+def _record(
+    letter: Delivery, state: Storage, roots: StateRoots, done: DrainResult, *, all_known: bool
+) -> None:
     try:
         message = decode(letter.data)
     except UnreadableMessage as error:
         done.unreadable.append(quarantine.store(state, error.data, error.why))
+        return
+    if not roots.hold(message.run):
+        why = describe_foreign(message.run)
+        if not all_known and can_be_run(message.run):
+            raise UnreachableError(why)
+        done.unreadable.append(quarantine.store(state, letter.data, why))
         return
     run = Run(message.run)
     if not run.planned():
         why = f"its run {message.run} is gone"
         done.unreadable.append(quarantine.store(state, letter.data, why))
         return
-    run.failures.put(_failure(message, letter))
-    done.keys.append((message.run, message.key))
+    if message.run_token not in {None, run.info.token}:
+        why = f"it belongs to an earlier run of the id {run.run_id}"
+        done.unreadable.append(quarantine.store(state, letter.data, why))
+        return
+    run.failures.put(_trusted(_failure(message, letter), run))
+    done.keys.append((run.uri, message.key))
+
+
+def _trusted(failure: failures.Failure, run: Run) -> failures.Failure:
+    """The record with kind and redo as plan and ledger have them, and no time to come.
+
+    A letter with a redo or a time beyond these would outlast any receipt.
+    """
+    redo = min(failure.redo, run.redo().get(failure.key, 0))
+    kind = run.plan.row(failure.key).kind if failure.key in run.plan else failure.kind
+    return failure.model_copy(update={"redo": redo, "kind": kind, "at": min(failure.at, now())})
 
 
 def _failure(message: ShardMessage, letter: Delivery) -> failures.Failure:
@@ -72,7 +106,7 @@ def _failure(message: ShardMessage, letter: Delivery) -> failures.Failure:
         return failures.from_letter(message, message.reason)
     tier = letter.attributes.get(f"{DEAD_LETTER_SOURCE}Subscription", "unknown")
     count = letter.attributes.get(f"{DEAD_LETTER_SOURCE}DeliveryCount", "")
-    attempts = int(count) if count.isdigit() else MAX_DELIVERIES
+    attempts = int(count) if _COUNT.fullmatch(count) else MAX_DELIVERIES
     reason = f"delivered {attempts} times on tier {tier} and never answered: its workers died"
     hop = Hop(tier=tier, reason=reason, at=now(), attempt=attempts)
     return failures.from_letter(message.after(hop), reason)

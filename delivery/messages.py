@@ -2,6 +2,9 @@
 
 JSON of at most 10 KB, frozen and versioned; encoded and decoded only here. Broken bytes raise
 `UnreadableMessage`, which holds them; a newer schema is sound and raises `NewerSchema`.
+
+Whoever may publish writes messages, so that nothing in one is believed: it asks for a shard, and
+the ledger of its run decides all the rest (`delivery.state_roots`).
 """
 
 import json
@@ -10,19 +13,30 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+)
 
 from runtime.errors import ShardliftError, UsageError
 
 SCHEMA: Final = 1
 MAX_BYTES: Final = 10_000
+MOST_READ_BYTES: Final = 65_536  # larger messages are not parsed
 REASON_CHARS: Final = 1_500  # of a dead letter's reason; in JSON at most six bytes each
 HOP_CHARS: Final = 200  # of one hop's reason
 RUN_CHARS: Final = 1_024
+NAME_CHARS: Final = 300  # of a tier or a worker in a hop
+WHY_CHARS: Final = 300  # of the reason why a message cannot be read
+MOST_COUNTED: Final = (1 << 31) - 1  # of redo, attempt and schema
 
 Kind = Literal["convert", "downsample"]
 
-_KEY = re.compile(r"s(\d{1,3})/([0-9a-f]{1,16})")
+_KEY = re.compile(r"s([0-9]{1,3})/([0-9a-f]{1,16})")
 _ABSOLUTE = re.compile(r"/|[a-z][a-z0-9+.-]*://")
 
 
@@ -30,21 +44,27 @@ class UnreadableMessage(ShardliftError):  # noqa: N818 - it is the message that 
     """The bytes are not a message; `data` holds them."""
 
     def __init__(self, data: bytes, why: str) -> None:
+        why = shortened(" ".join(why.split()), WHY_CHARS)
         super().__init__(f"a message cannot be read: {why}")
         self.data = data
         self.why = why
 
 
 class NewerSchema(UsageError):  # noqa: N818 - a state of the message, not a fault
-    """The message is sound but of a newer schema: release it and stop."""
+    """The message is sound but of a newer schema: release it and stop.
 
-    def __init__(self, data: bytes, schema: int) -> None:
+    Attributes:
+        run: what it has for its run's URI, if it has a text for it.
+    """
+
+    def __init__(self, data: bytes, schema: int, run: str | None = None) -> None:
         super().__init__(
             f"this worker is older than the run: message schema {schema}, known up to {SCHEMA}",
             hint="install the version of shardlift that enqueued the run",
         )
         self.data = data
         self.schema = schema
+        self.run = run
 
 
 def shard_key(scale: int, shard_hex: str) -> str:
@@ -71,14 +91,19 @@ class Hop(BaseModel):
 
     tier: str
     reason: str
-    at: datetime
+    at: AwareDatetime
     worker: str | None = None
-    attempt: int = 1
+    attempt: Annotated[int, Field(ge=0, le=MOST_COUNTED)] = 1
 
     @field_validator("reason")
     @classmethod
     def _short(cls, value: str) -> str:
         return shortened(value, HOP_CHARS)
+
+    @field_validator("tier", "worker")
+    @classmethod
+    def _short_name(cls, value: str | None) -> str | None:
+        return None if value is None else shortened(value, NAME_CHARS)
 
 
 class ShardMessage(BaseModel):
@@ -87,10 +112,13 @@ class ShardMessage(BaseModel):
     Attributes:
         run: absolute URI of the run's folder, so that a message alone leads to its ledger.
         key: `s0/0fe9`.
-        redo: the redo request it answers; a receipt of a lower one is stale.
+        kind: as its publisher knew it; the plan has the one that counts.
+        redo: the redo request it answers; the ledger has the one that counts.
         history: the tiers it went through so far, oldest first.
         sources: files to convert, in messages of version 0.1.0; ignored, for the plan has them.
         reason: why it is a dead letter.
+        run_token: of the run that it belongs to, since ids are used again; not in messages of
+            version 0.1.0.
     """
 
     model_config = ConfigDict(frozen=True, populate_by_name=True)
@@ -99,16 +127,19 @@ class ShardMessage(BaseModel):
     run: Annotated[str, Field(max_length=RUN_CHARS)]
     key: str
     kind: Kind
-    redo: int = Field(default=0, ge=0)
+    redo: int = Field(default=0, ge=0, le=MOST_COUNTED)
     history: tuple[Hop, ...] = ()
     sources: tuple[str, ...] | None = None
     reason: str | None = None
+    run_token: Annotated[str, Field(max_length=NAME_CHARS)] | None = None
 
     @field_validator("run")
     @classmethod
     def _absolute(cls, value: str) -> str:
         if _ABSOLUTE.match(value) is None:
             raise ValueError(f"run must be an absolute URI, found {value!r}")
+        if "\0" in value:
+            raise ValueError(f"run has a NUL: {value!r}")
         return value.rstrip("/")
 
     @field_validator("key")
@@ -168,6 +199,8 @@ def decode(data: bytes) -> ShardMessage:
         UnreadableMessage: the bytes are not a message.
         NewerSchema: a newer program wrote them.
     """
+    if len(data) > MOST_READ_BYTES:
+        raise UnreadableMessage(data, f"{len(data):,} bytes; a message has {MAX_BYTES:,} at most")
     try:
         fields = json.loads(data)
     except ValueError as error:
@@ -187,10 +220,12 @@ def decode(data: bytes) -> ShardMessage:
 
 def _check_schema(data: bytes, fields: Mapping[str, object]) -> None:
     schema = fields.get("schema")
-    if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1:
+    whole = isinstance(schema, int) and not isinstance(schema, bool)
+    if not (whole and isinstance(schema, int) and 1 <= schema <= MOST_COUNTED):
         raise UnreadableMessage(data, f"schema must be a positive integer, found {schema!r}")
     if schema > SCHEMA:
-        raise NewerSchema(data, schema)
+        run = fields.get("run")
+        raise NewerSchema(data, schema, run if isinstance(run, str) else None)
 
 
 def shortened(text: str, limit: int) -> str:

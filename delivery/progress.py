@@ -95,6 +95,7 @@ class Progress(BaseModel):
         ready_by_tier: ready shards by the tier that the plan or their inputs give them.
         eta_s: seconds until the run ends; None if unknown.
         workers: number of those with a recent heartbeat.
+        unplanned: records and heartbeats of shards that the plan lacks, such as `failed/s0/beef`.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -111,6 +112,7 @@ class Progress(BaseModel):
     eta_s: float | None
     backlogs: dict[str, Backlog]
     ready_by_tier: dict[str, int] = Field(default_factory=dict)
+    unplanned: tuple[str, ...] = ()
 
     @property
     def took_s(self) -> float | None:
@@ -187,6 +189,7 @@ def measure(
         chunks_per_s=window.rate(receipts),
         eta_s=_eta_s(scales, busy_workers),
         backlogs=dict(backlogs),
+        unplanned=(*status.unplanned, *_unplanned(status, heartbeats)),
     )
 
 
@@ -326,13 +329,21 @@ def _eta_s(scales: Iterable[ScaleProgress], busy_workers: float) -> float | None
     return sum(known) / busy_workers if busy_workers and len(known) == len(work_s) else None
 
 
+def _unplanned(status: RunStatus, heartbeats: Iterable[Heartbeat]) -> Iterator[str]:
+    for beat in heartbeats:
+        if beat.key is not None and beat.key not in status.plan:
+            yield f"workers/{beat.worker} ({beat.key})"
+
+
 def _in_flight(
     status: RunStatus, heartbeats: Iterable[Heartbeat], now: datetime
 ) -> Iterator[InFlight]:
     """Shards of the heartbeats, except those with a receipt since."""
     for beat in heartbeats:
-        receipt = status.receipts.get(beat.key or "")
-        if beat.key is None or (receipt is not None and receipt.finished >= beat.at):
+        if beat.key is None or beat.key not in status.plan:
+            continue
+        receipt = status.receipts.get(beat.key)
+        if receipt is not None and receipt.finished >= beat.at:
             continue
         age = now - beat.at
         yield InFlight(

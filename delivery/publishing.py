@@ -108,6 +108,7 @@ def _publication(
         redo=redo,
         history=history,
         reason=choice.reason if isinstance(choice, Dead) else None,
+        run_token=run.info.token or None,
     )
     tier = DEAD if isinstance(choice, Dead) else choice
     return Publication(tier, message, inputs_digest if row.inputs else None)

@@ -24,6 +24,7 @@ from delivery.stall_detector import (
     StallDetector,
     activity_fingerprint,
 )
+from delivery.state_roots import StateRoots
 from runtime.storage import Storage
 from runtime.text import join_first
 
@@ -68,9 +69,9 @@ class Reconciler:
         self._choosers: dict[str, ChooseTier] = {}
         self._detectors: dict[str, StallDetector] = {}
 
-    def drain(self, state: Storage) -> DrainResult:
+    def drain(self, state: Storage, roots: StateRoots | None = None) -> DrainResult:
         """Drain the dead letters into the ledgers of their runs; see `dead_letters.drain`."""
-        return drain(self._broker, state)
+        return drain(self._broker, state, roots=roots)
 
     def publish_ready(self, run: Run, status: RunStatus | None = None) -> list[str]:
         """Publish every ready shard of a run, largest first; their keys."""
@@ -79,6 +80,11 @@ class Reconciler:
     def publish_dependents(self, run: Run, status: RunStatus) -> list[Publication]:
         """Publish the dependents of a run whose worker died before its cascade."""
         return cascade_all(run, self._broker, self._chooser(run), status)
+
+    def resume(self) -> None:
+        """Begin to wait for activity anew, after this process was frozen, as its workers may be."""
+        for detector in self._detectors.values():
+            detector.restart(self._clock())
 
     def tick(self, run: Run, status: RunStatus) -> ReconcileResult:
         """Publish missed dependents of an unfinished run; republish or give up where it stalls."""

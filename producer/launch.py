@@ -138,6 +138,7 @@ def publish_and_wait(
         on_published: called before waiting.
     """
     with open_broker(run.queue, run.info.tiers, config.lease_s) as broker:
+        broker.add_state_root(run.state_url)  # a worker follows messages of these alone
         report = republish(run, broker) if again else publish(run, broker)
         on_published(report)
         progress = None

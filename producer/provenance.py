@@ -76,9 +76,16 @@ class Verdict:
 
 @dataclass
 class Provenance:
-    """The newest receipts of a destination, folded run by run, the oldest first."""
+    """The newest receipts of a destination, folded run by run, the oldest first.
+
+    Attributes:
+        origins: of its shards, by key.
+        unplanned: records of shards that the plans of their runs lack, such as
+            `RUN/failed/s0/beef`.
+    """
 
     origins: dict[str, Origin] = field(default_factory=dict)
+    unplanned: list[str] = field(default_factory=list)
     _runs: dict[str, Run] = field(default_factory=dict)
     _attempts: dict[str, datetime] = field(default_factory=dict)  # planned to make, no receipt
 
@@ -86,6 +93,7 @@ class Provenance:
         """Fold in the ledger of a run that was planned after those before."""
         info = run.info
         self._runs[run.run_id] = run
+        self.unplanned += [f"{run.run_id}/{path}" for path in status.unplanned]
         for key, receipt in status.receipts.items():
             known = self.origins.get(key)
             if known is None or receipt.finished >= known.finished:

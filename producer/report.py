@@ -11,7 +11,7 @@ from statistics import median
 from delivery.ledger.failures import FailureSummary
 from delivery.ledger.receipts import Receipt
 from delivery.ledger.run import Run
-from delivery.ledger.shard_status import STUCK, RunStatus, ShardState
+from delivery.ledger.shard_status import STUCK, RunStatus, ShardState, describe_unplanned
 from delivery.progress import Progress, ScaleProgress, measure
 from memmodel.tiers import tier_of
 from producer import svg
@@ -375,8 +375,10 @@ def _escalations(receipts: Iterable[Receipt]) -> str:
 def _failures(facts: RunFacts) -> str:
     """Classes of reasons by frequency, then each dead shard with its next command."""
     failures = failures_of(facts.status)
+    unplanned = facts.status.unplanned
+    note = f"<p>{_text(describe_unplanned(unplanned))}</p>" if unplanned else ""
     if not failures:
-        return "none"
+        return note or "none"
     summary = [
         [count(len(group.failures)), f"{group.failure_class}. {group.advice}".removesuffix(". ")]
         for group in group_failures(failures)
@@ -390,7 +392,7 @@ def _failures(facts: RunFacts) -> str:
     return (
         f"{_table('Failed shards by reason', ['shards', 'reason'], summary, kind='text')}"
         f"<p>When all is mended: <code>{_text(again)}</code></p>"
-        f"{_table('Each failed shard', headers, rows, kind='text')}{rest}"
+        f"{_table('Each failed shard', headers, rows, kind='text')}{rest}{note}"
     )
 
 

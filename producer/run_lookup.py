@@ -1,5 +1,6 @@
 """Lookup of a command's run and queue; options that several commands share."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -7,8 +8,9 @@ import typer
 from delivery.broker import SQLITE, open_broker, queue_path
 from delivery.broker.base import Broker
 from delivery.dead_letters import drain
+from delivery.ledger import failures
 from delivery.ledger.run import Run, find_run
-from delivery.ledger.shard_status import read_status
+from delivery.ledger.shard_status import describe_unplanned, read_status
 from memmodel.tiers import tier_named, tier_of
 from runtime import settings
 from runtime.cli import print_stderr
@@ -104,6 +106,14 @@ def find_drained(run: str | None, state: str | None, dest: str | None, queue: st
     with broker_of(found, queue) as broker:
         drain_dead_letters(found, broker)
     return found
+
+
+def note_unplanned(unplanned: Sequence[str]) -> None:
+    """Note on stderr the records of shards that the plan lacks, if any."""
+    if unplanned:
+        way = "; `dead-letters drop KEY` removes a failed one"
+        failed = any(f"{failures.FOLDER}/" in path for path in unplanned)
+        print_stderr(f"note: {describe_unplanned(unplanned)}{way if failed else ''}")
 
 
 def check_tier(run: Run, tier: str | None) -> None:

@@ -9,9 +9,12 @@ from memmodel.tiers import Tier
 
 
 def worker_id() -> str:
-    """A unique worker id, fit for a file name."""
+    """A unique worker id, fit for a file name.
+
+    In a container, host name and process id may be the same everywhere, so chance makes it unique.
+    """
     host = "".join(c if c.isascii() and c.isalnum() else "-" for c in socket.gethostname())
-    return f"{host[:40]}-{os.getpid()}-{secrets.token_hex(2)}"
+    return f"{host[:40]}-{os.getpid()}-{secrets.token_hex(8)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,7 @@ class WorkerConfig:
             the machine is too small for the tier's shards.
         threads: per shard, at most.
         machine_bytes: the most that any worker of this queue can have; None: no such bound.
-        state: URL of the state root, where it is known.
+        roots: URLs of the state roots that it was given.
         worker: its id.
     """
 
@@ -32,5 +35,5 @@ class WorkerConfig:
     limit_bytes: int | None
     threads: int = 1
     machine_bytes: int | None = None
-    state: str | None = None
+    roots: tuple[str, ...] = ()
     worker: str = field(default_factory=worker_id)

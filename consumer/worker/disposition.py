@@ -6,6 +6,8 @@ from consumer.worker.config import WorkerConfig
 from consumer.worker.leased_shard import LeasedShard
 from delivery.broker.base import DEAD, Broker, Delivery
 from delivery.ledger import quarantine
+from delivery.messages import Hop, ShardMessage, now
+from delivery.state_roots import StateRoots
 from memmodel.tiers import GIB, Tier
 from runtime import log
 from runtime.storage import open_storage
@@ -19,14 +21,20 @@ class Disposition:
     Args:
         broker: of the delivery.
         config: of the worker.
+        roots: the first keeps what is quarantined.
         on_published: called with each other tier that a message was published to.
     """
 
     def __init__(
-        self, broker: Broker, config: WorkerConfig, on_published: Callable[[str], None]
+        self,
+        broker: Broker,
+        config: WorkerConfig,
+        roots: StateRoots,
+        on_published: Callable[[str], None],
     ) -> None:
         self._broker = broker
         self._config = config
+        self._roots = roots
         self._on_published = on_published
 
     def ack(self, shard: LeasedShard, event: str, **fields: object) -> None:
@@ -72,17 +80,34 @@ class Disposition:
         tier = shard.delivery.tier
         _log.error(log.SHARD_DEAD_LETTERED, shard=shard.key, tier=tier, reason=reason)
 
-    def quarantine(self, delivery: Delivery, reason: str) -> None:
-        """Store the bytes of a message that names no known shard, under the state root; then ack.
+    def quarantine(
+        self, delivery: Delivery, reason: str, message: ShardMessage | None = None
+    ) -> None:
+        """Store the bytes of a message that names no known shard, under a state root; then ack.
 
-        Without a known state root: nack; the fifth delivery goes to the dead letters.
+        Never below a folder that the message names. A worker that knows no state root moves it to
+        the dead letters at once, for a program that knows one; never back to its own queue, where
+        it would come again and again.
+
+        Args:
+            delivery: the message's.
+            reason: why.
+            message: what it says, if it can be read.
         """
-        state = self._config.state or delivery.attributes.get("run", "").rpartition("/")[0]
-        if not state:
-            self._broker.nack(delivery)
-            return
-        quarantine.store(open_storage(state), delivery.data, reason)
-        self._broker.ack(delivery)
+        root = self._roots.first
+        if root is not None:
+            quarantine.store(open_storage(root), delivery.data, reason)
+            self._broker.ack(delivery)
+        elif message is not None:
+            worker, attempt = self._config.worker, delivery.attempt
+            hop = Hop(tier=delivery.tier, reason=reason, at=now(), worker=worker, attempt=attempt)
+            self._broker.hand_over(delivery, DEAD, message.after(hop, reason))
+            _log.error(
+                log.SHARD_DEAD_LETTERED, shard=message.key, tier=delivery.tier, reason=reason
+            )
+        else:
+            self._broker.set_aside(delivery)
+            _log.warning(log.MESSAGE_SET_ASIDE, tier=delivery.tier, reason=reason)
 
     def _larger_tier(self, shard: LeasedShard) -> Tier | None:
         own, machine_bytes = self._config.tier, self._config.machine_bytes

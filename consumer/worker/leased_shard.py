@@ -51,8 +51,8 @@ class LeasedShard:
 
     @property
     def redo(self) -> int:
-        """Redo number of the receipt: at least the ledger's, even if the message is older."""
-        return max(self.message.redo, self.status.redo)
+        """Redo number of the receipt: the ledger's, whatever the message says."""
+        return self.status.redo
 
     @property
     def inputs_done(self) -> bool:
@@ -85,7 +85,7 @@ class LeasedShard:
             "threads": threads,
             "tier_limit_bytes": limit_bytes,
         }
-        if self.message.kind == "downsample":
+        if row.kind == "downsample":  # never the message's: the plan decides
             own = {"inputs": dict(self.status.inputs), "rule": info.rule}
             return DownsampleTask.model_validate(common | own)
         return ConvertTask.model_validate(common | self._sources())
@@ -96,7 +96,7 @@ class LeasedShard:
             raise PermanentError(f"{self.key} is to be converted, but its run has no source")
         return {
             "source": info.source,
-            "sources": self.row.sources,  # never a message's: the plan decides
+            "sources": self.row.sources,  # likewise
             "label_type": info.label_type,
             "z_compress": info.z_compress if self.row.scale == 0 else 0,
             "bad_chunks": "skip" if self.run.leaves_out_bad_chunks(self.key) else "fail",

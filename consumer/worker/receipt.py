@@ -16,7 +16,7 @@ def build_receipt(
     outcome, message, delivery = done.outcome, shard.message, shard.delivery
     return Receipt(
         key=shard.key,
-        kind=message.kind,
+        kind=shard.row.kind,
         tier=delivery.tier,
         redo=shard.redo,
         empty=outcome.empty,
@@ -47,4 +47,5 @@ def build_receipt(
         phases=outcome.phases,
         worker=worker,
         version=version("shardlift"),
+        run_token=shard.run.info.token,
     )

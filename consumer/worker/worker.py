@@ -23,17 +23,24 @@ from consumer.worker.parallelism import estimated_bytes, threads_for
 from consumer.worker.receipt import build_receipt
 from delivery.broker.base import Broker, Delivery
 from delivery.cascade import cascade
-from delivery.ledger.run import Heartbeat, Run
+from delivery.ledger.damage import LedgerDamaged
+from delivery.ledger.lost_leases import LostLeases
+from delivery.ledger.output_revision import check_revision
+from delivery.ledger.run import Heartbeat, Run, log_damage
 from delivery.ledger.shard_status import is_current
-from delivery.messages import ShardMessage, UnreadableMessage, decode, now
+from delivery.ledger.trouble import Trouble, write_trouble
+from delivery.messages import NewerSchema, ShardMessage, UnreadableMessage, decode, now
 from delivery.publishing import Publication
+from delivery.state_roots import StateRoots, describe_foreign
 from memmodel.run_context import RunContext
 from memmodel.tiers import GIB, MIB
 from runtime import log
-from runtime.errors import ShardliftError, UnreachableError, UsageError
+from runtime.errors import MachineError, ShardliftError, UnreachableError, UsageError
+from runtime.machine import translate_machine_errors
+from runtime.storage import absolute
 
-SILENT_DELIVERIES: Final = 3
-"""Delivery on one tier at which a shard is escalated untried: two workers crashed silently."""
+SILENT_DEATHS: Final = 2
+"""Workers of one tier that crashed silently over a shard, after which it is escalated untried."""
 
 INPUT_PAUSE_S: Final = 2.0  # for the receipt of an input that was just made again
 
@@ -70,11 +77,13 @@ class Worker:
         self._flags = flags
         self._on_run_discovered = on_run_discovered
         self._on_published = on_published
-        self._disposition = Disposition(broker, config, on_published)
+        self._roots = StateRoots(broker, config.roots)
+        self._disposition = Disposition(broker, config, self._roots, on_published)
         self._executor = executor or ExecutorClient(config.limit_bytes)
         self._contexts: dict[str, RunContext] = {}  # of runs with a ledger
         self._heartbeat_runs: dict[str, Run] = {}  # where the last heartbeat names a shard
         self._chunks = 0  # of the shard in work
+        self._held: Delivery | None = None  # not settled yet
 
     def prepare(self) -> None:
         """Start the executor before a message is leased: its imports would cost lease time."""
@@ -86,19 +95,48 @@ class Worker:
 
         Raises:
             NewerSchema: this program is older than the run; the message was given back.
+            OtherRevision: this program makes other bytes than the run; likewise.
             UnreachableError, UsageError, ExecutorError: not caused by the shard; the message was
                 released, or is delivered again when its lease ends.
         """
-        with Lease(self._broker, delivery, self._broker.lease_s) as lease:
-            try:
-                message = decode(delivery.data)
-            except UnreadableMessage as error:
-                self._disposition.quarantine(delivery, error.why)
-            except UsageError:
-                self._broker.nack(delivery)
-                raise
-            else:
-                self._handle_shard(LeasedShard(delivery, lease, message, self._context(message)))
+        self._held = delivery
+        on_lost = partial(self._note_lost_lease, delivery)
+        try:
+            with (
+                translate_machine_errors(),
+                Lease(self._broker, delivery, self._broker.lease_s, on_lost=on_lost) as lease,
+            ):
+                self._handle_leased(delivery, lease)
+        except MachineError:
+            self.give_back()
+            raise
+        finally:
+            self._held = None
+
+    def give_back(self) -> None:
+        """Release the message in work, unless it is settled; for other threads, too.
+
+        For a worker that cannot go on: no thread to spare, or storage that never answers.
+        """
+        held, self._held = self._held, None
+        if held is None:
+            return
+        try:
+            message = decode(held.data)
+        except ShardliftError:  # not a shard's; its attempts do not matter
+            self._broker.nack(held)
+        else:
+            self._broker.hand_over(held, held.tier, message)
+
+    def _handle_leased(self, delivery: Delivery, lease: Lease) -> None:
+        try:
+            message = decode(delivery.data)
+        except UnreadableMessage as error:
+            self._disposition.quarantine(delivery, error.why)
+        except NewerSchema as error:
+            self._handle_newer(delivery, error)
+        else:
+            self._follow(delivery, lease, message)
 
     def report_idle(self) -> None:
         """Write one heartbeat without a shard; further ones would hide that a run is stalled."""
@@ -114,6 +152,21 @@ class Worker:
             with contextlib.suppress(ShardliftError):
                 context.run.remove_heartbeat(self._config.worker)
 
+    def _follow(self, delivery: Delivery, lease: Lease, message: ShardMessage) -> None:
+        """Follow a message to its ledger, if that lies below a state root of this worker."""
+        if self._roots.hold(message.run):
+            self._handle_shard(LeasedShard(delivery, lease, message, self._context(message)))
+        else:
+            self._disposition.quarantine(delivery, describe_foreign(message.run), message)
+
+    def _handle_newer(self, delivery: Delivery, error: NewerSchema) -> None:
+        """Give a message of a newer schema back and end, unless it leads to no run served here."""
+        if error.run is not None and not self._roots.hold(error.run):
+            self._disposition.quarantine(delivery, describe_foreign(error.run))
+            return
+        self._broker.nack(delivery)
+        raise error
+
     def _handle_shard(self, shard: LeasedShard) -> None:
         delivery = shard.delivery
         _log.info(log.SHARD_LEASED, shard=shard.key, tier=delivery.tier, attempt=delivery.attempt)
@@ -121,14 +174,23 @@ class Worker:
             self._settle_or_work(shard)
         except EXTERNAL_ERRORS as error:
             self._disposition.release(shard, str(error))
+            self._held = None
+            self._note_trouble(shard, error)
             raise
-        except (ShardliftError, BraidError) as error:  # a damaged ledger
+        except LedgerDamaged as error:
+            # No fault of the shard. The ledger still has it to be done: `replay --missing`, or the
+            # same enqueue, publishes it again once the ledger is mended.
+            log_damage(shard.run, error)
+            self._broker.ack(delivery)
+        except (ShardliftError, BraidError) as error:
             self._disposition.dead_letter(shard, str(error))
 
     def _settle_or_work(self, shard: LeasedShard) -> None:
         """Settle the message without work where possible, else after it; the first case counts."""
         if not self._has_ledger(shard.context):
             self._disposition.quarantine(shard.delivery, f"its run {shard.run.uri} is gone")
+        elif shard.message.run_token not in {None, shard.run.info.token}:
+            self._disposition.ack(shard, log.SHARD_OF_EARLIER_RUN)
         elif shard.run.cancelled():
             self._disposition.ack(shard, log.SHARD_CANCELLED)
         elif shard.key not in shard.run.plan:
@@ -137,11 +199,12 @@ class Worker:
             self._already_done(shard)
         elif not shard.inputs_done:
             self._disposition.ack(shard, log.SHARD_NOT_READY)  # the last input's cascade publishes
-        elif shard.delivery.attempt >= SILENT_DELIVERIES:
-            self._disposition.escalate(shard, self._silent_deaths(shard))
+        elif shard.delivery.attempt > SILENT_DEATHS:
+            self._escalate_after_deaths(shard)
         elif self._config.limit_bytes is None:
             self._disposition.dead_letter(shard, self._beyond_machine(shard))
         else:
+            check_revision(shard.run)
             self._settle(shard, self._work(shard))
 
     def _settle(self, shard: LeasedShard, result: Done | Failed) -> None:
@@ -227,6 +290,9 @@ class Worker:
 
     def _check_publish(self, shard: LeasedShard) -> StopCommand | None:
         """Check once more, just before the output appears, that it is still wanted."""
+        if shard.run.replaced():
+            self._contexts.pop(shard.run.uri, None)  # the message is judged anew
+            return StopCommand(kind="stopped", reason="its run is gone, or its id was used again")
         cancelled = shard.run.cancelled()
         if cancelled is not None:
             return StopCommand(kind="cancelled", reason=f"the run was cancelled: {cancelled.why}")
@@ -249,7 +315,12 @@ class Worker:
         )
 
     def _context(self, message: ShardMessage) -> RunContext:
-        return self._contexts.get(message.run) or RunContext(Run(message.run))
+        uri = absolute(message.run)
+        known = self._contexts.get(uri)
+        if known is not None and message.run_token not in {None, known.run.info.token}:
+            del self._contexts[uri]  # its id was used again, or the message is older than it
+            known = None
+        return known or RunContext(Run(message.run))
 
     def _has_ledger(self, context: RunContext) -> bool:
         """Whether the run is planned; if so, it is kept with its plan."""
@@ -261,9 +332,33 @@ class Worker:
             self._on_run_discovered(run)
         return True
 
-    def _silent_deaths(self, shard: LeasedShard) -> str:
-        times = shard.delivery.attempt - 1
-        return f"{times} workers of tier {shard.delivery.tier} died over it without a report"
+    def _escalate_after_deaths(self, shard: LeasedShard) -> None:
+        """Escalate after silent deaths; a worker that lost its lease and lives did not die."""
+        notes = LostLeases(shard.run.storage)
+        deaths = shard.delivery.attempt - 1 - notes.count(shard.key)
+        if deaths < SILENT_DEATHS:
+            self._disposition.release(shard, "its workers lost their leases, and live")
+            notes.clear(shard.key)
+            return
+        tier = shard.delivery.tier
+        reason = f"{deaths} workers of tier {tier} died over it without a report"
+        self._disposition.escalate(shard, reason)
+
+    def _note_lost_lease(self, delivery: Delivery) -> None:
+        """Note, on the lease's thread, that this worker lives although its lease ran out."""
+        with contextlib.suppress(ShardliftError):  # else the delivery counts as a death
+            message = decode(delivery.data)
+            if (context := self._contexts.get(message.run)) is not None:
+                LostLeases(context.run.storage).add(message.key, self._config.worker)
+
+    def _note_trouble(self, shard: LeasedShard, error: ShardliftError) -> None:
+        """Note, where people look, what no failure record tells."""
+        if self._flags.immediate.is_set() or not self._has_ledger(shard.context):
+            return
+        reason = ". ".join(filter(None, (str(error), error.hint)))
+        trouble = Trouble(key=shard.key, worker=self._config.worker, at=now(), reason=reason)
+        with contextlib.suppress(ShardliftError):  # the same trouble, mostly
+            write_trouble(shard.run.storage, trouble)
 
     def _over_limit(self, failed: Failed) -> str:
         """The reason with both numbers: memory used and limit."""

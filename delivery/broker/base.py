@@ -34,7 +34,7 @@ class Delivery:
         attributes: of the message.
         attempt: delivery attempt on this tier, starting at 1; approximate on Pub/Sub.
         token: identifies the lease to the broker.
-        received_s: `time.monotonic()` when the lease began, or a moment later.
+        received_s: `runtime.clock.uptime_s()` when the lease began, or a moment later.
     """
 
     tier: str
@@ -73,6 +73,9 @@ class Broker(ABC):
 
     one_machine: ClassVar[bool] = False
     """Whether all workers of these queues run on this machine, within its memory."""
+
+    names_state_roots: bool = False
+    """Whether the queues themselves tell, in a way to be believed, whose runs they carry."""
 
     def __init__(self, tiers: Sequence[str], lease_s: float) -> None:
         if not tiers:
@@ -115,6 +118,21 @@ class Broker(ABC):
         """
         self.publish(tier, [message])
         return self.ack(delivery)
+
+    def set_aside(self, delivery: Delivery) -> bool:
+        """Move bytes that are not a message to the dead letters; False as in `ack`.
+
+        For workers that know no state root to keep them under. Where every worker knows one, this
+        only returns them to their queue.
+        """
+        return self.nack(delivery)
+
+    def state_roots(self) -> tuple[str, ...]:
+        """URLs of the state roots whose runs were enqueued here, as far as it is believed."""
+        return ()
+
+    def add_state_root(self, url: str) -> None:  # noqa: B027 - most brokers keep no settings
+        """Note that runs below this state root are enqueued here; called by who enqueues one."""
 
     def check(self) -> None:  # noqa: B027 - most brokers have nothing to check
         """Check that every queue exists, before anything relies on it.

@@ -1,11 +1,18 @@
 """Embedded broker: queues in one SQLite file, used by many processes of one machine.
 
 It has the semantics of Pub/Sub with the subscriptions of `infra`: leases, five deliveries per tier,
-dead letters, seek. Beyond that it reports a lost lease and knows its backlog exactly.
+dead letters, seek. Beyond that it reports a lost lease, knows its backlog exactly, and keeps the
+state roots whose runs were enqueued in it.
+
+Who may publish may write the file, so its settings are only as good as the file's rights: they are
+believed if the file belongs to this user or to root, and not everybody may write it.
 """
 
+import contextlib
 import json
+import os
 import sqlite3
+import stat
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,6 +31,7 @@ from delivery.broker.base import (
 )
 from delivery.broker.sqlite_file import QueueFile
 from delivery.messages import ShardMessage
+from runtime.clock import uptime_s
 
 FIRST_PAUSE_S: Final = 0.02
 LONGEST_PAUSE_S: Final = 0.5  # between two polls of an empty queue
@@ -47,6 +55,8 @@ CREATE INDEX open_messages ON message (tier, id) WHERE acked IS NULL;
 CREATE INDEX struck_messages ON message (attempts) WHERE acked IS NULL AND attempts >= 5;
 CREATE INDEX acked_messages ON message (acked) WHERE acked IS NOT NULL
 """
+# Made when first needed: files of earlier builds lack it.
+_STATE_ROOTS: Final = "CREATE TABLE IF NOT EXISTS state_root (url BLOB PRIMARY KEY)"
 _STRUCK: Final = f"acked IS NULL AND attempts >= {MAX_DELIVERIES} AND lease_until <= ?"
 _READY: Final = "tier = ? AND acked IS NULL AND lease_until <= ?"
 _INSERT: Final = (
@@ -116,12 +126,41 @@ class EmbeddedBroker(Broker):
             self._insert(db, tier, [message], self._later(db, delivery, tier))
             return _change(db, delivery, "acked = ?", self._clock())
 
+    def set_aside(self, delivery: Delivery) -> bool:
+        """Insert the bytes as they are among the dead letters, and ack."""
+        row = (DEAD, "", delivery.data, json.dumps(dict(delivery.attributes)), self._clock())
+        with self._file.transaction() as db:
+            db.execute(_INSERT, row)
+            return _change(db, delivery, "acked = ?", self._clock())
+
+    @property
+    def names_state_roots(self) -> bool:  # type: ignore[override]  # read anew: rights change
+        """Whether the file's settings are believed."""
+        return _is_ours(self._file.path)
+
+    def state_roots(self) -> tuple[str, ...]:
+        """The roots that `add_state_root` noted; none where others could have."""
+        if not self.names_state_roots:
+            return ()
+        with self._file.reading() as db:
+            if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'state_root'").fetchone():
+                return ()
+            found = db.execute("SELECT CAST(url AS BLOB) FROM state_root ORDER BY rowid").fetchall()
+        return tuple(os.fsdecode(url) for (url,) in found if url)
+
+    def add_state_root(self, url: str) -> None:
+        """Note a root in the file."""
+        with self._file.transaction() as db:
+            db.execute(_STATE_ROOTS)
+            # As bytes, because a path need not be text.
+            db.execute("INSERT OR IGNORE INTO state_root (url) VALUES (?)", (os.fsencode(url),))
+
     def backlog(self, tier: str) -> Backlog:
         """Exact counts."""
         self.check_tier(tier)
         now = self._clock()
         query = (
-            "SELECT count(*), coalesce(sum(lease_until > ?), 0), min(published)"
+            "SELECT count(*), coalesce(sum(lease_until > ?), 0), min(CAST(published AS REAL))"
             " FROM message WHERE tier = ? AND acked IS NULL"
         )
         with self._file.reading() as db:
@@ -150,12 +189,13 @@ class EmbeddedBroker(Broker):
         """Poll once; takes the write lock only if there is a message."""
         if not self._anything(tier):
             return None
-        received_s = time.monotonic()
+        received_s = uptime_s()
         with self._file.transaction() as db:
             now = self._clock()
             _move_struck(db, now)
             row = db.execute(
-                f"SELECT id, data, attributes, attempts FROM message WHERE {_READY}"  # noqa: S608 - constants
+                "SELECT id, CAST(data AS BLOB), CAST(attributes AS BLOB),"  # noqa: S608 - constants
+                f" CAST(attempts AS INTEGER) FROM message WHERE {_READY}"
                 " ORDER BY id LIMIT 1",
                 (tier, now),
             ).fetchone()
@@ -164,12 +204,11 @@ class EmbeddedBroker(Broker):
             message_id, data, attributes, attempts = row
             lease = uuid.uuid4().hex
             db.execute(
-                "UPDATE message SET lease = ?, lease_until = ?, attempts = attempts + 1"
-                " WHERE id = ?",
-                (lease, now + self.lease_s, message_id),
+                "UPDATE message SET lease = ?, lease_until = ?, attempts = ? WHERE id = ?",
+                (lease, now + self.lease_s, attempts + 1, message_id),
             )
         token = f"{message_id}/{lease}"
-        return Delivery(tier, data, json.loads(attributes), attempts + 1, token, received_s)
+        return Delivery(tier, data, _plain(attributes), attempts + 1, token, received_s)
 
     def _anything(self, tier: str) -> bool:
         now = self._clock()
@@ -196,7 +235,7 @@ class EmbeddedBroker(Broker):
         """The tiers after `tier` as the first publisher knew them, where this process does not."""
         if tier == DEAD or tier in self.tiers:
             return None
-        query = "SELECT later FROM message WHERE id = ?"
+        query = "SELECT CAST(later AS TEXT) FROM message WHERE id = ?"
         row = db.execute(query, (_token(delivery)[0],)).fetchone()
         later = row[0].split(",") if row else []
         if tier not in later:
@@ -228,26 +267,49 @@ def _row(
 def _move_struck(db: sqlite3.Connection, now: float) -> None:
     """Move messages delivered five times without an ack to their next tier, as new messages."""
     query = (
-        "SELECT id, tier, later, data, attributes, published, attempts FROM message"  # noqa: S608 - constants
+        "SELECT id, tier, CAST(later AS TEXT), CAST(data AS BLOB), CAST(attributes AS BLOB),"  # noqa: S608 - constants
+        " CAST(published AS REAL), CAST(attempts AS INTEGER) FROM message"
         f" WHERE tier != '{DEAD}' AND {_STRUCK} ORDER BY id"
     )
     for message_id, tier, later, data, attributes, published, attempts in _all(db, query, now):
         target, _, rest = later.partition(",")
-        marks = json.loads(attributes) | _dead_letter_marks(tier, attempts, published)
+        marks = {**_plain(attributes), **_dead_letter_marks(tier, attempts, published)}
         db.execute(_INSERT, (target or DEAD, rest, data, json.dumps(marks), now))
         db.execute("UPDATE message SET acked = ? WHERE id = ?", (now, message_id))
 
 
 def _all(
     db: sqlite3.Connection, query: str, now: float
-) -> Iterator[tuple[int, str, str, bytes, str, float, int]]:
+) -> Iterator[tuple[int, str, str, bytes, bytes, float, int]]:
     yield from db.execute(query, (now,)).fetchall()
+
+
+def _plain(attributes: bytes) -> dict[str, str]:
+    """The attributes that are texts: other programs can insert messages, with anything there."""
+    try:
+        found = json.loads(attributes)
+    except (ValueError, RecursionError):
+        return {}
+    pairs = found.items() if isinstance(found, dict) else ()
+    return {name: value for name, value in pairs if isinstance(value, str)}
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether the file belongs to this user or to root, and not everybody may write it."""
+    try:
+        found = path.stat()
+    except OSError:
+        return False
+    return found.st_uid in {0, os.geteuid()} and not found.st_mode & stat.S_IWOTH
 
 
 def _dead_letter_marks(tier: str, attempts: int, published: float) -> Mapping[str, str]:
     """The attributes that Pub/Sub adds to what it forwards."""
-    return {
+    marks = {
         f"{DEAD_LETTER_SOURCE}DeliveryCount": str(attempts),
         f"{DEAD_LETTER_SOURCE}Subscription": tier,
-        f"{DEAD_LETTER_SOURCE}TopicPublishTime": datetime.fromtimestamp(published, UTC).isoformat(),
     }
+    with contextlib.suppress(OverflowError, ValueError, OSError):  # not a time
+        at = datetime.fromtimestamp(published, UTC)
+        marks[f"{DEAD_LETTER_SOURCE}TopicPublishTime"] = at.isoformat()
+    return marks

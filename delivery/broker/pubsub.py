@@ -14,14 +14,17 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 import google.auth.exceptions
+import grpc
 import tenacity
 from google.api_core import exceptions as api
 from google.pubsub_v1 import PublisherClient, SubscriberClient
+from google.pubsub_v1.services.subscriber.transports.grpc import SubscriberGrpcTransport
 
 from delivery.broker.base import DEAD, DEAD_LETTER_SOURCE, Backlog, Broker, Delivery
 from delivery.broker.pubsub_names import PubSubNames
 from delivery.messages import ShardMessage
 from runtime import log, settings
+from runtime.clock import uptime_s
 from runtime.errors import ShardliftError, UnreachableError, UsageError
 from runtime.google_endpoints import GoogleService, endpoint
 
@@ -71,7 +74,7 @@ class PubSubBroker(Broker):
         self.url = self.names.url
         try:
             self._publisher: Any = PublisherClient()
-            self._subscriber: Any = SubscriberClient()
+            self._subscriber: Any = _subscriber()
         except google.auth.exceptions.DefaultCredentialsError as error:
             raise _no_credentials() from error
         self._metrics = _Metrics(self.names, monitoring)
@@ -167,7 +170,7 @@ class PubSubBroker(Broker):
             attributes=self._plain(received.message.attributes),
             attempt=max(1, received.delivery_attempt),  # 0 without a dead-letter policy
             token=received.ack_id,
-            received_s=time.monotonic(),
+            received_s=uptime_s(),
         )
         try:
             self.extend(delivery)
@@ -220,6 +223,17 @@ class PubSubBroker(Broker):
             return attempts(request)
         except (api.GoogleAPICallError, google.auth.exceptions.GoogleAuthError) as error:
             raise ours(error, self.url) from error
+
+
+def _subscriber() -> SubscriberClient:
+    """A client that receives whatever Pub/Sub accepts, on the emulator too."""
+    host = settings.get(settings.PUBSUB_EMULATOR_HOST)
+    if host is None:
+        return SubscriberClient()
+    # Google's client limits what comes from an emulator to 4 MiB; a larger message, which anyone
+    # may publish, would fail each pull that it is in.
+    channel = grpc.insecure_channel(host, options=[("grpc.max_receive_message_length", -1)])
+    return SubscriberClient(transport=SubscriberGrpcTransport(channel=channel))
 
 
 class _Metrics:

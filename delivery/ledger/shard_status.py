@@ -26,7 +26,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from typing import Final
+from typing import Final, TypeVar
 
 from delivery.ledger.failures import FailureSummary
 from delivery.ledger.plan import Plan, PlanRow, Relation
@@ -46,6 +46,8 @@ class ShardState(StrEnum):
     READY = "ready"
     WAITING = "waiting"
 
+
+T = TypeVar("T")
 
 OPEN: Final = frozenset({ShardState.READY, ShardState.WAITING})  # what keeps a run from ending
 STUCK: Final = frozenset(  # what blocks dependents
@@ -134,12 +136,19 @@ def _by_inputs(relation: Relation, states: Mapping[str, ShardState]) -> ShardSta
 
 @dataclass(frozen=True)
 class RunStatus:
-    """The ledger of a whole run as it was read, and the states that follow from it."""
+    """The ledger of a whole run as it was read, and the states that follow from it.
+
+    Attributes:
+        receipts: of shards of the plan, by key; likewise the others.
+        unplanned: records of shards that the plan lacks, such as `failed/s0/beef`; they count for
+            nothing.
+    """
 
     plan: Plan
     receipts: Mapping[str, ReceiptSummary]
     failures: Mapping[str, FailureSummary]
     redo: Mapping[str, int]
+    unplanned: Sequence[str] = ()
 
     @cached_property
     def states(self) -> dict[str, ShardState]:
@@ -226,13 +235,39 @@ def describe_incomplete(incomplete: Mapping[str, int]) -> str:
     )
 
 
+def describe_unplanned(unplanned: Sequence[str]) -> str:
+    """One line on records of shards that the plan lacks."""
+    one = len(unplanned) == 1
+    return (
+        f"{len(unplanned):,} record{'' if one else 's'} of {'a shard' if one else 'shards'} that "
+        f"the plan lacks, passed over: {join_first(list(unplanned), _NAMED)}"
+    )
+
+
 def read_status(run: Run) -> RunStatus:
     """Read the ledger of a run: three listings, and the plan if it was not read before."""
     # Receipts last, so that a failure is never seen without the receipt that outlived it. What
     # changes meanwhile can make a shard look open that is not, which costs a duplicate.
     redo = run.redo()
     failures = run.failures.list()
-    return RunStatus(run.plan, run.receipts.list(), failures, redo)
+    receipts = run.receipts.list()
+    return RunStatus(
+        run.plan,
+        _planned(run.plan, receipts),
+        _planned(run.plan, failures),
+        _planned(run.plan, redo),
+        [
+            f"{folder}/{key}"
+            for folder, keys in (("receipts", receipts), ("failed", failures), ("redo", redo))
+            for key in keys
+            if key not in run.plan
+        ],
+    )
+
+
+def _planned(plan: Plan, records: Mapping[str, T]) -> Mapping[str, T]:
+    """The records of shards of the plan: a message can have brought others."""
+    return {key: record for key, record in records.items() if key in plan}
 
 
 @dataclass(frozen=True)

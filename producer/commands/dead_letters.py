@@ -6,12 +6,12 @@ from typing import Annotated
 import typer
 
 from delivery import replay
-from delivery.ledger.failures import Failure, FailureSummary
+from delivery.ledger.failures import FOLDER, Failure, FailureSummary
 from delivery.ledger.run import Run
 from memmodel.run_context import tier_chooser
 from producer import render, run_lookup
 from runtime import cli
-from runtime.errors import UsageError
+from runtime.errors import EXIT_FINDINGS, UsageError
 from runtime.table import format_table
 from runtime.text import json_text
 
@@ -47,9 +47,11 @@ def list_letters(
     Example: python -m producer dead-letters list --dest out --reason zstd
     """
     found = run_lookup.find_looked(run, state, dest, queue)
+    records = found.failures.list()
+    run_lookup.note_unplanned([f"{FOLDER}/{key}" for key in records if key not in found.plan])
     letters = [
         letter
-        for letter in found.failures.list().values()
+        for letter in records.values()
         if (tier is None or letter.tier == tier)
         and (scale is None or letter.key.startswith(f"s{scale}/"))
         and (reason is None or reason in letter.reason)
@@ -79,7 +81,6 @@ def show(
     if as_json:
         cli.print_lines(json_text(letter.model_dump(mode="json")))
         return
-    row = found.plan.row(key)
     state_word = "given up" if letter.dropped else "dead"
     cli.print_line(f"{key} ({letter.kind}), {state_word} since {letter.at:%Y-%m-%d %H:%M:%S} UTC")
     cli.print_line(f"reason: {letter.reason}")
@@ -87,6 +88,10 @@ def show(
         by = f" by {hop.worker}" if hop.worker else ""
         where = f"tier {hop.tier}, delivery {hop.attempt}{by}"
         cli.print_line(f"  {hop.at:%H:%M:%S} {where}: {hop.reason}")
+    if key not in found.plan:
+        run_lookup.note_unplanned([f"{FOLDER}/{key}"])
+        return
+    row = found.plan.row(key)
     for name in (*row.sources, *row.inputs):
         cli.print_line(f"  made from {name}")
 
@@ -117,10 +122,16 @@ def requeue(
     run_lookup.check_tier(found, tier)
     if without_bad_chunks:
         _leave_out_bad_chunks(found, keys)
+    unplanned = [key for key in _dead(found, keys) if key not in found.plan]
+    run_lookup.note_unplanned([f"{FOLDER}/{key}" for key in unplanned])
+    wanted = [key for key in keys if key not in unplanned] if keys else None
     with run_lookup.broker_of(found, queue) as broker:
-        sent = replay.failed(found, broker, tier_chooser(found), keys=keys or None, tier=tier)
+        broker.add_state_root(found.state_url)
+        sent = replay.failed(found, broker, tier_chooser(found), keys=wanted, tier=tier)
     named = f": {', '.join(sent)}" if sent else ""
     cli.print_line(f"{render.shards(len(sent))} published again{named}")
+    if keys and unplanned:
+        raise typer.Exit(EXIT_FINDINGS)
 
 
 @app.command()
@@ -147,7 +158,10 @@ def drop(
     if every and chosen:
         cli.confirm(f"give up {render.shards(len(chosen))} of run {found.run_id}", yes=yes)
     for key in chosen:
-        found.failures.drop(key)
+        if key in found.plan:
+            found.failures.drop(key)
+        else:  # nothing to give up: only its record can go
+            found.failures.delete(key)
     named = f": {', '.join(chosen)}" if chosen else ""
     cli.print_line(f"{render.shards(len(chosen))} given up{named}")
 
@@ -158,6 +172,15 @@ def _check_chosen(keys: Sequence[str] | None, *, every: bool) -> None:
         raise UsageError(
             "which shards? Either keys or --all are needed", hint="name their keys, or pass --all"
         )
+
+
+def _dead(run: Run, keys: Sequence[str] | None) -> list[str]:
+    """Keys of these failure records, or of all.
+
+    Raises:
+        UsageError: one is not a dead letter.
+    """
+    return [_letter(run, key).key for key in keys] if keys else list(run.failures.list())
 
 
 def _not_given_up(run: Run) -> list[str]:
@@ -171,9 +194,10 @@ def _leave_out_bad_chunks(run: Run, keys: Sequence[str] | None) -> None:
         UsageError: a shard is not dead, or is made from shards.
     """
     chosen = list(run.failures.list()) if keys is None else keys
+    chosen = [key for key in chosen if key in run.plan]
     kinds = {key: _letter(run, key).kind for key in chosen}
     for key in keys or ():
-        if kinds[key] != "convert":
+        if kinds.get(key, "convert") != "convert":
             raise UsageError(
                 f"{key} is made from shards, not from an export: it has no chunks to leave out",
                 hint="`dead-letters show` prints the reason; `replay --redo` makes its input again",

@@ -7,6 +7,7 @@ import typer
 
 from delivery import replay as again
 from delivery.ledger.run import Run
+from delivery.ledger.shard_status import read_status
 from delivery.messages import parse_key
 from delivery.replay import ReplayResult
 from memmodel.run_context import tier_chooser
@@ -54,7 +55,9 @@ def replay(
     found = run_lookup.find(run, state, dest)
     run_lookup.check_tier(found, tier)
     with run_lookup.broker_of(found, queue) as broker:
+        broker.add_state_root(found.state_url)
         run_lookup.drain_dead_letters(found, broker)
+        run_lookup.note_unplanned(read_status(found).unplanned)
         choose = tier_chooser(found)
         if failed:
             done = ReplayResult(again.failed(found, broker, choose, tier=tier))

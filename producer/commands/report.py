@@ -31,7 +31,9 @@ def report(
     Example: python -m producer report --dest out --out report.html
     """
     found = run_lookup.find(run, state, dest)
-    text = page(read_facts(found, read_status(found), now()))
+    status = read_status(found)
+    run_lookup.note_unplanned(status.unplanned)
+    text = page(read_facts(found, status, now()))
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(text, encoding="utf-8")
     cli.print_line(f"wrote {out} ({len(text.encode()) >> 10} KiB)")

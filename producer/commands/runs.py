@@ -4,6 +4,7 @@ from typing import Any
 
 import typer
 
+from delivery.ledger.damage import LedgerDamaged
 from delivery.ledger.run import Run, list_runs
 from delivery.ledger.shard_status import OPEN, RunStatus, ShardState, read_status
 from delivery.progress import made_keys
@@ -27,7 +28,9 @@ def runs(
     Example: python -m producer runs --dest out
     """
     root = run_lookup.state_root(state, dest)
-    found = [_facts(run) for run in list_runs(root)]
+    damaged: list[dict[str, Any]] = []
+    sound = list_runs(root, lambda run, error: damaged.append(_damaged(run, error)))
+    found = [*damaged, *map(_facts, sound)]
     if as_json:
         cli.print_lines(render.document(found))
     elif not found:
@@ -37,9 +40,26 @@ def runs(
         cli.print_lines(render.table(headers, map(_row, found), left=4))
 
 
+def _damaged(run: Run, error: LedgerDamaged) -> dict[str, Any]:
+    """Row of a run that cannot be read, with a line to stderr why."""
+    cli.print_stderr(f"note: run {run.run_id}: {error}; {error.hint}")
+    unknown = dict.fromkeys(("created", "source", "label_type", "fingerprint"))
+    counts = dict.fromkeys(("total", "done", "lost"))
+    own = {"run": run.run_id, "uri": run.uri, "state": "damaged", "dest": run.stated_dest()}
+    return {**own, **unknown, "scales": [], "downres": [], **counts}
+
+
 def _facts(run: Run) -> dict[str, Any]:
+    try:
+        return _read_facts(run)
+    except LedgerDamaged as error:
+        return _damaged(run, error)
+
+
+def _read_facts(run: Run) -> dict[str, Any]:
     status, info = read_status(run), run.info
     made = made_keys(status)
+    run_lookup.note_unplanned([f"{run.run_id}/{path}" for path in status.unplanned])
     states = [status.states[key] for key in made]
     return {
         "run": run.run_id,
@@ -55,6 +75,7 @@ def _facts(run: Run) -> dict[str, Any]:
         "total": len(made),
         "done": states.count(ShardState.DONE),
         "lost": sum(state not in {*OPEN, ShardState.DONE} for state in states),
+        "unplanned": list(status.unplanned),
     }
 
 

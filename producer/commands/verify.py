@@ -107,6 +107,7 @@ def verify(
         named = newest if run is not None else None
         expected = expected_of_runs(newest.state_url, newest.info.dest, named, given)
     print_notes(expected.notes)
+    run_lookup.note_unplanned(expected.history.provenance.unplanned)
     verifier = Verifier(expected, chosen, deep=deep)
     if chosen is not None and (unknown := set(chosen) - set(expected.request.made)):
         raise UsageError(f"no run of {expected.request.dest} makes scale {min(unknown)}")
@@ -205,4 +206,7 @@ def _print_findings(checked: dict[str, int], findings: Sequence[Finding]) -> Non
     found = counted(len(findings), "finding") if findings else "no findings"
     cli.print_line(f"{', '.join(checks)}: {found}")
     if findings:
-        cli.print_line("the same `enqueue` makes them again, where they are missing, cut or old")
+        cli.print_line(
+            "the same `enqueue` makes them again, where they are missing, cut or old; "
+            "`replay --redo --shards KEY,...` makes any others"
+        )

@@ -53,6 +53,17 @@ def broker(path: Path, clock: Clock) -> Iterator[EmbeddedBroker]:
         yield broker
 
 
+def insert(path: Path, data: object, attributes: object, attempts: int = 0) -> None:
+    """Insert a row as another program might."""
+    with sqlite3.connect(path) as db:
+        db.execute(
+            "INSERT INTO message (tier, later, data, attributes, published, attempts)"
+            " VALUES (?, '', ?, ?, 0, ?)",
+            (LOW, data, attributes, attempts),
+        )
+    db.close()
+
+
 def message(number: int = 0) -> ShardMessage:
     """A message about some shard."""
     return ShardMessage(run="/runs/r1", key=f"s0/{number:04x}", kind="convert")
@@ -368,3 +379,68 @@ def test_urls_are_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     for wrong in ("", "sqlite:", "queue.db", "redis://here"):
         with pytest.raises(UsageError, match="is not a queue"):
             open_broker(wrong, TIERS, LEASE_S)
+
+
+@pytest.mark.parametrize(
+    ("data", "attributes"),
+    [
+        ("text", "{}"),
+        (7, "{}"),
+        (b"\xff", b"\xff"),
+        (b"x", "not JSON"),
+        (b"x", "[" * 100_000),
+        (b"x", '["a list"]'),
+        (b"x", '{"run": 7, "scale": null}'),
+        (b"x", 7),
+    ],
+)
+@pytest.mark.parametrize("attempts", [0, MAX_DELIVERIES])
+def test_rows_of_other_programs_are_delivered_as_bytes(
+    broker: EmbeddedBroker, path: Path, data: object, attributes: object, attempts: int
+) -> None:
+    """Whatever types they have; after five deliveries they move on like any other."""
+    insert(path, data, attributes, attempts)
+    broker.publish(LOW, [message()])
+    tier = DEAD if attempts else LOW
+    first = broker.lease(LOW)
+    delivery = broker.lease(DEAD) if attempts else first
+    assert delivery is not None
+    assert delivery.tier == tier
+    assert isinstance(delivery.data, bytes)
+    assert all(isinstance(value, str) for value in delivery.attributes.values())
+    assert broker.ack(delivery)
+    assert (first if attempts else broker.lease(LOW)) is not None
+
+
+def test_bytes_are_set_aside_as_they_are(broker: EmbeddedBroker, path: Path) -> None:
+    """They wait among the dead letters for a program that knows a state root."""
+    insert(path, b"\xff\0rubbish", "{}")
+    delivery = broker.lease(LOW)
+    assert delivery is not None
+    assert broker.set_aside(delivery)
+    assert broker.backlog(LOW) == Backlog(waiting=0, leased=0)
+    letter = broker.lease(DEAD)
+    assert letter is not None
+    assert (letter.data, letter.attempt) == (b"\xff\0rubbish", 1)
+
+
+def test_state_roots_stay_in_the_file(broker: EmbeddedBroker, path: Path, clock: Clock) -> None:
+    """Each once, in order, also of a path that is no text; a file of an earlier build has none."""
+    assert broker.state_roots() == ()
+    odd = "/runs/\udcff \n"
+    for url in ("/runs", odd, "/runs"):
+        broker.add_state_root(url)
+    with EmbeddedBroker(path, TIERS, LEASE_S, clock) as again:
+        assert again.state_roots() == ("/runs", odd)
+
+
+def test_settings_of_a_file_that_all_may_write_are_not_believed(
+    broker: EmbeddedBroker, path: Path
+) -> None:
+    """Who may write the file may name any root in it."""
+    broker.add_state_root("/runs")
+    path.chmod(0o664)
+    assert broker.state_roots() == ("/runs",)
+    path.chmod(0o666)
+    assert not broker.names_state_roots
+    assert broker.state_roots() == ()

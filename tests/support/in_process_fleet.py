@@ -100,7 +100,8 @@ class InProcessFleet:
         executor = cast("ExecutorClient", _Executor(self._step))
         tiers = [tier_of(name) for name in run.info.tiers]
         for tier in (*tiers, *tiers):  # what a tier hands down is seen, too
-            config = WorkerConfig(tier, tier.limit_bytes, worker=f"me-{tier.name}")
+            roots, me = (run.state_url,), f"me-{tier.name}"
+            config = WorkerConfig(tier, tier.limit_bytes, roots=roots, worker=me)
             worker = Worker(broker, config, ShutdownFlags(), executor=executor)
             with contextlib.closing(worker):
                 while (delivery := broker.lease(tier.name, wait_s=0)) is not None:

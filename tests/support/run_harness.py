@@ -135,6 +135,7 @@ class RunHarness:
         log = self.folder / f"worker{len(self.processes)}.log"
         env = os.environ | {"LOG_FORMAT": "json", "LEASE_S": str(round(self.lease_s))}
         command = [sys.executable, "-m", "consumer", *arguments, "--queue", self.queue]
+        command += [] if "--run" in arguments else ["--state", self.run.state_url]
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [*command, "--tiers", tiers_option(self.tiers)],

@@ -70,11 +70,16 @@ class _Newer(ShardMessage):
 
 @dataclass
 class WorkerHarness:
-    """A worker with everything around it."""
+    """A worker with everything around it.
+
+    Attributes:
+        roots: that the worker is given.
+    """
 
     folder: Path
     broker: Broker
     run: Run
+    roots: tuple[str, ...]
     flags: ShutdownFlags = field(default_factory=ShutdownFlags)
     machine_bytes: int | None = None
     limit_bytes: int | None = 512 * MIB
@@ -97,6 +102,7 @@ class WorkerHarness:
                 tier_of(self.tier),
                 self.limit_bytes,
                 machine_bytes=self.machine_bytes,
+                roots=self.roots,
                 worker="me",
             )
             self._worker = Worker(self.broker, config, self.flags, executor=executor)
@@ -146,6 +152,6 @@ def worker_harness(folder: Path) -> Iterator[WorkerHarness]:
     (folder / "executor.py").write_text(PROGRAM)
     run = three_shard_run(folder)
     with open_broker(run.info.queue, run.info.tiers, LEASE_S) as broker:
-        harness = WorkerHarness(folder, broker, run)
+        harness = WorkerHarness(folder, broker, run, (run.state_url,))
         yield harness
         harness.worker.close()

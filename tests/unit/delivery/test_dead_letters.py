@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from delivery.broker import open_broker
-from delivery.broker.base import DEAD, MAX_DELIVERIES, Broker
+from delivery.broker.base import DEAD, DEAD_LETTER_SOURCE, MAX_DELIVERIES, Broker
 from delivery.dead_letters import drain
 from delivery.ledger.run import Run
-from delivery.messages import Hop, ShardMessage
+from delivery.ledger.shard_status import ShardState, read_status
+from delivery.messages import Hop, ShardMessage, now
+from delivery.state_roots import StateRoots
 from runtime.storage import Storage, open_storage
-from tests.support.ledgers import TIERS, fail, made_run
+from tests.support.ledgers import TIERS, fail, finish, made_run
 
 HOP = Hop(tier="4gi", reason="bad zstd", at=datetime(2024, 1, 2, tzinfo=UTC), worker="w", attempt=1)
 
@@ -35,14 +37,15 @@ class RawMessage:
 
     def __init__(self, data: bytes) -> None:
         self.data = data
+        self.marks: dict[str, str] = {}
 
     def encode(self) -> bytes:
         """The bytes."""
         return self.data
 
     def attributes(self) -> dict[str, str]:
-        """None."""
-        return {}
+        """None, unless a test sets some."""
+        return self.marks
 
 
 def letter(run: Run, key: str = "s0/00") -> ShardMessage:
@@ -95,6 +98,72 @@ def test_letters_of_a_lost_run_are_kept(broker: Broker, state: Storage, tmp_path
     done = drain(broker, state)
     assert [state.read(path) for path in done.unreadable] == [message.encode()]
     assert not (tmp_path / "gone").exists()
+
+
+@pytest.mark.parametrize(
+    "uri", ["kafka://x/r1", "gs://B/r1", "gs://bucket-of-others/runs/r1", "/etc/r1", "{}/../x/r1"]
+)
+def test_letters_of_other_places_are_kept(broker: Broker, state: Storage, uri: str) -> None:
+    """They are not followed, and stop no good one."""
+    run = made_run(state.url)
+    foreign = letter(run).model_copy(update={"run": uri.format(state.url)})
+    broker.publish(DEAD, [foreign, letter(run)])
+    done = drain(broker, state)
+    assert [key for _, key in done.keys] == ["s0/00"]
+    assert [state.read(path) for path in done.unreadable] == [foreign.encode()]
+
+
+def test_letters_of_another_root_of_the_queue_reach_their_ledger(
+    broker: Broker, state: Storage, tmp_path: Path
+) -> None:
+    """`enqueue` named it in the queue's settings."""
+    run = made_run(tmp_path / "others")
+    broker.add_state_root(run.state_url)
+    broker.publish(DEAD, [letter(run)])
+    assert drain(broker, state).keys == [(run.uri, "s0/00")]
+
+
+def test_where_queues_name_no_roots_letters_of_others_stay(
+    broker: Broker, state: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Pub/Sub: a command knows one root, a fleet all of them. What no run can be is kept."""
+    monkeypatch.setattr(type(broker), "names_state_roots", False)
+    run = made_run(tmp_path / "others")
+    broker.publish(DEAD, [letter(run), letter(run).model_copy(update={"run": "kafka://x/r"})])
+    done = drain(broker, state)
+    assert (done.keys, len(done.unreadable), len(done.left)) == ([], 1, 1)
+    done = drain(broker, state, roots=StateRoots(broker, [state.url]))
+    assert (done.keys, len(done.unreadable), len(done.left)) == ([], 1, 0)
+
+
+def test_a_letter_cannot_outlast_what_the_ledger_asks_for(broker: Broker, state: Storage) -> None:
+    """Redo, kind and time are not believed: the shard can be requested and made again."""
+    run = made_run(state.url)
+    finish(run, "s0/00")
+    late = HOP.model_copy(update={"at": datetime(9999, 12, 31, 23, tzinfo=UTC)})
+    forged = ShardMessage(run=run.uri, key="s0/00", kind="downsample", redo=2**31 - 1)
+    broker.publish(DEAD, [forged.after(late, "forged")])
+    drain(broker, state)
+    found = run.failures.get("s0/00")
+    assert found is not None
+    assert (found.redo, found.kind) == (0, "convert")
+    assert found.at <= now()
+    assert read_status(run).states["s0/00"] is ShardState.DONE
+    run.raise_redo(["s0/00"])
+    assert read_status(run).states["s0/00"] is ShardState.READY
+
+
+@pytest.mark.parametrize("count", ["", "²", "x", "-1", "9" * 5_000])
+def test_a_count_of_deliveries_may_be_anything(broker: Broker, state: Storage, count: str) -> None:
+    """Attributes are as foreign as messages."""
+    run = made_run(state.url)
+    raw = RawMessage(ShardMessage(run=run.uri, key="s0/00", kind="convert").encode())
+    raw.marks = {f"{DEAD_LETTER_SOURCE}DeliveryCount": count}
+    broker.publish(DEAD, [raw])  # type: ignore[list-item] # a foreign publisher
+    drain(broker, state)
+    found = run.failures.get("s0/00")
+    assert found is not None
+    assert found.attempts == MAX_DELIVERIES
 
 
 def test_newer_letters_stay(broker: Broker, state: Storage) -> None:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from delivery.messages import (
     MAX_BYTES,
+    NAME_CHARS,
     Hop,
     NewerSchema,
     ShardMessage,
@@ -24,6 +25,11 @@ WHEN = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
 HOP = Hop(tier="2gi", reason="needs 2.3 GiB", at=WHEN, worker="w1", attempt=2)
 MESSAGE = ShardMessage(run="/runs/r1", key="s0/0fe9", kind="convert", sources=("s0/a.arrow",))
 
+HOP_BY_CLOCK = (  # a message whose hop was at a time to be filled in
+    b'{"schema": 1, "run": "/r", "key": "s0/0a", "kind": "convert",'
+    b' "history": [{"tier": "2gi", "reason": "r", "at": %s}]}'
+)
+
 texts = st.text(st.characters(codec="utf-8"), max_size=60)
 hops = st.builds(
     Hop,
@@ -35,7 +41,7 @@ hops = st.builds(
 )
 messages = st.builds(
     ShardMessage,
-    run=texts.map(lambda text: "gs://bucket/" + text.rstrip("/")),
+    run=texts.map(lambda text: "gs://bucket/" + text.replace("\0", "").rstrip("/")),
     key=st.builds(shard_key, st.integers(0, 20), st.integers(0, 2**64 - 1).map("{:04x}".format)),
     kind=st.sampled_from(["convert", "downsample"]),
     redo=st.integers(0, 1000),
@@ -143,6 +149,24 @@ def test_a_huge_reason_is_cut() -> None:
         b'{"schema": 1, "run": "relative/r", "key": "s0/0a", "kind": "convert"}',
         b'{"schema": 1, "run": "/r", "key": "s0/0a", "kind": "paint"}',
         b'{"schema": 1, "run": "/r", "key": "s0/0a", "kind": "convert", "redo": -1}',
+        b'{"schema": 1, "run": "/r\\u0000x", "key": "s0/0a", "kind": "convert"}',
+        b'{"schema": 1, "run": "/r\\ud800", "key": "s0/0a", "kind": "convert"}',
+        b'{"schema": 1, "run": "/r\xff", "key": "s0/0a", "kind": "convert"}',
+        b'{"schema": 1, "run": "/%s", "key": "s0/0a", "kind": "convert"}' % (b"r" * 20_000),
+        b'{"schema": 1, "run": ["/r"], "key": "s0/0a", "kind": "convert"}',
+        b'{"schema": 1, "run": "/r", "key": "", "kind": "convert"}',
+        b'{"schema": 1, "run": "/r", "key": "s0/../../x", "kind": "convert"}',
+        '{"schema": 1, "run": "/r", "key": "s\u0663/0a", "kind": "convert"}'.encode(),
+        b'{"schema": 1, "run": "/r", "key": "s0/0a", "kind": "convert", "redo": 1%s}' % (b"0" * 40),
+        b'{"schema": 1, "run": "/r", "key": "s0/0a", "kind": "convert", "redo": 1e400}',
+        b'{"schema": 1%s}' % (b"0" * 5_000),
+        b'{"schema": 1%s}' % (b"0" * 4_000),
+        b'{"schema": 1, "x": %s}' % (b"[" * 900 + b"]" * 900),
+        b'{"a":' * 10_000 + b"1" + b"}" * 10_000,
+        MESSAGE.encode()[:-1] + b" " * 10_000_000 + b"}",
+        HOP_BY_CLOCK % b'"2024-01-01T00:00:00"',
+        HOP_BY_CLOCK % b"1e300",
+        '{"schema": 1}'.encode("utf-16"),
     ],
 )
 def test_broken_messages_are_unreadable_and_kept(data: bytes) -> None:
@@ -151,6 +175,27 @@ def test_broken_messages_are_unreadable_and_kept(data: bytes) -> None:
         decode(data)
     assert caught.value.data == data
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+@given(st.data())
+def test_bytes_that_turned_are_a_message_or_unreadable(data: st.DataObject) -> None:
+    """No other error comes out, whatever the bytes; what is read can be written again."""
+    turned = bytearray(MESSAGE.after(HOP).encode())
+    for _ in range(data.draw(st.integers(1, 6))):
+        turned[data.draw(st.integers(0, len(turned) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        message = decode(bytes(turned))
+    except (UnreadableMessage, NewerSchema):
+        return
+    assert decode(message.encode()).run == message.run
+
+
+def test_long_names_in_a_history_are_cut() -> None:
+    """They are printed, and go to the ledger."""
+    hop = HOP.model_dump(mode="json") | {"tier": "t" * 9_000, "worker": "w" * 9_000}
+    found = Hop.model_validate(hop)
+    assert (len(found.tier), len(found.worker or "")) == (NAME_CHARS, NAME_CHARS)
 
 
 def test_a_newer_schema_is_not_poison() -> None:
@@ -158,7 +203,10 @@ def test_a_newer_schema_is_not_poison() -> None:
     data = b'{"schema": 2, "anything": "else"}'
     with pytest.raises(NewerSchema, match="this worker is older than the run") as caught:
         decode(data)
-    assert caught.value.exit_code == EXIT_USAGE
+    assert (caught.value.exit_code, caught.value.run) == (EXIT_USAGE, None)
+    with pytest.raises(NewerSchema) as caught:
+        decode(b'{"schema": 2, "run": "/runs/r1"}')
+    assert caught.value.run == "/runs/r1"
 
 
 def test_fields_added_later_are_no_harm() -> None:
