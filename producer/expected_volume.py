@@ -19,6 +19,7 @@ from producer.export_listing import ListingProblem, NoArrowFilesError, ScaleList
 from producer.export_problems import find_problems, list_scales
 from producer.planner import Outputs, PlanInputs, PlanResult, list_outputs, make_plan
 from producer.prior_runs import PriorRun, PriorRuns, differences_that_matter
+from producer.rewritten_files import checked_outputs
 from producer.run_request import Request
 from runtime import settings
 from runtime.errors import ShardliftError, UnreachableError, UsageError
@@ -119,7 +120,8 @@ def expected_of_runs(
     request = _request(volume, dest, makers, source)
     exports = {s: source or makers[s].run.info.source for s in request.scales}
     listings, problems, notes = _read_exports(request, exports, given=source is not None)
-    outputs = _outputs(request)
+    outputs, unread = checked_outputs(request, history.provenance)
+    notes = [*notes, *unread]
     recorded = {s: list(makers[s].run.plan.rows(s)) for s in request.scales if s not in listings}
     inputs = PlanInputs(listings, outputs, history.provenance, recorded)
     plan = make_plan(request, inputs, RunContext(newest).tiers)

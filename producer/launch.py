@@ -1,5 +1,6 @@
 """Launching a run: create or resume, publish, wait."""
 
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from delivery.broker import open_broker
 from delivery.broker.base import Broker
 from delivery.dead_letters import drain
 from delivery.ledger.failures import FailureSummary
+from delivery.ledger.launches import Launches
+from delivery.ledger.output_revision import OUTPUT_REVISION
 from delivery.ledger.plan import Plan
 from delivery.ledger.run import Run, RunInfo, new_run_id
 from delivery.ledger.shard_status import RunStatus, ShardState, read_status
@@ -20,11 +23,10 @@ from producer.failure_groups import failures_of
 from producer.fleet_process import FleetProcess
 from producer.info import write_info
 from producer.preflight import LaunchConfig, Preflight
-from producer.run_request import OUTPUT_REVISION
 from producer.wait import display, wait
 from runtime import log
 from runtime.cli import print_stderr
-from runtime.storage import open_storage
+from runtime.storage import OWNER, open_storage
 
 _log = log.get()
 
@@ -85,8 +87,12 @@ def create_or_resume(found: Preflight, config: LaunchConfig, run_id: str | None 
     """Return the run to continue, or create one; writes `info`, publishes nothing.
 
     A new run cancels those that are out of date, with `overwrite` all unfinished ones.
+
+    Raises:
+        LaunchedMeanwhile: another run of the destination began since the preflight.
     """
     if found.continues is not None:
+        _sweep(found, found.continues.run.run_id)
         write_info(open_storage(found.request.dest), found.request.volume)
         if found.request.bad_chunks == "skip":
             found.continues.run.request_without_bad_chunks()
@@ -100,24 +106,40 @@ def _create(found: Preflight, plan: Plan, config: LaunchConfig, run_id: str | No
     request = found.request
     dest = open_storage(request.dest)
     dest.check_writable()
-    dest.sweep_temporaries()
     run_id = run_id or new_run_id()
-    run = Run.create(config.state, _run_info(found, run_id, config), plan)
-    if request.overwrite:
-        for earlier in found.history.conflicting():
-            earlier.run.cancel(f"run {run_id} overwrites it")
-            _log.info(log.RUN_CANCELLED, run=earlier.run.run_id, by=run_id)
-    cancel_outdated(found, by=run_id)
+    _sweep(found, run_id)
+    cancels = _cancels(found, run_id)
+    info = _run_info(found, run_id, config)
+    run = Launches(config.state).begin(info, plan, found.after, cancels)
+    for cancelled in cancels:
+        _log.info(log.RUN_CANCELLED, run=cancelled, by=run_id)
     write_info(dest, request.volume)
     _log.info(log.RUN_CREATED, run=run.uri)
     return run
 
 
-def cancel_outdated(found: Preflight, by: str | None = None) -> None:
+def _cancels(found: Preflight, by: str) -> dict[str, str]:
+    """The runs that end when this one begins, by id, with the reason."""
+    runs = {
+        earlier.run.run_id: f"out of date: {reason}; run {by} takes its place"
+        for earlier, reason in found.outdated
+    }
+    if found.request.overwrite:
+        runs |= {one.run.run_id: f"run {by} overwrites it" for one in found.history.conflicting()}
+    return runs
+
+
+def _sweep(found: Preflight, run_id: str) -> None:
+    """Remove what writers of this run, and of runs that do not go on, left at the destination."""
+    over = {one.run.run_id for one in found.history.runs if not one.unfinished}
+    open_storage(found.request.dest).sweep_temporaries({OWNER, run_id, *over})
+
+
+def cancel_outdated(found: Preflight) -> None:
     """Cancel the runs that are out of date; their workers stop before they publish an output."""
     for earlier, reason in found.outdated:
-        earlier.run.cancel(f"out of date: {reason}" + (f"; run {by} takes its place" if by else ""))
-        _log.info(log.RUN_CANCELLED, run=earlier.run.run_id, by=by)
+        earlier.run.cancel(f"out of date: {reason}")
+        _log.info(log.RUN_CANCELLED, run=earlier.run.run_id, by=None)
 
 
 def publish_and_wait(
@@ -213,5 +235,6 @@ def _run_info(found: Preflight, run_id: str, config: LaunchConfig) -> RunInfo:
             "bad_chunks": request.bad_chunks,
             "partial": tuple(found.problems),
             "adopted": bool(found.planned and found.planned.unknown),
+            "token": uuid.uuid4().hex[:12],
         }
     )

@@ -48,12 +48,14 @@ class PlanInputs:
         outputs: existing shard files, by scale concerned.
         provenance: what the existing shards were made from.
         recorded: rows of an earlier plan, by scale to be converted whose files cannot be listed.
+        notes: for people, on the existing shard files.
     """
 
     listings: Mapping[int, ScaleListing]
     outputs: Mapping[int, Outputs]
     provenance: Provenance = field(default_factory=Provenance)
     recorded: Mapping[int, Sequence[PlanRow]] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

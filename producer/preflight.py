@@ -3,15 +3,18 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from delivery.ledger.launches import Launches
 from delivery.ledger.plan import PlanRow
 from memmodel.tiers import Tier
 from producer.export_listing import ScaleListing
 from producer.export_problems import find_problems, list_scales
 from producer.info import check_against_info
 from producer.launch_notes import coarser_notes, export_notes
-from producer.planner import PlanInputs, PlanResult, list_outputs, make_plan
+from producer.places import check_places
+from producer.planner import PlanInputs, PlanResult, make_plan
 from producer.prior_runs import PriorRun, PriorRuns, obstacle
 from producer.provenance import NOT_MADE, changed_sources
+from producer.rewritten_files import checked_outputs
 from producer.run_request import Request
 from producer.spec_notes import spec_notes
 from runtime.errors import ShardliftError, UsageError
@@ -56,6 +59,7 @@ class Preflight:
         notes: for people, to be printed before the launch.
         problems: what the export lacks, in words; converted without by --partial.
         outdated: unfinished runs whose plan is not what a fresh one would be, with the reason.
+        after: number of the newest launch of the state root, which all of this takes in.
     """
 
     request: Request
@@ -65,6 +69,7 @@ class Preflight:
     notes: Sequence[str] = ()
     problems: Sequence[str] = ()
     outdated: Sequence[tuple[PriorRun, str]] = ()
+    after: int = 0
 
     @property
     def idle(self) -> bool:
@@ -93,12 +98,14 @@ class LaunchOptions:
         new_run: do not continue an unfinished run.
         partial: convert what is there of an export that is not whole.
         adopt: take existing shards that no known run made.
+        dry_run: write nothing.
     """
 
     run_id: str | None = None
     new_run: bool = False
     partial: bool = False
     adopt: bool = False
+    dry_run: bool = False
 
 
 def preflight(
@@ -117,12 +124,15 @@ def preflight(
         UnreachableError: the source or the destination cannot be reached.
     """
     request.check()
+    check_places(request, config.state)
     dest = open_storage(request.dest)
     check_against_info(dest, request.volume)
     listings = list_scales(request)
     problems = _problems(request, listings)
     if problems and not options.partial:
         raise _not_whole(request, problems)
+    launches = Launches(config.state)
+    after = launches.newest() if options.dry_run else launches.settle()  # before the runs are read
     history, inputs = _plan_inputs(request, config, listings)
     outputs = inputs.outputs
     fresh = make_plan(replace(request, overwrite=False), inputs, config.tiers)
@@ -133,12 +143,13 @@ def preflight(
     planned = make_plan(request, inputs, config.tiers) if overwrites else fresh
     if planned.unknown and not options.adopt:
         raise _unknown_makers(request, planned.unknown)
-    found = Preflight(request, history, problems=problems, outdated=outdated)
+    found = Preflight(request, history, problems=problems, outdated=outdated, after=after)
     if earlier is not None:
         return replace(found, continues=earlier)
     if not overwrites:
         history.check(request, outputs)
     notes = spec_notes(request.volume, request.made, request.scales, request.z_compress)
+    notes += inputs.notes
     notes += [*export_notes(request, listings), *coarser_notes(dest, request, history, planned)]
     return replace(found, planned=planned, notes=notes)
 
@@ -183,9 +194,9 @@ def _plan_inputs(
 ) -> tuple[PriorRuns, PlanInputs]:
     """Prior runs and what a plan is made from."""
     history = PriorRuns(config.state, request.dest)  # before the outputs: receipts come after them
-    dest = open_storage(request.dest)
-    outputs = {i: list_outputs(dest, request.volume.scales[i]) for i in request.concerned}
-    return history, PlanInputs(listings, outputs, history.provenance)
+    history.check_sound()
+    outputs, notes = checked_outputs(request, history.provenance)
+    return history, PlanInputs(listings, outputs, history.provenance, notes=notes)
 
 
 def _outdated(

@@ -1,14 +1,15 @@
 """Prior runs of a destination: the one to continue and those that conflict."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from braid.downsample.downsampler import Rule
 from braid.exceptions import SpecError
 from braid.precomputed.volume_spec import VolumeSpec
 from braid.reader import LabelType
+from delivery.ledger.damage import LedgerDamaged
 from delivery.ledger.plan import PlanRow
-from delivery.ledger.run import Run, list_runs
+from delivery.ledger.run import Run, list_runs, log_damage
 from delivery.ledger.shard_status import OPEN, ShardState, read_status
 from delivery.messages import parse_key
 from producer.planner import Outputs, PlanResult
@@ -37,7 +38,7 @@ class PriorRun:
         """Read its ledger once and fold it into the provenance of the destination."""
         # Through another Run, which keeps no receipts: there may be many runs of many shards.
         status, cancelled = read_status(Run(run.uri)), run.cancelled() is not None
-        provenance.add(run, status)
+        provenance.add(run, status, cancelled=cancelled)
         ended = status.ended
         return cls(run, cancelled, {} if cancelled or ended else status.states, ended)
 
@@ -73,12 +74,36 @@ class PriorRuns:
     Args:
         state_url: root of the runs.
         dest: absolute URL of the volume.
+
+    Attributes:
+        damaged: by run id, what is damaged of runs of the destination that are left out.
     """
 
     def __init__(self, state_url: str, dest: str) -> None:
         self.provenance = Provenance()
-        runs = [run for run in list_runs(state_url) if run.info.dest == dest]
-        self.runs = [PriorRun.read(run, self.provenance) for run in runs][::-1]
+        self.damaged: dict[str, LedgerDamaged] = {}
+        self.runs = list(self._read(state_url, dest))[::-1]
+
+    def _read(self, state_url: str, dest: str) -> Iterator[PriorRun]:
+        """The runs of the destination, oldest first; damaged ones are noted and left out."""
+
+        def on_damage(run: Run, error: LedgerDamaged) -> None:
+            if run.stated_dest() == dest:
+                self.damaged[run.run_id] = error
+            else:
+                log_damage(run, error)
+
+        for run in list_runs(state_url, on_damage):
+            if run.info.dest == dest:
+                try:
+                    yield PriorRun.read(run, self.provenance)
+                except LedgerDamaged as error:
+                    self.damaged[run.run_id] = error
+
+    def check_sound(self) -> None:
+        """Raise LedgerDamaged if a run of the destination is damaged: what it made is unknown."""
+        for error in self.damaged.values():
+            raise error
 
     def same(self, request: Request) -> list[PriorRun]:
         """Unfinished runs that make the same bytes."""

@@ -88,15 +88,23 @@ class Provenance:
     unplanned: list[str] = field(default_factory=list)
     _runs: dict[str, Run] = field(default_factory=dict)
     _attempts: dict[str, datetime] = field(default_factory=dict)  # planned to make, no receipt
+    _cancelled: set[str] = field(default_factory=set)  # ids of runs
 
-    def add(self, run: Run, status: RunStatus) -> None:
-        """Fold in the ledger of a run that was planned after those before."""
+    def add(self, run: Run, status: RunStatus, *, cancelled: bool = False) -> None:
+        """Fold in the ledger of a run that was planned after those before.
+
+        A receipt of a cancelled run never outlasts that of a later run, whatever their clocks say:
+        its worker may have written it when it learned too late of the cancellation.
+        """
         info = run.info
         self._runs[run.run_id] = run
+        if cancelled:
+            self._cancelled.add(run.run_id)
         self.unplanned += [f"{run.run_id}/{path}" for path in status.unplanned]
         for key, receipt in status.receipts.items():
             known = self.origins.get(key)
-            if known is None or receipt.finished >= known.finished:
+            late = known is not None and known.run_id in self._cancelled
+            if known is None or late or receipt.finished >= known.finished:
                 self.origins[key] = _of_receipt(run, receipt, status.redo.get(key, 0))
         for key, state, _ in status.plan.relations:
             if state == "make" and key not in status.receipts:

@@ -11,20 +11,12 @@ from braid.precomputed.sharding import factors
 from braid.precomputed.volume_spec import ScaleSpec, VolumeSpec
 from braid.reader import LabelType
 from braid.transcode.block_assignment import check_z_step
+from delivery.ledger.output_revision import OUTPUT_REVISION
 from delivery.ledger.run import RunInfo
 from runtime.errors import UsageError
 from runtime.urls import is_remote
 
 BadChunks = Literal["fail", "skip"]
-
-OUTPUT_REVISION: Final = 1
-"""Revision of the bytes that equal requests make.
-
-Increase it with any change after which the same request makes other bytes: the compressed
-segmentation encoder, gzip, the order of chunks in a shard, the vote of downsampling. Requests of
-another revision have another fingerprint and do not continue a run; releases that leave the bytes
-alone keep it, so that they do.
-"""
 
 # Version 0.1.0 hashed its own version number instead; it made the bytes of revision 1.
 _VERSION_OF_REVISION_1: Final = "0.1.0"

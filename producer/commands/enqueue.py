@@ -10,18 +10,30 @@ from braid.downsample.downsampler import Rule
 from braid.precomputed.volume_spec import VolumeSpec
 from braid.reader import LabelType
 from delivery.broker import absolute_queue_url
+from delivery.ledger.launches import LaunchedMeanwhile
+from delivery.ledger.run import Run
 from memmodel.spec_file import read_spec
 from memmodel.tiers import parse_size, parse_tiers
 from producer import launch_output as output
 from producer.info import read_volume, write_info
 from producer.launch import cancel_outdated, create_or_resume, publish_and_wait
-from producer.preflight import LaunchConfig, LaunchOptions, check_still_whole, preflight
+from producer.preflight import (
+    LaunchConfig,
+    LaunchOptions,
+    Preflight,
+    check_still_whole,
+    preflight,
+)
 from producer.run_lookup import state_root
 from producer.run_queue import prepare_queue
 from producer.run_request import BadChunks, Request
-from runtime import cli, settings
-from runtime.errors import EXIT_FINDINGS, UsageError
+from runtime import cli, log, settings
+from runtime.errors import EXIT_FINDINGS, UnreachableError, UsageError
 from runtime.storage import absolute, open_storage
+
+_MOST_LOOKS = 50  # each shows what another launch has done
+
+_log = log.get()
 
 
 def register(parent: typer.Typer) -> None:
@@ -136,7 +148,8 @@ def enqueue(
         options,
         queue_given=queue is not None,
     )
-    found = preflight(request, config, LaunchOptions(run_id, new_run, partial, adopt))
+    look = LaunchOptions(run_id, new_run, partial, adopt, dry_run)
+    found, begun = _begin(request, config, look)
     output.print_problems(found.problems, "and is converted without them")
     output.print_outdated(found)
     output.print_notes(found.notes)
@@ -144,14 +157,13 @@ def enqueue(
     if dry_run:
         output.print_dry_run(found, config.tiers)
         succeeded = succeeded and not (found.planned and found.planned.beyond)
-    elif found.idle:
+    elif begun is None:
         cancel_outdated(found)
         write_info(open_storage(request.dest), request.volume)
         output.print_nothing_to_do(found)
         output.print_empty_scales(found)
     else:
-        moved = prepare_queue(found, config, run_id)
-        run = create_or_resume(found, config, run_id)
+        run, moved = begun
         output.print_started(found, run, config.tiers)
         result = publish_and_wait(
             run,
@@ -169,6 +181,29 @@ def enqueue(
     output.print_problems(found.problems, "still")
     if found.problems or not succeeded:
         raise typer.Exit(EXIT_FINDINGS)
+
+
+def _begin(
+    request: Request, config: LaunchConfig, options: LaunchOptions
+) -> tuple[Preflight, tuple[Run, bool] | None]:
+    """Look, then create a run or resume one; look again while other launches come first.
+
+    Returns:
+        What was seen; the run, if there is anything to do, and whether it was moved to this queue.
+    """
+    for _ in range(_MOST_LOOKS):
+        found = preflight(request, config, options)
+        if options.dry_run or found.idle:
+            return found, None
+        moved = prepare_queue(found, config, options.run_id)
+        try:
+            return found, (create_or_resume(found, config, options.run_id), moved)
+        except LaunchedMeanwhile as error:
+            _log.info(log.LAUNCHED_MEANWHILE, reason=str(error))
+    raise UnreachableError(
+        f"other commands began a run of {request.dest} each time this one looked",
+        hint="run the same command again when they have ended",
+    )
 
 
 def _fleet_options(memory: str | None, cpus: int | None) -> tuple[str, ...]:

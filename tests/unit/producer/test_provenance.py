@@ -324,3 +324,18 @@ def test_words() -> None:
     """Several files are named up to three."""
     assert changed_sources("ab", "bc") == "source files came: c; source files went: a"
     assert changed_sources("", "abcde") == "source files came: a, b, c and 2 more"
+
+
+def test_a_late_receipt_of_a_cancelled_run_decides_nothing(world: World) -> None:
+    """Its worker learned too late, or its clock is ahead: the later run's receipt holds."""
+    old = world.start()
+    world.outputs.clear()
+    new = world.start()
+    old.cancel("overwritten")
+    world.work(new)
+    key, mine = next(iter(new.receipts.list().items()))
+    full = new.receipts.get(key)
+    assert full is not None
+    late = {"crc32c": "zzzzzz==", "finished": mine.finished + timedelta(days=1)}
+    old.receipts.put(full.model_copy(update=late))
+    assert world.runs.provenance.origins[key].content == mine.content
