@@ -178,9 +178,10 @@ def _whole(name: str, default: int, least: int, most: int) -> int:
         return default
     if not text.strip().isascii() or not text.strip().isdigit():
         raise UsageError(f"{name} must be a whole number, found {text!r}")
-    if not least <= int(text) <= most:
-        raise UsageError(f"{name} must lie between {least} and {most}, found {text}")
-    return int(text)
+    digits = text.strip().lstrip("0") or "0"
+    if len(digits) > len(str(most)) or not least <= int(digits) <= most:
+        raise UsageError(f"{name} must lie between {least} and {most}, found {text[:20]}")
+    return int(digits)
 
 
 def _one_of(name: str, default: str, allowed: tuple[str, ...]) -> str:
