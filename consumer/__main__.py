@@ -142,7 +142,10 @@ def work(
                 notice.tick()
             return until_drained and exit_condition.should_exit()
 
-        loop = WorkerLoop(broker, tier, worker, flags, on_busy=on_busy)
+        loop = WorkerLoop(
+            broker, tier, worker, flags, on_busy=on_busy,
+            on_trouble=lambda text: report(WorkerReport(error=shortened(text, ERROR_CHARS))),
+        )  # fmt: skip
         loop.run(should_exit)
         _log.info(log.WORKER_STOPPED, worker=config.worker)
     if owner is None:
@@ -187,7 +190,7 @@ def fleet(
         )
         workers.run(exit_condition, until_drained=until_drained)
         _log.info(log.FLEET_STOPPED)
-    _end(flags, exit_condition if until_drained else None)
+    _end(flags, exit_condition if until_drained else None, workers.trouble)
 
 
 def _fleet_lock(broker: Broker) -> AbstractContextManager[object]:
@@ -278,12 +281,14 @@ def _add_run(run: Run, discovery: RunDiscovery, report: Callable[[WorkerReport],
     report(WorkerReport(run=run.uri))
 
 
-def _end(flags: ShutdownFlags, exit_condition: ExitCondition | None) -> None:
+def _end(
+    flags: ShutdownFlags, exit_condition: ExitCondition | None, trouble: str | None = None
+) -> None:
     """Exit with 130 after an immediate shutdown; else raise for failed runs."""
     if flags.immediate.is_set():
         raise typer.Exit(EXIT_INTERRUPTED)
     if exit_condition is not None:
-        exit_condition.raise_for_failures()
+        exit_condition.raise_for_failures(trouble)
 
 
 if __name__ == "__main__":

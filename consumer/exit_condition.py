@@ -56,8 +56,11 @@ class ExitCondition:
         self._empty_since_s = None
         self._supervisor.resume()
 
-    def raise_for_failures(self) -> None:
+    def raise_for_failures(self, trouble: str | None = None) -> None:
         """Raise an error if any supervised run failed, was given up, or is out of sight.
+
+        Args:
+            trouble: what kept workers from their work, where it is known.
 
         Raises:
             RunsFailed: shards are not done.
@@ -65,6 +68,8 @@ class ExitCondition:
         """
         reasons = [*self._supervisor.given_up.values(), *self._supervisor.failed.values()]
         if self._supervisor.given_up:
+            if trouble:
+                reasons.append(f"what kept its workers from it: {trouble}")
             hint = "start workers for their tiers: python -m consumer fleet"
         else:
             failed = "".join(f" --run {uri}" for uri in [*self._supervisor.failed][:1])

@@ -55,7 +55,9 @@ def module_command(module: str) -> tuple[str, ...]:
 
 def module_environment() -> dict[str, str]:
     """Environment for `module_command`: ours is found also in a checkout that is not installed."""
-    found = dict(os.environ)
+    # numpy's OpenBLAS starts a thread for each CPU, which serve nothing here; where a thread
+    # cannot be had, it interrupts the process.
+    found = {"OPENBLAS_NUM_THREADS": "1", **os.environ}
     searched = sys.path if sys.flags.safe_path else sys.path[1:]
     if str(_ROOT) not in map(os.path.realpath, searched):
         found["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_ROOT), found.get("PYTHONPATH")]))

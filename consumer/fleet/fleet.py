@@ -130,6 +130,7 @@ class Fleet:
                 probe.found_empty(clock())
         self._deaths = 0
         self._errors = 0
+        self._trouble: str | None = None
         self._tiers = config.tiers
         if broker.one_machine:
             self._tiers = served_tiers(config.tiers, config.budget.memory_bytes)
@@ -138,6 +139,14 @@ class Fleet:
     def busy(self) -> bool:
         """Whether a worker has a shard, or was just started and may get one."""
         return any(worker.state != "idle" for worker in self._workers)
+
+    @property
+    def trouble(self) -> str | None:
+        """What last kept workers from their work, if anything did."""
+        if self._deaths and self._trouble is None:
+            ended = "workers ended as soon as they started; the log has their last words"
+            return start_failure(self._config.command) or ended
+        return self._trouble
 
     def run(self, exit_condition: ExitCondition, *, until_drained: bool) -> None:
         """Run until a shutdown is requested, or until all runs have ended.
@@ -188,7 +197,9 @@ class Fleet:
                 cause = f": {worker.error}" if worker.error else ""
                 message = f"a worker of tier {worker.tier.name} gave up{cause}"
                 raise WorkersFailed(message, "mend that; the same command continues", code)
-            if code not in {EXIT_DONE, EXIT_INTERRUPTED}:
+            # Asked for by nobody: OpenBLAS interrupts a process that it has no threads for.
+            uncalled = code == EXIT_INTERRUPTED and worker.state == "new"
+            if code not in {EXIT_DONE, EXIT_INTERRUPTED} or uncalled:
                 self._count_death(worker)
 
     def _count_death(self, worker: WorkerProcess) -> None:
@@ -256,6 +267,8 @@ class Fleet:
         return WorkerProcess(tier, self._config.options, on_report, self._config.command)
 
     def _on_report(self, report: WorkerReport) -> None:
+        if report.error is not None:
+            self._trouble = report.error or None
         if report.run is not None:
             self._on_run_discovered(report.run)
         if report.tier in self._probes:

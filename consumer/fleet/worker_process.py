@@ -147,5 +147,5 @@ class WorkerProcess:
         if report.busy is not None:
             self.state = "busy" if report.busy else "idle"
         if report.error is not None:
-            self._error = report.error
+            self._error = report.error or None
         self._on_report(report)

@@ -28,6 +28,7 @@ class WorkerLoop:
         worker: handles the messages.
         flags: requests to shut down.
         on_busy: called with whether a shard is in work, at each change.
+        on_trouble: called with each error that no shard caused; with "" once it is over.
         pause_s: the first pause after an error.
     """
 
@@ -39,6 +40,7 @@ class WorkerLoop:
         flags: ShutdownFlags,
         *,
         on_busy: Callable[[bool], None] = lambda _: None,
+        on_trouble: Callable[[str], None] = lambda _: None,
         pause_s: float = FIRST_PAUSE_S,
     ) -> None:
         self._broker = broker
@@ -46,6 +48,7 @@ class WorkerLoop:
         self._worker = worker
         self._flags = flags
         self._on_busy = on_busy
+        self._on_trouble = on_trouble
         self._busy: bool | None = None
         self._pause_s = pause_s
         self._errors = 0
@@ -75,8 +78,9 @@ class WorkerLoop:
         except EXTERNAL_ERRORS as error:
             self._pause(error)
             return True
-        if received:
+        if received and self._errors:
             self._errors = 0
+            self._on_trouble("")
         return received
 
     def _poll_once(self) -> bool:
@@ -99,6 +103,7 @@ class WorkerLoop:
 
     def _pause(self, error: ShardliftError) -> None:
         self._errors += 1
+        self._on_trouble(str(error))
         if self._errors >= MAX_ERRORS:
             raise error
         seconds = self._pause_s * 2 ** (self._errors - 1)

@@ -263,6 +263,28 @@ def test_a_worker_that_gives_up_names_the_cause(bench: FleetBench) -> None:
     assert raised.value.exit_code == 3
 
 
+def test_a_worker_that_is_interrupted_at_its_start_died(bench: FleetBench) -> None:
+    """A library does that to its own process where it cannot start threads."""
+    fleet = bench.fleet(cpus=1)
+    bench.publish("1gi")
+    for _ in range(MAX_DEATHS):
+        fleet.tick()
+        bench.workers[-1].code = 130
+    with pytest.raises(WorkersFailed, match="ended as soon as they started"):
+        fleet.tick()
+
+
+def test_trouble_of_workers_is_known_before_they_give_up(bench: FleetBench) -> None:
+    """A run may be given up first; the last report counts, an empty one takes it back."""
+    fleet = bench.fleet()
+    bench.publish("1gi")
+    fleet.tick()
+    bench.workers[-1].on_report(WorkerReport(error="no thread to spare"))
+    assert fleet.trouble == "no thread to spare"
+    bench.workers[-1].on_report(WorkerReport(error=""))
+    assert fleet.trouble is None
+
+
 def test_deaths_count_only_in_a_row(bench: FleetBench) -> None:
     """A worker that had a shard before it died starts the count anew."""
     fleet = bench.fleet(cpus=1)

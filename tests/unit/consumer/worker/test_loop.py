@@ -121,3 +121,17 @@ def test_a_graceful_shutdown_finishes_the_shard_in_work(harness: WorkerHarness) 
     make_loop(harness).run(lambda: False)
     assert list(harness.run.receipts.list()) == ["s0/0"]
     assert harness.broker.backlog(SMALL).waiting == 1
+
+
+def test_trouble_is_reported_and_its_end(harness: WorkerHarness) -> None:
+    """So that a fleet can name the cause before its worker gives up."""
+    harness.script(s0_0=[failed("retryable", "no network")], s0_1=[done()])
+    harness.publish("s0/0")
+    harness.publish("s0/1")
+    told: list[str] = []
+    loop = WorkerLoop(
+        harness.broker, SMALL, harness.worker, harness.flags, on_trouble=told.append, pause_s=0.01
+    )
+    assert loop._poll_with_backoff()
+    assert loop._poll_with_backoff()
+    assert told == ["s0/0: no network", ""]
