@@ -46,9 +46,9 @@ def parse_size(text: str) -> int:
     """
     text = text.strip()
     match = _SIZE.fullmatch(text)
-    size = int(float(match[1]) * _SIZE_UNITS[match[2].upper()]) if match else 0
-    if size >= MIB:
-        return size
+    size = float(match[1]) * _SIZE_UNITS[match[2].upper()] if match else 0.0
+    if MIB <= size < float("inf"):
+        return int(size)
     plain = text.isascii() and text.replace(".", "", 1).isdigit() and float(text) > 0
     hint = f"it lacks a unit: {text}GiB or {text}MiB?" if plain else "such as 16GiB or 512MiB"
     raise UsageError(f"{text!r} is not a memory size", hint=hint)

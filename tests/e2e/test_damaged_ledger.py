@@ -87,7 +87,7 @@ def runs(prepared: TwoRuns) -> Iterator[TwoRuns]:
 def cases() -> Iterator[tuple[str, str, Damage]]:
     """Each kind of object with each damage."""
     for name in (*ALWAYS_TOLD, *SPARED):
-        for way, damage in (DAMAGES | (JSON_DAMAGES if name in JSON else {})).items():
+        for way, damage in {**DAMAGES, **(JSON_DAMAGES if name in JSON else {})}.items():
             if (name, way) != ("redo", "directory"):  # no sign is left of what was requested
                 yield name, way, damage
 

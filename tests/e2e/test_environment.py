@@ -18,7 +18,9 @@ from tests.support.workspace import Workspace, clean_environment, make_workspace
 
 CODES = {0, 1, 2, 3}
 PLAIN = '"$@"'
-PROCESSES = [(name, {}, script) for name, script in SHELL.items()]
+PROCESSES: list[tuple[str, Mapping[str, str], str]] = [
+    (name, {}, script) for name, script in SHELL.items()
+]
 PROCESSES += [(name, changes, PLAIN) for name, changes in INTERPRETER.items()]
 PROCESS_IDS = [name.replace(" ", "-") for name, _, _ in PROCESSES]
 ROUNDS = 1  # commands per environment that are not slow

@@ -1,4 +1,4 @@
-"""Ways in which a file gets damaged: by power cuts, disks, editors, and programs of other versions."""
+"""Ways in which a file gets damaged: power cuts, disks, editors, programs of other versions."""
 
 import json
 import shutil
