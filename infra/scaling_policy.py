@@ -1,4 +1,4 @@
-"""Scaling policy: instances of each tier's worker pool, from what there is to do; a pure function.
+"""Scaling policy: instances of each tier's pool, from what there is to do; a pure function.
 
 - Up at about four shards a worker, since a start costs seconds; one each for the last eight.
 - Never down while a tier has anything left: a scale-in kills whichever instance, busy or not.

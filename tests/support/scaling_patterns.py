@@ -90,19 +90,19 @@ def again(count: int, seconds: float, cap: int, seed: int, after_s: Sequence[flo
 
 
 def day(seed: int) -> Pattern:
-    """A day: a pyramid in the morning, two runs that overlap, a few large shards at night."""
+    """A day: a pyramid in the morning, two runs that overlap, large shards in the evening."""
     hour = 3600.0
-    morning = pyramid(4000, 40, 60, seed, ("2gi", "4gi"))
-    noon = escalating(3000, 60, 60, seed + 1, 0.02)
-    joined = flat(1500, 90, 60, seed + 2)
-    night = flat(40, 900, 60, seed + 3)
-    runs = [(2 * hour, morning), (8 * hour, noon), (8.4 * hour, joined), (19 * hour, night)]
+    morning = pyramid(4000, 40, 0, seed, ("2gi", "4gi"))
+    noon = escalating(3000, 60, 0, seed + 1, 0.02)
+    joined = flat(1500, 90, 0, seed + 2)
+    evening = flat(120, 900, 0, seed + 3)
+    runs = [(1 * hour, morning), (8 * hour, noon), (9.5 * hour, joined), (18.5 * hour, evening)]
     arrivals = [
         Arrival(at_s, [_renamed(shard, number) for shard in run.arrivals[0].shards])
         for number, (at_s, run) in enumerate(runs)
     ]
     large = [replace(shard, tier="8gi") for shard in arrivals[-1].shards]
-    return Pattern([*arrivals[:-1], Arrival(19 * hour, large)], Caps(per_tier=60, total=80))
+    return Pattern([*arrivals[:-1], replace(arrivals[-1], shards=large)], Caps(15, total=20))
 
 
 def _renamed(shard: SimulatedShard, run: int) -> SimulatedShard:
