@@ -28,7 +28,7 @@ demo: $(VENV)/.installed   ## make a small export, convert it, verify it, say ho
 test: $(VENV)/.dev         ## every test but the slow ones (under five minutes)
 	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not slow"
 
-slow: $(VENV)/.dev         ## the slow tests: chaos, sanitizers, memory
+slow: $(VENV)/.dev         ## the slow tests: chaos, power cuts, full disks, sanitizers, memory
 	$(BIN)/pytest -m slow
 
 chaos: $(VENV)/.dev        ## a long chaos test: some hundred shards, kills, a broker restart

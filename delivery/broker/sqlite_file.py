@@ -30,6 +30,8 @@ NETWORK_FILE_SYSTEMS: Final = frozenset([
 ])
 # fmt: on
 LOCAL_FUSE: Final = frozenset(["fuse.fuse-overlayfs", "fuse.ntfs-3g", "fuse.mergerfs"])
+_BUSY: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}  # by another process, for a while
+_ADVICE: Final = {sqlite3.SQLITE_FULL: "free some space", sqlite3.SQLITE_IOERR: "check the disk"}
 _HINT: Final = "set QUEUE_URL or --queue to a local path, such as sqlite:/tmp/shardlift/queue.db"
 _READ_ONLY_HINT: Final = (
     "who may write it and its folder can do this; status, errors, verify and report only read"
@@ -167,8 +169,8 @@ def _set_wal(connection: sqlite3.Connection) -> str:
     while True:
         try:
             return str(connection.execute("PRAGMA journal_mode = WAL").fetchone()[0])
-        except sqlite3.OperationalError:
-            if time.monotonic() > end:
+        except sqlite3.OperationalError as error:
+            if _code(error) not in _BUSY or time.monotonic() > end:
                 raise
             time.sleep(0.05)
 
@@ -182,8 +184,12 @@ def _plain_errors(path: Path) -> Iterator[None]:
         raise _plain(error, path) from error
 
 
+def _code(error: sqlite3.Error) -> int:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte, without its refinement
+
+
 def _plain(error: sqlite3.Error, path: Path) -> ShardliftError:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte, without its refinement
+    code = _code(error)
     # An SQL error: all statements are ours, so the file has other tables or columns.
     if code in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR, *_OTHER_TYPES}:
         return UsageError(
@@ -194,4 +200,6 @@ def _plain(error: sqlite3.Error, path: Path) -> ShardliftError:
         why = "not writable" if os.path.lexists(path) else "cannot be made"
         hint = _READ_ONLY_HINT if path.is_file() else _HINT
         return UsageError(f"the queue {path} cannot be used: {why} ({error})", hint)
-    return UnreachableError(f"the queue {path} cannot be used now ({error})")
+    advice = _ADVICE.get(code)
+    then = f"{advice}, then run the same command again: it continues" if advice else None
+    return UnreachableError(f"the queue {path} cannot be used now ({error})", then)

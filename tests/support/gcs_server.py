@@ -20,6 +20,7 @@ import json
 import re
 import socket
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ import google_crc32c
 PAGE = 1000  # most items of one listing page, as on GCS
 CHUNK_MULTIPLE = 256 << 10  # all but the last chunk of an upload
 MOST_SOURCES = 32  # of one compose
+SLOW_S = 1.0  # before an answer that is late
 
 _LIST_PARAMETERS = {
     *("prefix", "delimiter", "maxResults", "pageToken", "startOffset", "endOffset"),
@@ -720,6 +722,8 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "loop":
             self._send(Answer(302, headers={"Location": f"{home.url}{self.path}"}))
             return
+        if fault == "slow":
+            time.sleep(SLOW_S)
         if fault == "flip-sent":
             body = flipped(body)
         answer = home.service.answer(parse(self.command, self.path, dict(self.headers), body))
@@ -729,7 +733,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(answer, len(answer.body) // 2)
             self._hang_up()
         else:
-            self._send(damaged(answer, fault) if fault else answer)
+            self._send(damaged(answer, fault) if fault and fault != "slow" else answer)
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = _serve  # noqa: N815 - the base's
 
@@ -835,7 +839,7 @@ class GcsServer:
             how: a status; "reset" (hang up before the work) or "lost" (after it); "cut" (in the
                 middle of the answer); "short" (half the answer, as if it were all), "flip" (one bit
                 of it is another) or "other" (a page of somebody else's); "flip-sent" (one bit of
-                the request is another); "loop" (a redirect to itself).
+                the request is another); "loop" (a redirect to itself); "slow" (a late answer).
             method: only these requests, else any.
             after: how many of them pass before.
         """

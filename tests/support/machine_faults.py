@@ -125,6 +125,11 @@ class OddMachine:
             failed += min(rule.count, after) if rule.count else after
         return failed
 
+    def heal(self) -> None:
+        """Let no call fail from now on, as if all had failed that shall."""
+        with self._counters.open("r+b") as file:  # in place: programs have it mapped
+            file.write(struct.pack(f"<{_MOST_RULES}Q", *[1 << 62] * _MOST_RULES))
+
     def jump(self, seconds: int) -> None:
         """Set the time of day of all programs to so many seconds from the true one."""
         with self._clock.open("r+b") as file:  # in place: they have it mapped
