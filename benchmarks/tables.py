@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from rich import box
 from rich.console import Console
-from rich.table import Table as RichTable
+from rich.table import Table as RichTable  # noqa: TID251 - prints numbers of its own alone
 
 from benchmarks import bench
 from benchmarks.results import Result, Results

@@ -158,7 +158,9 @@ def test_a_shard_that_cannot_be_stored_leaves_nothing(
     assert gcs.names(bucket_of(storage)) == ["p/a"]
 
 
-def test_a_compose_that_lands_late_changes_nothing(gcs: GcsServer, storage: Storage) -> None:
+def test_a_compose_that_lands_late_changes_nothing(
+    gcs: GcsServer, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its answer was an error; when it takes effect, the next run's shard is there already."""
     late: list[tuple[str, bytes]] = []
     answer = gcs.service.answer
@@ -166,7 +168,7 @@ def test_a_compose_that_lands_late_changes_nothing(gcs: GcsServer, storage: Stor
     def delayed(request: Request) -> Answer:
         if request.path.endswith("/compose") and not late:
             late.append((request.path, request.body))
-            gcs.service.answer = answer
+            monkeypatch.setattr(gcs.service, "answer", answer)
             other = open_storage(storage.url)
             other.write_shard("s", theirs(), 4, lambda: None)
             found = answer(request)  # the late request itself
@@ -182,7 +184,7 @@ def test_a_compose_that_lands_late_changes_nothing(gcs: GcsServer, storage: Stor
         if late:
             raise LookupError("the run was cancelled")
 
-    gcs.service.answer = delayed
+    monkeypatch.setattr(gcs.service, "answer", delayed)
     with pytest.raises(LookupError):
         storage.write_shard("s", shard(), 4, confirm)
     assert storage.read("s") == b"HEADtheirs"

@@ -386,7 +386,8 @@ class TestLateWriters:
 
     def test_a_writer_that_comes_late_is_confirmed_again(self, backend: Backend) -> None:
         """Another file that appeared after the confirmation stays if the second one is refused."""
-        storage, asked = backend.storage, []
+        storage = backend.storage
+        asked: list[int] = []
 
         def confirm() -> None:
             asked.append(len(asked))
@@ -405,7 +406,8 @@ class TestLateWriters:
 
     def test_a_writer_that_is_confirmed_again_wins(self, backend: Backend) -> None:
         """What a cancelled run published last is replaced by the run that is not cancelled."""
-        storage, asked = backend.storage, []
+        storage = backend.storage
+        asked: list[int] = []
 
         def confirm() -> None:
             asked.append(len(asked))
@@ -432,7 +434,8 @@ class TestLateWriters:
 
     def test_a_shard_of_zeros_removes_only_what_was_there(self, backend: Backend) -> None:
         """The file of another run that appeared after the confirmation stays."""
-        storage, asked = backend.storage, []
+        storage = backend.storage
+        asked: list[int] = []
 
         def confirm() -> None:
             asked.append(len(asked))

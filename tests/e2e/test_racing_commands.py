@@ -172,7 +172,7 @@ class LateCompose:
         self.name = ""
         self._source = ""
         self._answer = server.service.answer
-        server.service.answer = self._delayed
+        server.service.answer = self._delayed  # type: ignore[method-assign] # for this test's server
 
     def _delayed(self, request: Request) -> Answer:
         if not request.path.endswith("/compose"):

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ def harness(tmp_path: Path) -> Iterator[WorkerHarness]:
         yield harness
 
 
-def start_over(harness: WorkerHarness, **fields: object) -> Run:
+def start_over(harness: WorkerHarness, **fields: Any) -> Run:  # noqa: ANN401 - of RunInfo
     """Remove the run and plan another of its id, with a token."""
     shutil.rmtree(harness.run.uri)
     run = three_shard_run(harness.folder, token="second", **fields)  # noqa: S106 - a run's
