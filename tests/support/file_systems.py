@@ -23,6 +23,7 @@ class FileSystem:
         options: of the mount.
         image_bytes: size of that file.
         repair: command before an image that was cut off is mounted; the image is appended.
+        journaled: whether names are whole after a cut; else a folder may become a file.
     """
 
     kind: str
@@ -30,11 +31,14 @@ class FileSystem:
     options: str = "loop"
     image_bytes: int = 16 * MIB
     repair: tuple[str, ...] = ()
+    journaled: bool = True
 
 
 EXT4 = FileSystem("ext4", ("mkfs.ext4", "-q", "-b", "1024"), "loop,commit=1")
 EXT4_WRITEBACK = FileSystem("ext4", EXT4.make, "loop,commit=1,data=writeback")
-EXT2 = FileSystem("ext2", ("mkfs.ext2", "-q", "-b", "1024"), repair=("e2fsck", "-fy"))
+EXT2 = FileSystem(
+    "ext2", ("mkfs.ext2", "-q", "-b", "1024"), repair=("e2fsck", "-fy"), journaled=False
+)
 XFS = FileSystem("xfs", ("mkfs.xfs", "-q", "-f"), "loop,nouuid", 300 * MIB)
 BTRFS = FileSystem("btrfs", ("mkfs.btrfs", "-q", "-f"), image_bytes=128 * MIB)
 
