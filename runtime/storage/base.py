@@ -70,6 +70,19 @@ class ObjectInfo:
         return f"stored with Content-Encoding {self.content_encoding}, so it has no byte ranges"
 
 
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """What lies directly below a root.
+
+    Attributes:
+        files: entries of the objects without a slash in their path, by path.
+        folders: first parts of all other paths; a link without a target counts as one.
+    """
+
+    files: Mapping[str, ObjectInfo]
+    folders: frozenset[str]
+
+
 def source_stamp(info: ObjectInfo) -> str:
     """Stamp of an object that others write: another one after any change of its bytes.
 
@@ -167,17 +180,25 @@ class Storage(ABC):
         return True
 
     @abstractmethod
-    def list(self, prefix: str = "", *, broken_links: bool = False) -> Iterator[ObjectInfo]:
+    def list(
+        self, prefix: str = "", *, broken_links: bool = False, first: str = "", last: str = ""
+    ) -> Iterator[ObjectInfo]:
         """All objects whose path begins with `prefix`, at any depth, sorted by path.
 
         Args:
             prefix: of the paths.
             broken_links: list links without a target too, as entries of size 0 that say so.
+            first: leave out those before this path.
+            last: leave out those after this path, if given.
         """
 
     @abstractmethod
     def folders(self) -> Sequence[str]:
         """First parts of all paths that have several, sorted; does not list their contents."""
+
+    @abstractmethod
+    def overview(self) -> Overview:
+        """What lies directly below the root; does not list the contents of folders."""
 
     @abstractmethod
     def write(self, path: str, data: bytes, metadata: Mapping[str, str] | None = None) -> None:

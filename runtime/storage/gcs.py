@@ -31,6 +31,7 @@ from runtime.storage.base import (
     OWNER,
     UPLOAD_AGAIN,
     ObjectInfo,
+    Overview,
     Pieces,
     Storage,
     checked,
@@ -47,6 +48,7 @@ from runtime.storage.stream import BodyReader, ShardStream
 _URL: Final = re.compile(r"gs://(?P<bucket>[a-z0-9][a-z0-9._-]{1,220}[a-z0-9])(?:/(?P<prefix>.*))?")
 _UPLOAD_CHUNK_BYTES: Final = 8 << 20  # a multiple of 256 KiB; held in memory
 _LISTED_FIELDS: Final = "items(name,size,crc32c,updated,metadata,contentEncoding),nextPageToken"
+_FOLDER_FIELDS: Final = "prefixes,nextPageToken"
 # Public objects are cached for an hour by default; a viewer would mix an old index with new bytes.
 _CACHE_CONTROL: Final = "no-cache"
 
@@ -126,51 +128,76 @@ class GcsStorage(Storage):
         self.call(blob, lambda: blob.reload(timeout=TIMEOUT_S, retry=None))
         return blob
 
-    def list(self, prefix: str = "", *, broken_links: bool = False) -> Iterator[ObjectInfo]:
+    def list(
+        self, prefix: str = "", *, broken_links: bool = False, first: str = "", last: str = ""
+    ) -> Iterator[ObjectInfo]:
         """All objects whose path begins with `prefix`, sorted by path; one request per thousand."""
         del broken_links  # a bucket has no links
         return (
             info
-            for info in self._list_all(prefix)
+            for info in self._list_all(prefix, first, last)
             if not is_temporary(info.path) and not _is_folder(info)
         )
 
     def folders(self) -> Sequence[str]:
         """Names up to the first slash; one request per thousand."""
+        return sorted(self._level(_FOLDER_FIELDS).folders)
+
+    def overview(self) -> Overview:
+        """Objects without a slash, and names up to the first slash; one request per thousand."""
+        return self._level(f"prefixes,{_LISTED_FIELDS}")
+
+    def _level(self, fields: str) -> Overview:
+        """What lies directly below the prefix, as far as these fields tell."""
+        found: dict[str, ObjectInfo] = {}
         names: set[str] = set()
         token: str | None = None
         while True:
-            found, token = self.call(self._bucket, partial(self._folder_page, token))
-            names.update(found)
+            blobs, prefixes, token = self.call(
+                self._bucket, partial(self._level_page, fields, token)
+            )
+            infos = [info for info in map(self._info, blobs) if not _is_folder(info)]
+            found |= {info.path: info for info in infos if not is_temporary(info.path)}
+            names.update(name.removeprefix(self._prefix).rstrip("/") for name in prefixes)
             if not token:
-                return sorted(name for name in names if not is_temporary(name))
+                return Overview(found, frozenset(n for n in names if not is_temporary(n)))
 
-    def _folder_page(self, token: str | None) -> tuple[Sequence[str], Any]:
+    def _level_page(self, fields: str, token: str | None) -> tuple[Any, Any, Any]:
         listing = self._bucket.list_blobs(
             prefix=self._prefix,
             delimiter="/",
             page_token=token,
-            fields="prefixes,nextPageToken",
+            fields=fields,
             timeout=TIMEOUT_S,
             retry=None,
         )
-        next(listing.pages, ())
-        found = [name.removeprefix(self._prefix).rstrip("/") for name in listing.prefixes]
-        return found, listing.next_page_token
+        blobs = list(next(listing.pages, ()))
+        return blobs, listing.prefixes, listing.next_page_token
 
-    def _list_all(self, prefix: str) -> Iterator[ObjectInfo]:
+    def _list_all(self, prefix: str, first: str = "", last: str = "") -> Iterator[ObjectInfo]:
         token: str | None = None
         while True:
-            blobs, token = self.call(self._bucket, partial(self._page, prefix, token))
+            page = partial(self._page, prefix, token, first=first, last=last)
+            blobs, token = self.call(self._bucket, page)
             yield from map(self._info, blobs)
             if not token:
                 return
 
-    def _page(self, prefix: str, token: str | None, size: int | None = None) -> tuple[Any, Any]:
+    def _page(
+        self,
+        prefix: str,
+        token: str | None,
+        size: int | None = None,
+        *,
+        first: str = "",
+        last: str = "",
+    ) -> tuple[Any, Any]:
         listing = self._bucket.list_blobs(
             prefix=self._prefix + prefix,
             page_token=token,
             page_size=size,
+            start_offset=self._prefix + first if first else None,
+            end_offset=f"{self._prefix}{last} " if last else None,  # the first name left out
             fields=_LISTED_FIELDS,
             timeout=TIMEOUT_S,
             retry=None,

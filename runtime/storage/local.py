@@ -18,6 +18,7 @@ from runtime.storage.base import (
     MOST_REPLACEMENTS,
     OWNER,
     ObjectInfo,
+    Overview,
     Pieces,
     Storage,
     checked,
@@ -119,10 +120,14 @@ class LocalStorage(Storage):
             raise ObjectNotFound(f"not found: {file}")
         return _info(path, found)
 
-    def list(self, prefix: str = "", *, broken_links: bool = False) -> Iterator[ObjectInfo]:
+    def list(
+        self, prefix: str = "", *, broken_links: bool = False, first: str = "", last: str = ""
+    ) -> Iterator[ObjectInfo]:
         """All files whose path begins with `prefix`, sorted by path."""
         parent = prefix.rpartition("/")[0]
         for info in self._walk(checked(parent) + "/" if parent else "", prefix):
+            if info.path < first or (last and info.path > last):
+                continue
             if broken_links or not info.broken_link:
                 yield info
 
@@ -130,6 +135,17 @@ class LocalStorage(Storage):
         """The directories below the root."""
         entries = _sorted_entries(self.root)
         return [name.rstrip("/") for name, _ in entries if name.endswith("/")]
+
+    def overview(self) -> Overview:
+        """Files and directories directly below the root."""
+        files_here, folders = {}, set()
+        for name, found in _sorted_entries(self.root):
+            if not is_temporary(name):
+                if found is None:
+                    folders.add(name.rstrip("/"))
+                else:
+                    files_here[name] = _info(name, found)
+        return Overview(files_here, frozenset(folders))
 
     def _walk(self, inside: str, prefix: str) -> Iterator[ObjectInfo]:
         """Files below `inside`, which is empty or ends with a slash."""

@@ -137,6 +137,29 @@ class TestStorage:
         assert paths(storage, "a/b.c/d") == ["a/b.c/d"]
         assert paths(storage, "a/x/") == []
         assert storage.folders() == ["a", "ab", "ä"]
+        overview = storage.overview()
+        assert set(overview.files) == {"a.b", "a0", "b"}
+        assert overview.folders == {"a", "ab", "ä"}
+
+    def test_a_listing_has_bounds(self, storage: Storage) -> None:
+        """From one path to another, both included; either bound may be missing."""
+        for name in ["r/0.json", "r/1.json", "r/10.json", "r/2.json", "s/1.json"]:
+            storage.write(name, b"x")
+        between = storage.list("r/", first="r/1.json", last="r/10.json")
+        assert [info.path for info in between] == ["r/1.json", "r/10.json"]
+        assert [info.path for info in storage.list(first="r/2.json")] == ["r/2.json", "s/1.json"]
+        assert [info.path for info in storage.list("r/", last="r/0.json")] == ["r/0.json"]
+        assert list(storage.list("r/", first="r/3", last="r/4")) == []
+
+    def test_an_overview_has_stamps_and_no_temporary_objects(self, backend: Backend) -> None:
+        """Entries are those of a listing, so that a rewritten object is seen; none at first."""
+        overview = backend.storage.overview()
+        assert (dict(overview.files), overview.folders) == ({}, frozenset())
+        backend.storage.write("r.json", b"12345", {"redo": "1"})
+        first = backend.storage.overview().files["r.json"]
+        assert first == next(backend.storage.list())
+        backend.storage.write("r.json", b"12346")
+        assert source_stamp(backend.storage.overview().files["r.json"]) != source_stamp(first)
 
     def test_a_listing_holds_size_time_and_metadata(self, backend: Backend) -> None:
         """What status counts is in the listing, or the listing says that it is not (None)."""
