@@ -9,6 +9,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks import network
 from benchmarks.child import Measurement, MeasurementFailed, Reading, measure
 from benchmarks.exports import (
     DENSE_PITCH,
@@ -135,6 +136,24 @@ class Bench:
         larger = _one_and_two(partial(self._downsampled, self.larger, volume))
         self._in_turns("downsample", self.larger, larger)
 
+    def over_network(self) -> None:
+        """Measure workers beside storage that is far away."""
+        cases = network.QUICK if self.quick else network.CASES
+        delays_ms = network.QUICK_DELAYS_MS if self.quick else network.DELAYS_MS
+        try:
+            for found in network.measured_apart(cases, delays_ms):
+                self._record_network(found)
+        except MeasurementFailed as error:
+            self.results.missing.append(f"network: {error}")
+            print_progress(self.results.missing[-1])
+
+    def _record_network(self, found: network.Figures) -> None:
+        facts = {**found.requests, "share": found.share, "delay_ms": found.delay_ms}
+        who, on = f"{found.who}, {found.delay_ms} ms", f"{found.kind}, {found.size}"
+        self._record(
+            Result("network", on, who, found.chunks, [found.seconds], found.peak_bytes, facts)
+        )
+
     def _steps(self, table: str, export: Export, work: str) -> None:
         readings = self._measure(
             Measurement(work, {"export": export.to_json()}), f"{table}, {export.name}"
@@ -245,6 +264,7 @@ COMPARISONS: dict[str, Callable[[Bench], Any]] = {
     "conversion": Bench.conversion,
     "memory": Bench.memory,
     "downsample": Bench.downsample,
+    "network": Bench.over_network,
 }
 
 

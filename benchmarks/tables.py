@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table as RichTable  # noqa: TID251 - prints numbers of its own alone
 
 from benchmarks import bench
+from benchmarks.network import DATA_KINDS, KINDS, OURS
 from benchmarks.results import Result, Results
 
 _WIDTH = 80
@@ -145,6 +146,36 @@ def memory(results: Results) -> Table:
     return Table("Peak memory and chunks/s by size of the shard", columns, rows, note)
 
 
+def network(results: Results) -> Table:
+    """Workers beside storage that is far away."""
+    rows: list[tuple[str, ...]] = []
+    for on in dict.fromkeys(m.on for m in results.of("network")):
+        kind, size = on.split(", ")
+        rows.append((f"{kind}, {int(size):,} chunks a shard", "", "", "", ""))
+        for m in results.of("network", on):
+            asked = f"{_besides(m):,.1f}" if m.who.startswith(OURS) else "-"
+            rows.append((m.who, f"{m.facts['share']:.0%}", _rate(m), asked, _peak(m)))
+    columns = ("", "core at work", "chunks/s", "requests", "MiB")
+    note = "Requests: of a shard besides its data. MiB: worker and executors together."
+    return Table("One core, storage far away", columns, rows, note)
+
+
+def requests(results: Results) -> Table:
+    """Requests of a shard by kind, at the longest distance measured for each size."""
+    last = {m.on: m for m in results.of("network") if m.who.startswith(OURS)}
+    known = [kind for kind, _ in KINDS]
+    kinds = sorted({k for m in last.values() for k in m.facts} & set(known), key=known.index)
+    rows = [
+        (
+            f"{kind} (data)" if kind in DATA_KINDS else kind,
+            *(_count(m, kind) for m in last.values()),
+        )
+        for kind in kinds
+    ]
+    columns = ("requests of a shard", *(on.replace("downsample", "down") for on in last))
+    return Table("Requests of a shard by kind", columns, rows)
+
+
 MAKERS: dict[str, Callable[[Results], Table]] = {
     "kernels": kernels,
     "conversion": conversion,
@@ -152,6 +183,8 @@ MAKERS: dict[str, Callable[[Results], Table]] = {
     "downsample": downsample,
     "votes": votes,
     "levels": levels,
+    "network": network,
+    "requests": requests,
 }
 
 
@@ -180,6 +213,17 @@ def _compared(results: Results, table: str, title: str) -> Table:
         rows += [(m.who, _rate(m), _peak(m), _written(m), _ratio(ours, m)) for m in found]
     columns = ("", "chunks/s", "peak MiB", "MB written", "ours / this")
     return Table(title, columns, rows, "Ours: one thread.")
+
+
+def _besides(measured: Result) -> float:
+    """Requests of a shard that carry no data."""
+    known = {kind for kind, _ in KINDS} - set(DATA_KINDS)
+    return sum(count for kind, count in measured.facts.items() if kind in known)
+
+
+def _count(measured: Result, kind: str) -> str:
+    count = measured.facts.get(kind)
+    return "-" if count is None else f"{count:,.1f}"
 
 
 def _ratio(ours: Result | None, other: Result) -> str:

@@ -42,7 +42,7 @@ def convert(export: dict[str, Any], out: str, transaction: int | None) -> dict[s
             step = transaction or len(reader.index)
             for first in range(0, len(reader.index), step):
                 rows = np.arange(first, min(first + step, len(reader.index)))
-                _write(volume, found.scale_spec(), reader, rows)
+                write_rows(volume, found.scale_spec(), reader, rows)
 
     def reset() -> None:
         start_volume(found.volume, out)
@@ -61,7 +61,7 @@ def downsample(export: dict[str, Any], volume: str) -> dict[str, TimedWork]:
         source = ts.downsample(open_scale(volume, fine.index), [2, 2, 2, 1], "mode")
         target = open_scale(volume, coarse.index)
         with ts.Transaction() as transaction:
-            for box in _boxes(begin, end):
+            for box in boxes(begin, end):
                 target.with_transaction(transaction)[box] = source[box]
 
     def reset() -> None:
@@ -106,21 +106,26 @@ def start_volume(volume: dict[str, Any], out: str) -> None:
 
 def open_scale(path: str, scale: int) -> Any:  # noqa: ANN401 - TensorStore is not typed
     """A scale of a volume on disk; axes x, y, z, channel."""
-    limits = {
-        "data_copy_concurrency": {"limit": 1},
-        "file_io_concurrency": {"limit": 1},
-        "cache_pool": {"total_bytes_limit": _CACHE_BYTES},
-    }
     spec = {
         "driver": "neuroglancer_precomputed",
         "kvstore": {"driver": "file", "path": f"{path}/"},
         "scale_index": scale,
-        "context": limits,
+        "context": limits(),
     }
     return ts.open(spec).result()
 
 
-def _write(volume: Any, scale: ScaleSpec, reader: ShardRangeReader, rows: Any) -> None:  # noqa: ANN401
+def limits() -> dict[str, Any]:
+    """Context of one core."""
+    return {
+        "data_copy_concurrency": {"limit": 1},
+        "file_io_concurrency": {"limit": 1},
+        "cache_pool": {"total_bytes_limit": _CACHE_BYTES},
+    }
+
+
+def write_rows(volume: Any, scale: ScaleSpec, reader: ShardRangeReader, rows: Any) -> None:  # noqa: ANN401
+    """Decode rows and write them in one transaction."""
     with ts.Transaction() as transaction:
         for box, voxels in _decoded(scale, reader, rows):
             volume.with_transaction(transaction)[box] = voxels
@@ -149,7 +154,8 @@ def _bounds(fine_chunks: npt.NDArray[np.int32], coarse: ScaleSpec) -> tuple[Any,
     return begin, np.minimum(end, coarse.size)
 
 
-def _boxes(begin: Any, end: Any) -> Iterator[Box]:  # noqa: ANN401
+def boxes(begin: Any, end: Any) -> Iterator[Box]:  # noqa: ANN401
+    """Boxes of some chunks that cover a region."""
     step = _BOX_CHUNKS * _EDGE
     for x, y, z in itertools.product(*(range(b, e, step) for b, e in zip(begin, end, strict=True))):
         corner = np.minimum((x + step, y + step, z + step), end)

@@ -33,6 +33,8 @@ from uuid import uuid4
 
 import google_crc32c
 
+from tests.support.network import Network, Way
+
 PAGE = 1000  # most items of one listing page, as on GCS
 CHUNK_MULTIPLE = 256 << 10  # all but the last chunk of an upload
 MOST_SOURCES = 32  # of one compose
@@ -72,18 +74,26 @@ class StoredObject:
     metageneration: int = 1
     component_count: int | None = None
     updated: datetime = field(default_factory=lambda: datetime.now(UTC))
+    _sums: dict[str, tuple[bytes, str]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def crc32c(self) -> str:
         """Base64 of the big-endian checksum."""
-        return base64.b64encode(google_crc32c.value(self.data).to_bytes(4, "big")).decode()
+        return self._sum("crc32c", lambda data: google_crc32c.value(data).to_bytes(4, "big"))
 
     @property
     def md5(self) -> str | None:
         """Base64; composed objects have none, as on GCS."""
         if self.component_count is not None:
             return None
-        return base64.b64encode(hashlib.md5(self.data, usedforsecurity=False).digest()).decode()
+        return self._sum("md5", lambda data: hashlib.md5(data, usedforsecurity=False).digest())
+
+    def _sum(self, kind: str, value: Callable[[bytes], bytes]) -> str:
+        """A checksum in base64, worked out once for the bytes that are held now."""
+        known = self._sums.get(kind)
+        if known is None or known[0] is not self.data:
+            known = self._sums[kind] = self.data, base64.b64encode(value(self.data)).decode()
+        return known[1]
 
     def hashes(self) -> str:
         """The header `x-goog-hash`."""
@@ -708,10 +718,17 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True  # else each answer waits 40 ms for an acknowledgement
     server: "_HttpServer"
 
+    def setup(self) -> None:
+        """A connection of its own, each way."""
+        super().setup()
+        self._way_in, self._way_out = Way(), Way()
+
     def _serve(self) -> None:
-        body = self._body()
         home = self.server.home
+        body = self._body()
         home.seen.append(f"{self.command} {self.path}")
+        if home.network:
+            home.network.wait()
         fault = home.fault_for(self.command, self.path)
         if fault == "reset":
             self._hang_up()
@@ -740,7 +757,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _body(self) -> bytes:
         if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
             return b"".join(self._chunks())
-        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        size = int(self.headers.get("Content-Length") or 0)
+        network = self.server.home.network
+        if network and size:
+            return b"".join(map(self.rfile.read, network.inward(size, self._way_in)))
+        return self.rfile.read(size)
 
     def _chunks(self) -> Iterator[bytes]:
         while size := int(self.rfile.readline().split(b";")[0], 16):
@@ -757,7 +778,17 @@ class _Handler(BaseHTTPRequestHandler):
                 self.send_header("Content-Length", str(len(answer.body)))
             self.end_headers()
             if self.command != "HEAD" and answer.status not in {204, 304}:
-                self.wfile.write(answer.body[:most])
+                self._write(answer.body[:most])
+
+    def _write(self, body: bytes) -> None:
+        network = self.server.home.network
+        if network is None:
+            self.wfile.write(body)
+            return
+        view, at = memoryview(body), 0
+        for size in network.outward(len(body), self._way_out):
+            self.wfile.write(view[at : at + size])
+            at += size
 
     def _hang_up(self) -> None:
         self.close_connection = True
@@ -786,6 +817,7 @@ class GcsServer:
         self.state = Buckets()
         self.service = Service(self.state, self.url)
         self.seen: list[str] = []
+        self.network: Network | None = None  # how far away it is; None: here
         self._faults: list[Fault] = []
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True)
 

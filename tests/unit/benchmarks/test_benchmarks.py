@@ -1,5 +1,6 @@
 """The benchmark's own parts: pages, tables, and a small run. No figure is asserted."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from benchmarks import bench, tables
 from benchmarks.exports import made_up
 from benchmarks.pages import fill
 from benchmarks.results import Result, Results
+from tests.support.network import Network, Way
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -32,6 +34,11 @@ def some_results() -> Results:
             for table in ("conversion", "downsample"):
                 found = Result(table, on, who, 32768, [3.0, 1.0, 2.0], 9 << 30, facts)
                 results.measured.append(found)
+    asked = {"share": 0.97, "ledger read": 12.0, "source read": 4096.0, "upload part": 32.5}
+    for kind, size in itertools.product(("convert", "downsample"), (2000, 6000, 32768)):
+        for who in ("shardlift, 150 ms", "TensorStore, reading, 150 ms"):
+            on = f"{kind}, {size}"
+            results.measured.append(Result("network", on, who, 9e6, [3e3], 9 << 30, asked))
     for who in (bench.OURS, bench.TENSORSTORE, bench.TENSORSTORE_WHOLE):
         results.measured.append(Result("memory", "32768", who, 32768, [2.0], 9 << 30, facts))
     return results
@@ -45,6 +52,20 @@ def test_tables_fit_a_terminal() -> None:
         text = console.export_text()
         assert max(map(len, text.splitlines())) <= 80
         assert "…" not in text
+
+
+def test_requests_that_carry_no_data_are_counted_apart() -> None:
+    """Twelve reads of the ledger; ranges and parts of an upload are the data."""
+    table = tables.network(some_results())
+    assert table.rows[1] == ("shardlift, 150 ms", "97%", "3,000", "12.0", "9,216")
+
+
+def test_a_network_lets_time_pass() -> None:
+    """Bytes pass in pieces, all of them, and those of two connections one after another."""
+    network, one, other = Network(0, 1e9, 1e9), Way(), Way()
+    assert sum(network.inward(1 << 20, one)) == 1 << 20
+    assert sum(network.inward(1 << 20, other)) == 1 << 20
+    assert list(network.outward(0, one)) == []
 
 
 def test_a_rate_is_of_the_median_run() -> None:
