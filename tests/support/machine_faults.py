@@ -3,6 +3,7 @@
 System calls fail by rules, changes of files are kept in a journal, the time of day jumps.
 """
 
+import atexit
 import os
 import shutil
 import struct
@@ -158,7 +159,9 @@ def shim() -> Path:
         if os.environ.get("CI") == "true":
             pytest.fail(why)
         pytest.skip(why)
-    library = Path(tempfile.mkdtemp(prefix="machine-faults-")) / "machine_faults.so"
+    folder = tempfile.mkdtemp(prefix="machine-faults-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    library = Path(folder) / "machine_faults.so"
     options = ("-O1", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared")
     subprocess.run(
         [compiler, *options, "-o", str(library), str(_SOURCE), "-ldl", "-lpthread"], check=True
