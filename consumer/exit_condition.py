@@ -1,4 +1,4 @@
-"""Exit condition of `--until-drained`: every known run has ended."""
+"""Exit conditions: runs have ended (`--until-drained`), or no message came (`--until-idle`)."""
 
 import time
 from collections.abc import Callable
@@ -86,3 +86,30 @@ class ExitCondition:
     def _empty(self) -> bool:
         backlogs = [self._broker.backlog(tier) for tier in self._broker.tiers]
         return not self._busy() and not any(b.waiting or b.leased for b in backlogs)
+
+
+class IdleTimeout:
+    """Met when this worker had nothing to do for some time, whatever the ledger says.
+
+    For platforms that start workers and pay for them until they end.
+
+    Args:
+        timeout_s: time without a message; None is never.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self, timeout_s: float | None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._timeout_s = timeout_s
+        self._clock = clock
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew: the worker got or finished a shard."""
+        self._since_s = self._clock()
+
+    @property
+    def met(self) -> bool:
+        """Whether the worker has been idle for so long."""
+        return self._timeout_s is not None and self._clock() - self._since_s >= self._timeout_s
