@@ -12,6 +12,7 @@ from pydantic import AliasChoices, AwareDatetime, BaseModel, ConfigDict, Field, 
 from delivery.ledger.damage import LedgerDamaged, damaged, parse, parse_as
 from delivery.ledger.failures import FailureStore
 from delivery.ledger.fields import Count, Scale
+from delivery.ledger.placements import PlacementStore
 from delivery.ledger.plan import Plan
 from delivery.ledger.receipts import ReceiptStore
 from delivery.ledger.record_store import RecordStore
@@ -153,6 +154,7 @@ class Run:
     Attributes:
         receipts: of its finished shards.
         failures: records of its dead shards.
+        placements: notes of shards that are on another tier than planned.
     """
 
     def __init__(self, uri: str) -> None:
@@ -160,6 +162,7 @@ class Run:
         self.storage: Storage = open_storage(self.uri)
         self.receipts = ReceiptStore(self.storage, lambda: self.info.token)
         self.failures = FailureStore(self.storage)
+        self.placements = PlacementStore(self.storage)
         # Nothing correct depends on these, so a damaged one counts as absent.
         self._heartbeats = RecordStore(
             self.storage, WORKERS, Heartbeat, Heartbeat, name_field="worker", spare=True

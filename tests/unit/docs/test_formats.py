@@ -17,6 +17,7 @@ from braid.dvid.rows import COLUMNS
 from braid.precomputed.info_schema import RawInfo, RawScale, RawSharding
 from delivery.broker.embedded import EmbeddedBroker
 from delivery.ledger.failures import Failure
+from delivery.ledger.placements import Placement
 from delivery.ledger.plan import Plan
 from delivery.ledger.receipts import BadChunk, Receipt
 from delivery.ledger.run import Heartbeat, PublishMarker, RunInfo
@@ -34,6 +35,7 @@ MODELS: list[tuple[str, int, type[BaseModel]]] = [
     ("### Receipt", 1, BadChunk),
     ("### Failure record", 0, Failure),
     ("### Publish marker", 0, PublishMarker),
+    ("### Placement", 0, Placement),
     ("### Heartbeat", 0, Heartbeat),
     ("## A message", 0, ShardMessage),
     ("## A message", 1, Hop),
