@@ -4,10 +4,11 @@ At least once: a crash between the broker's confirmation and the marker costs a 
 never a shard.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from delivery.broker.base import DEAD, Broker
+from delivery.ledger.placements import Placement, present
 from delivery.ledger.plan import PlanRow
 from delivery.ledger.receipts import ReceiptSummary
 from delivery.ledger.run import Run
@@ -34,11 +35,13 @@ class Publication:
         tier: name of the queue.
         message: to publish there.
         inputs_digest: for the publish marker; None for a shard without inputs, which gets none.
+        placed_for: inputs digest for its placement, where the ledger expects it on another tier.
     """
 
     tier: str
     message: ShardMessage
     inputs_digest: str | None = None
+    placed_for: str | None = None
 
     @property
     def key(self) -> str:
@@ -47,11 +50,17 @@ class Publication:
 
 
 def publish(run: Run, broker: Broker, publications: Iterable[Publication]) -> list[Publication]:
-    """Publish by tier, each in this order, and write publish markers; what was published."""
+    """Publish by tier, each in this order, and write publish markers; what was published.
+
+    Placements come first, so that no message waits on a tier that nobody starts workers for.
+    """
     by_tier: dict[str, list[Publication]] = {}
     for publication in publications:
         by_tier.setdefault(publication.tier, []).append(publication)
     for tier, group in by_tier.items():
+        for publication in group:
+            if publication.placed_for is not None:
+                run.placements.note(publication.key, tier, publication.placed_for)
         broker.publish(tier, [publication.message for publication in group])
         for publication in group:
             if publication.inputs_digest is not None:
@@ -65,6 +74,7 @@ def plan_publication(
     status: RunStatus,
     choose_tier: ChooseTier,
     *,
+    placements: Mapping[str, Placement] | None = None,
     tier: str | None = None,
     history: tuple[Hop, ...] = (),
 ) -> Publication:
@@ -75,13 +85,36 @@ def plan_publication(
         row: the shard's row of the plan.
         status: of the run.
         choose_tier: for shards whose row names no tier.
-        tier: overrides both.
+        placements: of the run; a shard that was moved to another tier stays there. None for one
+            that was never published.
+        tier: overrides all of these.
         history: the tiers it went through so far.
     """
-    choice = tier or row.tier or choose_tier(row, status.input_receipts(row))
-    redo = status.redo.get(row.key, 0)
     digest = status.inputs_digest(row)
-    return _publication(run, row, choice, redo=redo, inputs_digest=digest, history=history)
+    expected = expected_tier(row, status, choose_tier, placements)
+    choice = tier or expected
+    found = _publication(
+        run,
+        row,
+        choice,
+        redo=status.redo.get(row.key, 0),
+        inputs_digest=digest,
+        history=history,
+    )
+    return found if choice == expected else replace(found, placed_for=digest)
+
+
+def expected_tier(
+    row: PlanRow,
+    status: RunStatus,
+    choose_tier: ChooseTier,
+    placements: Mapping[str, Placement] | None,
+) -> str | Dead:
+    """The tier whose queue has a shard, or will have it: by placement, plan or choice."""
+    placed = present(placements, row.key, status.inputs_digest(row)) if placements else None
+    if placed is not None:
+        return placed.tier
+    return row.tier or choose_tier(row, status.input_receipts(row))
 
 
 def plan_dependent(run: Run, status: ShardStatus, choose_tier: ChooseTier) -> Publication:

@@ -53,9 +53,12 @@ def missing(
     _refuse_cancelled(run)
     status = status or read_status(run)
     rows = largest_first(run.plan.rows_of(status.keys(ShardState.READY)))
-    return _publish(
-        run, broker, [plan_publication(run, row, status, choose_tier, tier=tier) for row in rows]
-    )
+    placements = run.placements.list() if rows else {}
+    publications = [
+        plan_publication(run, row, status, choose_tier, placements=placements, tier=tier)
+        for row in rows
+    ]
+    return _publish(run, broker, publications)
 
 
 def failed(
@@ -82,12 +85,14 @@ def failed(
     status = read_status(run)
     wanted = status.keys(ShardState.FAILED) if keys is None else list(keys)
     records = [_record(run, key) for key in wanted]
+    placements = run.placements.list() if records else {}
     publications = [
         plan_publication(
             run,
             run.plan.row(record.key),
             status,
             choose_tier,
+            placements=placements,
             tier=tier or _last_tier(record, broker),
             history=record.history,
         )
@@ -164,9 +169,12 @@ def shards(
     dead = [row.key for row in rows if _is_dead(row, status)]
     result.published += failed(run, broker, choose_tier, keys=dead, tier=tier) if dead else []
     rest = [row for row in rows if row.key not in result.left and row.key not in dead]
-    result.published += _publish(
-        run, broker, [plan_publication(run, row, status, choose_tier, tier=tier) for row in rest]
-    )
+    placements = run.placements.list() if rest else {}
+    publications = [
+        plan_publication(run, row, status, choose_tier, placements=placements, tier=tier)
+        for row in rest
+    ]
+    result.published += _publish(run, broker, publications)
     return result
 
 

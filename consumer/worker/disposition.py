@@ -63,6 +63,8 @@ class Disposition:
             self.dead_letter(shard, f"{reason}; {self._why_no_larger()}")
             return
         message = shard.message.after(shard.hop(reason, self._config.worker))
+        # Before the message: by this note workers are started for the larger tier.
+        shard.run.placements.note(shard.key, larger.name, shard.status.inputs_digest)
         self._broker.hand_over(shard.delivery, larger.name, message)
         self._on_published(larger.name)
         _log.warning(
