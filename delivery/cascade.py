@@ -5,7 +5,12 @@ inputs digest it was written for; `replay` and stall detection pass it over, and
 one.
 """
 
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Final
+
 from delivery.broker.base import Broker
+from delivery.ledger.plan import PlanRow
 from delivery.ledger.run import Run
 from delivery.ledger.shard_status import (
     RunStatus,
@@ -22,21 +27,49 @@ from delivery.publishing import (
     publish,
 )
 
+PROBES: Final = 3  # inputs of a dependent that are read before all are
+MOST_INPUTS: Final = 8  # that are read one by one; more are listed, in a bucket
+
 
 def cascade(run: Run, broker: Broker, key: str, choose_tier: ChooseTier) -> list[Publication]:
     """Publish the dependents of a finished shard that are ready now; what was published.
 
-    Reads only what these dependents depend on, and at most up to the first missing input.
+    Costs a few requests for each dependent, however many inputs that has: mostly one, which shows
+    that another input is missing.
     """
-    dependents = run.plan.dependents(key)
-    if not dependents:
-        return []
-    # Once for all dependents, but never from before the receipt: who requests a redo leaves a
-    # waiting dependent to the worker of its last input, which must see that request here.
-    redo = run.redo()
-    statuses = [read_shard_status(run, name, redo) for name in dependents]
-    due = [one for one in statuses if one.state is ShardState.READY and not _marked(run, one)]
+    redo = cache(run.redo)  # once for all dependents
+    found = [_read_ready(run, name, key, redo) for name in run.plan.dependents(key)]
+    due = [one for one in found if one is not None and not _marked(run, one)]
     return publish(run, broker, [plan_dependent(run, one, choose_tier) for one in due])
+
+
+def _read_ready(
+    run: Run, key: str, finished: str, redo: Callable[[], Mapping[str, int]]
+) -> ShardStatus | None:
+    """The status of a dependent if it is ready, once its input `finished` has its receipt."""
+    row = run.plan.row(key)
+    if _lacks_input(run, row, finished):
+        return None
+    # Redo requests cannot make a dependent ready that lacks an input. One that was never made is
+    # published without a look at them: what is requested, its own worker sees.
+    status = read_shard_status(run, key, {}, most_reads=MOST_INPUTS)
+    if row.state == "present" or status.receipt is not None or status.state is ShardState.FAILED:
+        # Never from before the receipt: who requests a redo leaves a waiting dependent to the
+        # worker of its last input, which must see that request here.
+        status = read_shard_status(run, key, redo())
+    return status if status.state is ShardState.READY else None
+
+
+def _lacks_input(run: Run, row: PlanRow, finished: str) -> bool:
+    """Whether an input was never made, as far as a few reads show.
+
+    The likeliest to be missing are read first: those whose receipt this process never saw, by
+    descending id. What it saw only says what is read first.
+    """
+    others = [name for name in reversed(row.inputs) if name != finished and name in run.plan]
+    made = [name for name in others if run.plan.row(name).state == "make"]
+    likeliest = sorted(made, key=run.receipts.seen)[:PROBES]
+    return any(run.receipts.summary(name) is None for name in likeliest)
 
 
 def cascade_all(

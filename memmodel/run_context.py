@@ -9,9 +9,10 @@ from braid.exceptions import SpecError
 from braid.precomputed.sharding import shard_box
 from braid.precomputed.volume_spec import CodePath, VolumeSpec
 from delivery.ledger.damage import LedgerDamaged, damaged
+from delivery.ledger.overview import RUN
 from delivery.ledger.plan import PlanRow
 from delivery.ledger.receipts import Receipt, ReceiptSummary
-from delivery.ledger.run import MOVE_AWAY, RUN, Run
+from delivery.ledger.run import MOVE_AWAY, Run
 from delivery.publishing import ChooseTier, Dead
 from memmodel.estimate import DoesNotFit, Estimate, Work, choose, estimate
 from memmodel.tiers import Tier, tier_of

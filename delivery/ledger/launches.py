@@ -17,8 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from delivery.ledger import plan as plans
 from delivery.ledger.damage import LedgerDamaged, parse
+from delivery.ledger.overview import RUN
 from delivery.ledger.plan import Plan
-from delivery.ledger.run import RUN, Run, RunInfo, check_run_id
+from delivery.ledger.run import Run, RunInfo, check_run_id
 from runtime.errors import ObjectNotFound, ShardliftError, UsageError
 from runtime.storage import join, open_storage
 

@@ -188,6 +188,11 @@ class Plan:
         """Keys of the shards that are made from this one."""
         return self._dependents.get(key, ())
 
+    def span(self, keys: Iterable[str]) -> int:
+        """Number of rows from the first to the last of these shards."""
+        positions = [self._at(key) for key in keys]
+        return max(positions) - min(positions) + 1 if positions else 0
+
     @cached_property
     def _position(self) -> dict[str, int]:
         return {key: position for position, key in enumerate(self._column("key"))}

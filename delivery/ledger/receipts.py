@@ -5,7 +5,7 @@ nothing, and an older redo never supersedes a newer one. (Two writers in the sam
 still cross; then the shard counts as not done and is made again.)
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Final, Self, TypeVar
 
 from pydantic import (
@@ -149,6 +149,7 @@ class ReceiptStore(RecordStore[Receipt, ReceiptSummary]):
 
     def __init__(self, storage: Storage, run_token: Callable[[], str] = str) -> None:
         self._run_token = run_token
+        self._seen: set[str] = set()
         super().__init__(storage, FOLDER, Receipt, ReceiptSummary, name_field="key")
 
     def get(self, name: str) -> Receipt | None:
@@ -157,11 +158,24 @@ class ReceiptStore(RecordStore[Receipt, ReceiptSummary]):
 
     def summary(self, name: str) -> ReceiptSummary | None:
         """The receipt's summary, or None."""
-        return self._own(super().summary(name))
+        found = self._own(super().summary(name))
+        if found is not None:
+            self._seen.add(name)
+        return found
 
     def list(self) -> dict[str, ReceiptSummary]:
         """Every receipt's summary by key."""
         return {name: one for name, one in super().list().items() if self._own(one)}
+
+    def some(self, names: Iterable[str]) -> dict[str, ReceiptSummary]:
+        """The summaries of those of these receipts that there are; see `RecordStore.some`."""
+        found = {name: one for name, one in super().some(names).items() if self._own(one)}
+        self._seen.update(found)
+        return found
+
+    def seen(self, name: str) -> bool:
+        """Whether this process saw a receipt of this shard; it may be gone, or out of date."""
+        return name in self._seen
 
     def _own(self, receipt: AnyReceipt | None) -> AnyReceipt | None:
         """The receipt, unless a worker of an earlier run wrote it late."""
@@ -171,6 +185,7 @@ class ReceiptStore(RecordStore[Receipt, ReceiptSummary]):
 
     def put(self, receipt: Receipt) -> bool:
         """Write the receipt unless one as good or newer is there; whether it was written."""
+        self._seen.add(receipt.key)
         return self.write_if(receipt.key, receipt, _supersedes)
 
 

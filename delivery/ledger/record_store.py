@@ -112,6 +112,22 @@ class RecordStore(Generic[Record, Summary]):
         self._forget_all_but(found)
         return found
 
+    def some(self, names: Iterable[str]) -> dict[str, Summary]:
+        """The summaries of those of these records that there are, by name, with one listing.
+
+        It is as long as there are records between the first and the last name.
+        """
+        wanted = {self.path(name): name for name in names}
+        found = {}
+        if wanted:
+            first, last = min(wanted), max(wanted)
+            for info in self._storage.list(f"{self._folder}/", first=first, last=last):
+                name = wanted.get(info.path)
+                summary = None if name is None else self._summary_of(name, info)
+                if name is not None and summary is not None:
+                    found[name] = summary
+        return found
+
     def _present(self, name: str) -> Record | None:
         try:
             return self.get(name)
@@ -123,11 +139,15 @@ class RecordStore(Generic[Record, Summary]):
         known = self._known.get(name)
         if known is not None and known[:2] == (info.updated, info.size):
             return known[2]
-        text = (info.metadata or {}).get(SUMMARY)
-        summary = self._checked(name, text, self._summary) if text else self.summary(name)
+        summary = self._summary_of(name, info)
         if summary is not None:  # None: removed since it was listed
             self._known[name] = (info.updated, info.size, summary)
         return summary
+
+    def _summary_of(self, name: str, info: ObjectInfo) -> Summary | None:
+        """The summary from the metadata, else from the object."""
+        text = (info.metadata or {}).get(SUMMARY)
+        return self._checked(name, text, self._summary) if text else self.summary(name)
 
     def _forget_all_but(self, names: Iterable[str]) -> None:
         for gone in self._known.keys() - set(names):

@@ -12,6 +12,7 @@ from pydantic import AliasChoices, AwareDatetime, BaseModel, ConfigDict, Field, 
 from delivery.ledger.damage import LedgerDamaged, damaged, parse, parse_as
 from delivery.ledger.failures import FailureStore
 from delivery.ledger.fields import Count, Scale
+from delivery.ledger.overview import CANCELLED, REDO, RUN, SKIP_BAD, Overviews, RunOverview
 from delivery.ledger.placements import PlacementStore
 from delivery.ledger.plan import Plan
 from delivery.ledger.receipts import ReceiptStore
@@ -19,13 +20,9 @@ from delivery.ledger.record_store import RecordStore
 from delivery.messages import RUN_CHARS, now, shortened
 from runtime import log
 from runtime.errors import ObjectNotFound, UsageError
-from runtime.storage import Storage, absolute, join, open_storage
+from runtime.storage import ObjectInfo, Storage, absolute, join, open_storage
 
-RUN: Final = "run.json"
-CANCELLED: Final = "cancelled.json"
 MOVED: Final = "queue.json"
-REDO: Final = "redo"
-SKIP_BAD: Final = "skip-bad"
 _ALL: Final = "all"  # stands for every shard of the run
 WORKERS: Final = "workers"
 PUBLISHED: Final = "published"
@@ -115,9 +112,10 @@ class Heartbeat(BaseModel):
         worker: its id.
         key: the shard in work; None between two shards.
         chunks: of that shard, done so far.
-        rss_bytes: memory of the executor.
+        rss_bytes: memory of the executors.
         at: when it was written, by the worker's clock.
         since: when the shard was leased.
+        shards: all shards in work or waiting for an executor, if there are several.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -154,6 +152,7 @@ class Run:
     Attributes:
         receipts: of its finished shards.
         failures: records of its dead shards.
+        overviews: of its folder.
         placements: notes of shards that are on another tier than planned.
     """
 
@@ -162,6 +161,9 @@ class Run:
         self.storage: Storage = open_storage(self.uri)
         self.receipts = ReceiptStore(self.storage, lambda: self.info.token)
         self.failures = FailureStore(self.storage)
+        self.overviews = Overviews(self.storage)
+        self._own_stamp: str | None = None  # of run.json while it is this run's
+        self._requests: dict[str, tuple[ObjectInfo, dict[str, int]]] = {}  # redo, by path
         self.placements = PlacementStore(self.storage)
         # Nothing correct depends on these, so a damaged one counts as absent.
         self._heartbeats = RecordStore(
@@ -252,12 +254,23 @@ class Run:
         """Whether the plan is complete."""
         return self.storage.exists(RUN)
 
-    def replaced(self) -> bool:
-        """Whether the run is gone since it was opened, or another took its id."""
-        try:
-            return Run(self.uri).info.token != self.info.token
-        except ObjectNotFound:
+    def replaced(self, overview: RunOverview | None = None) -> bool:
+        """Whether the run is gone since it was opened, or another took its id.
+
+        Args:
+            overview: of the run; None takes one.
+        """
+        stamp = (overview or self.overviews.take()).stamp
+        if stamp is None:
             return True
+        if stamp != self._own_stamp:  # what lay there is read once, later, and so may be newer
+            try:
+                if Run(self.uri).info.token != self.info.token:
+                    return True
+            except ObjectNotFound:
+                return True
+            self._own_stamp = stamp
+        return False
 
     def cancel(self, why: str) -> bool:
         """Cancel the run; False if it was cancelled before."""
@@ -267,8 +280,14 @@ class Run:
             raise damaged(f"{self.uri}/{CANCELLED}", "it is not a file", "remove it")
         return created
 
-    def cancelled(self) -> Cancellation | None:
-        """When and why the run was cancelled, or None; a note that cannot be read cancels, too."""
+    def cancelled(self, overview: RunOverview | None = None) -> Cancellation | None:
+        """When and why the run was cancelled, or None; a note that cannot be read cancels, too.
+
+        Args:
+            overview: of the run; spares the request if it shows no cancellation.
+        """
+        if overview is not None and not overview.cancelled:
+            return None
         try:
             data = self.storage.read(CANCELLED)
         except ObjectNotFound:
@@ -288,15 +307,29 @@ class Run:
             self.storage.write(f"{REDO}/{name}.json", json.dumps(raised, indent=1).encode())
         return raised
 
-    def redo(self) -> dict[str, int]:
-        """The highest redo requested, by key; a key without any request is left out."""
+    def redo(self, overview: RunOverview | None = None) -> dict[str, int]:
+        """The highest redo requested, by key; a key without any request is left out.
+
+        Args:
+            overview: of the run; spares the listing if it shows no request at all.
+        """
         requested: dict[str, int] = {}
-        hint = "delete it, and request with `replay --redo` again what it stood for"
+        if overview is not None and not overview.redo:
+            return requested
         for info in self.storage.list(f"{REDO}/"):
-            data, where = self.storage.read(info.path), f"{self.uri}/{info.path}"
-            for key, number in parse_as(_REDO_REQUEST, data, where, hint).items():
+            for key, number in self._redo_request(info).items():
                 requested[key] = max(requested.get(key, 0), number)
         return requested
+
+    def _redo_request(self, info: ObjectInfo) -> dict[str, int]:
+        """One request; each is written once, so it is read once."""
+        known = self._requests.get(info.path)
+        if known is None or known[0] != info:
+            hint = "delete it, and request with `replay --redo` again what it stood for"
+            data, where = self.storage.read(info.path), f"{self.uri}/{info.path}"
+            known = info, parse_as(_REDO_REQUEST, data, where, hint)
+            self._requests[info.path] = known
+        return known[1]
 
     def request_without_bad_chunks(self, keys: Iterable[str] | None = None) -> None:
         """Request that these shards be made without chunks that do not decode; None: all.
@@ -306,10 +339,17 @@ class Run:
         for name in (_ALL,) if keys is None else keys:
             self.storage.write(f"{SKIP_BAD}/{name}", b"")
 
-    def leaves_out_bad_chunks(self, key: str) -> bool:
-        """Whether the shard is to be made without chunks that do not decode."""
+    def leaves_out_bad_chunks(self, key: str, overview: RunOverview | None = None) -> bool:
+        """Whether the shard is to be made without chunks that do not decode.
+
+        Args:
+            key: of the shard.
+            overview: of the run; spares the requests if it shows that there is no such wish.
+        """
         if self.info.bad_chunks == "skip":
             return True
+        if overview is not None and not overview.skip_bad:
+            return False
         return any(self.storage.exists(f"{SKIP_BAD}/{name}") for name in (key, _ALL))
 
     def write_heartbeat(self, heartbeat: Heartbeat) -> None:

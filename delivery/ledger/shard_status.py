@@ -34,6 +34,7 @@ from delivery.ledger.receipts import EMPTY, ReceiptSummary
 from delivery.ledger.run import Run
 from delivery.messages import parse_key
 from runtime.text import join_first
+from runtime.urls import is_remote
 
 
 class ShardState(StrEnum):
@@ -55,6 +56,10 @@ STUCK: Final = frozenset(  # what blocks dependents
 )
 
 _ANYTHING: Final = "anything"  # content of a present shard without a receipt; equals any other
+MOST_READS: Final = 2
+"""Receipts that are read one by one: a listing costs as much as twelve reads, and waits once."""
+
+_MOST_LISTED: Final = 900  # shards from the first to the last; a page of a listing holds 1,000
 _NAMED: Final = 5  # shards in a line
 _NOTHING: Final = "nothing"  # content of a shard that was not made yet; equals no receipt's
 
@@ -313,7 +318,14 @@ def inputs_digest(redo: int, input_receipts: Iterable[ReceiptSummary]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def read_shard_status(run: Run, key: str, redo: Mapping[str, int] | None = None) -> ShardStatus:
+def read_shard_status(
+    run: Run,
+    key: str,
+    redo: Mapping[str, int] | None = None,
+    *,
+    by_failure: bool = True,
+    most_reads: int = MOST_READS,
+) -> ShardStatus:
     """Read the status of one shard: its receipt, its failure and its inputs' receipts.
 
     Reading stops at the first input that is missing. Only where a redo was ever requested can an
@@ -323,11 +335,13 @@ def read_shard_status(run: Run, key: str, redo: Mapping[str, int] | None = None)
         run: the shard's run.
         key: of the shard.
         redo: the redo requests, if they were read a moment ago; None reads them.
+        by_failure: whether a failed shard is to be told from a ready one, which costs a request.
+        most_reads: receipts of a scale to read one by one; more are listed, in a bucket.
     """
     row, redo = run.plan.row(key), run.redo() if redo is None else redo
     relations = _part(run.plan, key, deep=bool(redo))
-    receipts = _read_receipts(run, relations)
-    failure = run.failures.summary(key)
+    receipts = _read_receipts(run, relations, most_reads)
+    failure = run.failures.summary(key) if by_failure else None
     state = derive(relations, receipts, {key: failure} if failure else {}, redo)[key]
     contents = {r.key: _content(r, receipts.get(r.key)) for r in relations}
     receipt = receipts.get(key)
@@ -342,15 +356,25 @@ def read_shard_status(run: Run, key: str, redo: Mapping[str, int] | None = None)
     )
 
 
-def is_current(run: Run, status: ShardStatus) -> bool:
+def is_current(run: Run, status: ShardStatus, redo: Mapping[str, int] | None = None) -> bool:
     """Whether a shard would still be made from the inputs in `status`.
 
     False: a redo was requested or an input was remade since; the output must not be published,
     since old bytes would replace new ones, and the message is to be released.
+
+    Args:
+        run: the shard's run.
+        status: of the shard before the work.
+        redo: the redo requests, if they were read a moment ago; None reads them.
     """
-    # Reads everything anew, the redo requests too: a worker checks just before its output appears.
-    now = read_shard_status(run, status.row.key)
-    return (now.redo, now.inputs_digest) == (status.redo, status.inputs_digest)
+    # Everything is read anew: a worker checks just before its output appears.
+    row, redo = status.row, run.redo() if redo is None else redo
+    if redo.get(row.key, 0) != status.redo:
+        return False
+    *inputs, _ = _part(run.plan, row.key, deep=False)
+    receipts = _read_receipts(run, inputs, MOST_READS)
+    present = [receipts[name] for name in row.inputs if name in receipts]
+    return inputs_digest(status.redo, present) == status.inputs_digest
 
 
 def _known(content: str) -> str | None:
@@ -372,14 +396,40 @@ def _relation(row: PlanRow) -> Relation:
     return Relation(row.key, row.state, row.inputs)
 
 
-def _read_receipts(run: Run, relations: Sequence[Relation]) -> dict[str, ReceiptSummary]:
+def _read_receipts(
+    run: Run, relations: Sequence[Relation], most_reads: int
+) -> dict[str, ReceiptSummary]:
     """The receipts of these shards, read backwards up to a missing one that is to be made."""
     # Inputs come before those below them, so that a receipt that is not read makes no difference.
     found: dict[str, ReceiptSummary] = {}
+    reader = _Reader(run, relations, most_reads)
     for number, relation in enumerate(reversed(relations)):
-        receipt = None if relation.state == "empty" else run.receipts.summary(relation.key)
+        receipt = None if relation.state == "empty" else reader.read(relation.key)
         if receipt is not None:
             found[relation.key] = receipt
         elif number and relation.state == "make":
             break
     return found
+
+
+class _Reader:
+    """Reads receipts one by one, or in a bucket those of a scale with one listing."""
+
+    def __init__(self, run: Run, relations: Iterable[Relation], most_reads: int) -> None:
+        self._run = run
+        self._most_reads = most_reads
+        self._keys: dict[int, list[str]] = {}  # by scale
+        self._listed: dict[int, dict[str, ReceiptSummary]] = {}
+        for relation in relations if is_remote(run.uri) else ():
+            if relation.state != "empty":
+                self._keys.setdefault(parse_key(relation.key)[0], []).append(relation.key)
+
+    def read(self, key: str) -> ReceiptSummary | None:
+        """The shard's receipt, or None."""
+        scale = parse_key(key)[0]
+        keys = self._keys.get(scale, ())
+        if len(keys) <= self._most_reads or self._run.plan.span(keys) > _MOST_LISTED:
+            return self._run.receipts.summary(key)
+        if scale not in self._listed:
+            self._listed[scale] = self._run.receipts.some(keys)
+        return self._listed[scale].get(key)

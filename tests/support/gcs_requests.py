@@ -1,9 +1,4 @@
-"""Log of the requests that the fake GCS gets, by what they do and to which objects.
-
-    with logged(server) as log:
-        ...
-    print(log.table())
-"""
+"""Log of the requests that the fake GCS gets, by what they do and to which objects."""
 
 import json
 import re
@@ -74,8 +69,7 @@ class Seen:
     def is_data(self) -> bool:
         """Whether it carries the data themselves: ranges of sources and shards, upload parts."""
         return self.kind == "upload part" or (
-            (self.kind, self.thing)
-            in {("read", "source"), ("read", "shard"), ("write", "shard")}
+            (self.kind, self.thing) in {("read", "source"), ("read", "shard"), ("write", "shard")}
         )
 
 

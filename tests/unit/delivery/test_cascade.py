@@ -225,7 +225,7 @@ def test_a_redo_requested_while_an_input_is_made_is_seen(tmp_path: Path, broker:
 def test_redo_requests_are_read_once_for_all_dependents(
     gcs: GcsServer, bucket: str, broker: Broker
 ) -> None:
-    """They are listed once per cascade, and not at all for a shard without dependents."""
+    """They are listed once per cascade, and not at all for dependents that were never made."""
     low = row("s0/00")
     run = made_run(f"gs://{bucket}/runs", [low, *(row(f"s1/0{n}", low.key) for n in range(5))])
     finish(run, low.key)
@@ -234,6 +234,13 @@ def test_redo_requests_are_read_once_for_all_dependents(
     def listings() -> int:
         return sum("redo" in request for request in gcs.seen if "prefix=" in request)
 
+    before = listings()
+    assert len(cascade(run, broker, low.key, low_tier)) == 5
+    assert listings() == before
+    for number in range(5):
+        finish(run, f"s1/0{number}")
+    run.raise_redo([low.key])
+    finish(run, low.key, "crc-b=", redo=1)
     before = listings()
     assert len(cascade(run, broker, low.key, low_tier)) == 5
     assert listings() - before == 1

@@ -8,7 +8,8 @@ import pytest
 from delivery.ledger import plan as plans
 from delivery.ledger.launches import FOLDER, LaunchedMeanwhile, Launches
 from delivery.ledger.plan import Plan
-from delivery.ledger.run import RUN, Run, RunInfo, list_runs
+from delivery.ledger.overview import RUN
+from delivery.ledger.run import Run, RunInfo, list_runs
 from runtime.errors import UsageError
 from tests.support.ledgers import finish, info, pyramid
 
