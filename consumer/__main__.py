@@ -21,6 +21,7 @@ from consumer.run_supervisor import RunSupervisor
 from consumer.signals import ShutdownFlags, end_with_parent
 from consumer.worker.config import WorkerConfig, worker_id
 from consumer.worker.loop import WorkerLoop
+from consumer.worker.slots import MOST_SLOTS, automatic_slots
 from consumer.worker.worker import Worker
 from delivery.broker import open_broker, queue_path
 from delivery.broker.base import Broker
@@ -67,6 +68,18 @@ ThreadsOption = Annotated[
         "--threads", min=1, metavar="N", help="Threads per shard, at most. Default: all CPUs."
     ),
 ]
+SlotsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--slots",
+        envvar=settings.WORKER_SLOTS,
+        min=1,
+        max=MOST_SLOTS,
+        metavar="N",
+        help="Shards that a worker holds at once; half of them are in work, as far as its memory "
+        "allows. Default: 4 per CPU where source, destination or state is in a bucket, else 1.",
+    ),
+]
 # Without `envvar`, which splits at blanks: the variable holds one place.
 StatesOption = Annotated[
     list[str] | None,
@@ -96,6 +109,7 @@ def work(
     lease: cli.LeaseOption = settings.DEFAULT_LEASE_S,
     memory: MemoryOption = None,
     threads: ThreadsOption = None,
+    slots: SlotsOption = None,
     until_drained: DrainedOption = False,
     owner: OwnerOption = None,
 ) -> None:
@@ -112,12 +126,16 @@ def work(
         _check_roots(broker, discovery)
         check_revisions(discovery)
         given_bytes = parse_size(memory) if memory else process_memory.memory_limit().limit_bytes
+        limit_bytes = work_limit_bytes(own, given_bytes)
+        if slots is None and discovery.remote():  # a fleet's worker stands for one CPU
+            slots = automatic_slots(1 if owner else threads or cpus(), limit_bytes)
         config = WorkerConfig(
             tier=own,
-            limit_bytes=work_limit_bytes(own, given_bytes),
+            limit_bytes=limit_bytes,
             threads=threads or cpus(),
             machine_bytes=given_bytes if broker.one_machine else None,
             roots=discovery.roots,
+            slots=slots or 1,
             worker=worker_id(),
         )
         _log.info(log.WORKER_STARTED, worker=config.worker, tier=tier, queue=broker.url)
@@ -163,6 +181,7 @@ def fleet(
     lease: cli.LeaseOption = settings.DEFAULT_LEASE_S,
     memory: MemoryOption = None,
     cpus_wanted: CpusOption = None,
+    slots: SlotsOption = None,
     until_drained: DrainedOption = False,
 ) -> None:
     """Run workers for every tier within one machine's budget."""
@@ -178,7 +197,7 @@ def fleet(
         config = FleetConfig(
             budget=budget,
             tiers=tuple(tier_of(name) for name in broker.tiers),
-            options=_worker_options(broker, budget, discovery.roots),
+            options=_worker_options(broker, budget, discovery.roots, slots),
             roots=discovery.roots,
             planned=discovery.planned(),
         )
@@ -233,7 +252,9 @@ def _tier_names(tiers: str, discovery: RunDiscovery, own: Tier | None = None) ->
     return sorted(names, key=lambda name: tier_of(name).limit_bytes)
 
 
-def _worker_options(broker: Broker, budget: Budget, roots: tuple[str, ...]) -> tuple[str, ...]:
+def _worker_options(
+    broker: Broker, budget: Budget, roots: tuple[str, ...], slots: int | None
+) -> tuple[str, ...]:
     tiers = ",".join(str(tier_of(name).limit_bytes / (1 << 30)) for name in broker.tiers)
     options = ["--queue", broker.url, "--tiers", tiers]
     options += ["--lease", str(round(broker.lease_s))]
@@ -242,6 +263,8 @@ def _worker_options(broker: Broker, budget: Budget, roots: tuple[str, ...]) -> t
         options += ["--threads", str(budget.cpus)]
     else:
         options += ["--threads", "1"]
+    if slots is not None:
+        options += ["--slots", str(slots)]
     return (*options, *(part for root in roots for part in ("--state", root)))
 
 

@@ -11,6 +11,7 @@ from delivery.ledger.shard_status import OPEN, read_status
 from runtime import settings
 from runtime.errors import UsageError
 from runtime.storage import absolute, join
+from runtime.urls import is_remote
 
 
 class RunDiscovery:
@@ -80,6 +81,12 @@ class RunDiscovery:
                 if not self.serves(run) and (number := open_shards(run)):
                     found[f"of run {run.run_id} on {run.queue}"] = number
         return found
+
+    def remote(self) -> bool:
+        """Whether any place of these runs is in a bucket, as far as they are known."""
+        infos = [run.info for run in self.refresh()]
+        places = (place for info in infos for place in (info.source, info.dest))
+        return any(is_remote(place or "") for place in (*self.roots, *places))
 
     def tiers(self) -> tuple[str, ...]:
         """Names of all tiers that these runs use."""

@@ -331,26 +331,28 @@ def _eta_s(scales: Iterable[ScaleProgress], busy_workers: float) -> float | None
 
 def _unplanned(status: RunStatus, heartbeats: Iterable[Heartbeat]) -> Iterator[str]:
     for beat in heartbeats:
-        if beat.key is not None and beat.key not in status.plan:
-            yield f"workers/{beat.worker} ({beat.key})"
+        for shard in beat.all_shards:
+            if shard.key not in status.plan:
+                yield f"workers/{beat.worker} ({shard.key})"
 
 
 def _in_flight(
     status: RunStatus, heartbeats: Iterable[Heartbeat], now: datetime
 ) -> Iterator[InFlight]:
     """Shards of the heartbeats, except those with a receipt since."""
-    for beat in heartbeats:
-        if beat.key is None or beat.key not in status.plan:
+    pairs = [(one, shard) for one in heartbeats for shard in one.all_shards]
+    for beat, shard in pairs:
+        if shard.key not in status.plan:
             continue
-        receipt = status.receipts.get(beat.key)
+        receipt = status.receipts.get(shard.key)
         if receipt is not None and receipt.finished >= beat.at:
             continue
         age = now - beat.at
         yield InFlight(
-            key=beat.key,
+            key=shard.key,
             worker=beat.worker,
             tier=beat.tier,
-            chunks=beat.chunks,
+            chunks=shard.chunks,
             rss_bytes=beat.rss_bytes,
             age_s=max(age.total_seconds(), 0.0),
             stale=age > STALE,

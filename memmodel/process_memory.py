@@ -23,6 +23,12 @@ def rss_bytes(pid: int | None = None) -> int:
     return int(_proc(pid, "statm").split()[1]) * _PAGE_BYTES
 
 
+def unshared_bytes(pid: int | None = None) -> int:
+    """Resident memory without the pages of files, which processes of one program share."""
+    _, resident, shared = _proc(pid, "statm").split()[:3]
+    return (int(resident) - int(shared)) * _PAGE_BYTES
+
+
 def peak_bytes(pid: int | None = None) -> int:
     """Highest resident memory since the process began or `reset_peak`."""
     for line in _proc(pid, "status").splitlines():

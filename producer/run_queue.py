@@ -50,8 +50,9 @@ def _check(queue: str, tiers: tuple[str, ...], lease_s: float) -> None:
 
 
 def _refuse_in_work(run: Run, present: str, config: LaunchConfig) -> None:
-    beats = [beat for beat in run.heartbeats() if beat.key and now() - beat.at < STALE]
-    number = max(len(beats), _leased(present, run.info.tiers, config.lease_s))
+    fresh = [beat for beat in run.heartbeats() if now() - beat.at < STALE]
+    in_work = sum(len(beat.all_shards) for beat in fresh)
+    number = max(in_work, _leased(present, run.info.tiers, config.lease_s))
     if number:
         raise UsageError(
             f"run {run.run_id} is in the queue {present}, where {counted(number, 'shard')} of it "

@@ -26,6 +26,8 @@ class WorkerConfig:
         limit_bytes: memory of its executor: the tier's, or what a smaller machine has; None where
             the machine is too small for the tier's shards.
         threads: per shard, at most.
+        slots: messages that it handles at once; half of their shards are in work, the others wait
+            for an executor, or for the ledger.
         machine_bytes: the most that any worker of this queue can have; None: no such bound.
         roots: URLs of the state roots that it was given.
         worker: its id.
@@ -36,4 +38,5 @@ class WorkerConfig:
     threads: int = 1
     machine_bytes: int | None = None
     roots: tuple[str, ...] = ()
+    slots: int = 1
     worker: str = field(default_factory=worker_id)

@@ -72,12 +72,20 @@ class ExecutorClient:
     @property
     def pid(self) -> int | None:
         """The process id, None while there is no process."""
-        return self._process.pid if self._process else None
+        process = self._process  # other threads ask while it is replaced
+        return process.pid if process else None
 
     @property
     def rss_bytes(self) -> int:
         """Memory at the last sample; 0 while there is no process."""
-        return self._process.rss_bytes if self._process else 0
+        process = self._process
+        return process.rss_bytes if process else 0
+
+    @property
+    def alive(self) -> bool:
+        """Whether a process runs."""
+        process = self._process
+        return process is not None and process.alive
 
     def start(self) -> None:
         """Start a process unless one runs.
@@ -112,6 +120,11 @@ class ExecutorClient:
         if self._process is not None:
             self._process.stop()
             self._process = None
+
+    def kill(self) -> None:
+        """Kill the process while another thread is in `run`, which then returns a failure."""
+        if (process := self._process) is not None:
+            process.kill()
 
 
 class _TaskInWork:

@@ -1,22 +1,21 @@
-"""Worker loop: poll one message at a time, back off on errors, shut down gracefully."""
+"""Worker loop: lease messages for the slots, back off on errors, shut down gracefully."""
 
 from collections.abc import Callable
 from typing import Final
 
 from consumer.signals import ShutdownFlags
+from consumer.worker.backoff import FIRST_PAUSE_S, MAX_ERRORS, Backoff
+from consumer.worker.slots import Slots
 from consumer.worker.worker import EXTERNAL_ERRORS, Worker
-from delivery.broker.base import Broker
+from delivery.broker.base import Broker, Delivery
 from delivery.ledger.output_revision import OtherRevision
 from delivery.messages import NewerSchema
-from runtime import log
-from runtime.errors import ShardliftError
+from runtime.errors import MachineError
 from runtime.machine import translate_machine_errors
 
-WAIT_S: Final = 1.0  # for a message, between two checks of the flags
-FIRST_PAUSE_S: Final = 1.0  # after an error; doubled with each further one in a row
-MAX_ERRORS: Final = 5  # in a row, after which the worker ends with the last one
+__all__ = ["MAX_ERRORS", "WorkerLoop"]
 
-_log = log.get()
+WAIT_S: Final = 1.0  # for a message, between two checks of the flags
 
 
 class WorkerLoop:
@@ -25,7 +24,7 @@ class WorkerLoop:
     Args:
         broker: the queue.
         tier: its name.
-        worker: handles the messages.
+        worker: handles the messages, as many at once as it has slots.
         flags: requests to shut down.
         on_busy: called with whether a shard is in work, at each change.
         on_trouble: called with each error that no shard caused; with "" once it is over.
@@ -48,13 +47,13 @@ class WorkerLoop:
         self._worker = worker
         self._flags = flags
         self._on_busy = on_busy
-        self._on_trouble = on_trouble
         self._busy: bool | None = None
-        self._pause_s = pause_s
-        self._errors = 0
+        self._backoff = Backoff(flags, on_trouble, pause_s)
+        one = worker.slots == 1
+        self._slots = Slots(worker.slots, worker.handle if one else self._handle_with_backoff)
 
     def run(self, should_exit: Callable[[], bool]) -> None:
-        """Serve the tier; `should_exit` is called whenever no message came.
+        """Serve the tier; `should_exit` is called whenever no message came and all slots are idle.
 
         Raises:
             NewerSchema: this program is older than a run.
@@ -62,50 +61,82 @@ class WorkerLoop:
             UnreachableError, UsageError, ExecutorError: several in a row.
         """
         try:
-            while not self._flags.wanted:
-                if not self._poll_with_backoff() and should_exit():
+            while not self._flags.wanted and not self._slots.failed:
+                if not self._poll_with_backoff() and not self._slots.busy and should_exit():
                     break
         finally:
+            if self._slots.busy:  # an error: what waits is released, what is in work is finished
+                self._flags.graceful.set()
+            self._slots.finish()
             self._worker.close()
+            self._slots.close()
+        self._slots.raise_error()
 
     def _poll_with_backoff(self) -> bool:
         """Poll once; after an error pause, longer each time in a row. False: no message came."""
+        if not self._wants_message():
+            self._slots.wait()
+            return True
+        received = False
+
+        def poll() -> None:
+            nonlocal received
+            received = self._poll_once()
+
+        if not self._attempt(poll):
+            return True
+        if received and self._slots.count == 1:  # else its slot knows better
+            self._backoff.succeed()
+        return received
+
+    def _wants_message(self) -> bool:
+        """Whether a message would get a slot, and an executor before long.
+
+        While a shard waits here, another worker may be idle.
+        """
+        return self._slots.free and not self._worker.waiting and not self._backoff.pausing
+
+    def _attempt(self, action: Callable[[], None]) -> bool:
+        """Whether an action succeeded; pauses after an error that no shard caused."""
+        begun = self._backoff.begin()
         try:
             with translate_machine_errors():
-                received = self._poll_once()
+                action()
         except (NewerSchema, OtherRevision):
             raise
         except EXTERNAL_ERRORS as error:
-            self._pause(error)
-            return True
-        if received and self._errors:
-            self._errors = 0
-            self._on_trouble("")
-        return received
+            self._backoff.pause(error, begun)
+            return False
+        return True
 
     def _poll_once(self) -> bool:
         self._worker.prepare()
         delivery = self._broker.lease(self._tier, WAIT_S)
-        self._set_busy(busy=delivery is not None)
+        self._set_busy(busy=delivery is not None or self._slots.busy)
         if delivery is None:
-            self._worker.report_idle()
+            if not self._slots.busy:
+                self._worker.report_idle()
             return False
         if self._flags.wanted:  # it came together with the signal
-            self._broker.nack(delivery)
+            self._worker.decline(delivery)
         else:
-            self._worker.handle(delivery)
+            self._take(delivery)
         return True
+
+    def _take(self, delivery: Delivery) -> None:
+        try:
+            self._slots.take(delivery)
+        except MachineError:
+            if self._slots.count > 1:  # no slot has it; one alone has given it back
+                self._worker.decline(delivery)
+            raise
+
+    def _handle_with_backoff(self, delivery: Delivery) -> None:
+        """Handle a delivery on a slot's thread."""
+        if self._attempt(lambda: self._worker.handle(delivery)):
+            self._backoff.succeed()
 
     def _set_busy(self, *, busy: bool) -> None:
         if busy != self._busy:
             self._busy = busy
             self._on_busy(busy)
-
-    def _pause(self, error: ShardliftError) -> None:
-        self._errors += 1
-        self._on_trouble(str(error))
-        if self._errors >= MAX_ERRORS:
-            raise error
-        seconds = self._pause_s * 2 ** (self._errors - 1)
-        _log.warning(log.WORKER_BACKOFF, reason=str(error), seconds=seconds)
-        self._flags.immediate.wait(seconds)

@@ -1,4 +1,6 @@
-"""Worker: handles one message at a time, from lease over executor, receipt and cascade to ack.
+"""Worker: handles messages, each from its lease over executor, receipt and cascade to its ack.
+
+Several slots may call it at once, each with a message of its own.
 
 `_settle_or_work` and `_settle` are the failure table of `docs/delivery.md`, a case for each row.
 The order is always output, receipt, cascade, ack. After a crash at any point the message is
@@ -6,6 +8,7 @@ delivered again, and the next worker finds the receipt or makes the same bytes a
 """
 
 import contextlib
+import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Final
@@ -15,18 +18,23 @@ from consumer.protocol.events import Done, Failed, StopCommand
 from consumer.signals import ShutdownFlags
 from consumer.worker.config import WorkerConfig
 from consumer.worker.disposition import Disposition
-from consumer.worker.executor_client import ExecutorClient, ExecutorError, TaskCallbacks
-from consumer.worker.heartbeat import HeartbeatThread
+from consumer.worker.executor_client import ExecutorClient, ExecutorError
+from consumer.worker.executor_pool import ExecutorPool
+from consumer.worker.held_messages import HeldMessages
 from consumer.worker.lease import Lease
 from consumer.worker.leased_shard import LeasedShard
-from consumer.worker.parallelism import estimated_bytes, threads_for
+from consumer.worker.name_locks import NameLocks
+from consumer.worker.parallelism import estimated_bytes
 from consumer.worker.receipt import build_receipt
+from consumer.worker.shard_work import ShardWork
+from consumer.worker.slots import executors_for
 from delivery.broker.base import Broker, Delivery
 from delivery.cascade import cascade
 from delivery.ledger.damage import LedgerDamaged
 from delivery.ledger.lost_leases import LostLeases
 from delivery.ledger.output_revision import check_revision
-from delivery.ledger.run import Heartbeat, Run, log_damage
+from delivery.ledger.plan import Plan
+from delivery.ledger.run import Run, log_damage
 from delivery.ledger.shard_status import is_current
 from delivery.ledger.trouble import Trouble, write_trouble
 from delivery.messages import NewerSchema, ShardMessage, UnreadableMessage, decode, now
@@ -59,7 +67,10 @@ class Worker:
         flags: requests to shut down.
         on_run_discovered: called once for each run that a message names.
         on_published: called with each tier that a message was published to.
-        executor: makes the shards; another one in tests.
+        executor: makes a client of an executor; another one in tests.
+
+    Attributes:
+        slots: messages that it handles at once, at most.
     """
 
     def __init__(
@@ -70,7 +81,7 @@ class Worker:
         *,
         on_run_discovered: Callable[[Run], None] = lambda _: None,
         on_published: Callable[[str], None] = lambda _: None,
-        executor: ExecutorClient | None = None,
+        executor: Callable[[int | None], ExecutorClient] = ExecutorClient,
     ) -> None:
         self._broker = broker
         self._config = config
@@ -79,16 +90,25 @@ class Worker:
         self._on_published = on_published
         self._roots = StateRoots(broker, config.roots)
         self._disposition = Disposition(broker, config, self._roots, on_published)
-        self._executor = executor or ExecutorClient(config.limit_bytes)
+        self.slots = config.slots
+        self._executors = ExecutorPool(config.limit_bytes, executors_for(config.slots), executor)
+        self._work = ShardWork(broker, config, flags, self._executors)
         self._contexts: dict[str, RunContext] = {}  # of runs with a ledger
-        self._heartbeat_runs: dict[str, Run] = {}  # where the last heartbeat names a shard
-        self._chunks = 0  # of the shard in work
-        self._held: Delivery | None = None  # not settled yet
+        self._new_contexts: dict[str, RunContext] = {}  # not known yet to have one
+        self._contexts_lock = threading.Lock()
+        self._held = HeldMessages(broker)
+        self._shards = NameLocks()  # of which a slot has a message; another waits for its receipt
+        self._dependents = NameLocks()  # that a slot may publish; another then finds its marker
+
+    @property
+    def waiting(self) -> int:
+        """Number of shards that wait for an executor."""
+        return self._executors.waiting
 
     def prepare(self) -> None:
         """Start the executor before a message is leased: its imports would cost lease time."""
         if self._config.limit_bytes is not None:
-            self._executor.start()
+            self._executors.prepare()
 
     def handle(self, delivery: Delivery) -> None:
         """Do what one message requests, and settle it.
@@ -99,7 +119,7 @@ class Worker:
             UnreachableError, UsageError, ExecutorError: not caused by the shard; the message was
                 released, or is delivered again when its lease ends.
         """
-        self._held = delivery
+        self._held.add(delivery)
         on_lost = partial(self._note_lost_lease, delivery)
         try:
             with (
@@ -108,25 +128,22 @@ class Worker:
             ):
                 self._handle_leased(delivery, lease)
         except MachineError:
-            self.give_back()
+            self._held.give_back(delivery)
             raise
         finally:
-            self._held = None
+            self._held.remove(delivery)
 
     def give_back(self) -> None:
-        """Release the message in work, unless it is settled; for other threads, too.
+        """Release all messages that are not settled; for a thread of its own.
 
-        For a worker that cannot go on: no thread to spare, or storage that never answers.
+        For a worker that cannot go on, since storage never answers.
         """
-        held, self._held = self._held, None
-        if held is None:
-            return
-        try:
-            message = decode(held.data)
-        except ShardliftError:  # not a shard's; its attempts do not matter
-            self._broker.nack(held)
-        else:
-            self._broker.hand_over(held, held.tier, message)
+        self._held.give_back_all()
+
+    def decline(self, delivery: Delivery) -> None:
+        """Release a message before anything was done about it."""
+        self._held.add(delivery)
+        self._held.give_back(delivery)
 
     def _handle_leased(self, delivery: Delivery, lease: Lease) -> None:
         try:
@@ -140,14 +157,11 @@ class Worker:
 
     def report_idle(self) -> None:
         """Write one heartbeat without a shard; further ones would hide that a run is stalled."""
-        for run in self._heartbeat_runs.values():
-            with contextlib.suppress(ShardliftError):
-                run.write_heartbeat(self._heartbeat())
-        self._heartbeat_runs.clear()
+        self._work.report_idle()
 
     def close(self) -> None:
-        """Stop the executor, remove the heartbeats."""
-        self._executor.stop()
+        """Stop the executors, remove the heartbeats."""
+        self._executors.close()
         for context in self._contexts.values():
             with contextlib.suppress(ShardliftError):
                 context.run.remove_heartbeat(self._config.worker)
@@ -171,10 +185,11 @@ class Worker:
         delivery = shard.delivery
         _log.info(log.SHARD_LEASED, shard=shard.key, tier=delivery.tier, attempt=delivery.attempt)
         try:
-            self._settle_or_work(shard)
+            with self._shards.hold({f"{shard.run.uri}/{shard.key}"}):
+                self._settle_or_work(shard)
         except EXTERNAL_ERRORS as error:
             self._disposition.release(shard, str(error))
-            self._held = None
+            self._held.remove(shard.delivery)
             self._note_trouble(shard, error)
             raise
         except LedgerDamaged as error:
@@ -193,7 +208,7 @@ class Worker:
             self._disposition.ack(shard, log.SHARD_OF_EARLIER_RUN)
         elif shard.run.cancelled():
             self._disposition.ack(shard, log.SHARD_CANCELLED)
-        elif shard.key not in shard.run.plan:
+        elif shard.key not in self._plan(shard.run):
             self._disposition.dead_letter(shard, "the plan of its run has no such shard")
         elif shard.status.answers(shard.message.redo):
             self._already_done(shard)
@@ -205,7 +220,7 @@ class Worker:
             self._disposition.dead_letter(shard, self._beyond_machine(shard))
         else:
             check_revision(shard.run)
-            self._settle(shard, self._work(shard))
+            self._settle(shard, self._work.run(shard, self._check_wanted))
 
     def _settle(self, shard: LeasedShard, result: Done | Failed) -> None:
         """Settle the message by the executor's result."""
@@ -260,35 +275,14 @@ class Worker:
 
     def _cascade(self, shard: LeasedShard) -> list[Publication]:
         choose_tier = shard.context.choose_tier
-        published = cascade(shard.run, self._broker, shard.key, choose_tier)
+        names = {f"{shard.run.uri}/{name}" for name in shard.run.plan.dependents(shard.key)}
+        with self._dependents.hold(names):
+            published = cascade(shard.run, self._broker, shard.key, choose_tier)
         for publication in published:
             self._on_published(publication.tier)
         return published
 
-    def _work(self, shard: LeasedShard) -> Done | Failed:
-        """Have the executor make the shard, with heartbeats, while the lease is held."""
-        self._chunks = 0
-        self._heartbeat_runs[shard.run.uri] = shard.run
-        callbacks = TaskCallbacks(
-            on_progress=self._on_progress,
-            check_publish=partial(self._check_publish, shard),
-            check_interrupt=partial(self._check_interrupt, shard),
-        )
-        task = shard.task(threads_for(shard, self._config, self._broker), self._config.limit_bytes)
-        with HeartbeatThread(shard.run, partial(self._heartbeat, shard), self._broker.lease_s):
-            return self._executor.run(task, callbacks)
-
-    def _on_progress(self, chunks: int) -> None:
-        self._chunks = chunks
-
-    def _check_interrupt(self, shard: LeasedShard) -> StopCommand | None:
-        if shard.lease.lost():
-            return StopCommand(kind="lease", reason="the lease is lost")
-        if self._flags.immediate.is_set():
-            return StopCommand(kind="stopped", reason="the worker shuts down")
-        return None
-
-    def _check_publish(self, shard: LeasedShard) -> StopCommand | None:
+    def _check_wanted(self, shard: LeasedShard) -> StopCommand | None:
         """Check once more, just before the output appears, that it is still wanted."""
         if shard.run.replaced():
             self._contexts.pop(shard.run.uri, None)  # the message is judged anew
@@ -300,37 +294,36 @@ class Worker:
             return StopCommand(
                 kind="stopped", reason="a redo of the shard or an input was requested"
             )
-        return self._check_interrupt(shard)
-
-    def _heartbeat(self, shard: LeasedShard | None = None) -> Heartbeat:
-        return Heartbeat(
-            worker=self._config.worker,
-            tier=self._config.tier.name,
-            key=shard.key if shard else None,
-            chunks=self._chunks if shard else 0,
-            rss_bytes=self._executor.rss_bytes,
-            limit_bytes=self._config.limit_bytes,
-            at=now(),
-            since=shard.started if shard else None,
-        )
+        return None
 
     def _context(self, message: ShardMessage) -> RunContext:
         uri = absolute(message.run)
         known = self._contexts.get(uri)
         if known is not None and message.run_token not in {None, known.run.info.token}:
-            del self._contexts[uri]  # its id was used again, or the message is older than it
+            self._contexts.pop(uri, None)  # its id was used again, or the message is older than it
             known = None
-        return known or RunContext(Run(message.run))
+        return known or self._new_contexts.setdefault(uri, RunContext(Run(message.run)))
 
     def _has_ledger(self, context: RunContext) -> bool:
         """Whether the run is planned; if so, it is kept with its plan."""
         run = context.run
         if run.uri not in self._contexts:
-            if not run.planned():
+            planned = run.planned()
+            with self._contexts_lock:
+                self._new_contexts.pop(run.uri, None)
+                new = planned and run.uri not in self._contexts
+                if new:
+                    self._contexts[run.uri] = context
+            if not planned:
                 return False
-            self._contexts[run.uri] = context
-            self._on_run_discovered(run)
+            if new:
+                self._on_run_discovered(run)
         return True
+
+    def _plan(self, run: Run) -> Plan:
+        """The run's plan, which slots that begin together read once."""
+        with self._contexts_lock:
+            return run.plan
 
     def _escalate_after_deaths(self, shard: LeasedShard) -> None:
         """Escalate after silent deaths; a worker that lost its lease and lives did not die."""

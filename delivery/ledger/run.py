@@ -105,6 +105,21 @@ class QueueMove(BaseModel):
     queue: QueueUrl
 
 
+class HeartbeatShard(BaseModel):
+    """One of several shards that a worker has.
+
+    Attributes:
+        chunks: done so far.
+        since: when it was leased.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    key: str
+    chunks: Count = 0
+    since: AwareDatetime | None = None
+
+
 class Heartbeat(BaseModel):
     """Report of a worker: the shard in work, its progress and memory.
 
@@ -128,6 +143,14 @@ class Heartbeat(BaseModel):
     limit_bytes: Count | None = None
     at: AwareDatetime
     since: AwareDatetime | None = None
+    shards: tuple[HeartbeatShard, ...] | None = None
+
+    @property
+    def all_shards(self) -> tuple[HeartbeatShard, ...]:
+        """Every shard that the worker has."""
+        if self.shards is not None or self.key is None:
+            return self.shards or ()
+        return (HeartbeatShard(key=self.key, chunks=self.chunks, since=self.since),)
 
 
 class PublishMarker(BaseModel):

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,18 @@ from tests.support.three_shard_run import SMALL, three_shard_run
 
 LEASE_S = 30.0
 
-# Answers a task by the script of its shard in script.json, in the folder of the program.
+# Answers a task by the script of its shard in script.json, in the folder of the program. Among the
+# steps: `until:NAME` waits for a file of that folder, `with:KEY` for the task of another shard to
+# have begun, and `hold:MIB` takes memory until the task ends.
 PROGRAM = """
 import json, os, sys, time
 def send(event): print(json.dumps(event), flush=True)
 script = os.path.join(os.path.dirname(__file__), "script.json")
+def begun(key):
+    with open(os.path.join(os.path.dirname(__file__), "tasks")) as file:
+        return any(json.loads(line)["key"] == key for line in file)
+def wait(poll):
+    while not poll(): time.sleep(0.01)
 send({"event": "started"})
 for line in sys.stdin:
     task = json.loads(line)["task"]
@@ -39,12 +47,20 @@ for line in sys.stdin:
             if command["command"] == "stop":
                 send({"event": "failed", "kind": command["kind"], "reason": command["reason"]})
                 break
+        elif str(step).startswith("until:"):
+            wait(lambda: os.path.exists(os.path.join(os.path.dirname(__file__), step[6:])))
+        elif str(step).startswith("with:"):
+            wait(lambda: begun(step[5:]))
+        elif str(step).startswith("hold:"):
+            held = bytearray(int(step[5:]) << 20)
+            held[::4096] = bytes([1]) * len(held[::4096])
         elif step == "die":
             os.kill(os.getpid(), 9)
         elif step == "hang":
             send({"event": "progress", "chunks": 1})
             time.sleep(600)
         else:
+            held = None
             send(step)
 """
 
@@ -84,6 +100,7 @@ class WorkerHarness:
     machine_bytes: int | None = None
     limit_bytes: int | None = 512 * MIB
     tier: str = SMALL
+    slots: int = 1
     _worker: Worker | None = None
 
     def script(self, **steps: list[object]) -> None:
@@ -95,18 +112,22 @@ class WorkerHarness:
     def worker(self) -> Worker:
         """The worker, made when first needed."""
         if self._worker is None:
-            executor = ExecutorClient(
-                self.limit_bytes, (sys.executable, str(self.folder / "executor.py"))
-            )
+            command = (sys.executable, str(self.folder / "executor.py"))
+            executor = partial(ExecutorClient, command=command)
             config = WorkerConfig(
                 tier_of(self.tier),
                 self.limit_bytes,
                 machine_bytes=self.machine_bytes,
                 roots=self.roots,
+                slots=self.slots,
                 worker="me",
             )
             self._worker = Worker(self.broker, config, self.flags, executor=executor)
         return self._worker
+
+    def let(self, name: str) -> None:
+        """Make the file that a step `until:NAME` waits for."""
+        (self.folder / name).touch()
 
     def replace_run(self, run: Run) -> None:
         """Have the worker use this object for its run."""

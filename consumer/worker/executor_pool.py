@@ -1,0 +1,254 @@
+"""Executor pool: shards take turns on a few executors, as many at once as the tier's memory holds.
+
+Each executor stays a process with a watchdog of its own, so a shard that needs too much is stopped
+and blamed as if it were alone. What several need together is nobody's fault: near the limit the
+newest one is stopped, and its shard is made again, alone.
+"""
+
+import contextlib
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from consumer.protocol.events import Done, Failed, StopCommand
+from consumer.protocol.tasks import Task
+from consumer.worker.executor_client import Check, ExecutorClient, TaskCallbacks
+from consumer.worker.executor_process import SAMPLE_S
+from memmodel import process_memory
+from memmodel.estimate import BASE_BYTES, WATCHDOG_SHARE
+from runtime.machine import start_thread
+
+POLL_S: Final = 0.1  # between two checks of a shard that waits
+LONG_S: Final = 10.0  # of waiting, after which a shard may not be wanted any more
+CROWDED_SHARE: Final = 0.75  # of the limit; above it a shard that died may have died of others
+
+
+@dataclass(eq=False, slots=True)
+class _Turn:
+    """One shard that waits for an executor, or has one.
+
+    Attributes:
+        needs_bytes: by its estimate; None: unknown, so nothing else may run.
+        alone: whether it was stopped because of others.
+        stopped: likewise, this time.
+        crowd_bytes: the most that all executors used together while it was not alone.
+    """
+
+    needs_bytes: int | None
+    client: ExecutorClient | None = None
+    alone: bool = False
+    stopped: bool = False
+    crowd_bytes: int = 0
+
+
+class ExecutorPool:
+    """Executors that shards wait for, in order.
+
+    Args:
+        limit_bytes: memory of all executors together; None: no limit.
+        size: executors, at most.
+        make: makes a client; another one in tests.
+    """
+
+    def __init__(
+        self,
+        limit_bytes: int | None,
+        size: int = 1,
+        make: Callable[[int | None], ExecutorClient] = ExecutorClient,
+    ) -> None:
+        self._limit_bytes = limit_bytes
+        self._clients = [make(limit_bytes) for _ in range(size)]
+        self._free = list(self._clients)
+        self._changed = threading.Condition()
+        self._waiting: deque[_Turn] = deque()
+        self._in_work: list[_Turn] = []
+        self._closed = threading.Event()
+        self._watchdog: threading.Thread | None = None
+
+    @property
+    def size(self) -> int:
+        """The number of executors, at most."""
+        return len(self._clients)
+
+    @property
+    def waiting(self) -> int:
+        """The number of shards that wait for an executor."""
+        return len(self._waiting)
+
+    @property
+    def rss_bytes(self) -> int:
+        """Memory of all executors at the last samples."""
+        return sum(client.rss_bytes for client in self._clients)
+
+    def prepare(self) -> None:
+        """Start an executor for the next shard, if none that runs is free.
+
+        Raises:
+            ExecutorError: it does not start.
+        """
+        with self._changed:
+            if any(client.alive for client in self._free) or not self._room_for(BASE_BYTES):
+                return
+            client = self._free.pop() if self._free else None
+        if client is not None:
+            try:
+                client.start()
+            finally:
+                self._give_free(client)
+
+    def run(
+        self,
+        task: Task,
+        callbacks: TaskCallbacks,
+        needs_bytes: int | None = None,
+        check_waiting: Check = lambda: None,
+    ) -> Done | Failed:
+        """Have a task executed once it is its turn; returns whatever happens.
+
+        Args:
+            task: of the shard.
+            callbacks: while it is in work.
+            needs_bytes: memory by its estimate; None: unknown.
+            check_waiting: called ten times a second while it waits; returns a reason to stop.
+        """
+        turn = _Turn(needs_bytes)
+        while True:
+            if (command := self._wait(turn, callbacks, check_waiting)) is not None:
+                return Failed(kind=command.kind, reason=command.reason)
+            client = turn.client
+            assert client is not None  # noqa: S101 - `_wait` took it
+            try:
+                result = client.run(task, callbacks)
+            finally:
+                self._end(turn, client)
+            if not self._died_of_others(turn, result):
+                return result
+            turn.alone, turn.stopped, turn.crowd_bytes = True, False, 0
+
+    def close(self) -> None:
+        """Stop all executors."""
+        self._closed.set()
+        for client in self._clients:
+            client.stop()
+
+    def _wait(
+        self, turn: _Turn, callbacks: TaskCallbacks, check_waiting: Check
+    ) -> StopCommand | None:
+        """Wait until the shard has an executor; a reason to stop otherwise."""
+        began_s = time.monotonic()
+        with self._changed:
+            self._waiting.insert(0 if turn.alone else len(self._waiting), turn)
+            try:
+                while not self._begin(turn):
+                    self._changed.wait(POLL_S)
+                    if (command := check_waiting()) is not None:
+                        return command
+            finally:
+                with contextlib.suppress(ValueError):
+                    self._waiting.remove(turn)
+                self._changed.notify_all()
+        waited_long = time.monotonic() - began_s > LONG_S
+        if waited_long and (command := callbacks.check_publish()) is not None:
+            assert turn.client is not None  # noqa: S101 - `_begin` took it
+            self._end(turn, turn.client)
+            return command
+        return None
+
+    def _begin(self, turn: _Turn) -> bool:
+        """Take an executor, if it is the shard's turn and its memory is there."""
+        if self._waiting[0] is not turn or not self._free or not self._may_join(turn):
+            return False
+        turn.client = next((c for c in reversed(self._free) if c.alive), self._free[-1])
+        self._free.remove(turn.client)
+        self._waiting.remove(turn)
+        self._in_work.append(turn)
+        if not self._room_for(0):
+            self._stop_idle()
+        if len(self._in_work) > 1:
+            self._watch()
+        return True
+
+    def _may_join(self, turn: _Turn) -> bool:
+        """Whether a shard may begin beside those in work; one alone is never refused."""
+        if not self._in_work or self._limit_bytes is None:
+            return True
+        alone = any(one.alone or one.needs_bytes is None for one in (turn, *self._in_work))
+        return not alone and self._room_for(turn.needs_bytes or 0, idle=False)
+
+    def _room_for(self, more_bytes: int, *, idle: bool = True) -> bool:
+        """Whether so much fits beside the shards in work and, if they stay, idle executors."""
+        if self._limit_bytes is None:
+            return True
+        running = sum(client.alive for client in self._free) if idle else 0
+        used_bytes = sum(one.needs_bytes or 0 for one in self._in_work) + running * BASE_BYTES
+        if not used_bytes:
+            return True
+        return used_bytes + more_bytes <= WATCHDOG_SHARE * self._limit_bytes
+
+    def _stop_idle(self) -> None:
+        for client in self._free:
+            if client.alive:
+                client.stop()
+
+    def _end(self, turn: _Turn, client: ExecutorClient) -> None:
+        with self._changed:
+            self._in_work.remove(turn)
+            turn.client = None
+        self._give_free(client)
+
+    def _give_free(self, client: ExecutorClient) -> None:
+        with self._changed:
+            self._free.append(client)
+            self._changed.notify_all()
+
+    def _died_of_others(self, turn: _Turn, result: Done | Failed) -> bool:
+        """Whether a shard failed because of what all executors together used."""
+        if not isinstance(result, Failed) or result.kind != "memory":
+            return False
+        if turn.stopped or self._limit_bytes is None:
+            return turn.stopped
+        by_itself = (result.peak_bytes or 0) > WATCHDOG_SHARE * self._limit_bytes
+        return not by_itself and turn.crowd_bytes > CROWDED_SHARE * self._limit_bytes
+
+    def _watch(self) -> None:
+        """Begin to watch the sum, once there is one."""
+        if self._watchdog is None and self._limit_bytes is not None:
+            self._watchdog = threading.Thread(
+                target=self._watch_sum, args=(self._limit_bytes,), name="sum watchdog", daemon=True
+            )
+            start_thread(self._watchdog)
+
+    def _watch_sum(self, limit_bytes: int) -> None:
+        while not self._closed.wait(SAMPLE_S):
+            with self._changed:
+                if len(self._in_work) > 1:
+                    self._relieve(limit_bytes)
+
+    def _relieve(self, limit_bytes: int) -> None:
+        """Near the limit, stop idle executors, else the newest one in work."""
+        sum_bytes = self._sum_bytes()
+        for turn in self._in_work:
+            turn.crowd_bytes = max(turn.crowd_bytes, sum_bytes)
+        if sum_bytes <= WATCHDOG_SHARE * limit_bytes:
+            return
+        if any(client.alive for client in self._free):
+            self._stop_idle()
+        elif not any(turn.stopped for turn in self._in_work):
+            newest = self._in_work[-1]
+            newest.stopped = True
+            if newest.client is not None:
+                newest.client.kill()
+
+    def _sum_bytes(self) -> int:
+        """Memory of all executors; pages of files, which they share, count once."""
+        resident, unshared = [], []
+        for pid in [client.pid for client in self._clients]:
+            with contextlib.suppress(OSError):  # it ended
+                if pid is not None:
+                    resident.append(process_memory.rss_bytes(pid))
+                    unshared.append(process_memory.unshared_bytes(pid))
+        shared = (a - b for a, b in zip(resident, unshared, strict=False))
+        return sum(unshared) + max(shared, default=0)
