@@ -11,6 +11,7 @@ from typing import Final
 
 from delivery.broker.base import Broker
 from delivery.ledger.plan import PlanRow
+from delivery.ledger.receipts import ReceiptSummary
 from delivery.ledger.run import Run
 from delivery.ledger.shard_status import (
     RunStatus,
@@ -48,11 +49,12 @@ def _read_ready(
 ) -> ShardStatus | None:
     """The status of a dependent if it is ready, once its input `finished` has its receipt."""
     row = run.plan.row(key)
-    if _lacks_input(run, row, finished):
+    known = _probe(run, row, finished)
+    if known is None:
         return None
     # Redo requests cannot make a dependent ready that lacks an input. One that was never made is
     # published without a look at them: what is requested, its own worker sees.
-    status = read_shard_status(run, key, {}, most_reads=MOST_INPUTS)
+    status = read_shard_status(run, key, {}, known=known, most_reads=MOST_INPUTS)
     if row.state == "present" or status.receipt is not None or status.state is ShardState.FAILED:
         # Never from before the receipt: who requests a redo leaves a waiting dependent to the
         # worker of its last input, which must see that request here.
@@ -60,16 +62,21 @@ def _read_ready(
     return status if status.state is ShardState.READY else None
 
 
-def _lacks_input(run: Run, row: PlanRow, finished: str) -> bool:
-    """Whether an input was never made, as far as a few reads show.
+def _probe(run: Run, row: PlanRow, finished: str) -> dict[str, ReceiptSummary] | None:
+    """Receipts of a few inputs; None if one was never made.
 
     The likeliest to be missing are read first: those whose receipt this process never saw, by
     descending id. What it saw only says what is read first.
     """
+    found: dict[str, ReceiptSummary] = {}
     others = [name for name in reversed(row.inputs) if name != finished and name in run.plan]
     made = [name for name in others if run.plan.row(name).state == "make"]
-    likeliest = sorted(made, key=run.receipts.seen)[:PROBES]
-    return any(run.receipts.summary(name) is None for name in likeliest)
+    for name in sorted(made, key=run.receipts.seen)[:PROBES]:
+        receipt = run.receipts.summary(name)
+        if receipt is None:
+            return None
+        found[name] = receipt
+    return found
 
 
 def cascade_all(

@@ -30,7 +30,7 @@ from delivery.ledger.source_digest import source_digest
 from memmodel.estimate import LOCAL_WINDOW_BYTES, REMOTE_WINDOW_BYTES
 from memmodel.estimate import WHOLE_OBJECT_BYTES as WHOLE_BYTES
 from runtime.errors import DamagedInTransit, ObjectNotFound, UnreachableError
-from runtime.storage import Source, Storage, source_stamp
+from runtime.storage import Source, Storage, changed_meanwhile, source_stamp
 from runtime.urls import is_remote
 
 
@@ -147,18 +147,12 @@ class SourceFile:
 
     def _index(self, path: str) -> BytesSource | None:
         try:
-            source = self._storage.source(path)
+            data, self.stamps[path] = self._storage.read_stamped(path)
         except ObjectNotFound:
             return None
-        try:
-            data = read_exactly(source, 0, source.size)
-            self._index_requests += source.requests
-            _check_unchanged(source)
-            self.stamps[path] = source.stamp
-            self._index_crcs[path] = crc32c(data)
-            return BytesSource(data, source.name)
-        finally:
-            source.close()
+        self._index_requests += 1
+        self._index_crcs[path] = crc32c(data)
+        return BytesSource(data, f"{self._storage.url}/{path}")
 
 
 @dataclass(frozen=True)
@@ -374,10 +368,7 @@ def guarded(files: Sequence[SourceFile]) -> Iterator[None]:
 
 def changed(what: str) -> UnreachableError:
     """Error of a file that was written or removed while it was read; a retry may help."""
-    return UnreachableError(
-        f"{what}: changed while it was read",
-        hint="wait until the export is complete and copied; the shard is tried again",
-    )
+    return changed_meanwhile(what)
 
 
 def _check_unchanged(source: Source) -> None:

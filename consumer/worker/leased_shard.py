@@ -1,18 +1,29 @@
 """Leased shard: a message, its lease, and the shard's status in the ledger."""
 
+import time
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
+from typing import Final
 
 from consumer.protocol.tasks import ConvertTask, DownsampleTask, Task
 from consumer.worker.lease import Lease
 from delivery.broker.base import Delivery
+from delivery.ledger.overview import RunOverview
 from delivery.ledger.plan import PlanRow
 from delivery.ledger.run import Run
 from delivery.ledger.shard_status import ShardState, ShardStatus, read_shard_status
 from delivery.messages import Hop, ShardMessage, now
 from memmodel.run_context import RunContext
 from runtime.errors import PermanentError
+from runtime.urls import is_remote
+
+KEPT_S: Final = 10.0
+"""Age of an overview, of a run in a bucket, by which work on a shard may begin.
+
+What it hides costs work at most: no output appears, and no shard is done, not ready or failed,
+but by a new one.
+"""
 
 
 @dataclass(frozen=True)
@@ -20,7 +31,7 @@ class LeasedShard:
     """A shard to be made, as one delivery requests it.
 
     Attributes:
-        started: when the message was leased.
+        started: when the message was leased; `leased_s` by the clock of `time.monotonic`.
     """
 
     delivery: Delivery
@@ -28,6 +39,7 @@ class LeasedShard:
     message: ShardMessage
     context: RunContext
     started: datetime = field(default_factory=now)
+    leased_s: float = field(default_factory=time.monotonic)
 
     @property
     def run(self) -> Run:
@@ -40,9 +52,33 @@ class LeasedShard:
         return self.message.key
 
     @cached_property
+    def overview(self) -> RunOverview:
+        """The run's overview by which work may begin; may be some seconds old."""
+        return self.run.overviews.take(KEPT_S if is_remote(self.run.uri) else 0.0)
+
+    @cached_property
     def status(self) -> ShardStatus:
         """The shard's status in the ledger; read once, before the work."""
-        return read_shard_status(self.run, self.key)
+        status = self._read_status(self.overview)
+        settled = status.state in {ShardState.DONE, ShardState.WAITING}
+        if self.overview.taken_s < self.leased_s and (settled or status.redo < self.message.redo):
+            return self._read_status(self.run.overviews.take())
+        return status
+
+    def _read_status(self, overview: RunOverview) -> ShardStatus:
+        redo = self.run.redo(overview)
+        return read_shard_status(self.run, self.key, redo, by_failure=False)
+
+    @cached_property
+    def lacks_bad_chunks(self) -> bool:
+        """Whether it is made without chunks that do not decode."""
+        return self.run.leaves_out_bad_chunks(self.key, self.overview)
+
+    def may_lack_chunks_now(self) -> bool:
+        """Whether it is requested without bad chunks, which the overview did not show."""
+        if self.row.kind != "convert" or self.lacks_bad_chunks:
+            return False
+        return self.run.leaves_out_bad_chunks(self.key, self.run.overviews.take())
 
     @property
     def row(self) -> PlanRow:
@@ -99,5 +135,5 @@ class LeasedShard:
             "sources": self.row.sources,  # likewise
             "label_type": info.label_type,
             "z_compress": info.z_compress if self.row.scale == 0 else 0,
-            "bad_chunks": "skip" if self.run.leaves_out_bad_chunks(self.key) else "fail",
+            "bad_chunks": "skip" if self.lacks_bad_chunks else "fail",
         }

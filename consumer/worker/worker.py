@@ -206,7 +206,7 @@ class Worker:
             self._disposition.quarantine(shard.delivery, f"its run {shard.run.uri} is gone")
         elif shard.message.run_token not in {None, shard.run.info.token}:
             self._disposition.ack(shard, log.SHARD_OF_EARLIER_RUN)
-        elif shard.run.cancelled():
+        elif shard.run.cancelled(shard.overview):
             self._disposition.ack(shard, log.SHARD_CANCELLED)
         elif shard.key not in self._plan(shard.run):
             self._disposition.dead_letter(shard, "the plan of its run has no such shard")
@@ -232,7 +232,7 @@ class Worker:
             case Failed(kind="memory"):
                 self._disposition.escalate(shard, self._over_limit(result))
             case Failed(kind="permanent"):
-                self._disposition.dead_letter(shard, result.reason)
+                self._give_up(shard, result.reason)
             case Failed(kind="changed"):
                 self._input_changed(shard, result.reason)
             case Failed(kind="cancelled"):
@@ -262,6 +262,13 @@ class Worker:
             published=len(published),
         )
 
+    def _give_up(self, shard: LeasedShard, reason: str) -> None:
+        """Dead-letter, unless it is requested without bad chunks since the work began."""
+        if shard.may_lack_chunks_now():
+            self._disposition.release(shard, "it was requested without bad chunks meanwhile")
+        else:
+            self._disposition.dead_letter(shard, reason)
+
     def _input_changed(self, shard: LeasedShard, reason: str) -> None:
         """Retry once: the receipt of a remade input may be a moment late. Then dead-letter."""
         self._flags.immediate.wait(INPUT_PAUSE_S)
@@ -284,13 +291,15 @@ class Worker:
 
     def _check_wanted(self, shard: LeasedShard) -> StopCommand | None:
         """Check once more, just before the output appears, that it is still wanted."""
-        if shard.run.replaced():
+        overview = shard.run.overviews.take()
+        if shard.run.replaced(overview):
             self._contexts.pop(shard.run.uri, None)  # the message is judged anew
             return StopCommand(kind="stopped", reason="its run is gone, or its id was used again")
-        cancelled = shard.run.cancelled()
+        cancelled = shard.run.cancelled(overview)
         if cancelled is not None:
             return StopCommand(kind="cancelled", reason=f"the run was cancelled: {cancelled.why}")
-        if not is_current(shard.run, shard.status):  # else old bytes would replace new ones
+        # Else old bytes would replace new ones.
+        if not is_current(shard.run, shard.status, shard.run.redo(overview)):
             return StopCommand(
                 kind="stopped", reason="a redo of the shard or an input was requested"
             )

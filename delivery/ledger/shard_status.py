@@ -323,6 +323,7 @@ def read_shard_status(
     key: str,
     redo: Mapping[str, int] | None = None,
     *,
+    known: Mapping[str, ReceiptSummary] | None = None,
     by_failure: bool = True,
     most_reads: int = MOST_READS,
 ) -> ShardStatus:
@@ -335,12 +336,13 @@ def read_shard_status(
         run: the shard's run.
         key: of the shard.
         redo: the redo requests, if they were read a moment ago; None reads them.
+        known: receipts that were read a moment ago, by key.
         by_failure: whether a failed shard is to be told from a ready one, which costs a request.
         most_reads: receipts of a scale to read one by one; more are listed, in a bucket.
     """
     row, redo = run.plan.row(key), run.redo() if redo is None else redo
     relations = _part(run.plan, key, deep=bool(redo))
-    receipts = _read_receipts(run, relations, most_reads)
+    receipts = _read_receipts(run, relations, known or {}, most_reads)
     failure = run.failures.summary(key) if by_failure else None
     state = derive(relations, receipts, {key: failure} if failure else {}, redo)[key]
     contents = {r.key: _content(r, receipts.get(r.key)) for r in relations}
@@ -372,7 +374,7 @@ def is_current(run: Run, status: ShardStatus, redo: Mapping[str, int] | None = N
     if redo.get(row.key, 0) != status.redo:
         return False
     *inputs, _ = _part(run.plan, row.key, deep=False)
-    receipts = _read_receipts(run, inputs, MOST_READS)
+    receipts = _read_receipts(run, inputs, {}, MOST_READS)
     present = [receipts[name] for name in row.inputs if name in receipts]
     return inputs_digest(status.redo, present) == status.inputs_digest
 
@@ -397,12 +399,15 @@ def _relation(row: PlanRow) -> Relation:
 
 
 def _read_receipts(
-    run: Run, relations: Sequence[Relation], most_reads: int
+    run: Run,
+    relations: Sequence[Relation],
+    known: Mapping[str, ReceiptSummary],
+    most_reads: int,
 ) -> dict[str, ReceiptSummary]:
     """The receipts of these shards, read backwards up to a missing one that is to be made."""
     # Inputs come before those below them, so that a receipt that is not read makes no difference.
     found: dict[str, ReceiptSummary] = {}
-    reader = _Reader(run, relations, most_reads)
+    reader = _Reader(run, relations, known, most_reads)
     for number, relation in enumerate(reversed(relations)):
         receipt = None if relation.state == "empty" else reader.read(relation.key)
         if receipt is not None:
@@ -415,17 +420,26 @@ def _read_receipts(
 class _Reader:
     """Reads receipts one by one, or in a bucket those of a scale with one listing."""
 
-    def __init__(self, run: Run, relations: Iterable[Relation], most_reads: int) -> None:
+    def __init__(
+        self,
+        run: Run,
+        relations: Iterable[Relation],
+        known: Mapping[str, ReceiptSummary],
+        most_reads: int,
+    ) -> None:
         self._run = run
+        self._known = known
         self._most_reads = most_reads
         self._keys: dict[int, list[str]] = {}  # by scale
         self._listed: dict[int, dict[str, ReceiptSummary]] = {}
         for relation in relations if is_remote(run.uri) else ():
-            if relation.state != "empty":
+            if relation.state != "empty" and relation.key not in known:
                 self._keys.setdefault(parse_key(relation.key)[0], []).append(relation.key)
 
     def read(self, key: str) -> ReceiptSummary | None:
         """The shard's receipt, or None."""
+        if key in self._known:
+            return self._known[key]
         scale = parse_key(key)[0]
         keys = self._keys.get(scale, ())
         if len(keys) <= self._most_reads or self._run.plan.span(keys) > _MOST_LISTED:

@@ -4,7 +4,16 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from runtime.errors import UsageError
-from runtime.storage.base import DAY_S, OWNER, ObjectInfo, Pieces, Source, Storage, source_stamp
+from runtime.storage.base import (
+    DAY_S,
+    OWNER,
+    ObjectInfo,
+    Pieces,
+    Source,
+    Storage,
+    changed_meanwhile,
+    source_stamp,
+)
 from runtime.storage.local import LocalStorage
 from runtime.urls import is_remote, resolve_path
 
@@ -16,6 +25,7 @@ __all__ = [
     "Source",
     "Storage",
     "absolute",
+    "changed_meanwhile",
     "join",
     "open_storage",
     "source_stamp",

@@ -152,6 +152,21 @@ class Storage(ABC):
     def read(self, path: str) -> bytes:
         """The whole object."""
 
+    def read_stamped(self, path: str) -> tuple[bytes, str]:
+        """The whole object as others wrote it, and its stamp.
+
+        Raises:
+            UnreachableError: it was written meanwhile; a retry may help.
+        """
+        source = self.source(path)
+        try:
+            data = source.read_at(0, source.size)
+            if len(data) != source.size or source.changed():
+                raise changed_meanwhile(source.name)
+            return data, source.stamp
+        finally:
+            source.close()
+
     def read_at(self, path: str, offset: int, length: int) -> bytes:
         """The bytes from `offset`; fewer than `length` only at the object's end."""
         source = self.source(path)
@@ -287,6 +302,14 @@ def checked(path: str) -> str:
     if is_temporary(path):
         raise UsageError(f"{path!r} names a temporary object, which is swept away")
     return path
+
+
+def changed_meanwhile(name: str) -> UnreachableError:
+    """The error for an object that was written or removed while it was read."""
+    return UnreachableError(
+        f"{name}: changed while it was read",
+        hint="wait until the export is complete and copied; the shard is tried again",
+    )
 
 
 def is_temporary(path: str) -> bool:

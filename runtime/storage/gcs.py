@@ -8,7 +8,7 @@ retried by Google's client, which alone can resume an upload.
 import re
 from collections.abc import Callable, Container, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -38,6 +38,7 @@ from runtime.storage.base import (
     is_owned,
     is_temporary,
     replaced_too_often,
+    source_stamp,
     temporary_name,
 )
 from runtime.storage.checksum import crc32c, encode, unpacked
@@ -51,6 +52,8 @@ _LISTED_FIELDS: Final = "items(name,size,crc32c,updated,metadata,contentEncoding
 _FOLDER_FIELDS: Final = "prefixes,nextPageToken"
 # Public objects are cached for an hour by default; a viewer would mix an old index with new bytes.
 _CACHE_CONTROL: Final = "no-cache"
+
+_UNKNOWN: Final = datetime.fromtimestamp(0, UTC)  # when an object was written
 
 T = TypeVar("T")
 Blob = Any  # Google publishes no types
@@ -85,8 +88,24 @@ class GcsStorage(Storage):
         blob = self.blob(checked(path))
         return self.call(blob, partial(self._read_once, blob))
 
+    def read_stamped(self, path: str) -> tuple[bytes, str]:
+        """The whole object and its stamp, in one request.
+
+        Raises:
+            PermanentError: it is stored as gzip.
+        """
+        blob = self.blob(checked(path))
+        data = self.call(blob, partial(self._download_once, blob))
+        encoding = blob.content_encoding or None
+        info = ObjectInfo(path, len(data), blob.crc32c, _UNKNOWN, None, content_encoding=encoding)
+        return data, source_stamp(_unpacked_only(blob, info))
+
+    def _read_once(self, blob: Blob) -> bytes:
+        data = self._download_once(blob)
+        return unpacked(data) if blob.content_encoding == "gzip" else data
+
     @staticmethod
-    def _read_once(blob: Blob) -> bytes:
+    def _download_once(blob: Blob) -> bytes:
         data = bytes(
             blob.download_as_bytes(
                 raw_download=True,  # what the checksum is of
@@ -98,7 +117,7 @@ class GcsStorage(Storage):
         if blob.crc32c is None:  # the header of this answer, which real storage sends
             blob.reload(timeout=TIMEOUT_S, retry=None)
         _check_sums(blob, data)
-        return unpacked(data) if blob.content_encoding == "gzip" else data
+        return data
 
     def read_at(self, path: str, offset: int, length: int) -> bytes:
         """The bytes from `offset`; of an object that is stored as gzip, unpacked whole."""
@@ -114,10 +133,7 @@ class GcsStorage(Storage):
             PermanentError: it is stored as gzip, which has no ranges.
         """
         blob = self._loaded(path)
-        info = self._info(blob)
-        if info.packed:
-            raise PermanentError(f"{_name(blob)}: {info.packed}", hint=UPLOAD_AGAIN)
-        return GcsSource(self, info, blob.generation)
+        return GcsSource(self, _unpacked_only(blob, self._info(blob)), blob.generation)
 
     def stat(self, path: str) -> ObjectInfo:
         """The listing entry of one object."""
@@ -451,6 +467,13 @@ class GcsStorage(Storage):
             blob.metadata or {},
             content_encoding=blob.content_encoding or None,
         )
+
+
+def _unpacked_only(blob: Blob, info: ObjectInfo) -> ObjectInfo:
+    """The entry of an object, unless that is stored in a packed form."""
+    if info.packed:
+        raise PermanentError(f"{_name(blob)}: {info.packed}", hint=UPLOAD_AGAIN)
+    return info
 
 
 def _check_sums(blob: Blob, data: bytes) -> None:

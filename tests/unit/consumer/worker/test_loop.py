@@ -7,6 +7,7 @@ import pytest
 
 from consumer.signals import Flag
 from consumer.worker.loop import MAX_ERRORS, WorkerLoop
+from delivery.ledger.overview import RunOverview
 from delivery.ledger.run import Cancellation, Run
 from delivery.messages import NewerSchema
 from runtime.errors import UnreachableError
@@ -111,11 +112,11 @@ def test_a_graceful_shutdown_finishes_the_shard_in_work(harness: WorkerHarness) 
     class RetiringRun(Run):
         """Requests the shutdown when the executor waits for the permission to publish."""
 
-        def cancelled(self) -> Cancellation | None:
+        def cancelled(self, overview: RunOverview | None = None) -> Cancellation | None:
             """Called before and after the work."""
             if harness.tasks():
                 harness.flags.graceful.set()
-            return super().cancelled()
+            return super().cancelled(overview)
 
     harness.replace_run(RetiringRun(harness.run.uri))
     make_loop(harness).run(lambda: False)

@@ -11,6 +11,7 @@ from consumer.revision_check import check_revisions
 from consumer.run_discovery import RunDiscovery
 from delivery.dead_letters import drain
 from delivery.ledger.output_revision import OUTPUT_REVISION, OtherRevision
+from delivery.ledger.overview import RunOverview
 from delivery.ledger.run import Run
 from delivery.ledger.trouble import read_trouble
 from delivery.messages import ShardMessage
@@ -66,7 +67,7 @@ def test_a_shard_of_a_run_that_was_replaced_is_not_published(
     harness.publish("s0/0")
     real = Run.replaced
 
-    def replaced(run: Run) -> bool:
+    def replaced(run: Run, _overview: RunOverview) -> bool:  # taken before
         monkeypatch.setattr(Run, "replaced", real)
         start_over(harness, label_type="supervoxels")
         return run.replaced()

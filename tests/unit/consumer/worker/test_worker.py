@@ -13,6 +13,7 @@ from consumer.worker.executor_client import ExecutorError
 from delivery.broker import open_broker
 from delivery.broker.base import DEAD, Delivery
 from delivery.ledger.lost_leases import LostLeases
+from delivery.ledger.overview import RunOverview
 from delivery.ledger.run import Cancellation, Run
 from delivery.ledger.trouble import read_trouble
 from delivery.messages import NewerSchema, ShardMessage, decode
@@ -422,8 +423,9 @@ def test_a_run_cancelled_meanwhile_publishes_nothing(harness: WorkerHarness) -> 
 
         calls = 0
 
-        def cancelled(self) -> Cancellation | None:
+        def cancelled(self, overview: RunOverview | None = None) -> Cancellation | None:
             """The second call finds it cancelled."""
+            del overview  # taken before
             self.calls += 1
             if self.calls == 2:
                 self.cancel("enough")
@@ -498,12 +500,12 @@ def test_a_heartbeat_names_the_shard_in_work(harness: WorkerHarness) -> None:
     class Watching(Run):
         """Waits for the heartbeat before it lets the output appear."""
 
-        def cancelled(self) -> Cancellation | None:
+        def cancelled(self, overview: RunOverview | None = None) -> Cancellation | None:
             """Called before and after the work."""
             until = time.monotonic() + 60
             while harness.tasks() and not seen and time.monotonic() < until:
                 seen.extend(list_heartbeats())
-            return super().cancelled()
+            return super().cancelled(overview)
 
     harness.replace_run(Watching(harness.run.uri))
     harness.deliver()
