@@ -29,7 +29,8 @@ LOCAL_WINDOW_BYTES: Final = 8 * MIB  # of Arrow messages
 WINDOWS: Final = 3  # of source rows: read ahead, in work, and held by the batches
 ROW_BYTES: Final = 320  # a row of all indices and lists, while rows are assigned
 ENTRY_BYTES: Final = 160  # a chunk of an output or input index, as arrays and as numbers
-PIECE_BYTES: Final = 10 * MIB  # of output: joined payloads, and one part of an upload
+PIECE_BYTES: Final = 10 * MIB  # of output: joined payloads
+UPLOAD_BYTES: Final = 24 * MIB  # of output over a network: what waits, and a part on its way
 LABEL_BYTES: Final = 32  # a label in a half-empty hash table, twice while it grows
 VOXEL_BYTES: Final = 8
 CHUNK_VOXELS: Final = 64**3
@@ -71,7 +72,7 @@ class Work:
         bytes_in: of the source files or input shards together.
         chunks: of the grid in the output shard's box: the most it can hold.
         code_path: of the output scale.
-        remote: whether source files come over the network (`gs://`), by whole files where they fit.
+        remote: whether files come and go over the network (`gs://`); source files whole where they fit.
         threads: of the executor process.
         chunk_voxels: of one output chunk.
         slices: source slices behind one that `--z-compress` keeps.
@@ -129,7 +130,8 @@ def choose(needed: Estimate, tiers: Sequence[Tier]) -> Tier:
 def sizes(work: Work) -> dict[str, float]:
     """Bytes of each term before its coefficient."""
     own = _convert_sizes(work) if work.kind == "convert" else _downsample_sizes(work)
-    return {"base": float(BASE_BYTES), **own, "pieces": float(PIECE_BYTES)}
+    pieces = UPLOAD_BYTES if work.remote else PIECE_BYTES
+    return {"base": float(BASE_BYTES), **own, "pieces": float(pieces)}
 
 
 def _convert_sizes(work: Work) -> dict[str, float]:

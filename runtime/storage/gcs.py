@@ -1,16 +1,19 @@
 """Storage in a Google Cloud Storage bucket.
 
-A shard is written as two temporary objects, body and head, that one compose request joins under the
-final name. All requests are idempotent and share one retry loop; only the chunks of an upload are
-retried by Google's client, which alone can resume an upload.
+A shard of a few MiB is uploaded in one request. A larger one is written as two temporary objects,
+body and head, that one compose request joins under the final name; parts of the body are on their
+way while more is made. All requests are idempotent and share one retry loop; only the chunks of an
+upload are retried by Google's client, which alone can resume an upload.
 """
 
 import re
+from collections import deque
 from collections.abc import Callable, Container, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from functools import partial
-from typing import Any, Final, TypeVar
+from functools import cache, partial
+from typing import Any, Final, NamedTuple, TypeVar
 
 from google.api_core import exceptions as api
 from google.cloud.storage.retry import DEFAULT_RETRY
@@ -24,7 +27,9 @@ from runtime.errors import (
     UnreachableError,
     UsageError,
 )
+from runtime.machine import translate_machine_errors
 from runtime.storage import gcs_errors
+from runtime.storage.background_upload import BackgroundUpload, PartReader
 from runtime.storage.base import (
     DAY_S,
     MOST_REPLACEMENTS,
@@ -42,12 +47,13 @@ from runtime.storage.base import (
     temporary_name,
 )
 from runtime.storage.checksum import crc32c, encode, unpacked
-from runtime.storage.gcs_client import client
+from runtime.storage.gcs_client import MOST_AT_ONCE_BYTES, client
 from runtime.storage.gcs_source import TIMEOUT_S, GcsSource
-from runtime.storage.stream import BodyReader, ShardStream
+from runtime.storage.stream import ShardStream
 
 _URL: Final = re.compile(r"gs://(?P<bucket>[a-z0-9][a-z0-9._-]{1,220}[a-z0-9])(?:/(?P<prefix>.*))?")
-_UPLOAD_CHUNK_BYTES: Final = 8 << 20  # a multiple of 256 KiB; held in memory
+_PART_BYTES: Final = 8 << 20  # of an upload; a multiple of 256 KiB, two are held in memory
+_REQUESTS_BESIDE: Final = 8  # of threads that make a shard's small requests
 _LISTED_FIELDS: Final = "items(name,size,crc32c,updated,metadata,contentEncoding),nextPageToken"
 _FOLDER_FIELDS: Final = "prefixes,nextPageToken"
 # Public objects are cached for an hour by default; a viewer would mix an old index with new bytes.
@@ -57,6 +63,19 @@ _UNKNOWN: Final = datetime.fromtimestamp(0, UTC)  # when an object was written
 
 T = TypeVar("T")
 Blob = Any  # Google publishes no types
+
+
+class _Made(NamedTuple):
+    """A shard that is made, and the request by which it appears.
+
+    Attributes:
+        appear: over this generation alone, as this handle; False if another is there.
+    """
+
+    path: str
+    crc: int
+    metadata: Mapping[str, str] | None
+    appear: Callable[[Blob, int], bool]
 
 
 class GcsStorage(Storage):
@@ -282,20 +301,31 @@ class GcsStorage(Storage):
         *,
         owner: str = OWNER,
     ) -> ObjectInfo:
-        """Upload the body as it is produced, then the head, then compose both under the name."""
-        seen = self._generation(path)
+        """Upload a small file at once; of a larger one the body as it is produced, then compose."""
+        seen = _beside(partial(self._generation, path))
         stream = ShardStream(pieces, head_bytes)
-        with self._temporaries(path, owner) as parts:
-            head, body = parts
-            self._upload_stream(body, stream)
-            self._upload(head, stream.head, None)
-            for _ in range(MOST_REPLACEMENTS):
-                confirm()
-                info = self._compose(path, parts, stream, metadata, seen)
-                if info is not None:
-                    return info
-                seen = self._generation(path)
-        raise replaced_too_often(f"{self.url}/{path}")
+        with closing(iter(stream)) as body:
+            begin, complete = _first_pieces(body, MOST_AT_ONCE_BYTES - head_bytes)
+            if complete:
+                whole = b"".join([stream.head, *begin])
+                begin.clear()
+                made = _Made(path, stream.crc, metadata, partial(self._uploaded, whole))
+                return self._publish(made, confirm, seen.result())
+            before = seen.result()
+            with self._temporaries(path, owner) as parts:
+                self._upload_parts(parts, stream, _and_then(begin, body))
+                made = _Made(path, stream.crc, metadata, partial(self._composed, parts))
+                return self._publish(made, confirm, before)
+
+    def _publish(self, made: _Made, confirm: Callable[[], None], seen: int) -> ObjectInfo:
+        """Let a shard appear over the generation that was seen, each time after `confirm`."""
+        for _ in range(MOST_REPLACEMENTS):
+            confirm()
+            info = self._published(made, seen)
+            if info is not None:
+                return info
+            seen = self._generation(made.path)
+        raise replaced_too_often(f"{self.url}/{made.path}")
 
     def delete_shard(self, path: str, confirm: Callable[[], None]) -> bool:
         """Remove the generation of an object that was there before `confirm` was called."""
@@ -331,11 +361,29 @@ class GcsStorage(Storage):
         except ObjectNotFound:  # also after a lost answer
             return True
 
-    def _upload_stream(self, blob: Blob, stream: ShardStream) -> None:
-        reader = BodyReader(stream)
-        blob.chunk_size = _UPLOAD_CHUNK_BYTES  # set only here: it would also split downloads
+    def _upload_parts(
+        self, parts: Sequence[Blob], stream: ShardStream, body: Iterator[bytes]
+    ) -> None:
+        """Upload the body as it comes, and the head beside the last part."""
+        head, rest = parts
+        upload = BackgroundUpload(partial(self._upload_body, rest), _PART_BYTES)
+        with upload.running():
+            for piece in body:
+                upload.put(piece)
+            upload.complete()
+            self._upload(head, stream.head, None)
+            upload.wait()
+
+    @staticmethod
+    def _upload_body(blob: Blob, reader: PartReader) -> None:
+        blob.chunk_size = _PART_BYTES  # set only here: it would also split downloads
         limit_s = settings.storage_retry_s()
-        retry = DEFAULT_RETRY.with_timeout(limit_s).with_delay(initial=0.25, maximum=15)
+        transient = DEFAULT_RETRY._predicate  # noqa: SLF001 - no public name
+        retry = (
+            DEFAULT_RETRY.with_timeout(limit_s)
+            .with_delay(initial=0.25, maximum=15)
+            .with_predicate(lambda error: not reader.closed and transient(error))
+        )
         try:
             blob.upload_from_file(
                 reader,
@@ -345,41 +393,49 @@ class GcsStorage(Storage):
                 retry=retry if limit_s else None,
             )
         except Exception as error:
-            if reader.failed:  # the pieces raised, not the storage
+            if reader.closed:  # the upload was given up
                 raise
             raise gcs_errors.upload_error(error, _name(blob)) from error
 
-    def _compose(
-        self,
-        path: str,
-        parts: Sequence[Blob],
-        stream: ShardStream,
-        metadata: Mapping[str, str] | None,
-        seen: int,
-    ) -> ObjectInfo | None:
-        """Compose the parts under the name, over the generation that was seen alone.
-
-        Returns:
-            The new object; None if another writer's came first.
-        """
-        final = self.blob(path)
-        final.content_type = _content_type(path)
-        if metadata:
-            final.metadata = dict(metadata)
-        if not self._composed(final, parts, seen):
+    def _published(self, made: _Made, seen: int) -> ObjectInfo | None:
+        """Let a shard appear under its name; None if another writer's came first."""
+        final, crc = self.blob(made.path), encode(made.crc)
+        final.content_type = _content_type(made.path)
+        if made.metadata:
+            final.metadata = dict(made.metadata)
+        if not made.appear(final, seen):
             # Either our own, whose answer was lost, or another writer's: its bytes tell.
-            return self._present(path, encode(stream.crc))
-        if final.crc32c == encode(stream.crc):
+            return self._present(made.path, crc)
+        if final.crc32c == crc:
             return self._info(final)
-        info = self._present(path, encode(stream.crc))  # the answer may be what was damaged
-        if info is None and self._delete_generation(path, int(final.generation)):
+        info = self._present(made.path, crc)  # the answer may be what was damaged
+        if info is None and self._delete_generation(made.path, int(final.generation)):
             raise DamagedInTransit(
                 f"{_name(final)}: not the bytes that were sent; deleted",
                 hint="the shard is made again",
             )
         return info
 
-    def _composed(self, final: Blob, parts: Sequence[Blob], seen: int) -> bool:
+    def _uploaded(self, data: bytes, final: Blob, seen: int) -> bool:
+        """Upload an object in one request; False if the present generation is not the one seen."""
+
+        def attempt() -> bool:
+            try:
+                final.upload_from_string(
+                    data,
+                    content_type=final.content_type,
+                    checksum="crc32c",  # sent too: storage refuses other bytes
+                    if_generation_match=seen,
+                    timeout=TIMEOUT_S,
+                    retry=None,
+                )
+            except api.PreconditionFailed:
+                return False
+            return True
+
+        return self.call(final, attempt)
+
+    def _composed(self, parts: Sequence[Blob], final: Blob, seen: int) -> bool:
         """Make the compose request; False if the present generation is not the one seen."""
 
         def attempt() -> bool:
@@ -413,9 +469,10 @@ class GcsStorage(Storage):
         try:
             yield parts
         finally:
-            for part in parts:
+            deleted = [_beside(partial(self._delete, part)) for part in parts]
+            for one in deleted:
                 with suppress(ShardliftError):
-                    self._delete(part)
+                    one.result()
 
     def delete(self, path: str) -> bool:
         """Remove an object; False if there was none."""
@@ -467,6 +524,37 @@ class GcsStorage(Storage):
             blob.metadata or {},
             content_encoding=blob.content_encoding or None,
         )
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    """Threads that stay: to start them for each shard would cost more than they do."""
+    return ThreadPoolExecutor(_REQUESTS_BESIDE, thread_name_prefix="storage")
+
+
+def _beside(request: Callable[[], T]) -> Future[T]:
+    """Make a request in another thread."""
+    with translate_machine_errors():
+        return _threads().submit(request)
+
+
+def _first_pieces(body: Iterator[bytes], most_bytes: int) -> tuple[deque[bytes], bool]:
+    """Take pieces while they hold no more than this, or one piece more; and whether all came."""
+    taken: deque[bytes] = deque()
+    held = 0
+    for piece in body:
+        taken.append(piece)
+        held += len(piece)
+        if held > most_bytes:
+            return taken, False
+    return taken, True
+
+
+def _and_then(begin: deque[bytes], rest: Iterator[bytes]) -> Iterator[bytes]:
+    """Pieces, each let go when the next is taken."""
+    while begin:
+        yield begin.popleft()
+    yield from rest
 
 
 def _unpacked_only(blob: Blob, info: ObjectInfo) -> ObjectInfo:

@@ -1,6 +1,6 @@
 """Shard stream: the body in pieces, then the head, with size and checksum."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from runtime.storage.base import Pieces
 from runtime.storage.checksum import combine, crc32c
@@ -21,7 +21,7 @@ class ShardStream:
         self.size = head_bytes
         self.head = b""
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self) -> Generator[bytes]:
         """Yield the pieces of the body; the writer may hold only one at a time."""
         head = yield from self._counted()
         if len(head) != self.head_bytes:
@@ -49,30 +49,3 @@ class ShardStream:
     def crc(self) -> int:
         """The checksum of head and body."""
         return combine(crc32c(self.head), self._body_crc, self.body_bytes)
-
-
-class BodyReader:
-    """File object over a body, for clients that upload files; sequential, read once."""
-
-    def __init__(self, stream: ShardStream) -> None:
-        self._pieces = iter(stream)
-        self._buffer = bytearray()
-        self._position = 0
-        self.failed = False  # the pieces raised, not the storage
-
-    def read(self, size: int) -> bytes:
-        """The next `size` bytes; fewer only at the end."""
-        try:
-            while len(self._buffer) < size and (piece := next(self._pieces, None)) is not None:
-                self._buffer += piece
-        except BaseException:
-            self.failed = True
-            raise
-        data = bytes(self._buffer[:size])
-        del self._buffer[:size]
-        self._position += len(data)
-        return data
-
-    def tell(self) -> int:
-        """Number of bytes read so far."""
-        return self._position

@@ -40,6 +40,12 @@ def shard() -> Pieces:
     return b"HEAD"
 
 
+def small(content: bytes) -> Pieces:
+    """A shard that is uploaded at once."""
+    yield content
+    return b"HEAD"
+
+
 @pytest.fixture
 def storage(bucket: str) -> Storage:
     """A prefix that holds one object."""
@@ -158,45 +164,51 @@ def test_a_shard_that_cannot_be_stored_leaves_nothing(
     assert gcs.names(bucket_of(storage)) == ["p/a"]
 
 
-def test_a_compose_that_lands_late_changes_nothing(
-    gcs: GcsServer, storage: Storage, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("size", ["large", "small"])
+def test_a_shard_that_lands_late_changes_nothing(
+    gcs: GcsServer, storage: Storage, monkeypatch: pytest.MonkeyPatch, size: str
 ) -> None:
     """Its answer was an error; when it takes effect, the next run's shard is there already."""
     late: list[tuple[str, bytes]] = []
     answer = gcs.service.answer
 
     def delayed(request: Request) -> Answer:
-        if request.path.endswith("/compose") and not late:
+        if is_last(request) and not late:
             late.append((request.path, request.body))
             monkeypatch.setattr(gcs.service, "answer", answer)
             other = open_storage(storage.url)
-            other.write_shard("s", theirs(), 4, lambda: None)
+            other.write_shard("s", small(b"theirs"), 4, lambda: None)
             found = answer(request)  # the late request itself
             assert found.status == 412
             return refused(503, "slow down")
         return answer(request)
 
-    def theirs() -> Pieces:
-        yield b"theirs"
-        return b"HEAD"
+    def is_last(request: Request) -> bool:
+        multipart = request.query.get("uploadType") == "multipart"
+        return multipart if size == "small" else request.path.endswith("/compose")
 
     def confirm() -> None:
         if late:
             raise LookupError("the run was cancelled")
 
     monkeypatch.setattr(gcs.service, "answer", delayed)
+    mine = small(b"mine") if size == "small" else shard()
     with pytest.raises(LookupError):
-        storage.write_shard("s", shard(), 4, confirm)
+        storage.write_shard("s", mine, 4, confirm)
     assert storage.read("s") == b"HEADtheirs"
     assert gcs.names(bucket_of(storage)) == ["p/a", "p/s"]
 
 
-def test_a_compose_whose_answer_was_lost_is_known_as_ours(gcs: GcsServer, storage: Storage) -> None:
+@pytest.mark.parametrize("size", ["large", "small"])
+def test_a_shard_whose_answer_was_lost_is_known_as_ours(
+    gcs: GcsServer, storage: Storage, size: str
+) -> None:
     """The retry finds another generation than it expects, with its own bytes."""
     asked: list[int] = []
     for number in (1, 2):  # where there is none, and over an older one
-        gcs.fail("compose", how="lost")
-        info = storage.write_shard("s", shard(), 4, lambda: asked.append(1))
+        gcs.fail("multipart" if size == "small" else "compose", how="lost")
+        mine = small(bytes([number])) if size == "small" else shard()
+        info = storage.write_shard("s", mine, 4, lambda: asked.append(1))
         assert storage.stat("s").crc32c == info.crc32c
         assert len(asked) == number
 
@@ -235,7 +247,18 @@ def test_a_shard_costs_few_requests(gcs: GcsServer, storage: Storage) -> None:
     storage.write_shard("s", shard(), 4, lambda: None)
     verbs = [line.split()[0] for line in gcs.seen[before:]]
     assert gcs.count(rf"GET /storage/v1/b/{bucket_of(storage)}\?") == 0  # it is not needed
-    assert verbs == ["GET", "POST", "PUT", "PUT", "PUT", "POST", "POST", "DELETE", "DELETE"]
+    assert sorted(verbs) == [*["DELETE"] * 2, "GET", *["POST"] * 3, *["PUT"] * 3]
+    assert verbs[-3:] == ["POST", "DELETE", "DELETE"]
+
+
+def test_a_small_shard_costs_two_requests(gcs: GcsServer, storage: Storage) -> None:
+    """What is there, and the upload: nothing temporary, nothing to compose or to delete."""
+    for content in (b"first", b"second"):
+        before = len(gcs.seen)
+        info = storage.write_shard("s", small(content), 4, lambda: None, {"run": "r1"})
+        assert [line.split()[0] for line in gcs.seen[before:]] == ["GET", "POST"]
+        assert storage.read("s") == b"HEAD" + content
+        assert storage.stat("s") == info
 
 
 def test_a_replaced_object_is_not_mixed(storage: Storage) -> None:

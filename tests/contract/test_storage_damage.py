@@ -22,7 +22,7 @@ from tests.support.gcs_server import GcsServer
 
 MIB = 1 << 20
 DATA = random.Random(2).randbytes(3 * MIB + 5)
-LARGE = random.Random(3).randbytes(9 * MIB)  # uploaded in chunks
+LARGE = random.Random(3).randbytes(13 * MIB)  # uploaded in chunks
 READING = "alt=media"
 DAMAGE = ("short", "flip", "cut", "other", "loop", "reset", "lost", 408, 429, 500, 503, 504)
 
@@ -124,14 +124,15 @@ def test_a_shard_whose_upload_is_lost_is_trouble_of_the_storage(
 
 
 @pytest.mark.parametrize("how", ["flip", "short", "cut", "other", "lost", 503])
-def test_a_compose_whose_answer_is_damaged(
-    gcs: GcsServer, storage: Storage, how: int | str
+@pytest.mark.parametrize("data", [DATA, LARGE], ids=["at once", "composed"])
+def test_a_shard_whose_answer_is_damaged(
+    gcs: GcsServer, storage: Storage, data: bytes, how: int | str
 ) -> None:
     """The object that is there tells."""
-    gcs.fail("/compose", how=how)
-    written = storage.write_shard("s/0.shard", pieces(DATA), 4, lambda: None)
-    assert storage.read("s/0.shard") == b"HEAD" + DATA
-    assert written.crc32c == encode(crc32c(b"HEAD" + DATA))
+    gcs.fail("/compose" if data is LARGE else "uploadType=multipart", how=how)
+    written = storage.write_shard("s/0.shard", pieces(data), 4, lambda: None)
+    assert storage.read("s/0.shard") == b"HEAD" + data
+    assert written.crc32c == encode(crc32c(b"HEAD" + data))
 
 
 def test_a_lost_answer_hides_no_creation(gcs: GcsServer, storage: Storage) -> None:
