@@ -30,6 +30,8 @@ from braid.io.byte_source import ByteSource, read_exactly, source_name
 __all__ = ["Preamble", "check_batches", "check_end", "read_preamble", "scan_offsets"]
 
 _AHEAD_BYTES = 8 << 20
+_SKIP_BYTES = 64 << 10
+_HEAD_ROW_BYTES = 12  # coordinates
 _PROBE_BYTES = 4 << 10  # a batch's metadata and the coordinates of some hundred rows
 _HEAD_BYTES = 16 << 10  # a schema message takes about 700
 _COORDINATES = 3  # the first columns: x, y, z
@@ -63,6 +65,8 @@ class _ReadAhead:
     def __init__(self, source: ByteSource, ahead_bytes: int = _AHEAD_BYTES) -> None:
         self._source = source
         self._ahead_bytes = ahead_bytes
+        # What one more read is worth in bytes; sources over a network read many at once.
+        self._skip_bytes = _AHEAD_BYTES // 2 if hasattr(source, "read_many") else _SKIP_BYTES
         self._start = 0
         self._data = memoryview(b"")
 
@@ -73,6 +77,11 @@ class _ReadAhead:
             self._data = read_exactly(self._source, offset, max(wanted, length))
             self._start, begin = offset, 0
         return self._data[begin : begin + length]
+
+    def expect(self, batch: "_Batch") -> None:
+        """Expect batches like this one: where they are large, only their beginnings are read."""
+        large = batch.size >= self._skip_bytes
+        self._ahead_bytes = _HEAD_ROW_BYTES * batch.rows + _PROBE_BYTES if large else _AHEAD_BYTES
 
 
 def read_preamble(source: ByteSource) -> Preamble:
@@ -242,7 +251,7 @@ class _FoundRows:
 
 
 def _scan_batches(source: ByteSource, preamble: Preamble) -> Iterator[_Batch]:
-    ahead = _ReadAhead(source)
+    ahead = _ReadAhead(source, _SKIP_BYTES)
     limit = source.size if not preamble.is_file else _footer_start(source)
     at = preamble.end
     while at < limit:
@@ -255,6 +264,7 @@ def _scan_batches(source: ByteSource, preamble: Preamble) -> Iterator[_Batch]:
         if batch is None:
             return
         yield batch
+        ahead.expect(batch)
         at = batch.end
 
 

@@ -5,6 +5,7 @@ that the library is usable alone.
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
 
@@ -17,6 +18,7 @@ __all__ = [
     "FileSource",
     "GcsSource",
     "open_source",
+    "read_each",
     "read_exactly",
     "source_name",
 ]
@@ -169,3 +171,22 @@ def read_exactly(source: ByteSource, offset: int, length: int) -> memoryview:
             f"{source_name(source)}: wanted {length} bytes at {offset}, got {len(data)}"
         )
     return data
+
+
+def read_each(source: ByteSource, begins: Sequence[int], ends: Sequence[int]) -> list[memoryview]:
+    """Read ranges that must exist; a source with `read_many` reads them at once.
+
+    Raises:
+        InvalidShardFormatError: one goes beyond the object, or the object has shrunk.
+    """
+    read_many = getattr(source, "read_many", None)
+    if read_many is None or not begins or max(ends) > source.size:  # the last for its error
+        return [read_exactly(source, a, b - a) for a, b in zip(begins, ends, strict=True)]
+    lengths = [b - a for a, b in zip(begins, ends, strict=True)]
+    found = [memoryview(data).cast("B") for data in read_many(begins, lengths)]
+    for begin, length, data in zip(begins, lengths, found, strict=True):
+        if len(data) != length:
+            raise InvalidShardFormatError(
+                f"{source_name(source)}: wanted {length} bytes at {begin}, got {len(data)}"
+            )
+    return found

@@ -1,12 +1,15 @@
 """Byte ranges joined into as few requests as pay off, and cut into windows."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from braid.typing import Int64Array
+from braid.typing import BoolArray, Int64Array
 
-__all__ = ["merge_ranges", "plan_windows"]
+__all__ = ["PAGE_BYTES", "merge_pages", "merge_ranges", "plan_windows"]
+
+PAGE_BYTES = 4 << 10  # storage is read by whole pages
 
 MERGE_GAP_BYTES = 64 << 10  # one request more costs longer than reading this much in vain
 
@@ -15,6 +18,7 @@ def merge_ranges(
     starts: Int64Array,
     ends: Int64Array,
     gap_bytes: int = MERGE_GAP_BYTES,
+    all_gaps_bytes: float = math.inf,
 ) -> tuple[Int64Array, Int64Array, Int64Array]:
     """Merge ranges that lie close together, so that each becomes one request.
 
@@ -22,6 +26,7 @@ def merge_ranges(
         starts: (n,) first bytes, in any order; ranges may overlap.
         ends: (n,) bytes past the last.
         gap_bytes: ranges no further apart than this are joined.
+        all_gaps_bytes: what all gaps may add; the smallest are closed first.
 
     Returns:
         (starts, ends) of the merged ranges, ascending, and for every input the merged range that
@@ -30,11 +35,41 @@ def merge_ranges(
     order = np.argsort(starts, kind="stable")
     reach = np.maximum.accumulate(ends[order])
     fresh = np.ones(len(order), bool)
-    fresh[1:] = starts[order][1:] > reach[:-1] + gap_bytes
+    fresh[1:] = ~_closed(starts[order][1:] - reach[:-1], gap_bytes, all_gaps_bytes)
     group = np.empty(len(order), np.int64)
     group[order] = np.cumsum(fresh) - 1
     last = np.append(np.flatnonzero(fresh)[1:], len(order)) - 1 if len(order) else order
     return starts[order][fresh], reach[last], group
+
+
+def merge_pages(
+    starts: Int64Array, ends: Int64Array, size: int, spare_share: float
+) -> tuple[Int64Array, Int64Array, Int64Array]:
+    """Merge the pages that hold ranges, as `merge_ranges` does.
+
+    Args:
+        starts: (n,) first bytes, in any order.
+        ends: (n,) bytes past the last.
+        size: of the object.
+        spare_share: of the bytes wanted: most that is read in vain if pages alone do not take it.
+    """
+    wanted = int((ends - starts).sum())
+    beyond = ends > size  # whose error names the range itself
+    ends = np.where(beyond, ends, np.minimum(-(-ends // PAGE_BYTES) * PAGE_BYTES, size))
+    starts = starts // PAGE_BYTES * PAGE_BYTES
+    begins, stops, _ = merge_ranges(starts, ends, gap_bytes=0)
+    spare = (1 + spare_share) * wanted - float((stops - begins).sum())
+    return merge_ranges(starts, ends, all_gaps_bytes=max(0.0, spare))
+
+
+def _closed(gaps: Int64Array, gap_bytes: int, all_gaps_bytes: float) -> BoolArray:
+    """Gaps to read in vain; ranges that touch or overlap have none."""
+    gaps = np.maximum(gaps, 0)
+    closed = gaps <= gap_bytes
+    if all_gaps_bytes < math.inf:
+        ascending = np.argsort(gaps, kind="stable")
+        closed[ascending] &= np.cumsum(gaps[ascending]) <= all_gaps_bytes
+    return closed
 
 
 def plan_windows(

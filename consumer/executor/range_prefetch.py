@@ -1,23 +1,21 @@
-"""Prefetch of a remote object's ranges, several requests at a time.
+"""Ranges of a remote object, read several requests at a time.
 
 Sequential requests would wait for the network longer than the shard takes to convert.
 """
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from braid.io.ranges import merge_ranges
-from braid.typing import Int64Array
 from runtime.storage import Source
 
 REQUESTS_AT_ONCE = 8
 
 
 class RangePrefetch:
-    """A byte source whose ranges are fetched concurrently before they are read."""
+    """A byte source of which many ranges are read concurrently."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._held: dict[tuple[int, int], bytes] = {}
         self.name = source.name
         self.size = source.size
 
@@ -26,15 +24,11 @@ class RangePrefetch:
         """Number of requests to the source."""
         return self._source.requests
 
-    def fetch(self, starts: Int64Array, ends: Int64Array) -> None:
-        """Fetch ranges, merged as `braid.io.ranges.merge_ranges` does."""
-        begins, stops, _ = merge_ranges(starts, ends)
-        lengths = (stops - begins).tolist()
-        with ThreadPoolExecutor(REQUESTS_AT_ONCE, thread_name_prefix="fetch") as pool:
-            data = pool.map(self._source.read_at, begins.tolist(), lengths)
-            self._held = dict(zip(zip(begins.tolist(), lengths, strict=True), data, strict=True))
-
     def read_at(self, offset: int, length: int) -> bytes:
-        """A fetched range, which is then dropped, or one read now."""
-        held = self._held.pop((offset, length), None)
-        return self._source.read_at(offset, length) if held is None else held
+        """Read a range."""
+        return self._source.read_at(offset, length)
+
+    def read_many(self, offsets: Sequence[int], lengths: Sequence[int]) -> list[bytes]:
+        """Read ranges, in their order."""
+        with ThreadPoolExecutor(REQUESTS_AT_ONCE, thread_name_prefix="fetch") as pool:
+            return list(pool.map(self._source.read_at, offsets, lengths))

@@ -1,11 +1,12 @@
 """Export files that feed one output shard, read in windows of rows.
 
 Rows lie roughly in ZYX order and the output wants chunk-id order, so rows are read in windows of
-consecutive chunks, bounded in bytes. Remote files of up to 256 MiB in all are fetched whole, in one
-request each; local and larger ones by merged ranges.
+consecutive chunks, bounded in bytes. Remote files of up to 256 MiB in all are fetched whole, in
+parts, and work begins with the first; local and larger ones are read by merged ranges. What several
+files need first is requested side by side.
 """
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
@@ -26,12 +27,37 @@ from braid.transcode.file_extent import check_rows
 from braid.transcode.row_window import RowWindow
 from braid.typing import Int32Array, Int64Array
 from consumer.executor.range_prefetch import RangePrefetch
+from consumer.executor.window_plan import Span, plan_windows
 from delivery.ledger.source_digest import source_digest
 from memmodel.estimate import LOCAL_WINDOW_BYTES, REMOTE_WINDOW_BYTES
 from memmodel.estimate import WHOLE_OBJECT_BYTES as WHOLE_BYTES
 from runtime.errors import DamagedInTransit, ObjectNotFound, UnreachableError
 from runtime.storage import Source, Storage, changed_meanwhile, source_stamp
 from runtime.urls import is_remote
+
+
+INDEX_ENDS: Final = (".csv", "-offsets.csv")
+_OPENED_AT_ONCE: Final = 8  # requests
+
+Beside = Callable[[Callable[[], T]], Callable[[], T]]
+"""Begins what reads, and returns what waits for it; or leaves it until then."""
+
+
+@dataclass(frozen=True)
+class OpenedFile:
+    """What is read first of an Arrow file and its index, on its way or not begun.
+
+    Attributes:
+        arrow: opens the Arrow file.
+        indices: read the CSV files, with their stamps; which of them there are is not known yet.
+    """
+
+    arrow: Callable[[], Source]
+    indices: Sequence[Callable[[], tuple[bytes, str]]]
+
+    @classmethod
+    def of(cls, storage: Storage, path: str, beside: "Begin | None" = None) -> Self:
+        """Open a file; with `beside`, all three requests begin now."""
 
 
 class SourceFile:
@@ -51,16 +77,23 @@ class SourceFile:
         UnreachableError: a file was written while it was read, or damaged on its way.
     """
 
-    def __init__(self, storage: Storage, path: str, whole_bytes: int) -> None:
+    def __init__(
+        self, storage: Storage, path: str, whole_bytes: int, opened: "OpenedFile | None" = None
+    ) -> None:
         self._storage = storage
-        self._source = storage.source(path)
+        self._opened = opened or OpenedFile.of(storage, path)
+        self._fetch: WholeFetch | None = None
+        self._source = self._opened.arrow()
         self.stamps = {path: self._source.stamp}
         self._index_crcs: dict[str, int] = {}
         self.whole_bytes = 0
         self._index_requests = 0
-        self._prefetch: RangePrefetch | None = None
-        with guarded([self]):
-            self.reader = self._open(path, whole_bytes)
+        try:
+            with guarded([self]):
+                self.reader = self._open(path, whole_bytes)
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def name(self) -> str:
@@ -72,13 +105,11 @@ class SourceFile:
         """Reads of the Arrow file and its index so far."""
         return self._source.requests + self._index_requests
 
-    def read_rows(self, rows: Int64Array) -> Rows:
-        """Read rows in the order given."""
-        if self._prefetch is not None:
-            index = self.reader.index
-            starts = index.offset[rows].astype(np.int64)
-            self._prefetch.fetch(starts, starts + index.size[rows].astype(np.int64))
-        return self.reader.read_rows(rows)
+    def read_rows(
+        self, rows: Int64Array, *, whole_batches: bool = True, keep: Collection[int] = ()
+    ) -> Rows:
+        """Read rows in the order given; see `RowReader.read_rows`."""
+        return self.reader.read_rows(rows, whole_batches=whole_batches, keep=keep)
 
     def check_extent(self, scale: ScaleSpec, z_compress: int) -> None:
         """Refuse a file with rows outside the extent that its name stands for.
@@ -130,7 +161,9 @@ class SourceFile:
         return RowPlace(self.reader.name, row, (x, y, z))
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; what is on its way is given up."""
+        if self._fetch is not None:
+            self._fetch.close()
         self._source.close()
 
     def _open(self, path: str, whole_bytes: int) -> ShardRangeReader:
@@ -138,16 +171,17 @@ class SourceFile:
         arrow: ByteSource = self._source
         if self._source.size <= whole_bytes:
             self.whole_bytes = self._source.size
-            arrow = BytesSource(read_exactly(self._source, 0, self._source.size), self._source.name)
+            arrow = self._fetch = WholeFetch(self._source)
         elif is_remote(self._storage.url):
-            arrow = self._prefetch = RangePrefetch(self._source)
+            arrow = RangePrefetch(self._source)
         stem = path.removesuffix(".arrow")
-        indices = [self._index(f"{stem}{end}") for end in (".csv", "-offsets.csv")]
+        ends = zip(INDEX_ENDS, self._opened.indices, strict=True)
+        indices = [self._index(f"{stem}{end}", read) for end, read in ends]
         return ShardRangeReader(arrow, *indices)
 
-    def _index(self, path: str) -> BytesSource | None:
+    def _index(self, path: str, read: Callable[[], tuple[bytes, str]]) -> BytesSource | None:
         try:
-            data, self.stamps[path] = self._storage.read_stamped(path)
+            data, self.stamps[path] = read()
         except ObjectNotFound:
             return None
         self._index_requests += 1
@@ -199,11 +233,15 @@ class SourceFiles:
         self.files: list[SourceFile] = []
         left = WHOLE_BYTES if self._remote else 0
         with ExitStack() as stack:
-            for path in paths:
-                self.files.append(SourceFile(storage, path, left))
+            opening = stack.enter_context(_beside(remote=self._remote))
+            opened = [OpenedFile.of(storage, path, opening) for path in paths]
+            for path, one in zip(paths, opened, strict=True):
+                self.files.append(SourceFile(storage, path, left, one))
                 stack.callback(self.files[-1].close)
                 left -= self.files[-1].whole_bytes
             self._locations = RowLocations.of(self.files)
+            counts = (len(file.reader.index.first_rows) for file in self.files)
+            self._first_batches = list(accumulate(counts, initial=0))
             with guarded(self.files):
                 self._check_unique()
             self._closing = stack.pop_all()
@@ -274,49 +312,48 @@ class SourceFiles:
 
     def windows(self, assigned: BlockAssignment) -> Generator[RowWindow]:
         """Read the rows that a shard needs, window by window; the next is read ahead."""
+        at = assigned.blocks
+        plan = plan_windows(
+            assigned,
+            self._locations.record_batch[at],
+            self._locations.record_batch_bytes[at],
+            self._bytes_of_rows,
+            self._window_bytes,
+        )
 
-        def read(span: tuple[int, int]) -> RowWindow:
-            return self._read(assigned, *span)
+        def read(span: Span) -> RowWindow:
+            return self._read(assigned, span, whole_batches=plan.whole_batches)
 
-        spans = list(self._spans(assigned))
-        yield from ordered_map(read, spans, threads=1, prefetch=int(len(spans) > 1), name="read")
+        several = not (isinstance(plan.spans, list) and len(plan.spans) == 1)
+        yield from ordered_map(read, plan.spans, threads=1, prefetch=int(several), name="read")
 
     def place(self, row: int) -> RowPlace:
         """Place of a row."""
         return self.files[int(self._locations.file[row])].place(int(self._locations.row[row]))
 
-    def _spans(self, assigned: BlockAssignment) -> Iterator[tuple[int, int]]:
-        """Slices of the pairs, whole chunks each, that need about a window's bytes."""
-        batches = self._locations.record_batch[assigned.blocks].tolist()
-        sizes = self._locations.record_batch_bytes[assigned.blocks].tolist()
-        limit = self._window_bytes
-        if 0 < sum(sizes) <= limit:
-            yield 0, len(batches)
-            return
-        begins_chunk = np.diff(assigned.ids, prepend=assigned.ids[:1] ^ 1) != 0
-        seen: set[int] = set()
-        first, held = 0, 0
-        for pair, (batch, size, begins) in enumerate(
-            zip(batches, sizes, begins_chunk.tolist(), strict=True)
-        ):
-            if begins and held and batch not in seen and held + size > limit:
-                yield first, pair
-                first, held = pair, 0
-                seen.clear()
-            if batch not in seen:
-                seen.add(batch)
-                held += size
-        if first < len(batches):
-            yield first, len(batches)
+    def _bytes_of_rows(self, rows: Int64Array) -> Int64Array:
+        """Bytes that each of these rows takes without the rest of its record batch."""
+        found = np.empty(len(rows), np.int64)
+        files = self._locations.file[rows]
+        for number in np.unique(files).tolist():
+            here = files == number
+            reader = self.files[number].reader
+            found[here] = reader.bytes_of_rows(self._locations.row[rows[here]])
+        return found
 
-    def _read(self, assigned: BlockAssignment, first: int, end: int) -> RowWindow:
+    def _read(self, assigned: BlockAssignment, span: Span, *, whole_batches: bool) -> RowWindow:
         """The chunks of a slice of pairs, and their rows in the order of first use."""
+        first, end, keep = span
         pairs, ids = assigned.blocks[first:end], assigned.ids[first:end]
         wanted, parts = in_order_of_use(pairs)
         file = self._locations.file[wanted]
         by_file = np.argsort(file, kind="stable")
         rows = [
-            self.files[number].read_rows(self._locations.row[wanted[file == number]])
+            self.files[number].read_rows(
+                self._locations.row[wanted[file == number]],
+                whole_batches=whole_batches,
+                keep=[batch - self._first_batches[number] for batch in keep],
+            )
             for number in np.unique(file).tolist()
         ]
         position = np.empty_like(by_file)
