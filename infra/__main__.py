@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from delivery.broker.pubsub_names import PubSubNames
-from infra import desired, iam, unfinished_runs
+from infra import autoscale_command, desired, iam, unfinished_runs
 from infra.changes import FINDINGS, Action, Change, as_json, summary, table
 from infra.pubsub_admin import PubSubAdmin
 from infra.topics import Topics
@@ -24,6 +24,7 @@ from runtime.storage import absolute
 from runtime.text import counted, json_text
 
 app = cli.new_app("Create, compare and delete the cloud resources of a queue.")
+autoscale_command.register(app)
 
 QueueOption = Annotated[
     str | None,

@@ -10,6 +10,7 @@ from infra import google_clients
 from infra.cloud_run import CloudRun
 
 COUNT: Final = "scaling.manual_instance_count"
+STAMP: Final = "shardlift/started"  # annotation: when a command published work last
 _DEFAULT_COUNT: Final = 1  # instances of a pool without `scaling`
 
 Untyped = Any  # Google publishes no types
@@ -101,15 +102,24 @@ class PoolClient:
         request = {"worker_pool": body, "update_mask": {"paths": sorted(mask)}}
         return self.run.call(self._client.update_worker_pool, request)
 
-    def set_count(self, found: FoundPool, count: int) -> Untyped:
+    def set_count(self, found: FoundPool, count: int, stamp: str | None = None) -> Untyped:
         """Begin to set the number of instances of a pool that has not changed since it was read.
+
+        Args:
+            found: the pool as it was read.
+            count: of instances.
+            stamp: differs each time, so that the pool has another etag after it in any case.
 
         Raises:
             Conflict: of google.api_core; it has changed, also by this call if its answer was lost.
         """
         message = type(found.message)(found.message)
         message.scaling.manual_instance_count = count
-        request = {"worker_pool": message, "update_mask": {"paths": [COUNT]}}
+        paths = [COUNT]
+        if stamp is not None:
+            message.annotations[STAMP] = stamp
+            paths.append("annotations")
+        request = {"worker_pool": message, "update_mask": {"paths": paths}}
         return self.run.call(self._client.update_worker_pool, request)
 
     def delete(self, name: str) -> Untyped | None:

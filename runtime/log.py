@@ -107,6 +107,30 @@ SUPERVISION_FAILED: Final = _event(
     "reason",
     "Ledger or queue could not be reached while runs were supervised; retried at the next tick.",
 )
+POOL_SCALED: Final = _event(
+    "pool_scaled",
+    "info",
+    "pool before count",
+    "The autoscaler, or a command that published work, set the instances of a worker pool.",
+)
+POOL_MISSING: Final = _event(
+    "pool_missing",
+    "warning",
+    "tier queue",
+    "Shards are left for a tier that has no worker pool.",
+)
+LEDGER_UNKNOWN: Final = _event(
+    "ledger_unknown",
+    "warning",
+    "reason",
+    "The autoscaler could not read a ledger, so it leaves all pools as they are.",
+)
+AUTOSCALING_FAILED: Final = _event(
+    "autoscaling_failed",
+    "warning",
+    "reason",
+    "The autoscaler could not reach Cloud Run; it leaves all pools as they are and looks again.",
+)
 DEAD_LETTER_DRAINED: Final = _event(
     "dead_letter_drained",
     "info",
