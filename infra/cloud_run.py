@@ -57,11 +57,12 @@ class CloudRun:
             return method(request=request, timeout=CALL_S, retry=retry if limit_s else None)
 
     def wait(self, operations: Sequence[Untyped]) -> None:
-        """Wait until changes hold; they were all begun before."""
+        """Wait until changes hold that were all begun before; None is one that needs no time."""
         polling = DEFAULT_POLLING.with_delay(initial=0.2, maximum=2.0).with_timeout(OPERATION_S)
         for operation in operations:
-            with self.translated():
-                operation.result(polling=polling)
+            if operation is not None:
+                with self.translated():
+                    operation.result(polling=polling)
 
     @contextmanager
     def translated(self) -> Iterator[None]:

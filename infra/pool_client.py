@@ -18,11 +18,11 @@ Untyped = Any  # Google publishes no types
 
 @dataclass(frozen=True, slots=True)
 class FoundPool:
-    """A pool as it was read.
+    """A pool, or a job, as it was read.
 
     Attributes:
         name: full.
-        count: instances that it is to have.
+        count: instances that it is to have; of a job, tasks that run.
         etag: of this version.
         fields: by the names of Google's client.
         message: of Google's client.
@@ -44,6 +44,22 @@ class FoundPool:
         """Labels of the pool."""
         labels: Mapping[str, str] = self.fields["labels"]
         return labels
+
+    @property
+    def set_fields(self) -> dict[str, Any]:
+        """Fields without those that have their default."""
+        found: dict[str, Any] = type(self.message).to_dict(
+            self.message, always_print_fields_with_no_presence=False
+        )
+        return found
+
+    @property
+    def container(self) -> Mapping[str, Any]:
+        """The container of the workers; empty if there is none."""
+        template = self.fields.get("template") or {}
+        containers = (template.get("template") or template).get("containers") or [{}]
+        first: Mapping[str, Any] = containers[0]
+        return first
 
 
 class PoolClient:

@@ -1,7 +1,7 @@
 """Topics and subscriptions: compare with the desired ones, create, update, delete."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from google.pubsub_v1.types import Subscription
 
@@ -24,6 +24,8 @@ class Topics:
         names: resource names of the URL.
         emulator: whether the client talks to Google's emulator.
     """
+
+    KINDS: ClassVar = frozenset({"topic", "subscription"})  # of changes
 
     def __init__(self, admin: PubSubAdmin, names: PubSubNames, *, emulator: bool) -> None:
         self._admin = admin

@@ -1,0 +1,71 @@
+"""Options that commands of infra share."""
+
+from typing import Annotated
+
+import typer
+
+from infra.pools import Home
+from runtime import settings
+
+QueueOption = Annotated[
+    str | None,
+    typer.Option(
+        "--queue",
+        envvar=settings.QUEUE_URL,
+        metavar="pubsub://PROJECT_ID/PREFIX",
+        help="The queue. Default: made of PROJECT_ID and BASE_JOB_NAME.",
+    ),
+]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Print what would be done; change nothing.")
+]
+NumberOption = Annotated[
+    int | None,
+    typer.Option(
+        "--project-number",
+        metavar="NUMBER",
+        help="Of the project, if it cannot be looked up. It names Pub/Sub's service account.",
+    ),
+]
+RegionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--region",
+        envvar=settings.REGION,
+        metavar="REGION",
+        help="Cloud Run's region for worker pools, such as us-central1. Default: no pools.",
+    ),
+]
+ImageOption = Annotated[
+    str | None,
+    typer.Option(
+        "--image",
+        envvar=settings.WORKER_IMAGE,
+        metavar="IMAGE@DIGEST",
+        help="Container image of the workers. Default: pools keep theirs, none is made.",
+    ),
+]
+AccountOption = Annotated[
+    str | None,
+    typer.Option(
+        "--service-account",
+        envvar=settings.WORKER_SERVICE_ACCOUNT,
+        metavar="ADDRESS",
+        help="Account of the workers. Default: shardlift-worker@PROJECT_ID.iam.gserviceaccount.com",
+    ),
+]
+HomeOption = Annotated[
+    Home,
+    typer.Option(
+        "--home",
+        help="Worker pools, which the autoscaler counts, or jobs, whose workers end when idle.",
+    ),
+]
+OnlyOption = Annotated[
+    str,
+    typer.Option(
+        "--only",
+        metavar="PART,PART",
+        help="Only some parts: topics (with subscriptions and rights), pools.",
+    ),
+]
