@@ -24,7 +24,11 @@ WATCHDOG_SHARE: Final = 0.9  # of its tier's limit; beyond it the worker stops t
 BASE_BYTES: Final = 112 * MIB  # interpreter, numpy, pyarrow, the storage client
 TENSORSTORE_BYTES: Final = 32 * MIB  # its import and threads
 WHOLE_OBJECT_BYTES: Final = 256 * MIB  # remote source files are fetched whole while they fit
+FETCH_PART_BYTES: Final = 4 * MIB  # of a file that is fetched whole: one request
+FETCHES_AT_ONCE: Final = 4
+_FETCH_COPIES: Final = 2  # of a part on its way, one in the client and one for us
 REMOTE_WINDOW_BYTES: Final = 24 * MIB  # of larger ones, because each costs dozens of requests
+_FETCHING_BYTES: Final = _FETCH_COPIES * FETCHES_AT_ONCE * FETCH_PART_BYTES
 LOCAL_WINDOW_BYTES: Final = 8 * MIB  # of Arrow messages
 WINDOWS: Final = 3  # of source rows: read ahead, in work, and held by the batches
 ROW_BYTES: Final = 320  # a row of all indices and lists, while rows are assigned
@@ -72,7 +76,7 @@ class Work:
         bytes_in: of the source files or input shards together.
         chunks: of the grid in the output shard's box: the most it can hold.
         code_path: of the output scale.
-        remote: whether files come and go over the network (`gs://`); source files whole where they fit.
+        remote: whether files come and go over the network (`gs://`).
         threads: of the executor process.
         chunk_voxels: of one output chunk.
         slices: source slices behind one that `--z-compress` keeps.
@@ -142,7 +146,7 @@ def _convert_sizes(work: Work) -> dict[str, float]:
     batches = 2 if work.threads > 1 else 1
     payloads = _PAYLOAD_PART * batches * TRANSCODE_BYTES
     terms = {
-        "source": float(whole),
+        "source": float(whole + min(_FETCH_COPIES * whole, _FETCHING_BYTES)),
         "windows": min(work.bytes_in, WINDOWS * window),
         "rows": ROW_BYTES * rows,
         "blocks": min(decompressed, payloads + work.threads * SCRATCH_BYTES),

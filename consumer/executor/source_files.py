@@ -6,7 +6,7 @@ parts, and work begins with the first; local and larger ones are read by merged 
 files need first is requested side by side.
 """
 
-from collections.abc import Collection, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
@@ -17,7 +17,7 @@ import numpy as np
 from braid.dvid.block_batch import RowPlace
 from braid.dvid.row_reader import in_order_of_use
 from braid.exceptions import BraidError, InvalidShardFormatError
-from braid.io.byte_source import ByteSource, BytesSource, read_exactly
+from braid.io.byte_source import ByteSource, BytesSource
 from braid.io.crc32c import crc32c
 from braid.parallel.ordered_map import ordered_map
 from braid.precomputed.volume_spec import ScaleSpec
@@ -26,7 +26,9 @@ from braid.transcode.block_assignment import BlockAssignment
 from braid.transcode.file_extent import check_rows
 from braid.transcode.row_window import RowWindow
 from braid.typing import Int32Array, Int64Array
+from consumer.executor.file_opening import INDEX_ENDS, OpenedFile, opened_files
 from consumer.executor.range_prefetch import RangePrefetch
+from consumer.executor.whole_fetch import WholeFetch
 from consumer.executor.window_plan import Span, plan_windows
 from delivery.ledger.source_digest import source_digest
 from memmodel.estimate import LOCAL_WINDOW_BYTES, REMOTE_WINDOW_BYTES
@@ -36,37 +38,14 @@ from runtime.storage import Source, Storage, changed_meanwhile, source_stamp
 from runtime.urls import is_remote
 
 
-INDEX_ENDS: Final = (".csv", "-offsets.csv")
-_OPENED_AT_ONCE: Final = 8  # requests
-
-Beside = Callable[[Callable[[], T]], Callable[[], T]]
-"""Begins what reads, and returns what waits for it; or leaves it until then."""
-
-
-@dataclass(frozen=True)
-class OpenedFile:
-    """What is read first of an Arrow file and its index, on its way or not begun.
-
-    Attributes:
-        arrow: opens the Arrow file.
-        indices: read the CSV files, with their stamps; which of them there are is not known yet.
-    """
-
-    arrow: Callable[[], Source]
-    indices: Sequence[Callable[[], tuple[bytes, str]]]
-
-    @classmethod
-    def of(cls, storage: Storage, path: str, beside: "Begin | None" = None) -> Self:
-        """Open a file; with `beside`, all three requests begin now."""
-
-
 class SourceFile:
     """One Arrow file of an export and its index.
 
     Args:
         storage: where it lies.
         path: of the Arrow file; its CSV files lie in the same folder.
-        whole_bytes: fetch the file in one request if it is no larger.
+        whole_bytes: fetch the file whole if it is no larger.
+        opened: what is on its way of it.
 
     Attributes:
         stamps: of the Arrow file and its CSV files as they were opened, by path.
@@ -78,7 +57,7 @@ class SourceFile:
     """
 
     def __init__(
-        self, storage: Storage, path: str, whole_bytes: int, opened: "OpenedFile | None" = None
+        self, storage: Storage, path: str, whole_bytes: int, opened: OpenedFile | None = None
     ) -> None:
         self._storage = storage
         self._opened = opened or OpenedFile.of(storage, path)
@@ -233,8 +212,7 @@ class SourceFiles:
         self.files: list[SourceFile] = []
         left = WHOLE_BYTES if self._remote else 0
         with ExitStack() as stack:
-            opening = stack.enter_context(_beside(remote=self._remote))
-            opened = [OpenedFile.of(storage, path, opening) for path in paths]
+            opened = stack.enter_context(opened_files(storage, paths, side_by_side=self._remote))
             for path, one in zip(paths, opened, strict=True):
                 self.files.append(SourceFile(storage, path, left, one))
                 stack.callback(self.files[-1].close)
