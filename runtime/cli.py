@@ -16,7 +16,7 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 
-from runtime import log, settings, streams
+from runtime import interrupts, log, settings, streams
 from runtime.errors import (
     EXIT_DONE,
     EXIT_FINDINGS,
@@ -195,10 +195,11 @@ def run(
             is printed.
         log_level: used where LOG_LEVEL is not set; programs that print progress log less.
     """
-    streams.guard()
-    signal.signal(signal.SIGTERM, _interrupt)
     code = EXIT_FINDINGS
     try:
+        streams.guard()
+        signal.signal(signal.SIGTERM, _interrupt)
+        interrupts.raise_again()
         settings.load_dotenv()
         log.configure(level=log_level)
         code = _exit_code(app(standalone_mode=False))
@@ -206,6 +207,7 @@ def run(
         code = _report_error(error, exit_codes or {})
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
+    interrupts.end_at_once()
     if code == EXIT_INTERRUPTED:
         print_stderr("interrupted")
     _flush_and_exit(code)

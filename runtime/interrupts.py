@@ -1,0 +1,40 @@
+"""Ctrl-C while a program starts, and after its command: exit code 130, and no traceback.
+
+Imports next to nothing, because it must come before whatever takes time to import.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+from types import FrameType
+
+_INTERRUPTED = 130  # `runtime.errors.EXIT_INTERRUPTED`
+_STDERR = 2
+
+
+def end_when_started_alone() -> None:
+    """End at once on Ctrl-C while the program's own modules are imported.
+
+    Called by each program's package; of no effect where the package is imported as a library.
+    """
+    if sys.argv[:1] == ["-m"]:  # as long as Python looks for the program's `__main__`
+        end_at_once()
+
+
+def end_at_once() -> None:
+    """From now on Ctrl-C ends this process; where it is ignored or handled, that stays."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _end)
+
+
+def raise_again() -> None:
+    """From now on Ctrl-C raises KeyboardInterrupt again, so that a command cleans up."""
+    if signal.getsignal(signal.SIGINT) is _end:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _end(_signal: int, _frame: FrameType | None) -> None:
+    with contextlib.suppress(OSError):  # closed, or full
+        os.write(_STDERR, b"interrupted\n")
+    os._exit(_INTERRUPTED)

@@ -1,0 +1,61 @@
+"""Ctrl-C before and after a command: exit code 130, one line, no traceback."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+PROGRAMS = ("producer", "consumer", "memmodel", "infra")
+# The signal comes while the first package that is not Python's own is imported.
+IN_IMPORTS = """
+import os, runpy, signal, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "typer":
+            os.kill(os.getpid(), signal.SIGINT)
+        return None
+sys.meta_path.insert(0, Finder())
+sys.argv = ["-m", "--help"]
+signal.signal(signal.SIGINT, HANDLER)
+runpy.run_module("PROGRAM", run_name="__main__", alter_sys=True)
+"""
+AT_THE_END = """
+import atexit, os, signal
+import typer
+from runtime import cli
+app = cli.new_app("x")
+@app.callback()
+def group(): pass
+@app.command()
+def end():
+    atexit.register(os.kill, os.getpid(), signal.SIGINT)
+cli.run(app)
+"""
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_while_a_program_starts(program: str) -> None:
+    """It ends before its command begins."""
+    done = _run(IN_IMPORTS.replace("PROGRAM", program), "signal.default_int_handler")
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+    assert done.stdout == ""
+
+
+def test_where_it_is_ignored() -> None:
+    """As for a shell's background job, it stays so."""
+    done = _run(IN_IMPORTS.replace("PROGRAM", "producer"), "signal.SIG_IGN")
+    assert done.returncode == 0, done.stderr
+    assert "Usage" in done.stdout
+
+
+def test_after_the_command() -> None:
+    """While Python itself ends."""
+    done = _run(AT_THE_END)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
+def _run(script: str, handler: str = "") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", script.replace("HANDLER", handler), "end"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
