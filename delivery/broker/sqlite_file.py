@@ -1,4 +1,4 @@
-"""SQLite file shared by many processes: opening, refusing, errors.
+"""SQLite file shared by many processes: opening and refusing.
 
 WAL mode lets readers and one writer work concurrently through shared memory, which exists only
 between processes of one machine. On a network file system it breaks silently, so that is refused.
@@ -7,8 +7,8 @@ between processes of one machine. On a network file system it breaks silently, s
 """
 
 import contextlib
-import os
 import sqlite3
+import stat
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -17,9 +17,9 @@ from typing import Final, Protocol
 
 import psutil
 
-from runtime.errors import ShardliftError, UnreachableError, UsageError
+from delivery.broker.sqlite_errors import OTHER_PLACE, plain_errors, primary_code
+from runtime.errors import UsageError
 
-_OTHER_TYPES: Final = {sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_CONSTRAINT}
 BUSY_S: Final = 30.0  # how long to wait for another process's transaction
 APPLICATION_ID: Final = 0x5A5D11F7  # "this SQLite file is a shardlift queue"
 SCHEMA: Final = 1
@@ -31,11 +31,6 @@ NETWORK_FILE_SYSTEMS: Final = frozenset([
 # fmt: on
 LOCAL_FUSE: Final = frozenset(["fuse.fuse-overlayfs", "fuse.ntfs-3g", "fuse.mergerfs"])
 _BUSY: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}  # by another process, for a while
-_ADVICE: Final = {sqlite3.SQLITE_FULL: "free some space", sqlite3.SQLITE_IOERR: "check the disk"}
-_HINT: Final = "set QUEUE_URL or --queue to a local path, such as sqlite:/tmp/shardlift/queue.db"
-_READ_ONLY_HINT: Final = (
-    "who may write it and its folder can do this; status, errors, verify and report only read"
-)
 
 
 class Mount(Protocol):
@@ -60,7 +55,7 @@ class QueueFile:
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """Yield a connection for single statements that only read."""
-        with self._lock, _plain_errors(self.path):
+        with self._lock, plain_errors(self.path):
             yield self._connected()
 
     @contextlib.contextmanager
@@ -112,14 +107,28 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
+def _check_regular(path: Path) -> None:
+    """Refuse folders, pipes and devices, also in place of what SQLite keeps beside the file."""
+    for end in ("", "-wal", "-shm", "-journal"):
+        file = path.with_name(f"{path.name}{end}")
+        with contextlib.suppress(OSError):  # not there, or told when it is opened
+            if not stat.S_ISREG(file.stat().st_mode):
+                raise UsageError(
+                    f"the queue {path} cannot be used: {file} is not a regular file", OTHER_PLACE
+                )
+
+
 def _open(path: Path, schema: str) -> sqlite3.Connection:
+    _check_regular(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"the queue {path} cannot be made: {error.strerror}", _HINT) from None
+        raise UsageError(
+            f"the queue {path} cannot be made: {error.strerror}", OTHER_PLACE
+        ) from None
     fs_type = on_network(path.resolve(), psutil.disk_partitions(all=True))
     if fs_type is not None:
-        raise UsageError(f"the queue {path} lies on a network file system ({fs_type})", _HINT)
+        raise UsageError(f"the queue {path} lies on a network file system ({fs_type})", OTHER_PLACE)
     connection = sqlite3.connect(
         path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
     )
@@ -139,7 +148,9 @@ def _decoded(text: bytes) -> str:
 def _prepare(connection: sqlite3.Connection, path: Path, schema: str) -> None:
     _check_ours(connection, path)
     if _set_wal(connection) != "wal":
-        raise UsageError(f"the file system of the queue {path} has no shared memory (WAL)", _HINT)
+        raise UsageError(
+            f"the file system of the queue {path} has no shared memory (WAL)", OTHER_PLACE
+        )
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("BEGIN IMMEDIATE")  # one of the processes that start together makes it
     if _pragma(connection, "application_id") != APPLICATION_ID:
@@ -154,7 +165,7 @@ def _check_ours(connection: sqlite3.Connection, path: Path) -> None:
     tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     ours = _pragma(connection, "application_id") == APPLICATION_ID
     if tables and not ours:
-        raise UsageError(f"{path} is another program's database, not a queue", _HINT)
+        raise UsageError(f"{path} is another program's database, not a queue", OTHER_PLACE)
     if ours and _pragma(connection, "user_version") > SCHEMA:
         raise UsageError(f"the queue {path} was made by a newer version", "install that version")
 
@@ -170,36 +181,6 @@ def _set_wal(connection: sqlite3.Connection) -> str:
         try:
             return str(connection.execute("PRAGMA journal_mode = WAL").fetchone()[0])
         except sqlite3.OperationalError as error:
-            if _code(error) not in _BUSY or time.monotonic() > end:
+            if primary_code(error) not in _BUSY or time.monotonic() > end:
                 raise
             time.sleep(0.05)
-
-
-@contextlib.contextmanager
-def _plain_errors(path: Path) -> Iterator[None]:
-    """Translate SQLite's errors, by what the user can do about them."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise _plain(error, path) from error
-
-
-def _code(error: sqlite3.Error) -> int:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte, without its refinement
-
-
-def _plain(error: sqlite3.Error, path: Path) -> ShardliftError:
-    code = _code(error)
-    # An SQL error: all statements are ours, so the file has other tables or columns.
-    if code in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR, *_OTHER_TYPES}:
-        return UsageError(
-            f"the queue {path} is damaged or not a queue ({error})",
-            "move it away and run `python -m producer replay --missing`: the ledger has the truth",
-        )
-    if code in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}:
-        why = "not writable" if os.path.lexists(path) else "cannot be made"
-        hint = _READ_ONLY_HINT if path.is_file() else _HINT
-        return UsageError(f"the queue {path} cannot be used: {why} ({error})", hint)
-    advice = _ADVICE.get(code)
-    then = f"{advice}, then run the same command again: it continues" if advice else None
-    return UnreachableError(f"the queue {path} cannot be used now ({error})", then)

@@ -147,15 +147,23 @@ class LocalStorage(Storage):
                     files_here[name] = _info(name, found)
         return Overview(files_here, frozenset(folders))
 
-    def _walk(self, inside: str, prefix: str) -> Iterator[ObjectInfo]:
-        """Files below `inside`, which is empty or ends with a slash."""
+    def _walk(
+        self, inside: str, prefix: str, above: frozenset[tuple[int, int]] = frozenset()
+    ) -> Iterator[ObjectInfo]:
+        """Files below `inside`, which is empty or ends with a slash.
+
+        A link to a folder above it is not followed: what lies there is listed already.
+        """
+        identity = _identity(self.root / inside)
+        if identity in above:
+            return
         for name, found in _sorted_entries(self.root / inside):
             path = inside + name
             if is_temporary(path):
                 continue
             if name.endswith("/"):
                 if path.startswith(prefix) or prefix.startswith(path):
-                    yield from self._walk(path, prefix)
+                    yield from self._walk(path, prefix, above | {identity})
             elif path.startswith(prefix):
                 yield _broken_link(path) if found is None else _info(path, found)
 
@@ -332,6 +340,15 @@ def _sorted_entries(directory: Path) -> list[tuple[str, os.stat_result | None]]:
             else:
                 entries.append((f"{entry.name}/" if directory_found else entry.name, found))
     return sorted(entries, key=lambda entry: entry[0])
+
+
+def _identity(directory: Path) -> tuple[int, int]:
+    """Device and number of a folder; of one that is gone, none that a folder has."""
+    try:
+        found = directory.stat()
+    except OSError:  # told where its entries are read
+        return -1, -1
+    return found.st_dev, found.st_ino
 
 
 def _read_whole(file: Path) -> bytes:

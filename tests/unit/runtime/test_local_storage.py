@@ -167,6 +167,17 @@ def test_what_is_not_a_regular_file_is_named(tmp_path: Path, kind: int) -> None:
             read("a.arrow")
 
 
+def test_links_that_lead_back_are_listed_once(tmp_path: Path) -> None:
+    """Two of them would make a listing of more names than any disk holds."""
+    (tmp_path / "s0").mkdir()
+    (tmp_path / "s0" / "a").touch()
+    for number, target in enumerate((".", "..", "../s0", str(tmp_path))):
+        (tmp_path / "s0" / f"loop{number}").symlink_to(target)
+    (tmp_path / "other").symlink_to("s0")
+    listed = [info.path for info in open_storage(str(tmp_path)).list()]
+    assert listed == ["other/a", "s0/a"]
+
+
 def test_too_few_file_handles_are_the_machines_trouble(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
