@@ -310,6 +310,15 @@ class LocalStorage(Storage):
             self._flushed.add(directory)
 
 
+def _identity(directory: Path) -> tuple[int, int]:
+    """Device and number of a folder; of one that is gone, none that a folder has."""
+    try:
+        found = directory.stat()
+    except OSError:  # told where its entries are read
+        return -1, -1
+    return found.st_dev, found.st_ino
+
+
 def _sorted_entries(directory: Path) -> list[tuple[str, os.stat_result | None]]:
     """Names in the order of whole paths; directories end with a slash.
 
@@ -340,15 +349,6 @@ def _sorted_entries(directory: Path) -> list[tuple[str, os.stat_result | None]]:
             else:
                 entries.append((f"{entry.name}/" if directory_found else entry.name, found))
     return sorted(entries, key=lambda entry: entry[0])
-
-
-def _identity(directory: Path) -> tuple[int, int]:
-    """Device and number of a folder; of one that is gone, none that a folder has."""
-    try:
-        found = directory.stat()
-    except OSError:  # told where its entries are read
-        return -1, -1
-    return found.st_dev, found.st_ino
 
 
 def _read_whole(file: Path) -> bytes:
