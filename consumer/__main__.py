@@ -9,7 +9,7 @@ from typing import Annotated, Final
 import typer
 
 from consumer import forced_exit
-from consumer.exit_condition import ExitCondition
+from consumer.exit_condition import ExitCondition, IdleTimeout
 from consumer.fleet.fleet import Fleet, FleetConfig
 from consumer.fleet.host_resources import cpus, free_bytes, work_limit_bytes
 from consumer.fleet.worker_process import WorkerReport
@@ -48,6 +48,15 @@ TierOption = Annotated[
 ]
 DrainedOption = Annotated[
     bool, typer.Option("--until-drained", help="End when every known run has ended.")
+]
+IdleOption = Annotated[
+    float | None,
+    typer.Option(
+        "--until-idle",
+        min=0,
+        metavar="SECONDS",
+        help="End when no message came for so long; for jobs, which are paid until they end.",
+    ),
 ]
 MemoryOption = Annotated[
     str | None,
@@ -111,6 +120,7 @@ def work(
     threads: ThreadsOption = None,
     slots: SlotsOption = None,
     until_drained: DrainedOption = False,
+    until_idle: IdleOption = None,
     owner: OwnerOption = None,
 ) -> None:
     """Serve one tier; what a container runs. Ctrl-C or SIGTERM releases the shard in work."""
@@ -149,16 +159,18 @@ def work(
         ForcedExit(flags, forced_exit.WORKER_S, worker.give_back).watch()
         exit_condition = ExitCondition(broker, RunSupervisor(broker, discovery), busy=lambda: False)
         notice = IdleNotice(tier, discovery) if owner is None else None  # a fleet serves all tiers
+        idle = IdleTimeout(until_idle)
 
         def on_busy(busy: bool) -> None:
             report(WorkerReport(busy=busy))
+            idle.reset()
             if notice is not None:
                 notice.reset()
 
         def should_exit() -> bool:
             if notice is not None:
                 notice.tick()
-            return until_drained and exit_condition.should_exit()
+            return idle.met or (until_drained and exit_condition.should_exit())
 
         loop = WorkerLoop(
             broker, tier, worker, flags, on_busy=on_busy,
