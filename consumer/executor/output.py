@@ -93,7 +93,7 @@ def write_chunks(
             return WrittenShard()
         pieces = shard_pieces(chain([first], chunks), scale.sharding, task.shard)
         head, owner = head_bytes(scale.sharding), task.run.rpartition("/")[2]
-        written = dest.write_shard(path, pieces, head, confirm, owner=owner)
+        written = dest.write_shard(path, pieces, head, confirm, owner=owner, is_new=task.is_new)
     finally:
         chunks.close()
     return WrittenShard(written.size, written.crc32c)

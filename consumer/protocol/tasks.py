@@ -25,6 +25,7 @@ class _Task(BaseModel):
     scale: Count  # index into volume["scales"]
     shard: Count
     dest: str  # URL
+    is_new: bool = False  # probably no such shard was made before
     gzip_level: Annotated[int, Field(ge=0, le=12)] = 6
     threads: Annotated[int, Field(ge=1)] = 1
     tier_limit_bytes: int | None = None  # None: no limit

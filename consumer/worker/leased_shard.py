@@ -12,7 +12,7 @@ from delivery.broker.base import Delivery
 from delivery.ledger.overview import RunOverview
 from delivery.ledger.plan import PlanRow
 from delivery.ledger.run import Run
-from delivery.ledger.shard_status import ShardState, ShardStatus, read_shard_status
+from delivery.ledger.shard_status import ShardState, ShardStatus, read_status_for_work
 from delivery.messages import Hop, ShardMessage, now
 from memmodel.run_context import RunContext
 from runtime.errors import PermanentError
@@ -59,15 +59,8 @@ class LeasedShard:
     @cached_property
     def status(self) -> ShardStatus:
         """The shard's status in the ledger; read once, before the work."""
-        status = self._read_status(self.overview)
-        settled = status.state in {ShardState.DONE, ShardState.WAITING}
-        if self.overview.taken_s < self.leased_s and (settled or status.redo < self.message.redo):
-            return self._read_status(self.run.overviews.take())
-        return status
-
-    def _read_status(self, overview: RunOverview) -> ShardStatus:
-        redo = self.run.redo(overview)
-        return read_shard_status(self.run, self.key, redo, by_failure=False)
+        redo, is_new = self.run.redo(self.overview), self.overview.taken_s >= self.leased_s
+        return read_status_for_work(self.run, self.key, redo, self.message.redo, is_new=is_new)
 
     @cached_property
     def lacks_bad_chunks(self) -> bool:
@@ -117,6 +110,7 @@ class LeasedShard:
             "scale": row.scale,
             "shard": row.shard,
             "dest": info.dest,
+            "is_new": not info.overwrite and not self.redo and self.status.receipt is None,
             "gzip_level": info.gzip_level,
             "threads": threads,
             "tier_limit_bytes": limit_bytes,

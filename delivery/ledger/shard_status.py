@@ -358,6 +358,28 @@ def read_shard_status(
     )
 
 
+def read_status_for_work(
+    run: Run, key: str, redo: Mapping[str, int], asked: int, *, is_new: bool
+) -> ShardStatus:
+    """The status by which a message is settled, or work on its shard begins.
+
+    Redo requests that are not known cost work at most, since the output is checked by new ones. So
+    old ones do where there is work to do; they are read anew before a message is acked without.
+
+    Args:
+        run: the shard's run.
+        key: of the shard.
+        redo: the redo requests, as they were read some time ago.
+        asked: the message's redo.
+        is_new: whether they were read since the message was leased.
+    """
+    status = read_shard_status(run, key, redo, by_failure=False)
+    settled = status.state in {ShardState.DONE, ShardState.WAITING} or status.redo < asked
+    if is_new or not settled:
+        return status
+    return read_shard_status(run, key, run.redo(run.overviews.take()), by_failure=False)
+
+
 def is_current(run: Run, status: ShardStatus, redo: Mapping[str, int] | None = None) -> bool:
     """Whether a shard would still be made from the inputs in `status`.
 

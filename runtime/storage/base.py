@@ -233,6 +233,7 @@ class Storage(ABC):
         metadata: Mapping[str, str] | None = None,
         *,
         owner: str = OWNER,
+        is_new: bool = False,
     ) -> ObjectInfo:
         """Write a file whose head is known only when its body is complete; atomic.
 
@@ -247,6 +248,7 @@ class Storage(ABC):
             confirm: called just before the file appears; if it raises, it does not.
             metadata: stored with the object, where the storage keeps metadata.
             owner: of its temporary objects: a run's id.
+            is_new: probably there is no such file yet, so it is not looked for first.
 
         Returns:
             The new object, always with its crc32c.

@@ -8,7 +8,15 @@ upload are retried by Google's client, which alone can resume an upload.
 
 import re
 from collections import deque
-from collections.abc import Callable, Container, Generator, Iterator, Mapping, Sequence
+from collections.abc import (
+    Callable,
+    Container,
+    Generator,
+    Iterator,
+    Mapping,
+    MutableSequence,
+    Sequence,
+)
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -300,9 +308,10 @@ class GcsStorage(Storage):
         metadata: Mapping[str, str] | None = None,
         *,
         owner: str = OWNER,
+        is_new: bool = False,
     ) -> ObjectInfo:
         """Upload a small file at once; of a larger one the body as it is produced, then compose."""
-        seen = _beside(partial(self._generation, path))
+        seen = _beside((lambda: 0) if is_new else partial(self._generation, path))
         stream = ShardStream(pieces, head_bytes)
         with closing(iter(stream)) as body:
             begin, complete = _first_pieces(body, MOST_AT_ONCE_BYTES - head_bytes)
@@ -314,7 +323,8 @@ class GcsStorage(Storage):
             before = seen.result()
             with self._temporaries(path, owner) as parts:
                 self._upload_parts(parts, stream, _and_then(begin, body))
-                made = _Made(path, stream.crc, metadata, partial(self._composed, parts))
+                appear = partial(self._composed, parts, stream.crc)
+                made = _Made(path, stream.crc, metadata, appear)
                 return self._publish(made, confirm, before)
 
     def _publish(self, made: _Made, confirm: Callable[[], None], seen: int) -> ObjectInfo:
@@ -435,19 +445,36 @@ class GcsStorage(Storage):
 
         return self.call(final, attempt)
 
-    def _composed(self, parts: Sequence[Blob], final: Blob, seen: int) -> bool:
-        """Make the compose request; False if the present generation is not the one seen."""
+    def _composed(self, made: MutableSequence[Blob], crc: int, final: Blob, seen: int) -> bool:
+        """Make the compose request; False if the present generation is not the one seen.
+
+        Args:
+            made: the parts; removed from it once they are composed, which deletes them.
+            crc: of the whole.
+            final: the object to be made.
+            seen: its generation to be replaced.
+        """
 
         def attempt() -> bool:
             try:
-                final.compose(list(parts), if_generation_match=seen, timeout=TIMEOUT_S, retry=None)
+                final.compose(
+                    list(made),
+                    delete_source_objects=True,
+                    if_generation_match=seen,
+                    timeout=TIMEOUT_S,
+                    retry=None,
+                )
             except api.PreconditionFailed:
                 return False
+            made.clear()
             return True
 
         try:
             return self.call(final, attempt)
         except ObjectNotFound as error:  # an object with its generation is a part of ours
+            path = final.name.removeprefix(self._prefix)
+            if self._present(path, encode(crc)) is not None:  # composed; the answer was lost
+                return False
             raise UnreachableError(
                 f"{_name(final)}: its parts were deleted before it was composed",
                 hint="no rule of the bucket may delete objects that are hours old",
@@ -461,11 +488,14 @@ class GcsStorage(Storage):
         return None
 
     @contextmanager
-    def _temporaries(self, path: str, owner: str) -> Generator[tuple[Blob, Blob]]:
-        """Two temporary objects for `path`, deleted on exit; a sweep removes what is left."""
+    def _temporaries(self, path: str, owner: str) -> Generator[MutableSequence[Blob]]:
+        """Two temporary objects for `path`; those left in it are deleted on exit.
+
+        A sweep removes what is left in the bucket.
+        """
         directory, _, name = path.rpartition("/")
         stem = f"{directory}/" * bool(directory) + temporary_name(name, owner)
-        parts = self.blob(f"{stem}.head"), self.blob(f"{stem}.body")
+        parts = [self.blob(f"{stem}.head"), self.blob(f"{stem}.body")]
         try:
             yield parts
         finally:

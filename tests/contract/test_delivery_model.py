@@ -37,8 +37,8 @@ from delivery.ledger.shard_status import (
     ShardState,
     ShardStatus,
     is_current,
-    read_shard_status,
     read_status,
+    read_status_for_work,
 )
 from delivery.messages import Hop, ShardMessage, decode
 from delivery.stall_detector import StallAction, StallDetector, activity_fingerprint
@@ -94,6 +94,7 @@ class Worker:
         self.broker = system.open_broker()
         self.delivery: Delivery | None = None
         self.renewed = system.now
+        self.known_redo = system.run.redo()  # and not again before its output appears
         self.steps = self._steps()
 
     def alive(self) -> bool:
@@ -121,7 +122,9 @@ class Worker:
             return
         yield "leased"
         message = decode(delivery.data)
-        standing = read_shard_status(run, message.key)
+        standing = read_status_for_work(
+            run, message.key, self.known_redo, message.redo, is_new=False
+        )
         yield "status read"
         if standing.answers(message.redo):
             yield from self._finish(delivery, message.key)

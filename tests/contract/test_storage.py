@@ -141,6 +141,17 @@ class TestStorage:
         assert set(overview.files) == {"a.b", "a0", "b"}
         assert overview.folders == {"a", "ab", "ä"}
 
+    @pytest.mark.parametrize("mib", [1, 17])
+    def test_a_shard_that_was_thought_new(self, backend: Backend, mib: int) -> None:
+        """It replaces what is there all the same, confirmed again, and leaves nothing else."""
+        storage, asked = backend.storage, []
+        for body in (b"a", b"b"):
+            pieces = shard(*[body * MIB] * mib)
+            storage.write_shard("s", pieces, 4, lambda: asked.append(1), is_new=True)
+            assert storage.read("s")[-5:] == body * 5
+        assert backend.raw_names() == ["s"]
+        assert len(asked) == (3 if backend.keeps_metadata else 2)
+
     def test_a_listing_has_bounds(self, storage: Storage) -> None:
         """From one path to another, both included; either bound may be missing."""
         for name in ["r/0.json", "r/1.json", "r/10.json", "r/2.json", "s/1.json"]:
