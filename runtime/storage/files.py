@@ -4,11 +4,13 @@ import contextlib
 import errno
 import fcntl
 import os
+import random
 import stat
-from collections.abc import Generator, Iterable, Iterator
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
 from io import FileIO
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, ParamSpec, TypeVar
 
 import tenacity
 
@@ -17,9 +19,13 @@ from runtime.machine import os_machine_error
 from runtime.storage.base import OWNER, TEMPORARY_PREFIX, temporary_name
 from runtime.storage.stream import ShardStream
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 _TRANSIENT: Final = {errno.EAGAIN, errno.EBUSY, errno.ESTALE, errno.ETIMEDOUT}
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT}
 _ABSENT: Final = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR}
+_PIECE_BYTES: Final = 1 << 20
 _IN_THE_WAY: Final = {errno.EEXIST, errno.ENOTDIR}
 # Of a directory: not supported there (network and FUSE file systems), or not ours to open.
 _NO_DIRECTORY_FLUSH: Final = {
@@ -33,13 +39,28 @@ def _is_transient(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in _TRANSIENT
 
 
-with_retry = tenacity.retry(  # network file systems recover; a full disk does not
+_again = tenacity.retry(  # network file systems recover; a full disk does not
     retry=tenacity.retry_if_exception(_is_transient),
     wait=tenacity.wait_random_exponential(multiplier=0.1, max=2),
-    stop=tenacity.stop_after_attempt(5),
+    stop=tenacity.stop_after_attempt(4),
     reraise=True,
 )
-"""Decorator that retries a function on transient errors."""
+_BEFORE_SECOND_S: Final = 0.1
+
+
+def with_retry(function: Callable[P, T]) -> Callable[P, T]:
+    """Decorate a function to be tried again on transient errors."""
+
+    def tried(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:  # the machinery for more costs as much as a small file takes to be read
+            return function(*args, **kwargs)
+        except OSError as error:
+            if not _is_transient(error):
+                raise
+        time.sleep(random.uniform(0, _BEFORE_SECOND_S))  # noqa: S311 - no secret
+        return _again(function)(*args, **kwargs)
+
+    return tried
 
 
 @contextlib.contextmanager
@@ -48,9 +69,30 @@ def translate_read_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _ABSENT:
-            raise ObjectNotFound(f"not found: {path}") from error
-        raise _unreachable(path, error) from error
+        raise read_error(path, error) from error
+
+
+def read_error(path: Path, error: OSError) -> ShardliftError:
+    """The error for a file that cannot be read."""
+    if error.errno in _ABSENT:
+        return ObjectNotFound(f"not found: {path}")
+    return _unreachable(path, error)
+
+
+def read_whole(path: str) -> bytes:
+    """All bytes of a regular file, with as few system calls as that takes; see `open_regular`."""
+    fd = _opened(path)
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            raise _not_regular_error(path, found.st_mode)
+        data = more = os.read(fd, found.st_size + 1)  # less than wanted: its end
+        while more and len(data) > found.st_size:
+            more = os.read(fd, _PIECE_BYTES)
+            data += more
+        return data
+    finally:
+        os.close(fd)
 
 
 @contextlib.contextmanager
@@ -69,12 +111,7 @@ def open_regular(path: Path) -> FileIO:
         PermanentError: it is a pipe, a socket or a device.
         OSError: it cannot be opened, or is a directory.
     """
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        if error.errno == errno.ENXIO:  # a socket, or a device without a driver
-            raise _not_regular(path) from error
-        raise
+    fd = _opened(path)
     mode = os.fstat(fd).st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         os.close(fd)
@@ -82,7 +119,22 @@ def open_regular(path: Path) -> FileIO:
     return FileIO(fd, "rb")  # refuses a directory
 
 
-def _not_regular(path: Path) -> PermanentError:
+def _opened(path: Path | str) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a socket, or a device without a driver
+            raise _not_regular(path) from error
+        raise
+
+
+def _not_regular_error(path: str, mode: int) -> Exception:
+    if stat.S_ISDIR(mode):
+        return IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    return _not_regular(path)
+
+
+def _not_regular(path: Path | str) -> PermanentError:
     return PermanentError(
         f"{path} is not a regular file, but a pipe, a socket or a device",
         hint="put the file itself there",

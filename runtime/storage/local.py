@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import Final, Self
 
@@ -17,6 +18,7 @@ from runtime.storage.base import (
     DAY_S,
     MOST_REPLACEMENTS,
     OWNER,
+    TEMPORARY_PREFIX,
     ObjectInfo,
     Overview,
     Pieces,
@@ -37,6 +39,7 @@ from runtime.storage.file_version import (
 )
 from runtime.storage.stream import ShardStream
 
+_read_whole = files.with_retry(files.read_whole)
 _WITHOUT_TARGET: Final = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 
 
@@ -103,9 +106,11 @@ class LocalStorage(Storage):
 
     def read(self, path: str) -> bytes:
         """The whole file."""
-        file = self._file(path)
-        with files.translate_read_errors(file):
-            return files.with_retry(_read_whole)(file)
+        file = f"{self.url}/{checked(path)}"  # thousands are read: no Path for each
+        try:
+            return _read_whole(file)
+        except OSError as error:
+            raise files.read_error(Path(file), error) from error
 
     def source(self, path: str) -> LocalSource:
         """The file for reading by ranges."""
@@ -157,14 +162,15 @@ class LocalStorage(Storage):
         identity = _identity(self.root / inside)
         if identity in above:
             return
+        within = inside.startswith(prefix)  # then so is all that lies there
         for name, found in _sorted_entries(self.root / inside):
-            path = inside + name
-            if is_temporary(path):
+            if name.startswith(TEMPORARY_PREFIX):
                 continue
+            path = inside + name
             if name.endswith("/"):
-                if path.startswith(prefix) or prefix.startswith(path):
+                if within or path.startswith(prefix) or prefix.startswith(path):
                     yield from self._walk(path, prefix, above | {identity})
-            elif path.startswith(prefix):
+            elif within or path.startswith(prefix):
                 yield _broken_link(path) if found is None else _info(path, found)
 
     def write(self, path: str, data: bytes, metadata: Mapping[str, str] | None = None) -> None:
@@ -349,12 +355,7 @@ def _sorted_entries(directory: Path) -> list[tuple[str, os.stat_result | None]]:
                     entries.append((entry.name, None))
             else:
                 entries.append((f"{entry.name}/" if directory_found else entry.name, found))
-    return sorted(entries, key=lambda entry: entry[0])
-
-
-def _read_whole(file: Path) -> bytes:
-    with files.open_regular(file) as opened:
-        return opened.readall()
+    return sorted(entries, key=itemgetter(0))
 
 
 def _removed_if_older(file: Path, limit: float) -> bool:
