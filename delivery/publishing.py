@@ -6,6 +6,7 @@ never a shard.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 from delivery.broker.base import DEAD, Broker
 from delivery.ledger.placements import Placement, present
@@ -27,6 +28,14 @@ ChooseTier = Callable[[PlanRow, Sequence[ReceiptSummary]], str | Dead]
 """Chooses a shard's tier by its row and its inputs' receipts; present inputs may have none."""
 
 
+@runtime_checkable
+class TimedChooser(Protocol):
+    """A choice of tiers that also knows how long a shard takes; see `ChooseTier`."""
+
+    def estimated_seconds(self, row: PlanRow, receipts: Sequence[ReceiptSummary]) -> float:
+        """Seconds of one core."""
+
+
 @dataclass(frozen=True, slots=True)
 class Publication:
     """One message to publish.
@@ -36,12 +45,16 @@ class Publication:
         message: to publish there.
         inputs_digest: for the publish marker; None for a shard without inputs, which gets none.
         placed_for: inputs digest for its placement, where the ledger expects it on another tier.
+        seconds: estimated; 0 where the chooser of tiers has no estimate.
+        size: bytes of memory and of input, by which shards of equal seconds are ordered.
     """
 
     tier: str
     message: ShardMessage
     inputs_digest: str | None = None
     placed_for: str | None = None
+    seconds: float = 0.0
+    size: tuple[int, int] = (0, 0)
 
     @property
     def key(self) -> str:
@@ -50,12 +63,13 @@ class Publication:
 
 
 def publish(run: Run, broker: Broker, publications: Iterable[Publication]) -> list[Publication]:
-    """Publish by tier, each in this order, and write publish markers; what was published.
+    """Publish by tier, the longest work first, and write publish markers; what was published.
 
+    A long shard that is taken last keeps one worker busy while all others idle.
     Placements come first, so that no message waits on a tier that nobody starts workers for.
     """
     by_tier: dict[str, list[Publication]] = {}
-    for publication in publications:
+    for publication in longest_first(publications):
         by_tier.setdefault(publication.tier, []).append(publication)
     for tier, group in by_tier.items():
         for publication in group:
@@ -66,6 +80,11 @@ def publish(run: Run, broker: Broker, publications: Iterable[Publication]) -> li
             if publication.inputs_digest is not None:
                 run.mark_published(publication.key, tier, publication.inputs_digest)
     return [publication for group in by_tier.values() for publication in group]
+
+
+def longest_first(publications: Iterable[Publication]) -> list[Publication]:
+    """Publications by descending seconds, then memory and input."""
+    return sorted(publications, key=lambda one: (-one.seconds, *(-size for size in one.size)))
 
 
 def plan_publication(
@@ -99,6 +118,7 @@ def plan_publication(
         choice,
         redo=status.redo.get(row.key, 0),
         inputs_digest=digest,
+        seconds=_seconds(choose_tier, row, status.input_receipts(row)),
         history=history,
     )
     return found if choice == expected else replace(found, placed_for=digest)
@@ -121,7 +141,12 @@ def plan_dependent(run: Run, status: ShardStatus, choose_tier: ChooseTier) -> Pu
     """The publication of a dependent by its own status."""
     choice = status.row.tier or choose_tier(status.row, status.input_receipts)
     return _publication(
-        run, status.row, choice, redo=status.redo, inputs_digest=status.inputs_digest
+        run,
+        status.row,
+        choice,
+        redo=status.redo,
+        inputs_digest=status.inputs_digest,
+        seconds=_seconds(choose_tier, status.row, status.input_receipts),
     )
 
 
@@ -132,6 +157,7 @@ def _publication(
     *,
     redo: int,
     inputs_digest: str,
+    seconds: float,
     history: tuple[Hop, ...] = (),
 ) -> Publication:
     message = ShardMessage(
@@ -144,4 +170,16 @@ def _publication(
         run_token=run.info.token or None,
     )
     tier = DEAD if isinstance(choice, Dead) else choice
-    return Publication(tier, message, inputs_digest if row.inputs else None)
+    return Publication(
+        tier,
+        message,
+        inputs_digest if row.inputs else None,
+        seconds=seconds,
+        size=(row.estimated_bytes or 0, row.bytes_in),
+    )
+
+
+def _seconds(choose_tier: ChooseTier, row: PlanRow, receipts: Sequence[ReceiptSummary]) -> float:
+    if isinstance(choose_tier, TimedChooser):
+        return choose_tier.estimated_seconds(row, receipts)
+    return 0.0

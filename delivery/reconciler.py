@@ -74,7 +74,7 @@ class Reconciler:
         return drain(self._broker, state, roots=roots)
 
     def publish_ready(self, run: Run, status: RunStatus | None = None) -> list[str]:
-        """Publish every ready shard of a run, largest first; their keys."""
+        """Publish every ready shard of a run, the longest work first; their keys."""
         return replay.missing(run, self._broker, self._chooser(run), status=status)
 
     def publish_dependents(self, run: Run, status: RunStatus) -> list[Publication]:

@@ -41,7 +41,7 @@ def missing(
     tier: str | None = None,
     status: RunStatus | None = None,
 ) -> list[str]:
-    """Publish every ready shard, largest first; their keys.
+    """Publish every ready shard, the longest work first; their keys.
 
     Args:
         run: of the shards.
@@ -52,7 +52,7 @@ def missing(
     """
     _refuse_cancelled(run)
     status = status or read_status(run)
-    rows = largest_first(run.plan.rows_of(status.keys(ShardState.READY)))
+    rows = run.plan.rows_of(status.keys(ShardState.READY))
     placements = run.placements.list() if rows else {}
     publications = [
         plan_publication(run, row, status, choose_tier, placements=placements, tier=tier)
@@ -189,11 +189,6 @@ def _is_unfinished(run: Run) -> bool:
     except LedgerDamaged as error:  # no message of it can be worked on
         log_damage(run, error)
         return False
-
-
-def largest_first(rows: Iterable[PlanRow]) -> list[PlanRow]:
-    """Rows by descending memory and input, so that the longest work does not come last."""
-    return sorted(rows, key=lambda row: (-(row.estimated_bytes or 0), -row.bytes_in, row.key))
 
 
 def _publish(run: Run, broker: Broker, publications: Iterable[Publication]) -> list[str]:

@@ -13,8 +13,9 @@ from delivery.ledger.overview import RUN
 from delivery.ledger.plan import PlanRow
 from delivery.ledger.receipts import Receipt, ReceiptSummary
 from delivery.ledger.run import MOVE_AWAY, Run
-from delivery.publishing import ChooseTier, Dead
+from delivery.publishing import Dead
 from memmodel.estimate import DoesNotFit, Estimate, Work, choose, estimate
+from memmodel.throughput import estimated_seconds
 from memmodel.tiers import Tier, tier_of
 from runtime.errors import UsageError
 from runtime.urls import is_remote
@@ -69,7 +70,7 @@ class RunContext:
             bytes_in=known_in or (receipt.bytes_in if receipt else 0),
             chunks=math.prod(e - b for b, e in zip(begin, end, strict=True)),
             code_path=CodePath(recorded) if recorded else scale.code_path(),
-            remote=is_remote(info.source or ""),
+            remote=is_remote((info.source if row.kind == "convert" else info.dest) or ""),
             threads=receipt.threads if receipt else 1,
             chunk_voxels=math.prod(scale.chunk_size),
             slices=decimated + 1,
@@ -83,15 +84,35 @@ class RunContext:
         work = self.work(row, {receipt.key: receipt for receipt in receipts})
         return estimate(replace(work, threads=threads))
 
-    def choose_tier(self, row: PlanRow, receipts: Sequence[ReceiptSummary]) -> str | Dead:
+    @property
+    def choose_tier(self) -> "TierChooser":
+        """The run's tier choice."""
+        return TierChooser(self)
+
+
+class TierChooser:
+    """The tier choice of a run, which also knows how long a shard takes.
+
+    Args:
+        context: of the run.
+    """
+
+    def __init__(self, context: RunContext) -> None:
+        self._context = context
+
+    def __call__(self, row: PlanRow, receipts: Sequence[ReceiptSummary]) -> str | Dead:
         """The smallest tier that holds a shard whose inputs are done."""
         try:
-            return choose(self.estimate(row, receipts), self.tiers).name
+            return choose(self._context.estimate(row, receipts), self._context.tiers).name
         except DoesNotFit as error:
             return Dead(f"{error}. {error.hint}")
 
+    def estimated_seconds(self, row: PlanRow, receipts: Sequence[ReceiptSummary]) -> float:
+        """Seconds that one core works on a shard whose inputs are done."""
+        return estimated_seconds(self._context.work(row, {one.key: one for one in receipts}))
 
-def tier_chooser(run: Run) -> ChooseTier:
+
+def tier_chooser(run: Run) -> TierChooser:
     """The tier choice of a run, for one use."""
     return RunContext(run).choose_tier
 

@@ -116,7 +116,7 @@ def enqueue(
         int | None, typer.Option("--cpus", min=1, metavar="N", help="For --wait: workers at once.")
     ] = None,
 ) -> None:
-    """Plan a run and publish its shards to the queue, largest first.
+    """Plan a run and publish its shards to the queue, those that take longest first.
 
     With --wait this is the whole job on one machine. The same command again continues a run that
     was interrupted. Shards that exist stay as they are, unless --overwrite, or unless the source
