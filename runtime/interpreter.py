@@ -1,6 +1,6 @@
 """Python interpreter of this process: its name in commands that are printed, packages it lacks.
 
-Imports the standard library only, because it speaks where nothing else is installed.
+Imports hardly anything, because it speaks where nothing else is installed.
 """
 
 import os
@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Final
 
 from runtime.errors import EXIT_USAGE
+from runtime.text import printable
 
 _WRITTEN: Final = re.compile(r"(?<![\w/.-])python (?=-m )")  # in messages and docs
 _ROOT: Final = Path(__file__).resolve().parents[1]
@@ -102,7 +103,7 @@ def explain_missing_packages() -> None:
 def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     if found := missing_package(error):
         message, hint = found
-        sys.stderr.write(f"error: {message}\nhint: {hint}\n")
+        sys.stderr.write(f"error: {printable(message)}\nhint: {printable(hint)}\n")
         sys.stderr.flush()
         os._exit(EXIT_USAGE)  # an excepthook cannot choose the exit code otherwise
     sys.__excepthook__(kind, error, trace)

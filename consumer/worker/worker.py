@@ -350,7 +350,7 @@ class Worker:
         """Note, on the lease's thread, that this worker lives although its lease ran out."""
         with contextlib.suppress(ShardliftError):  # else the delivery counts as a death
             message = decode(delivery.data)
-            if (context := self._contexts.get(message.run)) is not None:
+            if (context := self._contexts.get(absolute(message.run))) is not None:
                 LostLeases(context.run.storage).add(message.key, self._config.worker)
 
     def _note_trouble(self, shard: LeasedShard, error: ShardliftError) -> None:

@@ -26,6 +26,7 @@ from runtime.storage import join, open_storage
 FOLDER: Final = ".launches"  # cannot be a run's id
 _NUMBER: Final = re.compile(r"([0-9]{8})\.json")
 _STAGED: Final = "plan-"  # a plan before its run begins
+_PLAN: Final = re.compile(rf"{_STAGED}[0-9a-f]{{32}}\.arrow")
 _AGAIN: Final = "run the same command again"
 
 
@@ -144,9 +145,12 @@ class Launches:
     def _read(self, number: int) -> Launch | None:
         """A launch; None where it is damaged, and so of no run that could be made."""
         try:
-            return parse(Launch, self._storage.read(_path(number)), _path(number), "")
-        except (LedgerDamaged, ObjectNotFound):
+            launch = parse(Launch, self._storage.read(_path(number)), _path(number), "")
+            for run_id in (launch.run_id, *launch.cancels):
+                check_run_id(run_id)
+        except (LedgerDamaged, ObjectNotFound, UsageError):
             return None
+        return launch if _PLAN.fullmatch(launch.plan) else None
 
     def _complete(self, launch: Launch | None) -> None:
         """Do what is left of a launch; at the same time in several programs, too."""

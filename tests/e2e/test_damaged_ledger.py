@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from delivery.ledger.lost_leases import LostLeases
 from delivery.ledger.run import Heartbeat, Run
+from delivery.ledger.trouble import Trouble, write_trouble
 from delivery.messages import now
 from tests.support.commands import CommandResult
 from tests.support.damage import DAMAGES, JSON_DAMAGES, Damage, Snapshot
@@ -24,9 +26,13 @@ READING = (
     ("replay", "--missing"),
     ("cancel",),
 )
+LAUNCHES = "../.launches"  # beside the runs
 ALWAYS_TOLD = ("run.json", "plan.arrow", "queue.json", "redo", "receipts", "failed")
-SPARED = ("workers", "published", "cancelled.json")
-JSON = ("run.json", "queue.json", "cancelled.json", "redo", "receipts", "failed", "workers")
+SPARED = ("workers", "published", "cancelled.json", "lost-leases", "trouble.json", LAUNCHES)
+JSON = (
+    *("run.json", "queue.json", "cancelled.json", "redo", "receipts", "failed", "workers"),
+    *("trouble.json", LAUNCHES),
+)
 QUICK = (("status",), ("runs",))
 
 
@@ -74,6 +80,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> TwoRuns:
     hurt.raise_redo([next(iter(hurt.plan.rows(0))).key])
     fail(hurt, next(iter(hurt.plan.rows(1))).key)
     hurt.mark_published(next(iter(hurt.plan.rows(1))).key)
+    LostLeases(hurt.storage).add("s0/0", "w1")
+    write_trouble(hurt.storage, Trouble(key="s0/0", worker="w1", at=now(), reason="full"))
     return TwoRuns(workspace, Snapshot(folder))
 
 

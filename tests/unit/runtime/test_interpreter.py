@@ -82,6 +82,18 @@ def test_what_makes_it_work(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     assert hint.endswith(": .venv/bin/python -m producer view 'a b'")
 
 
+def test_a_name_of_the_folder_moves_no_cursor(tmp_path: Path) -> None:
+    """The interpreter's path is printed escaped, also before anything else is imported."""
+    own = tmp_path / "red\x1b[31m" / "python"
+    own.parent.mkdir()
+    own.symlink_to(sys.executable)
+    bare = [str(own), "-S", "-m", "producer", "--help"]
+    done = subprocess.run(bare, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "\x1b" not in done.stderr
+    assert "red\\x1b[31m" in done.stderr
+
+
 def test_other_errors_are_left_alone() -> None:
     """A module of ours that is missing is a bug; so is a name that a package lacks."""
     assert missing_package(ImportError("cannot import name", name="typer")) is None

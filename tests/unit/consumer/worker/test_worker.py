@@ -337,6 +337,22 @@ def test_a_worker_that_lost_its_lease_and_lives_did_not_die(harness: WorkerHarne
     assert LostLeases(harness.run.storage).count("s0/0") == 0
 
 
+def test_a_lost_lease_of_a_run_in_another_spelling(harness: WorkerHarness) -> None:
+    """A run is known by its place, not by how a message writes it."""
+    harness.script(s0_0=["hang"])
+    harness.publish()
+    with open_broker(harness.broker.url, harness.broker.tiers, 0.1) as broker:
+        delivery = broker.lease(SMALL, wait_s=60.0)
+        assert delivery is not None
+        message = decode(delivery.data)
+        root, _, run_id = message.run.rpartition("/")
+        spelled = message.model_copy(update={"run": f"{root}/x/../{run_id}"})
+        lost = replace(delivery, data=spelled.encode(), received_s=delivery.received_s - 3600)
+        harness.worker.handle(lost)
+    notes = LostLeases(harness.run.storage)
+    wait_for(lambda: notes.count("s0/0") == 1, "the note of a worker that lives")
+
+
 def test_silent_deaths_count_beside_lost_leases(harness: WorkerHarness) -> None:
     """Two workers died, one was frozen: the fourth delivery is escalated."""
     harness.script(s0_0=["hang"])

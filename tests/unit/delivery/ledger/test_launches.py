@@ -1,5 +1,6 @@
 """Launches: one run after the other begins, whoever dies in between."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -7,8 +8,8 @@ import pytest
 
 from delivery.ledger import plan as plans
 from delivery.ledger.launches import FOLDER, LaunchedMeanwhile, Launches
-from delivery.ledger.plan import Plan
 from delivery.ledger.overview import RUN
+from delivery.ledger.plan import Plan
 from delivery.ledger.run import Run, RunInfo, list_runs
 from runtime.errors import UsageError
 from tests.support.ledgers import finish, info, pyramid
@@ -180,3 +181,28 @@ def test_a_run_knows_that_another_took_its_id(tmp_path: Path) -> None:
     assert run.replaced()
     (tmp_path / "a" / RUN).unlink()
     assert run.replaced()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"plan": "../plan.arrow"},
+        {"info": {"run_id": "../../x", "dest": "/volume"}},
+        {"info": {}},
+        {"cancels": {"../other": "why"}},
+    ],
+)
+def test_a_launch_that_leads_elsewhere_is_of_no_run(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
+    """It stops no other run, and nothing is made where it points."""
+    state = tmp_path / "a" / "state"
+    launches = Launches(str(state))
+    launches.begin(about("a"), PLAN, launches.settle())
+    file = state / FOLDER / "00000002.json"
+    known = json.loads((state / FOLDER / "00000001.json").read_bytes())
+    file.write_text(json.dumps(known | change))
+    run = launches.begin(about("b"), PLAN, launches.settle())
+    assert run.planned()
+    assert ids(state) == ["a", "b"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a"]
