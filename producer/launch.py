@@ -19,6 +19,7 @@ from delivery.messages import now
 from delivery.progress import Progress
 from delivery.reconciler import Reconciler
 from memmodel.run_context import tier_chooser
+from producer import worker_pools
 from producer.failure_groups import failures_of
 from producer.fleet_process import FleetProcess
 from producer.info import write_info
@@ -163,6 +164,8 @@ def publish_and_wait(
         broker.add_state_root(run.state_url)  # a worker follows messages of these alone
         report = republish(run, broker) if again else publish(run, broker)
         on_published(report)
+        if not report.status.ended:
+            worker_pools.start(run, broker.url)
         progress = None
         if wait_for_end and not report.status.succeeded:
             progress = _wait(run, broker, config)
@@ -170,14 +173,17 @@ def publish_and_wait(
 
 
 def _wait(run: Run, broker: Broker, config: LaunchConfig) -> Progress:
-    """Wait until the run has ended; on one machine, start a fleet meanwhile."""
-    fleet = None
+    """Wait until the run has ended; meanwhile a fleet works here, or the pools are watched."""
+    fleet, pools = None, worker_pools.configured(broker.url)
     with ExitStack() as stack:
         try:
             if broker.one_machine:
                 options = ("--lease", str(config.lease_s), *config.fleet_options)
                 fleet = stack.enter_context(FleetProcess(run, broker.url, options))
-            return wait(run, broker, stack.enter_context(display()), fleet)
+            elif pools:
+                stack.enter_context(worker_pools.PoolWatch(run, broker.url))
+            shown = stack.enter_context(display())
+            return wait(run, broker, shown, fleet, pools=pools)
         except KeyboardInterrupt:
             print_stderr(f"note: stopping; the same command continues run {run.run_id}")
             raise

@@ -132,7 +132,14 @@ def display() -> Display:
     return BarDisplay(console) if console.is_terminal else LineDisplay()
 
 
-def wait(run: Run, broker: Broker, shown: Display, fleet: FleetProcess | None) -> Progress:
+def wait(
+    run: Run,
+    broker: Broker,
+    shown: Display,
+    fleet: FleetProcess | None,
+    *,
+    pools: bool = False,
+) -> Progress:
     """Stay until every shard of the run is done, failed, given up or blocked.
 
     Args:
@@ -141,6 +148,7 @@ def wait(run: Run, broker: Broker, shown: Display, fleet: FleetProcess | None) -
         shown: the display of progress.
         fleet: that works on the run and supervises it; None: the run is reconciled here. So it is
             while another fleet has the queue; when that one ends, ours is started.
+        pools: whether worker pools are started for the run.
 
     Raises:
         FleetEndedError: the fleet ended first.
@@ -150,7 +158,7 @@ def wait(run: Run, broker: Broker, shown: Display, fleet: FleetProcess | None) -
     reconciler = Reconciler(broker, tier_chooser)
     if fleet is not None and fleet.elsewhere:
         print_stderr(f"a fleet works on {broker.url} already: waiting for it, starting none")
-    notice = NoWorkersNotice(run, wanted=fleet is None)
+    notice = NoWorkersNotice(run, wanted=fleet is None and not pools)
     while True:
         began_s = time.monotonic()
         gone = fleet is not None and fleet.ended  # read first: its last receipt must be seen

@@ -119,6 +119,12 @@ POOL_MISSING: Final = _event(
     "tier queue",
     "Shards are left for a tier that has no worker pool.",
 )
+AUTOSCALER_MISSING: Final = _event(
+    "autoscaler_missing",
+    "warning",
+    "queue reason",
+    "The pool of the autoscaler could not be made: nothing sets the pools to 0 at the end.",
+)
 LEDGER_UNKNOWN: Final = _event(
     "ledger_unknown",
     "warning",

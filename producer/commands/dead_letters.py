@@ -9,7 +9,7 @@ from delivery import replay
 from delivery.ledger.failures import FOLDER, Failure, FailureSummary
 from delivery.ledger.run import Run
 from memmodel.run_context import tier_chooser
-from producer import render, run_lookup
+from producer import render, run_lookup, worker_pools
 from runtime import cli
 from runtime.errors import EXIT_FINDINGS, UsageError
 from runtime.table import format_table
@@ -128,6 +128,7 @@ def requeue(
     with run_lookup.broker_of(found, queue) as broker:
         broker.add_state_root(found.state_url)
         sent = replay.failed(found, broker, tier_chooser(found), keys=wanted, tier=tier)
+        worker_pools.start(found, broker.url)
     named = f": {', '.join(sent)}" if sent else ""
     cli.print_line(f"{render.shards(len(sent))} published again{named}")
     if keys and unplanned:

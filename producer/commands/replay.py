@@ -11,7 +11,7 @@ from delivery.ledger.shard_status import read_status
 from delivery.messages import parse_key
 from delivery.replay import ReplayResult
 from memmodel.run_context import tier_chooser
-from producer import render, run_lookup
+from producer import render, run_lookup, worker_pools
 from runtime import cli
 from runtime.errors import EXIT_FINDINGS, UsageError
 
@@ -70,6 +70,7 @@ def replay(
             keys = [key.strip() for key in (shards or "").split(",") if key.strip()]
             _check_made(found, keys if redo else [])
             done = again.shards(found, broker, choose, keys, redo=redo, tier=tier)
+        worker_pools.start(found, broker.url)
     _print_result(done)
 
 

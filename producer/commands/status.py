@@ -17,9 +17,10 @@ from delivery.messages import now
 from delivery.progress import Progress, read_progress
 from delivery.reconciler import Reconciler
 from memmodel.run_context import tier_chooser
-from producer import render, run_lookup
+from producer import render, run_lookup, worker_pools
 from producer.fleet_process import fleet_command
 from producer.trouble_note import describe, last_trouble
+from producer.worker_pools import PoolLooks, PoolState
 from runtime import cli
 from runtime.errors import UnreachableError, UsageError
 from runtime.text import printable, printable_lines
@@ -57,7 +58,7 @@ def status(
         if watch and not as_json:
             _watch(found, broker, why)
             return
-        look = _refresh(found, broker, why)
+        look = _refresh(found, broker, why, PoolLooks(found))
     run_lookup.note_unplanned(look.progress.unplanned)
     if as_json:
         cli.print_lines(render.document(_document(found, look)))
@@ -71,14 +72,16 @@ class _Look:
 
     Attributes:
         why: its queue could not be asked, if so.
+        pools: what runs for its queue; None where there are no pools, or that is not known.
     """
 
     ledger: RunStatus
     progress: Progress
     why: str
+    pools: PoolState | None
 
 
-def _refresh(run: Run, broker: Broker | None, why: str) -> _Look:
+def _refresh(run: Run, broker: Broker | None, why: str, pools: PoolLooks) -> _Look:
     """Drain dead letters, publish missed dependents, then count; without the queue, only count."""
     try:
         ledger = _mended(run, broker)
@@ -87,7 +90,7 @@ def _refresh(run: Run, broker: Broker | None, why: str) -> _Look:
         why = str(error)
         ledger = read_status(run)
         progress = read_progress(run, None, ledger, now(), tier_chooser(run))
-    return _Look(ledger, progress, why)
+    return _Look(ledger, progress, why, pools.state())
 
 
 def _mended(run: Run, broker: Broker | None) -> RunStatus:
@@ -101,9 +104,10 @@ def _mended(run: Run, broker: Broker | None) -> RunStatus:
 
 
 def _watch(run: Run, broker: Broker | None, why: str) -> None:
+    pools = PoolLooks(run)
     with Live(console=Console(), auto_refresh=False) as live:
         while True:
-            look = _refresh(run, broker, why)
+            look = _refresh(run, broker, why, pools)
             live.update(Text(printable_lines(_text(run, look))), refresh=True)
             if look.progress.ended or run.cancelled():
                 return
@@ -126,6 +130,7 @@ def _document(run: Run, look: _Look) -> dict[str, object]:
         "incomplete": ledger.incomplete,
         "partial": list(run.info.partial),
         "trouble": trouble.model_dump(mode="json") if trouble else None,
+        "pools": look.pools.model_dump(mode="json") if look.pools else None,
     }
 
 
@@ -135,6 +140,8 @@ def _text(run: Run, look: _Look) -> str:
     if progress.in_flight:
         parts.append(render.flight_table(progress.in_flight))
     parts.append(render.queue_table(progress.backlogs, progress.ready_by_tier, look.why))
+    if look.pools is not None:
+        parts.append(printable_lines(worker_pools.describe(look.pools)))
     if failed := render.failure_report(run, ledger):
         parts.append(failed)
     if ledger.incomplete:
