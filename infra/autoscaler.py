@@ -19,6 +19,7 @@ from delivery.ledger import autoscaler_note
 from delivery.ledger.autoscaler_note import AutoscalerNote
 from delivery.messages import now
 from infra import queue_pools
+from infra.autoscaler_pool import keep_pool
 from infra.cloud_run import StaleError
 from infra.pool_client import FoundPool, PoolClient
 from infra.queue_pools import QueuePools
@@ -177,11 +178,19 @@ class Autoscaler:
         pool is stopped: who starts knows the state root of its own run, perhaps not all.
         """
         stamp = now().isoformat()
-        if pools.own is not None and left != {}:
-            self._set(pools.own, 1, stamp)
+        if left != {} and (own := self._own_pool(pools)) is not None:
+            self._set(own, 1, stamp)
         for name, count in wanted.items():
             if count or name in (left or {}):
                 self._set(pools.by_tier[name], count, stamp)
+
+    def _own_pool(self, pools: QueuePools) -> FoundPool | None:
+        """The autoscaler's pool, made anew where needed; None where it cannot be made."""
+        try:
+            return keep_pool(self._client, self._names, self._region, pools)
+        except ShardliftError as error:  # the pools of workers matter more
+            _log.warning(log.AUTOSCALER_MISSING, queue=self._names.url, reason=str(error))
+            return pools.own
 
     def _write(self, pools: QueuePools, wanted: Mapping[str, int]) -> None:
         """Write the counts that change: more first."""

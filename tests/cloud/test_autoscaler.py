@@ -15,7 +15,7 @@ from infra.queue_pools import AUTOSCALER
 from infra.scaling_policy import Caps
 from runtime.errors import UnreachableError, UsageError
 from tests.support.google_server import GoogleServer
-from tests.support.scaled_pools import make_autoscaler, make_pools, pool_name
+from tests.support.scaled_pools import REGION, make_autoscaler, make_pools, pool_name
 from tests.support.three_shard_run import LARGE, SMALL, three_shard_run, write_receipt
 
 QUEUE = "pubsub://some-project/brain"
@@ -216,6 +216,43 @@ def test_a_run_that_nothing_is_heard_of_does_not_cost_for_ever(
     three_shard_run(tmp_path, "r2", queue=QUEUE)  # another run brings new hope
     assert autoscaler.tick(WATCHED_S).counts[SMALL] == 4
     autoscaler.close()
+
+
+def test_the_pool_of_the_autoscaler_is_made_and_kept_at_the_workers_version(
+    scaled: Scaled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By whoever publishes work; then it has one instance."""
+    name, pools = pool_name(QUEUE, AUTOSCALER), scaled.google.worker_pools
+    pools.found.remove(name)
+    scaled.begin_run()
+    scaled.another().tick(WATCHED_S, start=True)
+    assert scaled.counts == (2, 0, 1)
+    container = pools.found.get(name)["template"]["containers"][0]
+    assert container["args"] == ["infra", "autoscale"]
+    assert {"name": "REGION", "value": REGION} in container["env"]
+    creations = scaled.google.count("workerPools.create")
+    for tier in TIERS:
+        changed = pools.found.get(pool_name(QUEUE, tier))
+        changed["template"]["containers"][0]["image"] = "other@sha256:" + "1" * 64
+        pools.found.put(pool_name(QUEUE, tier), changed)
+    monkeypatch.setenv("MAX_INSTANCES", "7")
+    for _ in range(2):
+        scaled.another().tick(WATCHED_S, start=True)
+    container = pools.found.get(name)["template"]["containers"][0]
+    assert container["image"].startswith("other@")
+    assert {"name": "MAX_INSTANCES", "value": "7"} in container["env"]
+    assert scaled.count(AUTOSCALER) == 1
+    assert pools.found.get(name)["latestCreatedRevision"].endswith("/3")  # once, not twice
+    assert scaled.google.count("workerPools.create") == creations
+
+
+def test_without_the_right_to_make_it_the_workers_start_all_the_same(scaled: Scaled) -> None:
+    """`status` then tells that they are not watched."""
+    scaled.google.worker_pools.found.remove(pool_name(QUEUE, AUTOSCALER))
+    scaled.begin_run()
+    scaled.google.fail("workerPools.create", 5, 403)
+    assert scaled.another().tick(WATCHED_S, start=True).counts[SMALL] == 2
+    assert scaled.count(SMALL) == 2
 
 
 def test_without_pools_the_way_is_said(google_server: GoogleServer, tmp_path: Path) -> None:

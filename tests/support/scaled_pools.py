@@ -26,13 +26,18 @@ def pool_name(queue: str, which: str) -> str:
     return f"{parent(queue)}/workerPools/{PubSubNames.parse(queue).prefix}-{which}"
 
 
-def make_pools(queue: str, tiers: Sequence[str], *, own: bool = True) -> None:
-    """Pools of these tiers with no instance, and one for the autoscaler."""
+def make_pools(
+    queue: str, tiers: Sequence[str], *, poll_s: float = 30.0, **environment: str
+) -> None:
+    """Pools of these tiers with no instance, and one for the autoscaler, with more variables."""
     client = PoolClient(parent(queue))
-    for which in [*tiers, AUTOSCALER] if own else tiers:
+    for which in (*tiers, AUTOSCALER):
         pool_id = pool_name(queue, which).rpartition("/")[2]
-        args = ["infra", "autoscale"] if which == AUTOSCALER else ["consumer", "work", "--tier"]
-        container = {"image": IMAGE, "args": args if which == AUTOSCALER else [*args, which]}
+        autoscale = ["infra", "autoscale", "--poll", str(poll_s)]
+        args = autoscale if which == AUTOSCALER else ["consumer", "work", "--tier", which]
+        own = {"QUEUE_URL": queue, "REGION": REGION, **environment} if which == AUTOSCALER else {}
+        env = [{"name": name, "value": value} for name, value in own.items()]
+        container = {"image": IMAGE, "args": args, "env": env}
         fields = {
             "template": {"containers": [container]},
             "scaling": {"manual_instance_count": 0},
