@@ -1,9 +1,14 @@
 """Cost of a run on Google Cloud, at list prices (us-central1, Cloud Run worker pools)."""
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
+from braid.downsample.cells import WINDOW_BYTES
 from braid.precomputed.volume_spec import ScaleSpec
+from delivery.cascade import MOST_INPUTS, PROBES
+from delivery.ledger.shard_status import MOST_READS
+from delivery.messages import Kind
 from memmodel.tiers import GIB, Tier
 
 PRICES_OF: Final = "2026-11-22"  # when they were read; they change
@@ -18,10 +23,19 @@ RAW_OVER_GZIP: Final = 4.7  # stored bytes of compressed_segmentation chunks, on
 _TIB: Final = 1 << 40
 _GB: Final = 10**9
 _WAYS: Final = 2  # published and delivered
-# Requests of a shard on GCS, apart from reading its inputs.
-_SHARD_READS: Final = 4  # run.json, ledger, index
-_SHARD_WRITES: Final = 5  # body, head, compose, receipt, publish marker
-_READ_AT_ONCE: Final = 256 << 20
+# Requests of a shard to a bucket, as docs/performance.md explains them; they are counted by a test.
+_SHARD_READS: Final = 1  # its receipt, in case that it is done
+_SHARD_WRITES: Final = 2  # the run's overview, its receipt; and what uploads it
+_SOURCE_READS: Final = 3  # the Arrow file's size and generation, two names of its index
+_INPUT_READS: Final = 1  # the input shard's size and generation
+_CASCADE_READS: Final = 3  # once all inputs are done: receipt, failure and publish marker
+AT_ONCE_BYTES: Final = 12 << 20  # a shard of this size goes in one request
+_PARTS_WRITES: Final = (
+    3  # a larger one: the body, whose parts are not billed, the head, both joined
+)
+SOURCE_PART_BYTES: Final = 4 << 20  # of a source file in one request
+_HEARTBEATS_S: Final = (2, 4, 8, 16, 32)  # between the first; from then on
+_HEARTBEAT_S: Final = 60
 _MESSAGE_LEAST_BYTES: Final = 1000  # the least that Pub/Sub bills
 
 
@@ -58,23 +72,60 @@ def encoding_ratio(scale: ScaleSpec) -> float:
     return 1.0 if scale.sharding.data_encoding == "gzip" else RAW_OVER_GZIP
 
 
-def shard_usage(seconds: float, inputs: int, bytes_in: int, bytes_out: int) -> Usage:
+def shard_usage(kind: Kind, seconds: float, inputs: int, bytes_in: int, bytes_out: int) -> Usage:
     """Resources that one shard uses on Google Cloud.
 
+    A downsampled shard's share has what the workers of its inputs did to find it ready.
+
     Args:
+        kind: of the shard.
         seconds: of one worker.
         inputs: number of source files or input shards.
         bytes_in: of all inputs.
         bytes_out: of the shard.
     """
-    requests = -(-bytes_in // _READ_AT_ONCE)
-    return Usage(
+    uploads = 1 if bytes_out <= AT_ONCE_BYTES else _PARTS_WRITES
+    own = Usage(
         seconds=seconds,
-        reads=_SHARD_READS + 2 * inputs + requests,
-        writes=_SHARD_WRITES,
+        reads=_SHARD_READS + _ranges(kind, inputs, bytes_in),
+        writes=_SHARD_WRITES + uploads + heartbeats(seconds),
         messages=1,
         bytes_out=bytes_out,
     )
+    return own + _input_receipts(inputs) if kind == "downsample" else own
+
+
+def heartbeats(seconds: float) -> int:
+    """Heartbeats that a worker writes for a shard of this duration."""
+    written, at_s = 1, 0.0
+    for pause_s in _HEARTBEATS_S:
+        at_s += pause_s
+        written += at_s < seconds
+    return written + max(0, int((seconds - at_s) // _HEARTBEAT_S))
+
+
+def _ranges(kind: Kind, inputs: int, bytes_in: int) -> int:
+    """Reads of source files or input shards, each of about the same size."""
+    fixed, at_once = (
+        (_SOURCE_READS, SOURCE_PART_BYTES) if kind == "convert" else (_INPUT_READS, WINDOW_BYTES)
+    )
+    return inputs * (fixed + data_reads(bytes_in / max(1, inputs), at_once))
+
+
+def data_reads(size: float, at_once: int) -> int:
+    """Ranges of one object in which its data are read."""
+    return max(1, math.ceil(size / at_once))
+
+
+def _input_receipts(inputs: int) -> Usage:
+    """Requests for the receipts of a dependent's inputs: in their workers' cascades, and its own.
+
+    Each input's worker reads one receipt, which is missing; the last one's reads all.
+    """
+    listed = inputs - PROBES > MOST_INPUTS
+    cascades = inputs - 1 + _CASCADE_READS + (PROBES if listed else inputs)
+    looks = 2 * inputs if inputs <= MOST_READS else 0  # before the work, and before the output
+    return Usage(reads=cascades + looks, writes=listed + (0 if looks else 2) + 1)  # the marker
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,8 +143,9 @@ def cost_table(forecasts: Sequence[ShardForecast], tiers: Sequence[Tier]) -> str
 
 def usage_of(forecast: ShardForecast) -> Usage:
     """Resources that a shard uses on Google Cloud."""
-    inputs = len(forecast.row.sources) + len(forecast.row.inputs)
-    return shard_usage(forecast.seconds, inputs, forecast.work.bytes_in, forecast.bytes_out)
+    row, seconds = forecast.row, forecast.seconds
+    inputs = len(row.sources) + len(row.inputs)
+    return shard_usage(row.kind, seconds, inputs, forecast.work.bytes_in, forecast.bytes_out)
 
 
 def _cost_row(name: str, shards: int, usage: Usage, money: Cost) -> list[str]:

@@ -33,6 +33,10 @@ _THINGS: Final = (  # the first that is in a name
     (".arrow", "source"),
     (".shard", "shard"),
 )
+_DATA: Final = {
+    *(("read", "source"), ("read", "shard")),
+    *(("write", "shard"), ("write", "temporary")),  # a whole shard, or its head
+}
 
 
 @dataclass(frozen=True)
@@ -68,9 +72,7 @@ class Seen:
     @property
     def is_data(self) -> bool:
         """Whether it carries the data themselves: ranges of sources and shards, upload parts."""
-        return self.kind == "upload part" or (
-            (self.kind, self.thing) in {("read", "source"), ("read", "shard"), ("write", "shard")}
-        )
+        return self.kind == "upload part" or ((self.kind, self.thing) in _DATA)
 
 
 @dataclass
