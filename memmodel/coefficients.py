@@ -23,6 +23,7 @@ DEFAULTS: Final[Mapping[str, float]] = MappingProxyType(
     {
         "base": 1.0,
         "source": 1.0,
+        "fetching": 1.0,
         "rows": 1.0,
         "blocks": 2.0,
         "windows": 1.5,

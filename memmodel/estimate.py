@@ -27,8 +27,11 @@ WHOLE_OBJECT_BYTES: Final = 256 * MIB  # remote source files are fetched whole w
 FETCH_PART_BYTES: Final = 4 * MIB  # of a file that is fetched whole: one request
 FETCHES_AT_ONCE: Final = 4
 _FETCH_COPIES: Final = 2  # of a part on its way, one in the client and one for us
+READ_AHEAD_PART_BYTES: Final = 2 * MIB  # of an input over a network: one request
+READ_AHEAD_BYTES: Final = 16 * MIB  # of inputs that are here or on their way
 REMOTE_WINDOW_BYTES: Final = 24 * MIB  # of larger ones, because each costs dozens of requests
 _FETCHING_BYTES: Final = _FETCH_COPIES * FETCHES_AT_ONCE * FETCH_PART_BYTES
+_AHEAD_BYTES: Final = READ_AHEAD_BYTES + FETCHES_AT_ONCE * READ_AHEAD_PART_BYTES
 LOCAL_WINDOW_BYTES: Final = 8 * MIB  # of Arrow messages
 WINDOWS: Final = 3  # of source rows: read ahead, in work, and held by the batches
 ROW_BYTES: Final = 320  # a row of all indices and lists, while rows are assigned
@@ -146,7 +149,8 @@ def _convert_sizes(work: Work) -> dict[str, float]:
     batches = 2 if work.threads > 1 else 1
     payloads = _PAYLOAD_PART * batches * TRANSCODE_BYTES
     terms = {
-        "source": float(whole + min(_FETCH_COPIES * whole, _FETCHING_BYTES)),
+        "source": float(whole),
+        "fetching": float(min(_FETCH_COPIES * whole, _FETCHING_BYTES)),
         "windows": min(work.bytes_in, WINDOWS * window),
         "rows": ROW_BYTES * rows,
         "blocks": min(decompressed, payloads + work.threads * SCRATCH_BYTES),
@@ -174,6 +178,7 @@ def _downsample_sizes(work: Work) -> dict[str, float]:
     labels = min(float(work.chunk_voxels), CELL_CHUNKS * work.labels_per_chunk)
     terms = {
         "windows": min(work.bytes_in, WINDOW_BYTES + waiting),
+        "fetching": float(min(work.bytes_in, _AHEAD_BYTES)) if work.remote else 0.0,
         "cells": min(decoded, work.threads * max(BATCH_BYTES, cell)),
         "labels": LABEL_BYTES * work.threads * labels,
         "index": ENTRY_BYTES * (work.chunks + chunks_in / CELL_CHUNKS),

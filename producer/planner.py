@@ -27,6 +27,7 @@ from producer.export_listing import ExportFile, ScaleListing
 from producer.provenance import Provenance
 from producer.run_request import Request
 from runtime.storage import ObjectInfo, Storage
+from runtime.urls import is_remote
 
 # Stored bytes of a scale over those of the one before, measured on a real dataset.
 _DOWNSAMPLED_RATIO = 0.31
@@ -241,7 +242,7 @@ def _plan_downsampled(
         inputs = tuple(feeds.get(shard, ()))
         sizes = [draft.sizes[key] for key in inputs]
         guessed, certain = sum(size for size, _ in sizes), all(sure for _, sure in sizes)
-        work = _downsample_work(scale, chunks, guessed)
+        work = _downsample_work(scale, chunks, guessed, remote=is_remote(request.dest))
         row = _bare_row(scale, shard, "downsample")
         row = replace(row, inputs=inputs, bytes_in=guessed if certain else 0)
         row = _judged(draft, row, request, listed)
@@ -361,12 +362,13 @@ def _convert_work(
     )
 
 
-def _downsample_work(scale: ScaleSpec, chunks: int, bytes_in: int) -> Work:
+def _downsample_work(scale: ScaleSpec, chunks: int, bytes_in: int, *, remote: bool) -> Work:
     return Work(
         "downsample",
         bytes_in,
         chunks,
         scale.code_path(),
+        remote=remote,
         chunk_voxels=math.prod(scale.chunk_size),
     )
 

@@ -5,15 +5,17 @@ file is not a shard of zeros. The output appears only after all inputs have been
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from braid.downsample.downsampler import Downsampler
 from braid.exceptions import DecompressionError, InvalidShardFormatError
 from braid.precomputed.shard_reader import ShardFile
+from braid.precomputed.sharding import inputs as fine_shards_of
 from braid.precomputed.sharding import shard_hex, shard_path
 from braid.precomputed.volume_spec import CodePath, ScaleSpec
+from consumer.executor.input_read_ahead import InputReadAhead
 from consumer.executor.output import InputStats, build_outcome, with_progress, write_chunks
 from consumer.protocol.events import InputChanged
 from consumer.protocol.tasks import DownsampleTask, Outcome, volume_of
@@ -22,6 +24,7 @@ from delivery.messages import shard_key
 from runtime import log
 from runtime.errors import ObjectNotFound, PermanentError
 from runtime.storage import Storage
+from runtime.urls import is_remote
 
 if TYPE_CHECKING:
     from runtime.storage.base import Source
@@ -44,10 +47,17 @@ class StoredInputs:
         self.fine = fine
         self._expected = expected
         self._open: dict[int, Source] = {}
+        self._ahead: InputReadAhead | None = None
         self.found: dict[str, str] = {}
         self.absent: list[str] = []
         self.bytes_in = 0
         self.requests = 0
+
+    def read_ahead(self, shards: Sequence[int]) -> None:
+        """Begin to read these shards, if they come over a network; they will be used in order."""
+        if is_remote(self._dest.url):
+            wanted = [one for one in shards if self._expected.get(self._key(one), EMPTY) != EMPTY]
+            self._ahead = InputReadAhead(self._source, wanted)
 
     def open(self, shard: int) -> ShardFile | None:
         """See `braid.downsample.cells.Inputs`.
@@ -61,12 +71,13 @@ class StoredInputs:
             self.found[key] = EMPTY
             return None
         try:
-            source = self._dest.source(shard_path(self.fine, shard))
+            file = self._ahead.take(shard) if self._ahead else None
+            source = file.source if file else self._source(shard)
         except ObjectNotFound:
             self._record_absent(key, expected)
             return None
         self._open[shard] = source
-        return ShardFile.open(source, self.fine, shard)
+        return ShardFile.open(file or source, self.fine, shard)
 
     def finished(self, shard: int, file: ShardFile) -> None:
         """See `braid.downsample.cells.Inputs`.
@@ -86,6 +97,8 @@ class StoredInputs:
             )
         self.found[key] = found
         self.bytes_in += file.source.size
+        if self._ahead:
+            self._ahead.take(shard).drop()
 
     def verify(self) -> None:
         """Prove that what was read and does not decode is what lies there.
@@ -98,6 +111,8 @@ class StoredInputs:
 
     def close(self) -> None:
         """Close all files and add up their requests."""
+        if self._ahead:
+            self._ahead.close()
         for source in self._open.values():
             self.requests += source.requests
             source.close()
@@ -111,6 +126,9 @@ class StoredInputs:
             )
         self.found[key] = EMPTY
         self.absent.append(key)
+
+    def _source(self, shard: int) -> "Source":
+        return self._dest.source(shard_path(self.fine, shard))
 
     def _key(self, shard: int) -> str:
         return shard_key(self.fine.index, shard_hex(shard, self.fine.sharding))
@@ -142,6 +160,7 @@ def downsample_shard(
     downsampler = Downsampler(fine, coarse, task.rule, task.gzip_level, task.threads)
     inputs = StoredInputs(dest, fine, task.inputs)
     with _input_errors(inputs):
+        inputs.read_ahead(fine_shards_of(fine, coarse, task.shard))
         chunks = with_progress(downsampler.payloads(task.shard, inputs), on_progress)
         written = write_chunks(dest, coarse, task, chunks, confirm)
     if inputs.absent:

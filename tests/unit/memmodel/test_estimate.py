@@ -38,7 +38,7 @@ def test_every_term_has_a_coefficient_and_every_coefficient_a_term() -> None:
 def test_the_total_is_the_sum_of_coefficients_times_sizes() -> None:
     """Primes, so that no two terms can be mistaken for each other."""
     work = Work("convert", 7919 * 1009, 104_729, CodePath.VOXELS, threads=3, slices=2)
-    primes = dict(zip(DEFAULTS, [2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31], strict=True))
+    primes = dict(zip(DEFAULTS, [2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37], strict=True))
     found = estimate(work, Coefficients({name: float(p) for name, p in primes.items()}))
     for name, size in sizes(work).items():
         assert found.terms[name] == pytest.approx(primes[name] * size, abs=1)
