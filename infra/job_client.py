@@ -7,7 +7,7 @@ from google.api_core import exceptions as api
 
 from infra import google_clients
 from infra.cloud_run import CloudRun
-from infra.pool_client import FoundPool
+from infra.pool_client import FoundPool, id_of
 
 Untyped = Any  # Google publishes no types
 
@@ -36,12 +36,13 @@ class JobClient:
         except api.NotFound:
             return None
 
-    def list(self) -> Iterator[FoundPool]:
-        """All jobs, of whomever."""
+    def list(self, prefix: str = "") -> Iterator[FoundPool]:
+        """All jobs whose id begins so, of whomever; each needs a request for its executions."""
         with self.run.translated():
             try:
                 for message in self.run.call(self._jobs.list_jobs, {"parent": self._parent}):
-                    yield self._found(message)
+                    if id_of(message).startswith(prefix):
+                        yield self._found(message)
             except api.NotFound as error:  # the region
                 raise self.run.error(error) from error
 
@@ -62,8 +63,10 @@ class JobClient:
         Raises:
             Conflict: of google.api_core; it has changed.
         """
-        job = {**found.set_fields, **{key: fields[key] for key in mask}}
-        return self.run.call(self._jobs.update_job, {"job": job})
+        message = type(found.message)(found.message)
+        for key in mask:
+            setattr(message, key, fields[key])
+        return self.run.call(self._jobs.update_job, {"job": message})
 
     def set_count(self, found: FoundPool, count: int) -> Untyped | None:
         """Begin to run as many tasks more as are missing, or cancel all; else do nothing."""

@@ -84,14 +84,15 @@ class PoolClient:
         except api.NotFound:
             return None
 
-    def list(self) -> Iterator[FoundPool]:
-        """All pools, of whomever."""
+    def list(self, prefix: str = "") -> Iterator[FoundPool]:
+        """All pools whose id begins so, of whomever."""
         with self.run.translated():
             try:
                 for message in self.run.call(
                     self._client.list_worker_pools, {"parent": self._parent}
                 ):
-                    yield _found(message)
+                    if id_of(message).startswith(prefix):
+                        yield _found(message)
             except api.NotFound as error:  # the region
                 raise self.run.error(error) from error
 
@@ -148,6 +149,11 @@ class PoolClient:
     def close(self) -> None:
         """Close the connections."""
         self._client.transport.close()
+
+
+def id_of(message: Untyped) -> str:
+    """Id of a pool or job within project and region."""
+    return str(message.name).rpartition("/")[2]
 
 
 def _found(message: Untyped) -> FoundPool:

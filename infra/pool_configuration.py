@@ -1,5 +1,6 @@
 """Settings of worker pools, from options and environment."""
 
+import re
 from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Final
@@ -14,6 +15,7 @@ from runtime.urls import is_remote
 
 NO_REGION: Final = "no region is configured, so worker pools are left out: set REGION"
 EMULATED: Final = "the queue is an emulator's and Cloud Run is not, so worker pools are left out"
+_IMAGE: Final = re.compile(r"[\w./:@-]+", re.ASCII)
 # Passed on to workers where they are set here.
 _PASSED_ON: Final = (
     settings.USER_PROJECT,
@@ -36,8 +38,13 @@ def pool_settings(
     """What all pools of a queue have in common.
 
     Raises:
-        UsageError: pools are to be made, and their workers would serve no run.
+        UsageError: pools are to be made, and their workers would serve no run, or have no image.
     """
+    if image and not _IMAGE.fullmatch(image):
+        raise UsageError(
+            f"{image!r} is not a container image",
+            hint="such as us-central1-docker.pkg.dev/PROJECT_ID/shardlift/shardlift@sha256:...",
+        )
     found = {
         settings.QUEUE_URL: names.url,
         settings.TIERS: tiers,

@@ -35,6 +35,7 @@ FOREIGN: Final = "was not made for this queue: it is left alone"
 NO_IMAGE: Final = "no image is configured: set WORKER_IMAGE or pass --image"
 MOST_TRIES: Final = 10  # to set a count that another program changes, too
 
+_FAILED: Final = 3  # Condition.State.CONDITION_FAILED, whose import takes a second
 PAUSE_S: Final = 0.2  # before the second try, then longer
 Untyped = Any  # Google publishes no types
 HomeClient = PoolClient | JobClient
@@ -162,7 +163,8 @@ class PoolResources:
             return Change(Action.CONFLICT, self._home.kind, wanted.pool_id, FOREIGN)
         paths = differing_fields(wanted.fields, found.fields)
         action = Action.UPDATE if paths else Action.OK
-        return Change(action, self._home.kind, wanted.pool_id, "; ".join(sorted(paths)))
+        note = "; ".join(sorted(paths)) or _not_ready_note(found)
+        return Change(action, self._home.kind, wanted.pool_id, note)
 
     def _create(self, wanted: Pool) -> list[Untyped]:
         try:
@@ -207,11 +209,7 @@ class PoolResources:
     def _under_prefix(self) -> list[FoundPool]:
         """Pools whose id begins with the prefix, but for those of a queue with a longer one."""
         begin = f"{self._names.prefix}-"
-        return [
-            one
-            for one in self._client.list()
-            if one.pool_id.startswith(begin) and not self._is_of_longer_prefix(one)
-        ]
+        return [one for one in self._client.list(begin) if not self._is_of_longer_prefix(one)]
 
     def _is_of_longer_prefix(self, found: FoundPool) -> bool:
         queue = found.labels.get(QUEUE_LABEL, "")
@@ -238,3 +236,11 @@ def kept_settings(settings: PoolSettings, found: FoundPool) -> PoolSettings:
 
 def _running_note(count: int) -> str:
     return counted(count, "running instance") if count else ""
+
+
+def _not_ready_note(found: FoundPool) -> str:
+    """Why Cloud Run cannot run a pool, such as an image that it cannot read."""
+    condition = found.fields.get("terminal_condition") or {}
+    if condition.get("state") != _FAILED:
+        return ""
+    return f"not ready: {condition.get('message') or 'no reason is given'}"

@@ -1,5 +1,6 @@
 """Resources of a queue: topics, subscriptions, rights, and the homes of its workers."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ TOPICS: Final = "topics"
 POOLS: Final = "pools"
 PARTS: Final = (TOPICS, POOLS)
 ALL_PARTS: Final = ",".join(PARTS)
+_REGION: Final = re.compile(r"[a-z][a-z0-9-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,15 @@ def open_queue(
 
 @contextmanager
 def open_homes(names: PubSubNames, region: str, home: Home = Home.POOLS) -> Iterator[WorkerHomes]:
-    """Pools and jobs of a queue; none is desired yet."""
+    """Pools and jobs of a queue; none is desired yet.
+
+    Raises:
+        UsageError: the region is not one.
+    """
+    if not _REGION.fullmatch(region):
+        raise UsageError(
+            f"{region!r} is not a region of Google Cloud", hint="such as us-central1, by REGION"
+        )
     parent = f"projects/{names.project}/locations/{region}"
     pools, jobs = PoolClient(parent), JobClient(parent)
     with closing(pools), closing(jobs):

@@ -224,6 +224,8 @@ def test_stop_sets_all_counts_to_0(infra: Infra) -> None:
         ({"QUEUE_URL": f"pubsub://shardlift-tests/{'q' * 46}"}, "cannot name a worker pool"),
         ({"QUEUE_URL": "pubsub://shardlift-tests/Big.Brain"}, "cannot name a worker pool"),
         ({"STATE_PATH": ""}, "worker pools need a state root"),
+        ({"REGION": "Europe/West"}, "'Europe/West' is not a region of Google Cloud"),
+        ({"WORKER_IMAGE": "my image"}, "'my image' is not a container image"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_made(
@@ -294,6 +296,10 @@ def test_operations_that_fail_are_said(infra: Infra) -> None:
     infra.google.operations.fail_next(7, "Permission denied on image")
     done = infra.run("up", "--only", "pools", code=2)
     assert "Cloud Run refuses this account: Permission denied on image" in done.stderr
+    pool = infra.google.worker_pools.found.get(infra.name("2gi"))
+    state = {"type": "Ready", "state": "CONDITION_FAILED", "message": "Image not found"}
+    infra.google.worker_pools.found.put(infra.name("2gi"), {**pool, "terminalCondition": state})
+    assert "not ready: Image not found" in infra.run("check", "--only", "pools").stdout
 
 
 @pytest.mark.parametrize("at", range(1, 6))
