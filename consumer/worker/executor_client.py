@@ -37,6 +37,9 @@ _STOPPED: Final = {
 }
 _MACHINE: Final = ("Resource temporarily unavailable", "can't start new thread")
 
+# Else threads that fetch and upload keep what they freed in heaps of their own. Read by glibc.
+_ONE_HEAP: Final = {"MALLOC_ARENA_MAX": "1"}
+
 Check = Callable[[], StopCommand | None]
 
 
@@ -62,11 +65,19 @@ class ExecutorClient:
         limit_bytes: the tier's memory; the watchdog kills the executor at `WATCHDOG_SHARE` of it.
             None: no watchdog.
         command: the program; the worker's process id is appended.
+        among_several: whether other executors share the memory.
     """
 
-    def __init__(self, limit_bytes: int | None, command: tuple[str, ...] = COMMAND) -> None:
+    def __init__(
+        self,
+        limit_bytes: int | None,
+        command: tuple[str, ...] = COMMAND,
+        *,
+        among_several: bool = False,
+    ) -> None:
         self.limit_bytes = limit_bytes
         self._command = command
+        self._environment = _ONE_HEAP if among_several else {}
         self._process: ExecutorProcess | None = None
 
     @property
@@ -96,7 +107,7 @@ class ExecutorClient:
         if self._process is not None and self._process.alive:
             return
         self.stop()
-        self._process = ExecutorProcess(self._command, self.limit_bytes)
+        self._process = ExecutorProcess(self._command, self.limit_bytes, self._environment)
 
     def run(self, task: Task, callbacks: TaskCallbacks) -> Done | Failed:
         """Have a task executed; returns whatever happens to the process.

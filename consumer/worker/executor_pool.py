@@ -9,9 +9,8 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from consumer.protocol.events import Done, Failed, StopCommand
 from consumer.protocol.tasks import Task
@@ -24,6 +23,14 @@ from runtime.machine import start_thread
 POLL_S: Final = 0.1  # between two checks of a shard that waits
 LONG_S: Final = 10.0  # of waiting, after which a shard may not be wanted any more
 CROWDED_SHARE: Final = 0.75  # of the limit; above it a shard that died may have died of others
+
+
+class MakeExecutor(Protocol):
+    """Makes the client of an executor with this memory."""
+
+    def __call__(self, limit_bytes: int | None, *, among_several: bool) -> ExecutorClient:
+        """Make it; other executors may share the memory."""
+        ...
 
 
 @dataclass(eq=False, slots=True)
@@ -57,10 +64,10 @@ class ExecutorPool:
         self,
         limit_bytes: int | None,
         size: int = 1,
-        make: Callable[[int | None], ExecutorClient] = ExecutorClient,
+        make: MakeExecutor = ExecutorClient,
     ) -> None:
         self._limit_bytes = limit_bytes
-        self._clients = [make(limit_bytes) for _ in range(size)]
+        self._clients = [make(limit_bytes, among_several=size > 1) for _ in range(size)]
         self._free = list(self._clients)
         self._changed = threading.Condition()
         self._waiting: deque[_Turn] = deque()

@@ -12,6 +12,8 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 from pydantic import ValidationError
@@ -44,6 +46,7 @@ class ExecutorProcess:
     Args:
         command: the program; the worker's process id is appended.
         limit_bytes: the watchdog kills the process at `WATCHDOG_SHARE` of it; None: no watchdog.
+        environment: further variables of the process.
 
     Attributes:
         rss_bytes: its memory at the last sample.
@@ -53,10 +56,16 @@ class ExecutorProcess:
         ExecutorError: it does not start.
     """
 
-    def __init__(self, command: tuple[str, ...], limit_bytes: int | None) -> None:
+    def __init__(
+        self,
+        command: tuple[str, ...],
+        limit_bytes: int | None,
+        environment: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.rss_bytes = 0
         self.over_bytes: int | None = None
         self._limit_bytes = limit_bytes
+        self._environment = {**module_environment(), **environment}
         self._new_bytes = 0
         self._peak_bytes = 0
         self._killed = False
@@ -149,7 +158,7 @@ class ExecutorProcess:
         with translate_start_errors("the executor"):
             self._process = subprocess.Popen(
                 [*command, str(os.getpid())],
-                env=module_environment(),
+                env=self._environment,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

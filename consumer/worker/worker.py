@@ -19,7 +19,7 @@ from consumer.signals import ShutdownFlags
 from consumer.worker.config import WorkerConfig
 from consumer.worker.disposition import Disposition
 from consumer.worker.executor_client import ExecutorClient, ExecutorError
-from consumer.worker.executor_pool import ExecutorPool
+from consumer.worker.executor_pool import ExecutorPool, MakeExecutor
 from consumer.worker.held_messages import HeldMessages
 from consumer.worker.lease import Lease
 from consumer.worker.leased_shard import LeasedShard
@@ -81,7 +81,7 @@ class Worker:
         *,
         on_run_discovered: Callable[[Run], None] = lambda _: None,
         on_published: Callable[[str], None] = lambda _: None,
-        executor: Callable[[int | None], ExecutorClient] = ExecutorClient,
+        executor: MakeExecutor = ExecutorClient,
     ) -> None:
         self._broker = broker
         self._config = config

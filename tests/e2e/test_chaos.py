@@ -53,6 +53,7 @@ LEASE_S = 3.0
 WORK_S = "0.5"  # that a shard takes at least, so that something is in work when things happen
 QUIET_S = 2 * LEASE_S + 4  # nothing leased for so long: nothing is left
 END_S = 900.0
+SLOTS = ("1", "3")  # of each worker: one shard, or two in work and one that waits
 
 
 @pytest.fixture(scope="session")
@@ -91,14 +92,19 @@ def start_fleet(harness: RunHarness, *options: str, **environment: str) -> subpr
     return harness.start("fleet", *common, *options, **environment)
 
 
+@pytest.mark.parametrize("slots", SLOTS)
 def test_chaos_on_the_embedded_broker(
-    calm: RunHarness, export: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    calm: RunHarness,
+    export: list[Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    slots: str,
 ) -> None:
     """Kills, freezes and duplicates; then bytes, receipts and queues are as after a calm run."""
     harness = new_harness(tmp_path, "sqlite", export)
     try:
         harness.publish()
-        fleet = start_fleet(harness, WORK_PAUSE_S=WORK_S)
+        fleet = start_fleet(harness, WORK_PAUSE_S=WORK_S, WORKER_SLOTS=slots)
         injector = FaultInjector(harness, fleet.pid, SEED)
         injector.act(until_done=0.9)
         settle(harness, fleet, injector.counts)
@@ -108,14 +114,19 @@ def test_chaos_on_the_embedded_broker(
         harness.close()
 
 
+@pytest.mark.parametrize("slots", SLOTS)
 def test_chaos_on_pubsub(
-    calm: RunHarness, export: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    calm: RunHarness,
+    export: list[Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    slots: str,
 ) -> None:
     """The same, and the emulator restarts in the middle, which makes it forget everything."""
     with running_emulator(tmp_path / "emulator1.log") as host, environment_of(host):
         harness = new_harness(tmp_path, "pubsub", export)
         harness.publish()
-        fleet = start_fleet(harness, WORK_PAUSE_S=WORK_S)
+        fleet = start_fleet(harness, WORK_PAUSE_S=WORK_S, WORKER_SLOTS=slots)
         injector = FaultInjector(harness, fleet.pid, SEED)
         injector.act(until_done=0.4)
     port = int(host.rpartition(":")[2])
@@ -125,7 +136,7 @@ def test_chaos_on_pubsub(
             command("infra", "up", "--queue", harness.queue, "--tiers", tiers_option(TIERS))
             command("producer", "replay", "--missing", "--run", harness.run.uri)
             if fleet.poll() is not None:
-                fleet = start_fleet(harness, WORK_PAUSE_S=WORK_S)
+                fleet = start_fleet(harness, WORK_PAUSE_S=WORK_S, WORKER_SLOTS=slots)
                 injector.fleet = fleet.pid
             injector.act(until_done=0.9)
             settle(harness, fleet, injector.counts)

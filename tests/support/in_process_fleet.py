@@ -103,7 +103,7 @@ class InProcessFleet:
         for tier in (*tiers, *tiers):  # what a tier hands down is seen, too
             roots, me = (run.state_url,), f"me-{tier.name}"
             config = WorkerConfig(tier, tier.limit_bytes, roots=roots, worker=me)
-            worker = Worker(broker, config, ShutdownFlags(), executor=lambda _: executor)
+            worker = Worker(broker, config, ShutdownFlags(), executor=lambda *_, **__: executor)
             with contextlib.closing(worker):
                 while (delivery := broker.lease(tier.name, wait_s=0)) is not None:
                     try:

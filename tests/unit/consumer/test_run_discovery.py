@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from consumer.run_discovery import discover_runs, open_shards
+from consumer.run_discovery import RunDiscovery, discover_runs, open_shards
 from runtime import settings
 from runtime.errors import UsageError
 from tests.support.three_shard_run import three_shard_run, write_receipt
@@ -74,3 +74,14 @@ def test_open_shards_are_those_that_can_be_done(tmp_path: Path) -> None:
     assert open_shards(run) == 3
     run.cancel("enough")
     assert open_shards(run) == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "remote"),
+    [({}, False), ({"dest": "gs://bucket/v"}, True), ({"source": "gs://bucket/e"}, True)],
+)
+def test_places_in_buckets_are_seen(tmp_path: Path, fields: dict[str, str], remote: bool) -> None:
+    """A worker chooses its number of slots by them."""
+    run = three_shard_run(tmp_path, **fields)
+    assert RunDiscovery(None, [run.state_url], run.queue).remote() is remote
+    assert RunDiscovery(run, [], run.queue).remote() is remote

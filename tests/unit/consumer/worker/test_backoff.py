@@ -44,7 +44,7 @@ def test_no_message_is_leased_while_a_slot_pauses() -> None:
     """The pause is everybody's."""
     seen: list[bool] = []
     flags = ShutdownFlags()
-    backoff = Backoff(flags, lambda _: seen.append(backoff.pausing), 0.0)
-    backoff.pause(ERROR, backoff.begin())
+    own = Backoff(flags, lambda _: seen.append(own.pausing), 0.0)
+    own.pause(ERROR, own.begin())
     assert seen == [True]
-    assert not backoff.pausing
+    assert not own.pausing
