@@ -13,6 +13,7 @@ from delivery.broker.base import Broker
 from delivery.broker.pubsub_names import PubSubNames
 from infra import queue_pools
 from infra.autoscaler import Autoscaler, Look
+from infra.options import QueueOption, RegionOption
 from infra.pool_client import PoolClient
 from infra.queue_runs import QueueRuns
 from infra.scaling_policy import DEFAULT_PER_TIER, Caps
@@ -27,19 +28,6 @@ CRON_S: Final = 900.0  # likewise after `--once`
 
 _log = log.get()
 
-QueueOption = Annotated[
-    str | None,
-    typer.Option(
-        "--queue",
-        envvar=settings.QUEUE_URL,
-        metavar="pubsub://PROJECT_ID/PREFIX",
-        help="The queue. Default: made of PROJECT_ID and BASE_JOB_NAME.",
-    ),
-]
-RegionOption = Annotated[
-    str | None,
-    typer.Option("--region", envvar=settings.REGION, metavar="REGION", help="Of the pools."),
-]
 StatesOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -72,6 +60,12 @@ def autoscale(
     start: Annotated[
         bool,
         typer.Option("--start", help="Also start the autoscaler's own pool; `enqueue` does this."),
+    ] = False,
+    until_stopped: Annotated[
+        bool,
+        typer.Option(
+            "--until-stopped", help="Look until SIGTERM, also after the end: for a pool of its own."
+        ),
     ] = False,
     poll: Annotated[
         float, typer.Option("--poll", metavar="SECONDS", min=0.05, help="Between two looks.")
@@ -143,12 +137,20 @@ def autoscale(
         memory_gib=_limit(memory),
     )
     names = _names(queue, project, base_name)
-    with _open(names, region, _roots(state), tiers=tiers, lease_s=lease, caps=caps) as autoscaler:
+    with _open(
+        names,
+        region,
+        _roots(state),
+        tiers=tiers,
+        lease_s=lease,
+        caps=caps,
+        in_own_pool=until_stopped,
+    ) as autoscaler:
         if once:
             watched_s = OVERDUE_POLLS * POLL_S if start else CRON_S
             _print(names, autoscaler.tick(watched_s, start=start), json=json)
         else:
-            _loop(autoscaler, poll, start=start)
+            _loop(autoscaler, poll, start=start, until_stopped=until_stopped)
         if autoscaler.given_up:
             cli.print_stderr(f"given up: {autoscaler.given_up}")
             raise typer.Exit(EXIT_FINDINGS)
@@ -182,12 +184,12 @@ def instances(
     cli.print_line(f"{_counts(pools.counts)}{', the autoscaler runs' if watching else ''}")
 
 
-def _loop(autoscaler: Autoscaler, poll_s: float, *, start: bool) -> None:
+def _loop(autoscaler: Autoscaler, poll_s: float, *, start: bool, until_stopped: bool) -> None:
     """Look again and again, until nothing is left and all pools are at 0."""
     watched_s = OVERDUE_POLLS * max(poll_s, POLL_S)
     while True:
         try:
-            if autoscaler.tick(watched_s, start=start).over:
+            if autoscaler.tick(watched_s, start=start).over and not until_stopped:
                 return
             start = False
         except UnreachableError as error:
@@ -204,6 +206,7 @@ def _open(
     tiers: str,
     lease_s: int,
     caps: Caps,
+    in_own_pool: bool,
 ) -> Iterator[Autoscaler]:
     usual = {tier.name for tier in parse_tiers(tiers)}
 
@@ -219,6 +222,7 @@ def _open(
         open_with,
         caps=caps,
         region=region or "",
+        in_own_pool=in_own_pool,
     )
     try:
         yield autoscaler

@@ -32,6 +32,8 @@ from runtime.errors import ShardliftError, UnreachableError, UsageError
 from runtime.storage import open_storage
 
 MOST_LOOKS: Final = 50  # each shows what another program has written
+LEAST_PAUSE_S: Final = 0.02  # before the second look, then longer: a change takes its time
+MOST_PAUSE_S: Final = 1.0
 
 _log = log.get()
 
@@ -61,6 +63,7 @@ class Autoscaler:
         open_broker: the queue with these tiers.
         caps: of the policy.
         region: of the pools; for the note.
+        in_own_pool: whether this program runs in the autoscaler's pool.
         clock: monotonic seconds.
     """
 
@@ -73,6 +76,7 @@ class Autoscaler:
         *,
         caps: Caps,
         region: str,
+        in_own_pool: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
@@ -80,6 +84,7 @@ class Autoscaler:
         self._runs = runs
         self._caps = caps
         self._region = region
+        self._in_own_pool = in_own_pool
         self._care = RunCare(open_broker, runs.roots, clock)
         self._without_pool: frozenset[str] = frozenset()
 
@@ -112,10 +117,11 @@ class Autoscaler:
 
     def _until_undisturbed(self, *, start: bool) -> Look:
         again = start
-        for _ in range(MOST_LOOKS):
+        for tried in range(MOST_LOOKS):
             try:
                 look = self._look(start=start, all_again=again)
             except (api.Conflict, api.NotFound):  # a write of another, or a lost answer to ours
+                time.sleep(min(MOST_PAUSE_S, LEAST_PAUSE_S * 2**tried))
                 continue
             if look is not None:
                 return look
@@ -133,7 +139,9 @@ class Autoscaler:
                 f"{self._names.url} has no worker pools in {self._region}",
                 hint="`python -m infra up` makes them",
             )
-        runs = self._open_runs(all_again=all_again)
+        if self._in_own_pool and pools.own is not None and not pools.own.count:
+            return Look(pools.counts, None, over=False)  # this program is about to be stopped
+        runs = self._open_runs(pools.counts, all_again=all_again)
         left = None if runs is None else left_by_tier(runs, now())
         if runs is not None:
             self._care.mend(runs, pools.counts)
@@ -151,13 +159,13 @@ class Autoscaler:
             self._set(pools.own, 0)
         return Look(wanted, left, over)
 
-    def _open_runs(self, *, all_again: bool) -> list[OpenRun] | None:
+    def _open_runs(self, counts: Mapping[str, int], *, all_again: bool) -> list[OpenRun] | None:
         try:
             runs = self._runs.read(all_again=all_again)
         except UnreachableError as error:
             _log.warning(log.LEDGER_UNKNOWN, reason=str(error))
             return None
-        return [] if self._care.gives_up(runs) else runs
+        return [] if self._care.gives_up(runs, counts) else runs
 
     def _decide(self, pools: QueuePools, left: Mapping[str, Left] | None) -> dict[str, int]:
         self._note_missing(frozenset(left or ()) - frozenset(pools.by_tier))

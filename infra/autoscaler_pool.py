@@ -75,7 +75,7 @@ def _fields(names: PubSubNames, region: str, model: FoundPool) -> Fields:
     container = {
         "name": "autoscaler",
         "image": model.container["image"],
-        "args": ["infra", "autoscale"],
+        "args": ["infra", "autoscale", "--until-stopped"],
         "env": [{"name": name, "value": environment[name]} for name in sorted(environment)],
         "resources": {"limits": {"cpu": "1", "memory": "512Mi"}},
     }

@@ -49,6 +49,7 @@ class RunCare:
         lease_s = max(LEAST_LEASE_S, self._broker.lease_s)
         self._detector = StallDetector(lease_s, clock())
         self._abandoned: frozenset[str] = frozenset()
+        self._stopped = False  # all instances, since then
 
     def drain(self) -> None:
         """Drain the dead letters into the ledgers of their runs."""
@@ -84,10 +85,21 @@ class RunCare:
         if action is StallAction.GIVE_UP and runs:
             self._give_up(runs)
 
-    def gives_up(self, runs: Sequence[OpenRun]) -> bool:
-        """Whether these are the runs that were given up; another one brings new hope."""
-        if self._abandoned and not {one.run.uri for one in runs} <= self._abandoned:
-            self._abandoned, self.given_up = frozenset(), None
+    def gives_up(self, runs: Sequence[OpenRun], counts: Mapping[str, int]) -> bool:
+        """Whether these are the runs that were given up.
+
+        Another run brings new hope, and so do instances that a command starts after all were
+        stopped.
+
+        Args:
+            runs: unfinished ones.
+            counts: instances by tier.
+        """
+        running = any(counts.values())
+        if not {one.run.uri for one in runs} <= self._abandoned or (self._stopped and running):
+            self._abandoned, self.given_up, self._stopped = frozenset(), None, False
+        elif self._abandoned and not running:
+            self._stopped = True
         return bool(self._abandoned)
 
     def backlog(self, tiers: Sequence[str]) -> dict[str, int | None]:

@@ -32,6 +32,7 @@ from runtime.storage import absolute
 from runtime.text import counted
 
 CALL_S: Final = 90.0  # of a look, with a slow start of Python
+RETRY_S: Final = "20"  # of trouble with Cloud Run: who waits at a terminal is told soon
 STOP_S: Final = 10.0
 LOOK_S: Final = 30.0  # between two looks at Cloud Run of one command
 
@@ -98,7 +99,7 @@ def state_of(run: Run, queue: str) -> PoolState | None:
         except (ShardliftError, ValidationError):
             pass
         else:
-            return found.model_copy(update={"given_up": given_up})
+            return found.model_copy(update={"given_up": given_up}) if found.counts else None
     if counts is None:
         return None
     return PoolState(counts=counts, dollars_per_hour=dollars, watched=watched, given_up=given_up)
@@ -224,7 +225,7 @@ def _call(*arguments: str) -> dict[str, Any]:
         with translate_start_errors("infra"):
             done = subprocess.run(
                 [*module_command("infra"), *arguments],
-                env=module_environment(),
+                env={settings.STORAGE_RETRY_S: RETRY_S, **module_environment()},
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,

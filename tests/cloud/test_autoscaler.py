@@ -213,8 +213,15 @@ def test_a_run_that_nothing_is_heard_of_does_not_cost_for_ever(
     note = autoscaler_note.read(run.state, QUEUE)
     assert note is not None
     assert note.given_up == autoscaler.given_up
+    name = pool_name(QUEUE, SMALL)
+    google_server.worker_pools.set_count(name, 1)  # as the same `enqueue` does
+    assert autoscaler.tick(WATCHED_S).counts[SMALL] >= 2
+    for _ in range(4):
+        time_s[0] += 400
+        autoscaler.tick(WATCHED_S)
+    assert until_over(autoscaler)
     three_shard_run(tmp_path, "r2", queue=QUEUE)  # another run brings new hope
-    assert autoscaler.tick(WATCHED_S).counts[SMALL] == 4
+    assert autoscaler.tick(WATCHED_S).counts[SMALL] >= 4
     autoscaler.close()
 
 
@@ -228,7 +235,7 @@ def test_the_pool_of_the_autoscaler_is_made_and_kept_at_the_workers_version(
     scaled.another().tick(WATCHED_S, start=True)
     assert scaled.counts == (2, 0, 1)
     container = pools.found.get(name)["template"]["containers"][0]
-    assert container["args"] == ["infra", "autoscale"]
+    assert container["args"] == ["infra", "autoscale", "--until-stopped"]
     assert {"name": "REGION", "value": REGION} in container["env"]
     creations = scaled.google.count("workerPools.create")
     for tier in TIERS:
@@ -244,6 +251,20 @@ def test_the_pool_of_the_autoscaler_is_made_and_kept_at_the_workers_version(
     assert scaled.count(AUTOSCALER) == 1
     assert pools.found.get(name)["latestCreatedRevision"].endswith("/3")  # once, not twice
     assert scaled.google.count("workerPools.create") == creations
+
+
+def test_in_its_own_pool_it_starts_nothing_while_it_is_stopped(
+    scaled: Scaled, tmp_path: Path
+) -> None:
+    """Cloud Run starts again what ends, also a moment before it stops it."""
+    scaled.begin_run()
+    autoscaler = make_autoscaler(QUEUE, tmp_path, TIERS, in_own_pool=True)
+    assert not autoscaler.tick(WATCHED_S).over
+    assert scaled.counts == (0, 0, 0)
+    scaled.another().tick(WATCHED_S, start=True)
+    autoscaler.tick(WATCHED_S)
+    assert scaled.counts == (2, 0, 1)
+    autoscaler.close()
 
 
 def test_without_the_right_to_make_it_the_workers_start_all_the_same(scaled: Scaled) -> None:

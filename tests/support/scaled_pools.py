@@ -1,5 +1,6 @@
 """Pools of a queue on the strict Google server, and an autoscaler beside them, for tests."""
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def make_pools(
     client = PoolClient(parent(queue))
     for which in (*tiers, AUTOSCALER):
         pool_id = pool_name(queue, which).rpartition("/")[2]
-        autoscale = ["infra", "autoscale", "--poll", str(poll_s)]
+        autoscale = ["infra", "autoscale", "--until-stopped", "--poll", str(poll_s)]
         args = autoscale if which == AUTOSCALER else ["consumer", "work", "--tier", which]
         own = {"QUEUE_URL": queue, "REGION": REGION, **environment} if which == AUTOSCALER else {}
         env = [{"name": name, "value": value} for name, value in own.items()]
@@ -51,14 +52,15 @@ def make_autoscaler(
     folder: Path,
     tiers: Sequence[str],
     caps: Caps | None = None,
-    clock: Callable[[], float] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    *,
+    in_own_pool: bool = False,
 ) -> Autoscaler:
     """An autoscaler of runs below `folder/dest.runs`; its queue is a file there."""
 
     def open_with(more: Sequence[str]) -> Broker:
         return open_broker(f"sqlite:{folder}/queue.db", list(dict.fromkeys([*tiers, *more])), 5)
 
-    clocks = {} if clock is None else {"clock": clock}
     return Autoscaler(
         PoolClient(parent(queue)),
         PubSubNames.parse(queue),
@@ -66,5 +68,6 @@ def make_autoscaler(
         open_with,
         caps=caps or Caps(),
         region=REGION,
-        **clocks,
+        in_own_pool=in_own_pool,
+        clock=clock,
     )
