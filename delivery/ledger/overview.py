@@ -63,11 +63,12 @@ class Overviews:
         taken_s = time.monotonic()
         found = self._storage.overview()
         info = found.files.get(RUN)
-        self._last = RunOverview(
+        taken = RunOverview(
             cancelled=CANCELLED in found.files,
             redo=REDO in found.folders,
             skip_bad=SKIP_BAD in found.folders,
             stamp=None if info is None else source_stamp(info),
             taken_s=taken_s,
         )
-        return self._last
+        self._last = taken
+        return taken  # not what another thread took meanwhile, which may have begun earlier
