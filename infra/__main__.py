@@ -13,11 +13,13 @@ import typer
 from delivery.broker.pubsub_names import PubSubNames
 from infra import autoscale_command, options, unfinished_runs
 from infra.changes import FINDINGS, Action, Change, as_json, summary, table
-from infra.pool_configuration import reason_for_no_pools
+from infra.job_starter import start_tasks
+from infra.pool_configuration import reason_for_no_pools, state_root
 from infra.pools import Home
 from infra.pubsub_admin import PubSubAdmin
 from infra.request import InfraRequest
 from infra.resources import ALL_PARTS, POOLS, TOPICS, is_emulator, open_homes, parse_parts
+from infra.scaling_policy import DEFAULT_PER_TIER, Caps
 from infra.topics import Topics
 from runtime import cli, settings
 from runtime.errors import EXIT_FINDINGS, UsageError
@@ -88,6 +90,31 @@ def check(
 
 
 @app.command()
+def start(
+    *,
+    queue: options.QueueOption = None,
+    project: cli.ProjectOption = None,
+    base_name: cli.BaseNameOption = settings.DEFAULT_BASE_JOB_NAME,
+    region: options.RegionOption = None,
+    state: cli.StateOption = None,
+    per_tier: options.PerTierOption = DEFAULT_PER_TIER,
+    dry_run: options.DryRunOption = False,
+    json: cli.JsonOption = False,
+) -> None:
+    """Run tasks of the jobs of `up --home jobs`, as many as the ledgers say are worth it."""
+    names = _names(queue, project, base_name)
+    root = state_root(state)
+    if root is None:
+        raise UsageError(
+            "where are the runs whose workers are to start?",
+            hint="set STATE_PATH or DEST_PATH, or pass --state gs://BUCKET/PREFIX",
+        )
+    caps = Caps(per_tier)
+    changes = start_tasks(names, _region(region), [root], caps, dry_run=dry_run)
+    _print_changes(names, changes, json=json, dry_run=dry_run)
+
+
+@app.command()
 def stop(
     *,
     queue: options.QueueOption = None,
@@ -99,12 +126,7 @@ def stop(
 ) -> None:
     """Set all worker pools to 0 instances and cancel running jobs; workers release their shards."""
     names = _names(queue, project, base_name)
-    if region is None:
-        raise UsageError(
-            "in which region are the worker pools?",
-            hint="set REGION or pass --region, such as us-central1",
-        )
-    with open_homes(names, region) as homes:
+    with open_homes(names, _region(region)) as homes:
         changes = homes.stops()
         if not dry_run:
             homes.stop()
@@ -164,6 +186,15 @@ def _names(queue: str | None, project: str | None, base_name: str) -> PubSubName
             hint="pass --queue pubsub://PROJECT_ID/PREFIX, or set PROJECT_ID",
         )
     return PubSubNames.parse(queue or f"pubsub://{project}/{base_name}")
+
+
+def _region(region: str | None) -> str:
+    if region is None:
+        raise UsageError(
+            "in which region are the worker pools?",
+            hint="set REGION or pass --region, such as us-central1",
+        )
+    return region
 
 
 def _print_changes(

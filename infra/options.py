@@ -69,3 +69,13 @@ OnlyOption = Annotated[
         help="Only some parts: topics (with subscriptions and rights), pools.",
     ),
 ]
+PerTierOption = Annotated[
+    int,
+    typer.Option(
+        "--max-per-tier",
+        envvar=settings.MAX_INSTANCES_PER_TIER,
+        min=0,
+        metavar="N",
+        help="Tasks of each tier, at most.",
+    ),
+]

@@ -52,7 +52,7 @@ def pool_settings(
         settings.LOG_FORMAT: "json",
         **{name: value for name in _PASSED_ON if (value := settings.get(name))},
     }
-    root = _state_root(state)
+    root = state_root(state)
     if root is not None:
         found[settings.STATE_PATH] = root
     elif image:
@@ -93,7 +93,12 @@ def image_notes(image: str | None) -> Iterator[str]:
         yield f"image {image} has no digest: if its tag moves, pools do not follow it"
 
 
-def _state_root(state: str | None) -> str | None:
+def state_root(state: str | None) -> str | None:
+    """Root of the runs, from an option, or from DEST_PATH; None where neither is set.
+
+    Raises:
+        UsageError: workers in the cloud could not read it.
+    """
     dest = settings.get(settings.DEST_PATH)
     given = state or (settings.default_state_url(dest) if dest else None)
     if given is None:

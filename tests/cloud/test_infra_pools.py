@@ -17,6 +17,8 @@ from runtime.settings import DEFAULT_TIERS
 from tests.support.commands import CommandResult, run_in_process
 from tests.support.emulator import new_queue_url
 from tests.support.google_server import GoogleServer
+from tests.support.ledgers import made_run, row
+from tests.support.run_harness import small_spec
 
 ROOT = Path(__file__).resolve().parents[2]
 PARENT = "projects/shardlift-tests/locations/us-central1"
@@ -362,6 +364,27 @@ def test_jobs_run_the_same_image_until_idle(infra: Infra) -> None:
     assert set(infra.changes("down", "--yes", *jobs[2:]).values()) == {"delete"}
     assert not list(infra.google.jobs.found)
     assert infra.counts() == {}
+
+
+def test_start_runs_as_many_tasks_as_the_ledger_is_worth(infra: Infra, tmp_path: Path) -> None:
+    """One for each of the last eight shards; those that run are not started again."""
+    infra.settings |= {"TIERS": "2,4", "STATE_PATH": str(tmp_path / "runs")}
+    assert "has no jobs" in infra.run("start", code=2).stderr
+    infra.run("up", "--only", "pools", "--home", "jobs")
+    infra.settings["WORKER_IMAGE"] = ""
+    assert infra.changes("start") == {"job -2gi": "ok", "job -4gi": "ok"}
+    rows = [row(f"s0/{number}") for number in range(4)]
+    volume = small_spec((512, 256, 128), 1).to_info()
+    made_run(tmp_path / "runs", rows, queue=infra.url, downres=(), volume=volume)
+    assert "4 tasks more" in infra.run("start", "--dry-run").stdout
+    assert not list(infra.google.jobs.executions)
+    infra.run("start", "--max-per-tier", "3")
+    assert infra.changes("start") == {"job -2gi": "update", "job -4gi": "ok"}
+    found = [infra.google.jobs.executions.get(name) for name in infra.google.jobs.executions]
+    assert sorted(one["taskCount"] for one in found) == [1, 3]
+    assert infra.changes("start") == {"job -2gi": "ok", "job -4gi": "ok"}
+    infra.settings["STATE_PATH"] = ""
+    assert "where are the runs" in infra.run("start", code=2).stderr
 
 
 def test_results_are_one_json_document(infra: Infra) -> None:
