@@ -9,6 +9,7 @@ when its worker does.
 import contextlib
 import ctypes
 import errno
+import gc
 import os
 import queue
 import signal
@@ -233,6 +234,7 @@ def _peak(measured: bool) -> int | None:
 
 def _release_memory() -> None:
     """Return freed pages to the system, so that the next shard's peak is its own."""
+    gc.collect()  # finished threads and their errors refer to each other, and to buffers of a file
     pa.default_memory_pool().release_unused()
     with contextlib.suppress(AttributeError, OSError):  # only glibc has it
         ctypes.CDLL(None).malloc_trim(0)
