@@ -19,6 +19,7 @@ from braid.transcode import file_extent
 from delivery.ledger.plan import Plan, PlanRow
 from delivery.ledger.source_digest import source_digest
 from delivery.messages import Kind, shard_key
+from memmodel.coefficients import Coefficients, current
 from memmodel.estimate import DoesNotFit, Work, choose, estimate
 from memmodel.prices import encoding_ratio
 from memmodel.throughput import estimated_seconds
@@ -26,6 +27,7 @@ from memmodel.tiers import Tier
 from producer.export_listing import ExportFile, ScaleListing
 from producer.provenance import Provenance
 from producer.run_request import Request
+from runtime.memory import without_collections
 from runtime.storage import ObjectInfo, Storage
 from runtime.urls import is_remote
 
@@ -93,6 +95,7 @@ class _Draft:
     contents: dict[str, str | None] = field(default_factory=dict)  # of shards that stay
     unknown: list[str] = field(default_factory=list)
     damaged: dict[str, str] = field(default_factory=dict)
+    coefficients: Coefficients = field(default_factory=current)  # read once, not for each shard
 
     def add(self, row: PlanRow, size: int, *, certain: bool = False) -> None:
         self.rows.append(row)
@@ -154,15 +157,16 @@ def make_plan(request: Request, listed: PlanInputs, tiers: Sequence[Tier]) -> Pl
         tiers: of which a shard gets the smallest that holds it.
     """
     draft = _Draft()
-    for index in request.concerned:
-        scale = request.volume.scales[index]
-        if index in request.scales:
-            _plan_converted(draft, request, scale, listed, tiers)
-        elif index in request.downres:
-            _plan_downsampled(draft, request, scale, listed, tiers)
-        else:
-            _plan_existing(draft, scale, listed)
-    plan = Plan.of(draft.rows, request.concerned)
+    with without_collections():
+        for index in request.concerned:
+            scale = request.volume.scales[index]
+            if index in request.scales:
+                _plan_converted(draft, request, scale, listed, tiers)
+            elif index in request.downres:
+                _plan_downsampled(draft, request, scale, listed, tiers)
+            else:
+                _plan_existing(draft, scale, listed)
+        plan = Plan.of(draft.rows, request.concerned)
     return PlanResult(
         plan, draft.forecasts, draft.reasons, draft.follows, draft.unknown, draft.damaged
     )
@@ -221,8 +225,14 @@ def _plan_converted(
     for shard, chunks in zip(shards, _chunks(scale, shards), strict=True):
         own = found.get(shard, _NO_SOURCES)
         work = _convert_work(scale, chunks, own.size_bytes, slices, remote=request.remote)
-        row = _bare_row(scale, shard, "convert")
-        row = replace(row, bytes_in=own.size_bytes, sources=own.paths, source_digest=own.digest)
+        row = _bare_row(
+            scale,
+            shard,
+            "convert",
+            bytes_in=own.size_bytes,
+            sources=own.paths,
+            source_digest=own.digest,
+        )
         row = _judged(draft, row, request, listed)
         _add(draft, row, work, listed, tiers, guess=round(own.size_bytes * ratio))
 
@@ -243,8 +253,8 @@ def _plan_downsampled(
         sizes = [draft.sizes[key] for key in inputs]
         guessed, certain = sum(size for size, _ in sizes), all(sure for _, sure in sizes)
         work = _downsample_work(scale, chunks, guessed, remote=is_remote(request.dest))
-        row = _bare_row(scale, shard, "downsample")
-        row = replace(row, inputs=inputs, bytes_in=guessed if certain else 0)
+        bytes_in = guessed if certain else 0
+        row = _bare_row(scale, shard, "downsample", inputs=inputs, bytes_in=bytes_in)
         row = _judged(draft, row, request, listed)
         _add(
             draft,
@@ -331,7 +341,7 @@ def _add(
         entry = listed.outputs[row.scale].get(row.shard)
         draft.add(row, entry.size if entry else 0, certain=True)
         return
-    forecast = _forecast(row, work, tiers, guess)
+    forecast = _forecast(draft, row, work, tiers, guess)
     if certain:  # else its tier is chosen from its inputs' receipts
         tier = forecast.tier.name if forecast.tier else None
         row = replace(row, tier=tier, estimated_bytes=forecast.needed_bytes)
@@ -339,13 +349,16 @@ def _add(
     draft.add(row, guess)
 
 
-def _forecast(row: PlanRow, work: Work, tiers: Sequence[Tier], guess: int) -> ShardForecast:
-    needed, seconds = estimate(work), estimated_seconds(work)
-    forecast = ShardForecast(row, work, needed.total_bytes, seconds, guess)
+def _forecast(
+    draft: _Draft, row: PlanRow, work: Work, tiers: Sequence[Tier], guess: int
+) -> ShardForecast:
+    needed, seconds = estimate(work, draft.coefficients), estimated_seconds(work)
+    tier, why_not = None, None
     try:
-        return replace(forecast, tier=choose(needed, tiers))
+        tier = choose(needed, tiers)
     except DoesNotFit as error:
-        return replace(forecast, why_not=f"{error}. {error.hint}")
+        why_not = f"{error}. {error.hint}"
+    return ShardForecast(row, work, needed.total_bytes, seconds, guess, tier, why_not)
 
 
 def _convert_work(
@@ -379,6 +392,25 @@ def _chunks(scale: ScaleSpec, shards: Sequence[int]) -> list[int]:
     return [int(count) for count in (ends - begins).prod(axis=1)]
 
 
-def _bare_row(scale: ScaleSpec, shard: int, kind: Kind) -> PlanRow:
+def _bare_row(
+    scale: ScaleSpec,
+    shard: int,
+    kind: Kind,
+    *,
+    bytes_in: int = 0,
+    sources: tuple[str, ...] = (),
+    inputs: tuple[str, ...] = (),
+    source_digest: str | None = None,
+) -> PlanRow:
     name = sharding.shard_hex(shard, scale.sharding)
-    return PlanRow(shard_key(scale.index, name), scale.index, name, shard, kind)
+    return PlanRow(
+        shard_key(scale.index, name),
+        scale.index,
+        name,
+        shard,
+        kind,
+        bytes_in=bytes_in,
+        sources=sources,
+        inputs=inputs,
+        source_digest=source_digest,
+    )

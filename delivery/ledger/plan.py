@@ -20,6 +20,7 @@ from runtime.errors import ObjectNotFound, UsageError
 from runtime.storage import Storage
 
 PATH: Final = "plan.arrow"
+_LISTED: Final = 900  # a page of a listing holds 1,000
 PlanState = Literal["make", "present", "empty"]
 
 _SCALES: Final = b"scales"  # schema metadata: the planned scales, separated by commas
@@ -192,6 +193,11 @@ class Plan:
         """Number of rows from the first to the last of these shards."""
         positions = [self._at(key) for key in keys]
         return max(positions) - min(positions) + 1 if positions else 0
+
+    @cached_property
+    def bounds(self) -> tuple[str, ...]:
+        """Keys in the order of text, between which lie as many shards as one request lists."""
+        return tuple(sorted(self._position)[_LISTED::_LISTED])
 
     @cached_property
     def _position(self) -> dict[str, int]:

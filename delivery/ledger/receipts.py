@@ -5,7 +5,7 @@ nothing, and an older redo never supersedes a newer one. (Two writers in the sam
 still cross; then the shard counts as not done and is made again.)
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, Final, Self, TypeVar
 
 from pydantic import (
@@ -163,9 +163,9 @@ class ReceiptStore(RecordStore[Receipt, ReceiptSummary]):
             self._seen.add(name)
         return found
 
-    def list(self) -> dict[str, ReceiptSummary]:
+    def list(self, bounds: Sequence[str] = ()) -> dict[str, ReceiptSummary]:
         """Every receipt's summary by key."""
-        return {name: one for name, one in super().list().items() if self._own(one)}
+        return {name: one for name, one in super().list(bounds).items() if self._own(one)}
 
     def some(self, names: Iterable[str]) -> dict[str, ReceiptSummary]:
         """The summaries of those of these receipts that there are; see `RecordStore.some`."""

@@ -6,13 +6,14 @@ until the listing shows another size or time.
 """
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from pydantic import BaseModel
 
 from delivery.ledger.damage import REPLAY, LedgerDamaged, damaged, parse
 from runtime.errors import ObjectNotFound
+from runtime.memory import without_collections
 from runtime.storage import ObjectInfo, Storage
 
 if TYPE_CHECKING:
@@ -101,14 +102,20 @@ class RecordStore(Generic[Record, Summary]):
         """Delete the record; False if there was none."""
         return self._storage.delete(self.path(name))
 
-    def list(self) -> dict[str, Summary]:
-        """Every record's summary by name, at the cost of one listing where metadata are kept."""
+    def list(self, bounds: Sequence[str] = ()) -> dict[str, Summary]:
+        """Every record's summary by name, at the cost of one listing where metadata are kept.
+
+        Args:
+            bounds: names in order, between which lie hundreds of records: a long listing is made
+                of parts at the same time.
+        """
         found = {}
-        for info in self._storage.list(f"{self._folder}/"):
-            name = info.path.removeprefix(f"{self._folder}/").removesuffix(self._suffix)
-            summary = self._listed(name, info)
-            if summary is not None:
-                found[name] = summary
+        with without_collections():
+            for info in self._storage.list_parts(f"{self._folder}/", [*map(self.path, bounds)]):
+                name = info.path.removeprefix(f"{self._folder}/").removesuffix(self._suffix)
+                summary = self._listed(name, info)
+                if summary is not None:
+                    found[name] = summary
         self._forget_all_but(found)
         return found
 

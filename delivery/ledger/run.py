@@ -398,7 +398,7 @@ class Run:
 
     def publish_markers(self) -> dict[str, PublishMarker]:
         """All publish markers by key."""
-        return self._markers.list()
+        return self._markers.list(self.plan.bounds)
 
     def taken(self) -> UsageError:
         """The error for another run of this id."""

@@ -255,7 +255,7 @@ def read_status(run: Run) -> RunStatus:
     # changes meanwhile can make a shard look open that is not, which costs a duplicate.
     redo = run.redo()
     failures = run.failures.list()
-    receipts = run.receipts.list()
+    receipts = run.receipts.list(run.plan.bounds)
     return RunStatus(
         run.plan,
         _planned(run.plan, receipts),

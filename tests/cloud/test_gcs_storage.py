@@ -288,3 +288,21 @@ def test_objects_that_stand_for_folders_are_no_files(gcs: GcsServer, bucket: str
     storage.write("empty", b"")
     assert [info.path for info in storage.list()] == ["8x8x8/0.shard", "empty", "odd/"]
     assert [info.path for info in storage.list("8x8x8/")] == ["8x8x8/0.shard"]
+
+
+def test_a_long_listing_is_made_of_parts(
+    gcs: GcsServer, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same objects in the same order, also those that no bound was made for."""
+    storage = open_storage(f"gs://{bucket}/p")
+    for number in range(45):
+        storage.write(f"r/s0/{number:02x}.json", b"{}")
+    storage.write("r/zz", b"")
+    storage.write("s", b"")
+    monkeypatch.setattr("tests.support.gcs_server.PAGE", 10)
+    bounds = [f"r/s0/{number:02x}.json" for number in range(8, 45, 8)]
+    before = gcs.count("GET")
+    found = list(storage.list_parts("r/", bounds))
+    assert gcs.count("GET") - before == 1 + len([b for b in bounds if b > "r/s0/09.json"]) + 1
+    assert found == list(storage.list("r/"))
+    assert len(found) == 46

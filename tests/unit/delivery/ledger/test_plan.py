@@ -84,3 +84,14 @@ def test_contradictory_plans_are_refused() -> None:
     with pytest.raises(UsageError, match="not planned"):
         Plan.of([row("s1/00", "s1/01"), row("s1/01")])
     assert len(Plan.of([row("s1/00", "s0/00")], (0,))) == 1  # scale 0 planned, the shard empty
+
+
+def test_bounds_part_the_shards_in_the_order_of_their_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So that a listing of their records is made in parts of a page each."""
+    monkeypatch.setattr("delivery.ledger.plan._LISTED", 3)
+    plan = Plan.of(pyramid(8))
+    keys = sorted(one.key for one in pyramid(8))
+    assert plan.bounds == tuple(keys[3::3])
+    assert Plan.of([]).bounds == ()
