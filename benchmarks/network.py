@@ -53,6 +53,7 @@ KINDS: Final[tuple[tuple[str, str], ...]] = (
     ("ledger look", r"GET .*/b/state/o/"),
     ("ledger write", r"POST .*/b/state/"),
     ("ledger delete", r"DELETE .*/b/state/"),
+    ("index read", r"GET .*/b/source/o/[^?]*\.csv\?"),
     ("source read", r"GET .*/b/source/o/.*alt=media"),
     ("source look", r"GET .*/b/source/"),
     ("shard list", r"GET .*/b/volume/o\?"),

@@ -28,7 +28,7 @@ from braid.transcode.row_window import RowWindow
 from braid.typing import Int32Array, Int64Array
 from consumer.executor.file_opening import INDEX_ENDS, OpenedFile, opened_files
 from consumer.executor.range_prefetch import RangePrefetch
-from consumer.executor.whole_fetch import WholeFetch
+from consumer.executor.whole_fetch import Fetches, WholeFetch
 from consumer.executor.window_plan import Span, plan_windows
 from delivery.ledger.source_digest import source_digest
 from memmodel.estimate import LOCAL_WINDOW_BYTES, REMOTE_WINDOW_BYTES
@@ -46,6 +46,7 @@ class SourceFile:
         path: of the Arrow file; its CSV files lie in the same folder.
         whole_bytes: fetch the file whole if it is no larger.
         opened: what is on its way of it.
+        fetches: fetch a file whole.
 
     Attributes:
         stamps: of the Arrow file and its CSV files as they were opened, by path.
@@ -57,11 +58,11 @@ class SourceFile:
     """
 
     def __init__(
-        self, storage: Storage, path: str, whole_bytes: int, opened: OpenedFile | None = None
+        self, storage: Storage, path: str, whole_bytes: int, opened: OpenedFile, fetches: Fetches
     ) -> None:
         self._storage = storage
-        self._opened = opened or OpenedFile.of(storage, path)
-        self._fetch: WholeFetch | None = None
+        self._opened = opened
+        self._fetches = fetches
         self._source = self._opened.arrow()
         self.stamps = {path: self._source.stamp}
         self._index_crcs: dict[str, int] = {}
@@ -140,9 +141,7 @@ class SourceFile:
         return RowPlace(self.reader.name, row, (x, y, z))
 
     def close(self) -> None:
-        """Close the file; what is on its way is given up."""
-        if self._fetch is not None:
-            self._fetch.close()
+        """Close the file."""
         self._source.close()
 
     def _open(self, path: str, whole_bytes: int) -> ShardRangeReader:
@@ -150,7 +149,7 @@ class SourceFile:
         arrow: ByteSource = self._source
         if self._source.size <= whole_bytes:
             self.whole_bytes = self._source.size
-            arrow = self._fetch = WholeFetch(self._source)
+            arrow = WholeFetch(self._source, self._fetches)
         elif is_remote(self._storage.url):
             arrow = RangePrefetch(self._source)
         stem = path.removesuffix(".arrow")
@@ -212,9 +211,11 @@ class SourceFiles:
         self.files: list[SourceFile] = []
         left = WHOLE_BYTES if self._remote else 0
         with ExitStack() as stack:
+            fetches = Fetches()
+            stack.callback(fetches.close)
             opened = stack.enter_context(opened_files(storage, paths, side_by_side=self._remote))
             for path, one in zip(paths, opened, strict=True):
-                self.files.append(SourceFile(storage, path, left, one))
+                self.files.append(SourceFile(storage, path, left, one, fetches))
                 stack.callback(self.files[-1].close)
                 left -= self.files[-1].whole_bytes
             self._locations = RowLocations.of(self.files)

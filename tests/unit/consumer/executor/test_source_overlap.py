@@ -10,7 +10,7 @@ import pytest
 from consumer.executor import source_files, whole_fetch
 from consumer.executor.__main__ import kind_of
 from consumer.executor.convert import convert_shard
-from consumer.executor.whole_fetch import WholeFetch
+from consumer.executor.whole_fetch import Fetches, WholeFetch
 from memmodel.estimate import FETCHES_AT_ONCE
 from runtime.errors import UnreachableError
 from runtime.storage import Storage, open_storage
@@ -71,13 +71,14 @@ def test_what_has_come_is_read_while_the_rest_comes() -> None:
     """Work does not wait for the last part."""
     source = HeldBack(10 * PART)
     source.let_come(0, PART)
-    fetch = WholeFetch(source)
+    fetches = Fetches()
+    fetch = WholeFetch(source, fetches)
     assert bytes(fetch.read_at(100, PART)) == source.data[100 : PART + 100]
     assert source.requests <= 2 + FETCHES_AT_ONCE
     source.let_come(*range(0, source.size, PART))
     assert bytes(fetch.read_at(0, source.size + 1)) == source.data
     assert source.requests == 10
-    fetch.close()
+    fetches.close()
 
 
 def test_a_part_that_fails_is_an_error_where_it_is_read() -> None:
@@ -85,19 +86,47 @@ def test_a_part_that_fails_is_an_error_where_it_is_read() -> None:
     source = HeldBack(6 * PART)
     source.failing.add(4 * PART)
     source.let_come(*range(0, source.size, PART))
-    fetch = WholeFetch(source)
+    fetches = Fetches()
+    fetch = WholeFetch(source, fetches)
     assert len(fetch.read_at(0, 4 * PART)) == 4 * PART
     with pytest.raises(UnreachableError, match="no part"):
         fetch.read_at(4 * PART - 1, 2)
-    fetch.close()
+    fetches.close()
+
+
+def test_several_files_share_the_requests() -> None:
+    """However many files feed a shard, no more parts are on their way, and held twice."""
+    sources = [HeldBack(3 * PART) for _ in range(5)]
+    fetches = Fetches()
+    files = [WholeFetch(source, fetches) for source in sources]
+    assert sum(source.requests for source in sources) <= FETCHES_AT_ONCE
+    for source, file in zip(sources, files, strict=True):
+        source.let_come(*range(0, source.size, PART))
+        assert bytes(file.read_at(0, source.size)) == source.data
+    fetches.close()
+
+
+def test_the_begin_of_a_file_does_not_wait_for_the_files_before() -> None:
+    """Its schema is read when it is opened."""
+    large, small = HeldBack(20 * PART), HeldBack(2 * PART)
+    fetches = Fetches()
+    WholeFetch(large, fetches)
+    file = WholeFetch(small, fetches)
+    small.let_come(0)
+    large.let_come(*range(0, FETCHES_AT_ONCE * PART, PART))
+    assert bytes(file.read_at(0, 10)) == small.data[:10]
+    fetches.close()
+    large.let_come(*range(0, large.size, PART))
+    small.let_come(PART)
 
 
 def test_nothing_is_fetched_for_nobody() -> None:
     """After the end, whatever ended it, no further part is requested."""
     source = HeldBack(50 * PART)
-    fetch = WholeFetch(source)
+    fetches = Fetches()
+    WholeFetch(source, fetches)
     threading.Timer(0.1, source.let_come, range(0, source.size, PART)).start()
-    fetch.close()
+    fetches.close()
     for thread in fetching():
         thread.join(20)
     assert source.requests <= FETCHES_AT_ONCE
