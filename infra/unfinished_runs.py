@@ -15,14 +15,17 @@ def notes(queue: str, state: str) -> Iterator[str]:
         queue: URL of the queue.
         state: root of the runs.
     """
+    damaged: list[LedgerDamaged] = []
     try:
-        for run in list_runs(state):
+        for run in list_runs(state, lambda _run, error: damaged.append(error)):
             try:
                 left = _open_shards(run, queue)
             except LedgerDamaged as error:
                 left = f"whether run {run.uri} is unfinished is unknown: {error}"
             if left is not None:
                 yield left
+        if damaged:
+            raise damaged[0]  # one line for all that cannot be known
     except ShardliftError as error:
         yield f"whether runs below {state} still need this queue is unknown: {error}"
 
