@@ -77,6 +77,7 @@ BENCH ?= --write
 
 bench: $(VENV)/.bench      ## measure beside TensorStore and igneous; BENCH="--write --large" for all
 	$(BIN)/python -m benchmarks $(BENCH)
+	$(BIN)/python -m benchmarks.ledger_scale $(if $(findstring --quick,$(BENCH)),--edges 8) $(filter --write,$(BENCH))
 
 $(VENV)/.bench: $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[bench]'

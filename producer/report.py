@@ -3,13 +3,14 @@
 import html
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from statistics import median
 
 from delivery.ledger.failures import FailureSummary
-from delivery.ledger.receipts import Receipt
+from delivery.ledger.receipts import Receipt, ReceiptSummary
 from delivery.ledger.run import Run
 from delivery.ledger.shard_status import STUCK, RunStatus, ShardState, describe_unplanned
 from delivery.progress import Progress, ScaleProgress, measure
@@ -18,10 +19,12 @@ from producer import svg
 from producer.failure_groups import failures_of, group_failures
 from producer.render import count, duration, partial, shards, size
 from runtime.text import printable
+from runtime.urls import is_remote
 
 _MOST_FAILURES = 200
 _MIB = 1 << 20
 _SLOWEST = 10
+_READS_AT_ONCE = 32
 _STATES = {
     ShardState.DONE: ("done", "made and current, or there from the start"),
     ShardState.FAILED: ("failed", "cannot be made as things are; the reason is below"),
@@ -152,22 +155,53 @@ class RunFacts:
 
     Attributes:
         status: of every shard.
-        receipts: in full, in the order of their finish.
+        receipts: in the order of their finish.
+        special: in full, of shards that were moved to a larger tier or lack chunks, likewise.
+        workers: number of those that finished a shard.
+        skipped_outside: rows.
         at: time of reading.
     """
 
     run: Run
     status: RunStatus
-    receipts: Sequence[Receipt]
+    receipts: Sequence[ReceiptSummary]
+    special: Sequence[Receipt]
+    workers: int
+    skipped_outside: int
     progress: Progress
     at: datetime
 
 
 def read_facts(run: Run, status: RunStatus, at: datetime) -> RunFacts:
-    """Read every receipt of the run, one request each."""
-    read = (run.receipts.get(key) for key in status.receipts)
-    receipts = sorted((one for one in read if one is not None), key=lambda one: one.finished)
-    return RunFacts(run, status, receipts, measure(run, status, (), {}, at), at)
+    """Read every receipt of the run, one request each; few are kept in full."""
+    workers, skipped, special = set(), 0, []
+    for one in _in_full(run, status):
+        workers.add(one.worker)
+        skipped += one.skipped_outside
+        special += [one] if len(one.tiers_tried) > 1 or one.bad_chunks else []
+    return RunFacts(
+        run,
+        status,
+        sorted(status.receipts.values(), key=_finish),
+        sorted(special, key=_finish),
+        len(workers),
+        skipped,
+        measure(run, status, (), {}, at),
+        at,
+    )
+
+
+def _in_full(run: Run, status: RunStatus) -> Iterator[Receipt]:
+    """The receipts, one after another; from a bucket many requests wait at the same time."""
+    if is_remote(run.uri):
+        with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
+            yield from filter(None, pool.map(run.receipts.get, status.receipts))
+    else:
+        yield from filter(None, map(run.receipts.get, status.receipts))
+
+
+def _finish(receipt: ReceiptSummary) -> datetime:
+    return receipt.finished
 
 
 def page(facts: RunFacts) -> str:
@@ -180,8 +214,8 @@ def page(facts: RunFacts) -> str:
         _section("Shards", _states(facts)),
         _section("Scales", _scales(facts.progress.scales)),
         _charts(facts),
-        _section("Memory and tiers", _tiers(facts.receipts)),
-        _section("Moved to a larger tier", _escalations(facts.receipts)),
+        _section("Memory and tiers", _tiers(facts)),
+        _section("Moved to a larger tier", _escalations(facts.special)),
         _section("Failures", _failures(facts), name="failures"),
         _section("Chunks left out", _bad_chunks(facts)) if facts.status.incomplete else "",
         _section("What was run", _run_facts(facts)),
@@ -294,7 +328,7 @@ def _charts(facts: RunFacts) -> str:
     return f'<div class="two">{"".join(parts)}</div>'
 
 
-def _finished_chart(receipts: Sequence[Receipt]) -> str:
+def _finished_chart(receipts: Sequence[ReceiptSummary]) -> str:
     began, wall = min(one.started for one in receipts), _wall_s(receipts)
     unit_s, unit = _time_unit(wall)
     times = [(one.finished - began).total_seconds() / unit_s for one in receipts]
@@ -303,7 +337,7 @@ def _finished_chart(receipts: Sequence[Receipt]) -> str:
     return svg.steps(title, points, unit, "shards")
 
 
-def _time_chart(receipts: Sequence[Receipt]) -> str:
+def _time_chart(receipts: Sequence[ReceiptSummary]) -> str:
     seconds = sorted(one.seconds for one in receipts)
     unit_s, unit = _time_unit(seconds[-1])
     span = f"from {duration(seconds[0])} to {duration(seconds[-1])}"
@@ -311,7 +345,7 @@ def _time_chart(receipts: Sequence[Receipt]) -> str:
     return svg.histogram(title, [one / unit_s for one in seconds], unit, "shards")
 
 
-def _memory_chart(receipts: Sequence[Receipt]) -> str:
+def _memory_chart(receipts: Sequence[ReceiptSummary]) -> str:
     dots = [
         svg.Dot(one.estimated_bytes / _MIB, one.peak_bytes / _MIB, _scale_colour(one.key), one.key)
         for one in receipts
@@ -327,7 +361,7 @@ def _memory_chart(receipts: Sequence[Receipt]) -> str:
     return svg.scatter(title, dots, "estimated MiB", "measured MiB") + key + note
 
 
-def _slowest(receipts: Iterable[Receipt]) -> str:
+def _slowest(receipts: Iterable[ReceiptSummary]) -> str:
     slowest = sorted(receipts, key=lambda one: -one.seconds)[:_SLOWEST]
     rows = [
         [one.key, one.tier, duration(one.seconds), count(one.chunks), size(one.bytes_in)]
@@ -337,7 +371,9 @@ def _slowest(receipts: Iterable[Receipt]) -> str:
     return _table("Shards that took longest, the slowest first", headers, rows)
 
 
-def _tiers(receipts: Sequence[Receipt]) -> str:
+def _tiers(facts: RunFacts) -> str:
+    receipts = facts.receipts
+    moved = Counter(one.tier for one in facts.special if len(one.tiers_tried) > 1)
     rows: list[list[Cell]] = []
     for tier in sorted({one.tier for one in receipts}, key=lambda name: tier_of(name).limit_bytes):
         own = [one for one in receipts if one.tier == tier]
@@ -350,7 +386,7 @@ def _tiers(receipts: Sequence[Receipt]) -> str:
                 duration(sum(one.seconds for one in own)),
                 size(max(one.estimated_bytes or 0 for one in own)),
                 size(peak) if peak else "-",
-                count(sum(len(one.tiers_tried) > 1 for one in own)),
+                count(moved[tier]),
             ]
         )
     headers = ["tier", "limit", "shards", "work", "largest estimate", "largest measured"]
@@ -416,7 +452,7 @@ def _bad_chunks(facts: RunFacts) -> str:
     lacking = [[key, count(number)] for key, number in facts.status.incomplete.items()]
     rows = [
         [one.key, ", ".join(map(str, bad.chunk)), bad.file, count(bad.row), bad.reason]
-        for one in facts.receipts
+        for one in facts.special
         if one.key in facts.status.incomplete
         for bad in one.bad_chunks
     ]
@@ -442,15 +478,15 @@ def _run_facts(facts: RunFacts) -> str:
         ["slices left out after each", str(info.z_compress)],
         ["gzip level", str(info.gzip_level)],
         ["tiers", ", ".join(info.tiers)],
-        ["workers", count(len({one.worker for one in facts.receipts}))],
-        ["rows skipped", f"{count(sum(r.skipped_outside for r in facts.receipts))} outside"],
+        ["workers", count(facts.workers)],
+        ["rows skipped", f"{count(facts.skipped_outside)} outside"],
         ["version", info.version],
         ["fingerprint", info.fingerprint],
     ]
     return _table("Settings of the run", [], rows, kind="text facts")
 
 
-def _wall_s(receipts: Sequence[Receipt]) -> float:
+def _wall_s(receipts: Sequence[ReceiptSummary]) -> float:
     if not receipts:
         return 0.0
     began, ended = min(r.started for r in receipts), max(r.finished for r in receipts)

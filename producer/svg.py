@@ -18,6 +18,8 @@ _LEAST = 6.0  # length of a bar's part, however few: one failed shard of many is
 _GRID, _MAIN = "var(--line)", "var(--main)"
 _TICKS = 5
 _BINS = 20
+_MOST_DOTS = 2_500
+_PLACE_EDGES = (1, 2, 4, 8, 16)
 
 Point = tuple[float, float]
 
@@ -100,17 +102,30 @@ def histogram(title: str, values: Sequence[float], unit: str, noun: str) -> str:
 
 
 def scatter(title: str, dots: Sequence[Dot], x_name: str, y_name: str) -> str:
-    """Scatter chart with the diagonal on which x and y are equal; dots in one place are one."""
+    """Scatter chart with the diagonal on which x and y are equal; dots in one place are one.
+
+    Places are as fine as so many dots allow.
+    """
     ticks = _ticks(max(max(dot.x, dot.y) for dot in dots))
     plot = _Plot(ticks, ticks)
     low, high = ticks[0], ticks[-1]
     ends = (plot.x(low), plot.y(low), plot.x(high), plot.y(high))
     parts = [_line(*ends, "var(--muted)", more=' stroke-dasharray="5"')]
-    places: dict[tuple[int, int, str], list[Dot]] = {}
-    for dot in dots:
-        places.setdefault((round(plot.x(dot.x)), round(plot.y(dot.y)), dot.colour), []).append(dot)
+    edges = iter(_PLACE_EDGES)
+    places = _places(plot, dots, next(edges))
+    while len(places) > _MOST_DOTS and (edge := next(edges, 0)):
+        places = _places(plot, dots, edge)
     parts += [_dots(x, y, held) for (x, y, _), held in places.items()]
     return plot.wrap("".join(parts), title, x_name, y_name)
+
+
+def _places(plot: _Plot, dots: Sequence[Dot], edge: int) -> dict[tuple[int, int, str], list[Dot]]:
+    """The dots by place and colour."""
+    places: dict[tuple[int, int, str], list[Dot]] = {}
+    for dot in dots:
+        x, y = (round(at / edge) * edge for at in (plot.x(dot.x), plot.y(dot.y)))
+        places.setdefault((x, y, dot.colour), []).append(dot)
+    return places
 
 
 def _dots(x: int, y: int, held: Sequence[Dot]) -> str:

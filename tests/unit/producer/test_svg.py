@@ -51,6 +51,8 @@ def test_many_shards_make_no_large_chart() -> None:
     chart = svg.scatter("t", dots, "x", "y")
     assert chart.count("<circle") == 1
     assert "s0/0: 90 measured, 100 estimated, and 49,999 more" in chart
+    spread = [svg.Dot(n * 7919 % 5003, n * 104729 % 4999, "c", f"s0/{n:x}") for n in range(50_000)]
+    assert len(svg.scatter("t", spread, "x", "y")) < 600_000
     steps = svg.steps("t", [(n, n + 1) for n in range(50_000)], "seconds", "shards")
     assert len(steps) < 60_000
     assert re.search(r'V28\.0"', steps)  # the last shard, at the upper end
