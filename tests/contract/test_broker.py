@@ -247,27 +247,30 @@ class BrokerContract(ABC):
         broker.seek(LOW, datetime.now(UTC))
         assert keys(drained(broker, MIDDLE, 1)) == ["s0/0a"]
 
+    @pytest.mark.parametrize("shared", [False, True])
     def test_workers_share_without_overlap(
-        self, broker: Broker, opened: Callable[..., Broker]
+        self, broker: Broker, opened: Callable[..., Broker], *, shared: bool
     ) -> None:
-        """Several workers at once get every message, none of them twice."""
+        """Several workers, or slots of one, get every message, none of them twice."""
         sent = messages(60)
         broker.publish(LOW, sent)
         found: list[list[ShardMessage]] = [[] for _ in range(3)]
 
         def take(into: list[ShardMessage]) -> None:
-            own, end = opened(LONG_S), time.monotonic() + SOON_S
+            own, end = one if shared else opened(LONG_S), time.monotonic() + SOON_S
             while sum(map(len, found)) < len(sent) and time.monotonic() < end:
                 if (delivery := own.lease(LOW, 0.2)) is not None:
                     into.append(decode(delivery.data))
+                    assert own.extend(delivery)
                     own.ack(delivery)
 
+        one = opened(LONG_S)
         threads = [threading.Thread(target=take, args=(into,)) for into in found]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert keys([one for into in found for one in into]) == keys(sent)
+        assert keys([each for into in found for each in into]) == keys(sent)
         assert broker.lease(LOW, 0.5) is None
 
     def test_many_messages_in_one_call(self, opened: Callable[..., Broker]) -> None:
