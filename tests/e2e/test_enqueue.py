@@ -131,6 +131,7 @@ def test_status_errors_and_runs_report_it(made: Workspace) -> None:
         "failed": [],
         "blocked": [],
         "incomplete": {},
+        "trouble": None,
     }
     runs = made.run("runs", "--dest", "out", "--json").document
     assert [(run["state"], run["done"], run["lost"]) for run in runs] == [("done", 27, 0)]
