@@ -24,6 +24,7 @@ from memmodel.throughput import estimated_seconds
 from memmodel.tiers import parse_tiers
 from runtime import cli, settings
 from runtime.errors import EXIT_FINDINGS, EXIT_USAGE, ObjectNotFound, UnreachableError, UsageError
+from runtime.storage.files import translate_write_errors
 
 app = cli.new_app("Memory model: estimates of a shard, labels of a scale, fitted coefficients.")
 
@@ -121,7 +122,8 @@ def fit(
     samples = [sample for one in runs for sample in read_samples(one)]
     before = Coefficients() if coefficients is None else load(coefficients)
     found = fitting.fit(samples, before)
-    out.write_bytes(found.coefficients.dump(found.about([one.uri for one in runs])))
+    with translate_write_errors(out):
+        out.write_bytes(found.coefficients.dump(found.about([one.uri for one in runs])))
     if plot is not None:
         plot_fit(found, before, plot)
     if as_json:

@@ -8,7 +8,8 @@ from typing import Final, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from runtime.errors import ShardliftError
+from runtime.errors import PermanentError, ShardliftError
+from runtime.storage import Storage
 
 REPLAY: Final = "delete it and run `python -m producer replay --missing`"
 NEWER: Final = "; if a newer version wrote it, install that version instead"
@@ -30,6 +31,19 @@ def damaged(where: str, why: str, hint: str) -> LedgerDamaged:
         hint: the way on.
     """
     return LedgerDamaged(f"{where} is damaged ({' '.join(why.split())})", hint=hint + NEWER)
+
+
+def read_object(storage: Storage, path: str, where: str, hint: str) -> bytes:
+    """The bytes of an object.
+
+    Raises:
+        ObjectNotFound: there is none, or a folder in its place.
+        LedgerDamaged: a pipe or a device lies in its place.
+    """
+    try:
+        return storage.read(path)
+    except PermanentError:
+        raise damaged(where, "it is a pipe, a socket or a device", hint) from None
 
 
 def parse(model: type[Model], data: bytes | str, where: str, hint: str) -> Model:

@@ -16,7 +16,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from delivery.ledger import plan as plans
-from delivery.ledger.damage import LedgerDamaged, parse
+from delivery.ledger.damage import LedgerDamaged, parse, read_object
 from delivery.ledger.overview import RUN
 from delivery.ledger.plan import Plan
 from delivery.ledger.run import Run, RunInfo, check_run_id
@@ -145,7 +145,8 @@ class Launches:
     def _read(self, number: int) -> Launch | None:
         """A launch; None where it is damaged, and so of no run that could be made."""
         try:
-            launch = parse(Launch, self._storage.read(_path(number)), _path(number), "")
+            data = read_object(self._storage, _path(number), _path(number), "")
+            launch = parse(Launch, data, _path(number), "")
             for run_id in (launch.run_id, *launch.cancels):
                 check_run_id(run_id)
         except (LedgerDamaged, ObjectNotFound, UsageError):

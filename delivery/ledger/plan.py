@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 import pyarrow as pa
 
-from delivery.ledger.damage import damaged
+from delivery.ledger.damage import damaged, read_object
 from delivery.ledger.plan_check import check_table
 from delivery.messages import Kind, parse_key
 from runtime.errors import ObjectNotFound, UsageError
@@ -126,7 +126,7 @@ class Plan:
         """
         where = f"{storage.url}/{PATH}"
         try:
-            table = _completed(_read_table(storage.read(PATH)))
+            table = _completed(_read_table(read_object(storage, PATH, where, hint)))
             check_table(table, _SCALES)
         except ObjectNotFound:
             raise damaged(where, "it is gone, or not a file", hint) from None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from pydantic import BaseModel
 
-from delivery.ledger.damage import REPLAY, LedgerDamaged, damaged, parse
+from delivery.ledger.damage import REPLAY, LedgerDamaged, damaged, parse, read_object
 from runtime.errors import ObjectNotFound
 from runtime.memory import without_collections
 from runtime.storage import ObjectInfo, Storage
@@ -169,10 +169,15 @@ class RecordStore(Generic[Record, Summary]):
         return data, {SUMMARY: text} if len(text) <= MOST_METADATA_BYTES else None
 
     def _read(self, name: str, model: type[Model]) -> Model | None:
+        path = self.path(name)
         try:
-            data = self._storage.read(self.path(name))
+            data = read_object(self._storage, path, f"{self._storage.url}/{path}", REPLAY)
         except ObjectNotFound:
             return None
+        except LedgerDamaged:
+            if self._spare:
+                return None
+            raise
         return self._checked(name, data, model)
 
     def _checked(self, name: str, data: bytes | str, model: type[Model]) -> Model | None:

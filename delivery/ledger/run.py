@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AliasChoices, AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
-from delivery.ledger.damage import LedgerDamaged, damaged, parse, parse_as
+from delivery.ledger.damage import LedgerDamaged, damaged, parse, parse_as, read_object
 from delivery.ledger.failures import FailureStore
 from delivery.ledger.fields import Count, Scale
 from delivery.ledger.overview import CANCELLED, REDO, RUN, SKIP_BAD, Overviews, RunOverview
@@ -19,7 +19,7 @@ from delivery.ledger.receipts import ReceiptStore
 from delivery.ledger.record_store import RecordStore
 from delivery.messages import RUN_CHARS, now, shortened
 from runtime import log
-from runtime.errors import ObjectNotFound, UsageError
+from runtime.errors import ObjectNotFound, PermanentError, UsageError
 from runtime.storage import ObjectInfo, Storage, absolute, join, open_storage
 
 MOVED: Final = "queue.json"
@@ -239,7 +239,7 @@ class Run:
     def info(self) -> RunInfo:
         """The run's settings; immutable. Its places have the names that `absolute` gives them."""
         where = f"{self.uri}/{RUN}"
-        info = parse(RunInfo, self.storage.read(RUN), where, MOVE_AWAY)
+        info = parse(RunInfo, read_object(self.storage, RUN, where, MOVE_AWAY), where, MOVE_AWAY)
         try:
             return _with_resolved_places(info)
         except UsageError as error:
@@ -248,19 +248,22 @@ class Run:
     @property
     def queue(self) -> str:
         """URL of the run's queue now; read anew, because a run can be moved."""
+        where = f"{self.uri}/{MOVED}"
+        hint = "delete it, then name the run's queue: the same enqueue command with --queue"
         try:
-            data = self.storage.read(MOVED)
+            data = read_object(self.storage, MOVED, where, hint)
         except ObjectNotFound:
             return self.info.queue
-        hint = "delete it, then name the run's queue: the same enqueue command with --queue"
-        return parse(QueueMove, data, f"{self.uri}/{MOVED}", hint).queue
+        return parse(QueueMove, data, where, hint).queue
 
     def stated_dest(self) -> str | None:
         """The destination that run.json names, even if the rest of it is damaged."""
         try:
             stated = json.loads(self.storage.read(RUN))
             return absolute(stated["dest"])
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError, UsageError):
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            return None
+        except (UsageError, PermanentError):
             return None
 
     def move(self, queue: str) -> None:
@@ -312,11 +315,10 @@ class Run:
         if overview is not None and not overview.cancelled:
             return None
         try:
-            data = self.storage.read(CANCELLED)
+            data = read_object(self.storage, CANCELLED, CANCELLED, "")
+            return parse(Cancellation, data, CANCELLED, "")
         except ObjectNotFound:
             return None
-        try:
-            return parse(Cancellation, data, CANCELLED, "")
         except LedgerDamaged as error:
             return Cancellation(at=now(), why=str(error))
 
@@ -349,7 +351,8 @@ class Run:
         known = self._requests.get(info.path)
         if known is None or known[0] != info:
             hint = "delete it, and request with `replay --redo` again what it stood for"
-            data, where = self.storage.read(info.path), f"{self.uri}/{info.path}"
+            where = f"{self.uri}/{info.path}"
+            data = read_object(self.storage, info.path, where, hint)
             known = info, parse_as(_REDO_REQUEST, data, where, hint)
             self._requests[info.path] = known
         return known[1]

@@ -8,7 +8,7 @@ from typing import Final
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from runtime.errors import ObjectNotFound
+from runtime.errors import ObjectNotFound, PermanentError
 from runtime.storage import Storage
 
 TROUBLE: Final = "trouble.json"
@@ -41,5 +41,5 @@ def read_trouble(run: Storage) -> Trouble | None:
     """The run's note; None if there is none, or none that can be read."""
     try:
         return Trouble.model_validate_json(run.read(TROUBLE))
-    except (ObjectNotFound, ValidationError):
+    except (ObjectNotFound, PermanentError, ValidationError):
         return None

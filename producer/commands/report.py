@@ -10,6 +10,7 @@ from delivery.messages import now
 from producer import run_lookup
 from producer.report import page, read_facts
 from runtime import cli
+from runtime.storage.files import translate_write_errors
 
 
 def register(parent: typer.Typer) -> None:
@@ -34,6 +35,7 @@ def report(
     status = read_status(found)
     run_lookup.note_unplanned(status.unplanned)
     text = page(read_facts(found, status, now()))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text, encoding="utf-8")
+    with translate_write_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text, encoding="utf-8")
     cli.print_line(f"wrote {out} ({len(text.encode()) >> 10} KiB)")

@@ -27,6 +27,7 @@ from producer.verify import Finding, ValueCheck, Verifier
 from runtime import cli
 from runtime.errors import EXIT_FINDINGS, UsageError
 from runtime.storage import absolute, open_storage
+from runtime.storage.files import translate_write_errors
 from runtime.text import json_text
 
 _MOST_SHOWN = 20
@@ -180,7 +181,8 @@ def _print_report(
         {"run": uri, "scales": list(scales), "checked": checked, "findings": found}, indent=1
     )
     if report is not None:
-        report.write_text(document + "\n", encoding="utf-8")
+        with translate_write_errors(report):
+            report.write_text(document + "\n", encoding="utf-8")
     if as_json:
         cli.print_lines(document)
     else:

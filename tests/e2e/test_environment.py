@@ -156,6 +156,25 @@ def test_places_that_mix(workspace: Workspace, options: Sequence[str], what: str
     assert sorted(workspace.folder.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("producer", "report", "--out"),
+        ("producer", "verify", "--json-report"),
+        ("memmodel", "fit", "--out"),
+    ],
+)
+def test_results_that_no_disk_takes(workspace: Workspace, command: tuple[str, ...]) -> None:
+    """The file is named, and the way on."""
+    program, name, option = command
+    arguments = (name, "--dest", str(workspace.volume), option, "/dev/full")
+    environment = _environment(workspace, {})
+    done = run_in_process(program, *arguments, folder=workspace.folder, environment=environment)
+    assert done.returncode == 3, done.stderr
+    assert "error: No space left on device: /dev/full" in done.stderr
+    assert "hint: free some space" in done.stderr
+
+
 def _environment(workspace: Workspace, changes: Mapping[str, str | None]) -> dict[str, str]:
     """Our environment with the changes."""
     del workspace

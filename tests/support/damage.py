@@ -1,6 +1,7 @@
 """Ways in which a file gets damaged: power cuts, disks, editors, programs of other versions."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -29,6 +30,11 @@ def _nul_filled(path: Path) -> None:
 def _directory(path: Path) -> None:
     path.unlink()
     path.mkdir()
+
+
+def _pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
 
 
 def _full_directory(path: Path) -> None:
@@ -66,6 +72,7 @@ DAMAGES: Final[Mapping[str, Damage]] = {
     "NUL": _nul_filled,
     "directory": _directory,
     "full directory": _full_directory,
+    "pipe": _pipe,
 }
 """Of any file."""
 
@@ -112,7 +119,7 @@ class Snapshot:
         for path in sorted(self._folder.rglob("*"), reverse=True):
             if path.is_dir() and path not in self._folders:
                 shutil.rmtree(path)
-            elif path.is_file() and path not in self._files:
+            elif path.is_fifo() or (path.is_file() and path not in self._files):
                 path.unlink()
         for path, data in self._files.items():
             path.parent.mkdir(parents=True, exist_ok=True)
