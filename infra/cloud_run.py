@@ -61,8 +61,11 @@ class CloudRun:
         polling = DEFAULT_POLLING.with_delay(initial=0.2, maximum=2.0).with_timeout(OPERATION_S)
         for operation in operations:
             if operation is not None:
-                with self.translated():
-                    operation.result(polling=polling)
+                try:
+                    with self.translated():
+                        operation.result(polling=polling)
+                except (api.NotFound, api.Conflict) as error:
+                    raise self.error(error) from error
 
     @contextmanager
     def translated(self) -> Iterator[None]:
@@ -92,8 +95,10 @@ class CloudRun:
             )
         if isinstance(error, api.ClientError) and not isinstance(error, _TRANSIENT):
             return UsageError(f"{self.parent}: Cloud Run refuses the request: {said}")
+        kind = type(error).__name__
+        why = kind if isinstance(error, OSError) else f"{kind}: {said}"  # its text is long
         return UnreachableError(
-            f"Cloud Run of {self.parent} cannot be reached ({type(error).__name__}: {said})",
+            f"Cloud Run of {self.parent} cannot be reached ({why})",
             hint="check the network and REGION; then run the same command again",
         )
 

@@ -130,8 +130,7 @@ class PoolResources:
             for change in leftovers
             if change.kind == self._home.kind and change.action is Action.DELETE
         ]
-        begun = [self._client.delete(self._name(name)) for name in names]
-        self._client.run.wait(begun)
+        self._client.run.wait([self._delete(name) for name in names])
 
     def stops(self) -> list[Change]:
         """Changes that leave no instance."""
@@ -167,10 +166,16 @@ class PoolResources:
         return Change(action, self._home.kind, wanted.pool_id, note)
 
     def _create(self, wanted: Pool) -> list[Untyped]:
-        try:
-            return [self._client.create(wanted.pool_id, wanted.new)]
-        except api.Conflict:  # by another `up`, or by this one before an answer was lost
-            return self._update(wanted)
+        for tried in range(MOST_TRIES):
+            try:
+                return [self._client.create(wanted.pool_id, wanted.new)]
+            except api.Conflict:  # made by another `up`, or by this one before an answer was lost
+                if self._client.get(wanted.name) is not None:
+                    return self._update(wanted)
+                time.sleep(tried * PAUSE_S)  # it is being deleted
+            except api.NotFound as error:  # project or region
+                raise self._client.run.error(error) from error
+        raise self._stale(wanted.pool_id)
 
     def _update(self, wanted: Pool) -> list[Untyped]:
         for tried in range(MOST_TRIES):
@@ -187,10 +192,15 @@ class PoolResources:
                 time.sleep(tried * PAUSE_S)
             except api.NotFound:
                 break
-        raise StaleError(
-            f"{self._home.kind} {wanted.pool_id} is changed by another program",
-            hint="run the same command again",
-        )
+        raise self._stale(wanted.pool_id)
+
+    def _delete(self, own_id: str) -> Untyped | None:
+        for tried in range(MOST_TRIES):
+            try:
+                return self._client.delete(self._name(own_id))
+            except api.Conflict:  # it is being changed
+                time.sleep(tried * PAUSE_S)
+        raise self._stale(own_id)
 
     def _stop(self, found: FoundPool | None) -> list[Untyped]:
         for tried in range(MOST_TRIES):
@@ -201,8 +211,11 @@ class PoolResources:
             except (api.Conflict, api.NotFound):  # also by this call, if its answer was lost
                 time.sleep(tried * PAUSE_S)
                 found = self._client.get(found.name)
-        raise StaleError(
-            f"{self._home.kind} {found.pool_id if found else ''} is scaled by another program",
+        raise self._stale(found.pool_id if found else "")
+
+    def _stale(self, own_id: str) -> StaleError:
+        return StaleError(
+            f"{self._home.kind} {own_id} is changed by another program",
             hint="run the same command again",
         )
 

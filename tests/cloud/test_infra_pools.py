@@ -277,7 +277,7 @@ def test_an_image_without_digest_is_noted(infra: Infra) -> None:
     assert "unknown" in infra.run("up", "--only", "unknown", code=2).stderr
 
 
-@pytest.mark.parametrize("how", ["lost", 503, "reset"])
+@pytest.mark.parametrize("how", ["lost", 503, "reset", 409])
 @pytest.mark.parametrize("pattern", ["create", "patch", "delete"])
 def test_passing_trouble_is_retried(infra: Infra, pattern: str, how: int | str) -> None:
     """A request whose answer is lost is sent again; it counts as done."""
