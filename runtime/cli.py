@@ -30,6 +30,8 @@ from runtime.interpreter import as_typed, missing_package
 from runtime.text import printable, printable_lines
 
 _LOST_HINT: Final = "what the command did is done; only its text is lost"
+MOST_SAMPLES: Final = 1_000_000_000  # what a library's number holds
+_SCALE_DIGITS: Final = 3  # no volume has a thousand scales
 _LOCATION: Final = "DIR|gs://BUCKET/PREFIX"
 
 _SOURCE = typer.Option(
@@ -345,7 +347,8 @@ def parse_scales(text: str, option: str = "--scales") -> tuple[int, ...]:
     scales: set[int] = set()
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not (first.isdecimal() and (last.isdecimal() if dash else True)):
+        ends = (first, last) if dash else (first,)
+        if not all(end.isdecimal() and len(end) <= _SCALE_DIGITS for end in ends):
             raise typer.BadParameter(
                 f"expected scale numbers such as 0,1 or 1-4, found {text!r}", param_hint=option
             )

@@ -10,14 +10,18 @@ import shutil
 import sys
 from pathlib import Path
 from types import TracebackType
-from typing import Final
+from typing import Final, NoReturn
 
-from runtime.errors import EXIT_USAGE
+from runtime.errors import EXIT_UNREACHABLE, EXIT_USAGE
 from runtime.text import printable
 
 _WRITTEN: Final = re.compile(r"(?<![\w/.-])python (?=-m )")  # in messages and docs
 _ROOT: Final = Path(__file__).resolve().parents[1]
 _MADE: Final = ".venv/bin/python"  # by `make demo`
+_START_HINT: Final = (
+    "is its memory, address space or number of files limited (ulimit -v, -n)? "
+    "else install its packages again"
+)
 _OURS: Final = ("braid", "consumer", "delivery", "infra", "memmodel", "producer", "runtime")
 
 
@@ -102,8 +106,20 @@ def explain_missing_packages() -> None:
 
 def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     if found := missing_package(error):
-        message, hint = found
-        sys.stderr.write(f"error: {printable(message)}\nhint: {printable(hint)}\n")
-        sys.stderr.flush()
-        os._exit(EXIT_USAGE)  # an excepthook cannot choose the exit code otherwise
+        _end(*found, EXIT_USAGE)
+    if isinstance(error, ImportError | MemoryError | OSError) and not _is_ours(error):
+        what = str(error) or kind.__name__
+        _end(f"{sys.executable} cannot start this program: {what}", _START_HINT, EXIT_UNREACHABLE)
     sys.__excepthook__(kind, error, trace)
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether a module of ours lacks a name: a bug, whose traceback says more."""
+    name = getattr(error, "name", None) or ""
+    return name.partition(".")[0] in _OURS
+
+
+def _end(message: str, hint: str, code: int) -> NoReturn:
+    sys.stderr.write(f"error: {printable(' '.join(message.split()))}\nhint: {printable(hint)}\n")
+    sys.stderr.flush()
+    os._exit(code)  # an excepthook cannot choose the exit code otherwise

@@ -32,6 +32,7 @@ def spec(
         typer.Option(
             "--scales",
             min=1,
+            max=64,  # a voxel of the last holds more than any volume
             metavar="N",
             help="Number of scales. Default: until one fits a screen.",
         ),

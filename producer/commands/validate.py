@@ -30,7 +30,14 @@ def validate(
     spec: cli.SpecOption,
     scales: cli.ScalesOption = "0",
     sample: Annotated[
-        int, typer.Option("--sample", min=0, metavar="N", help="Rows to decode in each file.")
+        int,
+        typer.Option(
+            "--sample",
+            min=0,
+            max=cli.MOST_SAMPLES,
+            metavar="N",
+            help="Rows to decode in each file.",
+        ),
     ] = 4,
     files: Annotated[
         int | None,

@@ -47,6 +47,7 @@ def verify(
         typer.Option(
             "--values",
             min=0,
+            max=cli.MOST_SAMPLES,
             metavar="N",
             help="Compare N random chunks, every voxel, with their source; with --dvid, N voxels.",
         ),
@@ -78,7 +79,14 @@ def verify(
     spec: cli.OptionalSpecOption = None,
     label_type: cli.LabelTypeOption = "labels",
     z_compress: Annotated[
-        int, typer.Option("--z-compress", min=0, metavar="N", help="As it was, without a ledger.")
+        int,
+        typer.Option(
+            "--z-compress",
+            min=0,
+            max=cli.MOST_SAMPLES,
+            metavar="N",
+            help="As it was, without a ledger.",
+        ),
     ] = 0,
     run: cli.RunOption = None,
     state: cli.StateOption = None,

@@ -175,6 +175,23 @@ def test_results_that_no_disk_takes(workspace: Workspace, command: tuple[str, ..
     assert "hint: free some space" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("verify", "--dest", "out", "--values", "9" * 40),
+        ("verify", "--dest", "out", "--scales", "0-99999999999"),
+        ("validate", "--source", "export", "--spec", "spec.json", "--sample", "9" * 40),
+        ("spec", "--size", "64,64,64", "--scales", "9" * 40),
+    ],
+    ids=" ".join,
+)
+def test_numbers_beyond_all_use(workspace: Workspace, arguments: tuple[str, ...]) -> None:
+    """Refused at once: no overflow, and no memory filled with them."""
+    done = workspace.run(*arguments)
+    assert done.returncode == 2
+    assert f"{arguments[-2]}" in done.stderr
+
+
 def _environment(workspace: Workspace, changes: Mapping[str, str | None]) -> dict[str, str]:
     """Our environment with the changes."""
     del workspace

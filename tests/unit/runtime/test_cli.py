@@ -191,7 +191,9 @@ def test_scales_are_read(text: str, scales: tuple[int, ...]) -> None:
     assert cli.parse_scales(text) == scales
 
 
-@pytest.mark.parametrize("text", ["", "a", "-1", "1-", "1,,2", "1.5", "²"])
+@pytest.mark.parametrize(
+    "text", ["", "a", "-1", "1-", "1,,2", "1.5", "²", "0-9999999999", "9" * 5000]
+)
 def test_text_that_is_not_a_scale_is_refused(text: str) -> None:
     """With the option's name."""
     with pytest.raises(typer.BadParameter):

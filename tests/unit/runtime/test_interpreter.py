@@ -94,6 +94,17 @@ def test_a_name_of_the_folder_moves_no_cursor(tmp_path: Path) -> None:
     assert "red\\x1b[31m" in done.stderr
 
 
+def test_a_machine_on_which_nothing_starts() -> None:
+    """Libraries that cannot be loaded are told in two lines, and not as a fault of the program."""
+    script = 'ulimit -v 150000; exec "$@"'
+    command = ["/bin/bash", "-c", script, "x", sys.executable, "-m", "producer", "--help"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 3, done.stderr
+    assert "cannot start this program: " in done.stderr
+    assert "hint: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_other_errors_are_left_alone() -> None:
     """A module of ours that is missing is a bug; so is a name that a package lacks."""
     assert missing_package(ImportError("cannot import name", name="typer")) is None
