@@ -3,6 +3,7 @@
 # would export the functions, which keeps the compiler from inlining them; a test holds the lists
 # against the parts.)
 
+from cpython.buffer cimport Py_buffer
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 
@@ -23,8 +24,17 @@ cdef extern from "kernels/lanes.h" nogil:
     void lanes_recode1(const uint8_t* values, int swap, uint8_t* out)
     void lanes_recode2(const uint8_t* values, const uint8_t* remap, uint8_t* out)
 
+# ---------------- vote_lanes.h: votes on blocks of up to 16 labels, where `lanes_wide` is set
+
+cdef extern from "kernels/vote_lanes.h" nogil:
+    unsigned int vote64_highest(const uint8_t* values, int bits)
+    unsigned int vote64(const uint8_t* values, int bits, int skip_zero, uint8_t* votes)
+    void join64(
+        const uint8_t* const* votes, const uint8_t (*entries)[16], int bits, uint8_t* out)
+
 cdef extern from * nogil:
     int __builtin_clz(unsigned int)
+    int __builtin_ctz(unsigned int)
     int __builtin_clzll(unsigned long long)
 
 
@@ -357,6 +367,9 @@ cdef enum:
     NARROW_RANKS = 32        # ranks that fit beside a count in 8 bits
     WIDE_RANKS = 512         # ... in 16 bits
     VOTE_LANES = 64          # windows per step; constant, so that the compiler vectorises
+    LANE_RANKS = 16          # ranks that `vote_lanes.h` takes
+    LANE_WINDOWS = 64        # ... and windows, each of 8 voxels
+    FEW_LABELS = 4           # that insertion adds to a list sooner than a merge
     MOST_PARTS = 8           # fine blocks behind a coarse block
     MOST_AXIS_BLOCKS = 1024  # fine blocks behind a coarse chunk, along one axis
 
@@ -430,10 +443,19 @@ cdef struct VoteScratch:
     int64_t slot             # being read: for errors
 
 
+# ---------------- downsample: whole coarse chunks
+
+# Offers
+#   vote_plan_make: geometry, checked
+#   vote_scratch_make, vote_scratch_free: memory of a thread
+#   vote_cell_locate, vote_cell: one coarse chunk
+#   vote_raise_fault: with the fine chunk's name
+
+
 # ---------------- gzip: functions of libdeflate
 
 # Offers
-#   gzip_functions: from their addresses
+#   gzip_functions, gunzip_functions: from their addresses
 
 ctypedef void* (*AllocCompressor)(int level) noexcept nogil
 ctypedef size_t (*GzipCompress)(
@@ -451,6 +473,11 @@ cdef struct GzipFunctions:
     GzipCompress compress
     GzipBound bound
     FreeCompressor release
+
+cdef struct GunzipFunctions:
+    AllocDecompressor create
+    GzipDecompress decompress
+    FreeDecompressor release
 
 
 # ---------------- zstd: functions of libzstd
@@ -475,6 +502,11 @@ cdef struct ZstdFunctions:
 
 
 # ---------------- payloads: of a shard, from rows
+
+# Offers
+#   buffer_reserve: memory that grows
+#   now_ns, time_spend: times of steps
+#   payload_store, payloads_free, payloads_join: payloads of a batch
 
 cdef extern from "<time.h>" nogil:
     ctypedef long time_t
@@ -529,6 +561,35 @@ cdef struct ThreadScratch:
     LabelScratch labels
     CsegWriter writer
     int64_t spent_ns[STEPS]
+
+
+# ---------------- cells: payloads of a coarse scale, from those of the fine one
+
+# Without functions, chunks are taken or stored as they are.
+cdef struct CellCodecs:
+    GunzipFunctions gunzip
+    GzipFunctions gzip
+    int level
+
+# The cells of a batch, checked; all arrays outlive the batch.
+cdef struct CellInput:
+    int64_t k
+    VotePlan plan
+    const Py_buffer* stored  # per cell every slot; NULL: zeros
+    const int64_t* sizes     # of each when it is decompressed
+    const int64_t* coords    # x, y, z of each cell
+
+# One thread's contexts and memory, reused from cell to cell and from batch to batch.
+cdef struct CellScratch:
+    void* decompressor
+    void* compressor
+    FineChunk* fines
+    Py_buffer* views         # of a cell's chunks, decompressed
+    Buffer fine_bytes
+    Buffer member
+    VoteScratch vote
+    int64_t spent_ns[STEPS]
+    CellScratch* next        # of the spare ones
 
 
 # ---------------- arrow: metadata of IPC messages

@@ -16,6 +16,10 @@ class KernelError(ValueError):
 
 class FrameError(KernelError): ...
 
+class MemberError(KernelError):
+    slot: int
+    def __init__(self, text: str, item: int, slot: int) -> None: ...
+
 class Transcoded(NamedTuple):
     data: npt.NDArray[np.uint8]
     start: _Starts
@@ -117,6 +121,36 @@ class PayloadBatch:
         label_start: _Starts | None = None,
         supervoxels: _Labels | None = None,
         supervoxel_start: _Starts | None = None,
+    ) -> Self: ...
+    def work(self) -> None: ...
+    def stop(self) -> None: ...
+    def result(self) -> Payloads: ...
+
+class CellMaker:
+    def __new__(
+        cls,
+        *,
+        fine_size: Sequence[int],
+        fine_chunk: Sequence[int],
+        coarse_chunk: Sequence[int],
+        slots: Sequence[int],
+        factors: Sequence[int],
+        nonzero: bool,
+        label_bits: int,
+        gunzip: Sequence[int] | None,
+        gzip: Sequence[int] | None,
+        level: int,
+    ) -> Self: ...
+
+class CellBatch:
+    def __new__(
+        cls,
+        maker: CellMaker,
+        data: _Bytes,
+        start: _Starts,
+        sizes: _Starts,
+        place: _Starts,
+        coords: npt.NDArray[np.int64],
     ) -> Self: ...
     def work(self) -> None: ...
     def stop(self) -> None: ...

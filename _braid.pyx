@@ -31,9 +31,18 @@ class FrameError(KernelError):
     """A zstd frame that does not give the bytes that it should."""
 
 
+class MemberError(KernelError):
+    """A gzip member that does not decompress to its bytes; `slot` is its place in the cell."""
+
+    def __init__(self, text: str, item: int, slot: int) -> None:
+        super().__init__(text, item)
+        self.slot = slot
+
+
 # Stand-ins for the address of an empty array.
 cdef uint8_t NO_BYTES[8]
 cdef uint64_t NO_LABELS[1]
+cdef uint8_t NO_VOTES[64]     # all for rank 0
 
 # subblock_bits(labels), for 0 to 512 labels.
 cdef uint8_t SUBBLOCK_BITS[513]
@@ -59,6 +68,7 @@ include "kernels/downsample.pxi"
 include "kernels/gzip.pxi"
 include "kernels/zstd.pxi"
 include "kernels/payloads.pxi"
+include "kernels/cells.pxi"
 include "kernels/arrow.pxi"
 include "kernels/rows.pxi"
 

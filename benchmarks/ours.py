@@ -6,7 +6,8 @@ from typing import Any
 
 from benchmarks.child import TimedWork, nothing, shards_written
 from benchmarks.exports import Export
-from braid.precomputed.sharding import dependents, inputs, shard_hex
+from braid.io.crc32c import crc32c, crc32c_text
+from braid.precomputed.sharding import dependents, inputs, shard_hex, shard_path
 from consumer.executor.convert import convert_shard
 from consumer.executor.downsample import downsample_shard
 from consumer.protocol.tasks import ConvertTask, DownsampleTask
@@ -73,7 +74,8 @@ def downsample_task(export: Export, volume: str, threads: int = 1) -> Downsample
     """Task that an executor would get; fine shards other than the export's are empty."""
     fine, coarse = export.scale_spec(), export.scale_spec(above=1)
     (shard,) = dependents(fine, coarse, export.shard)
-    known = {export.shard: None}
+    file = Path(volume) / shard_path(fine, export.shard)
+    known = {export.shard: crc32c_text(crc32c(file.read_bytes()))}  # as its receipt says
     return DownsampleTask(
         run="bench",
         key=shard_key(coarse.index, shard_hex(shard, coarse.sharding)),

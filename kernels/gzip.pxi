@@ -97,6 +97,16 @@ def gzip_chunks(
 
 # ---------------------------------------------------------------- decompress
 
+cdef GunzipFunctions gunzip_functions(functions) except *:
+    """From their addresses, as `gunzip_chunks` takes them."""
+    cdef GunzipFunctions gunzip
+    cdef uintptr_t create, decompress, release
+    create, decompress, release = functions
+    gunzip.create, gunzip.decompress = <AllocDecompressor>create, <GzipDecompress>decompress
+    gunzip.release = <FreeDecompressor>release
+    return gunzip
+
+
 # Decompresses member after member, each to its expected size: as `made` is NULL, libdeflate
 # refuses any other.
 cdef int gunzip_all(
@@ -129,8 +139,7 @@ def gunzip_chunks(members, const int64_t[::1] start not None, uint8_t[::1] out n
         KernelError: member `.item` is damaged or has another size; or a start lies outside `out`.
         MemoryError: not enough for the decompressor.
     """
-    cdef uintptr_t alloc, decompress, release
-    alloc, decompress, release = functions
+    cdef GunzipFunctions gunzip = gunzip_functions(functions)
     cdef Views held = Views(members)
     cdef size_t k = <size_t>held.held
     cdef Fault fault = no_fault()
@@ -139,13 +148,13 @@ def gunzip_chunks(members, const int64_t[::1] start not None, uint8_t[::1] out n
     check_starts(start, k, out.shape[0], "out")
     if k == 0:
         return
-    decompressor = (<AllocDecompressor>alloc)()
+    decompressor = gunzip.create()
     if decompressor == NULL:
         raise MemoryError("not enough memory to decompress")
     with nogil:
         failed = gunzip_all(
-            decompressor, <GzipDecompress>decompress, held,
+            decompressor, gunzip.decompress, held,
             &out[0] if out.shape[0] else NO_BYTES, &start[0], k, &fault)
-        (<FreeDecompressor>release)(decompressor)
+        gunzip.release(decompressor)
     if failed:
         raise_fault(&fault)

@@ -44,9 +44,9 @@ cdef inline int64_t now_ns() noexcept nogil:
 
 
 # Adds the time since `began` to a step; returns the time now.
-cdef inline int64_t thread_spend(ThreadScratch* thread, int step, int64_t began) noexcept nogil:
+cdef inline int64_t time_spend(int64_t* spent_ns, int step, int64_t began) noexcept nogil:
     cdef int64_t now = now_ns()
-    thread.spent_ns[step] += now - began
+    spent_ns[step] += now - began
     return now
 
 
@@ -80,22 +80,20 @@ cdef int64_t payload_transcode(
         &block, &label_map, &thread.labels, &thread.writer, thread.chunk.data, labels, fault)
 
 
-# Stores the chunk in thread.chunk as payload, compressed if the batch has a compressor.
+# Stores a chunk as payload, compressed if there is a compressor.
 cdef int payload_store(
-    const PayloadCodecs* codecs, ThreadScratch* thread, int64_t size, Payload* payload,
-    Fault* fault
+    const GzipFunctions* gzip, void* compressor, Buffer* member, const uint8_t* data, int64_t size,
+    Payload* payload, Fault* fault
 ) noexcept nogil:
-    cdef const uint8_t* data = thread.chunk.data
     cdef size_t room
-    if size and codecs.gzip.compress != NULL:
-        room = codecs.gzip.bound(thread.compressor, <size_t>size)
-        if buffer_reserve(&thread.member, room, fault):
+    if size and compressor != NULL:
+        room = gzip.bound(compressor, <size_t>size)
+        if buffer_reserve(member, room, fault):
             return -1
-        size = <int64_t>codecs.gzip.compress(
-            thread.compressor, thread.chunk.data, <size_t>size, thread.member.data, room)
+        size = <int64_t>gzip.compress(compressor, data, <size_t>size, member.data, room)
         if size == 0:
             return fail(fault, FAULT_GZIP_BOUND, room, 0)
-        data = thread.member.data
+        data = member.data
     if size == 0:
         return 0
     payload.data = <uint8_t*>malloc(<size_t>size)
@@ -104,6 +102,31 @@ cdef int payload_store(
     memcpy(payload.data, data, <size_t>size)
     payload.size = size
     return 0
+
+
+cdef void payloads_free(Payload* payloads, size_t k) noexcept nogil:
+    cdef size_t i
+    if payloads != NULL:
+        for i in range(k):
+            free(payloads[i].data)
+        free(payloads)
+
+
+cdef payloads_join(const Payload* payloads, size_t k, const int64_t* spent_ns):
+    """Payloads of a batch, one after another."""
+    cdef size_t i
+    cdef int64_t[::1] start = np.zeros(k + 1, np.int64)
+    cdef uint32_t[::1] labels = np.zeros(k, np.uint32)
+    for i in range(k):
+        start[i + 1] = start[i] + payloads[i].size
+        labels[i] = payloads[i].labels
+    cdef bytes data = PyBytes_FromStringAndSize(NULL, start[k])
+    cdef char* out = data
+    for i in range(k):
+        if payloads[i].size:
+            memcpy(out + start[i], payloads[i].data, <size_t>payloads[i].size)
+    seconds = tuple([spent_ns[i] / 1e9 for i in range(STEPS)])
+    return Payloads(data, np.asarray(start), np.asarray(labels), seconds)
 
 
 cdef int payload_make(
@@ -116,15 +139,16 @@ cdef int payload_make(
     cdef int failed
     fault.item = <int64_t>i
     failed = payload_decompress(input, row, codecs, thread, fault)
-    now = thread_spend(thread, 0, now)
+    now = time_spend(thread.spent_ns, 0, now)
     if failed:
         return -1
     size = payload_transcode(input, row, thread, &payload.labels, fault)
-    now = thread_spend(thread, 1, now)
+    now = time_spend(thread.spent_ns, 1, now)
     if size < 0:
         return -1
-    failed = payload_store(codecs, thread, size, payload, fault)
-    thread_spend(thread, 2, now)
+    failed = payload_store(
+        &codecs.gzip, thread.compressor, &thread.member, thread.chunk.data, size, payload, fault)
+    time_spend(thread.spent_ns, 2, now)
     return failed
 
 
@@ -217,11 +241,7 @@ cdef class PayloadBatch:
         self.input.k = k
 
     def __dealloc__(self):
-        cdef size_t i
-        if self.payloads != NULL:
-            for i in range(self.input.k):
-                free(self.payloads[i].data)
-            free(self.payloads)
+        payloads_free(self.payloads, self.input.k)
 
     def work(self):
         """Make chunks until none is left; any number of threads may do so at the same time."""
@@ -260,17 +280,4 @@ cdef class PayloadBatch:
         """
         if self.fault.code != FAULT_NONE:
             raise_fault(&self.fault)
-        cdef size_t i
-        cdef size_t k = self.input.k
-        cdef int64_t[::1] start = np.zeros(k + 1, np.int64)
-        cdef uint32_t[::1] labels = np.zeros(k, np.uint32)
-        for i in range(k):
-            start[i + 1] = start[i] + self.payloads[i].size
-            labels[i] = self.payloads[i].labels
-        cdef bytes data = PyBytes_FromStringAndSize(NULL, start[k])
-        cdef char* out = data
-        for i in range(k):
-            if self.payloads[i].size:
-                memcpy(out + start[i], self.payloads[i].data, <size_t>self.payloads[i].size)
-        seconds = tuple([ns / 1e9 for ns in self.spent_ns])
-        return Payloads(data, np.asarray(start), np.asarray(labels), seconds)
+        return payloads_join(self.payloads, self.input.k, self.spent_ns)

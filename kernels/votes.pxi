@@ -307,6 +307,30 @@ cdef int vote_narrow(
     return 0
 
 
+cdef int vote_lanes(
+    VoteScratch* s, VotePart* part, const CsegChunk* chunk, const CsegBlock* block,
+    const VotePlan* plan
+) noexcept nogil:
+    """Vote on a whole block of up to LANE_RANKS labels in order; 1: it is not such a block."""
+    cdef int highest = <int>vote64_highest(block.values, block.bits)
+    cdef unsigned int won
+    cdef int rank
+    if <uint64_t>highest >= block.n_entries or not vote_load_table(chunk, block, highest, s.table):
+        return 1
+    won = vote64(
+        block.values, block.bits, plan.nonzero and s.table[0] == 0, part.narrow_votes)
+    part.wide, part.used = False, 0
+    while won:
+        rank = __builtin_ctz(won)
+        part.ranks[part.used] = <uint16_t>rank
+        part.labels[part.used] = s.table[rank]
+        part.used += 1
+        won &= won - 1
+    part.solid = part.used == 1
+    part.label = part.labels[0]
+    return 0
+
+
 cdef int vote_wide(
     VoteScratch* s, VotePart* part, const CsegChunk* chunk, const CsegBlock* block, uint32_t number,
     const int64_t* extent, const VotePlan* plan, Fault* fault
@@ -344,6 +368,11 @@ cdef int vote_block(
         part.solid, part.label = True, cseg_label(&fine.cseg, &block, 0)
         return 0
     if (
+        lanes_wide and block.bits <= 4 and plan.windows == LANE_WINDOWS
+        and not vote_is_clipped(extent) and not vote_lanes(s, part, &fine.cseg, &block, plan)
+    ):
+        return 0
+    if (
         block.bits == 1 and plan.windows == 64 and block.n_entries > 1
         and not vote_is_clipped(extent)
     ):
@@ -373,6 +402,23 @@ cdef int vote_merge_labels(
     return n + nb - j
 
 
+cdef int vote_add_labels(
+    const uint64_t* labels, int count, uint64_t* table, int n
+) noexcept nogil:
+    """Add a few ascending labels to a list in place; returns its length."""
+    cdef int i, j, at = 0
+    for i in range(count):
+        while at < n and table[at] < labels[i]:
+            at += 1
+        if at < n and table[at] == labels[i]:
+            continue
+        for j in range(n, at, -1):
+            table[j] = table[j - 1]
+        table[at] = labels[i]
+        n += 1
+    return n
+
+
 cdef int vote_union_labels(VoteScratch* s, int parts, uint64_t** table) noexcept nogil:
     """The labels of all parts, ascending; returns how many."""
     cdef int p, n = 0, side = 0
@@ -380,10 +426,12 @@ cdef int vote_union_labels(VoteScratch* s, int parts, uint64_t** table) noexcept
     for p in range(parts):
         part = &s.parts[p]
         if part.solid:
-            n = vote_merge_labels(s.merged[side], n, &part.label, 1, s.merged[1 - side])
+            n = vote_add_labels(&part.label, 1, s.merged[side], n)
+        elif part.used <= FEW_LABELS:
+            n = vote_add_labels(part.labels, part.used, s.merged[side], n)
         else:
             n = vote_merge_labels(s.merged[side], n, part.labels, part.used, s.merged[1 - side])
-        side = 1 - side
+            side = 1 - side
     table[0] = s.merged[side]
     return n
 
@@ -454,6 +502,47 @@ cdef void vote_scatter_parts(
             vote_scatter_part(part, <const uint8_t*>part.narrow_votes, table, block, plan)
 
 
+# Whether `vote_join_lanes` serves: all parts whole, of ranks that fit.
+cdef inline bint vote_fits_lanes(const VoteScratch* s, int parts, int n) noexcept nogil:
+    cdef int p
+    cdef const VotePart* part
+    if not lanes_wide or parts != MOST_PARTS or n > LANE_RANKS:
+        return False
+    for p in range(MOST_PARTS):
+        part = &s.parts[p]
+        if part.votes[0] * part.votes[1] * part.votes[2] != LANE_WINDOWS:
+            return False
+        if not part.solid and (part.wide or part.ranks[part.used - 1] >= LANE_RANKS):
+            return False
+    return True
+
+
+cdef void vote_join_lanes(
+    VoteScratch* s, const uint64_t* table, int bits, uint8_t* out
+) noexcept nogil:
+    """The packed indices of a coarse block of up to LANE_RANKS labels from eight parts."""
+    cdef uint8_t entries[MOST_PARTS][LANE_RANKS]
+    cdef const uint8_t* votes[MOST_PARTS]
+    cdef VotePart* part
+    cdef int p, i
+    cdef uint8_t entry
+    for p in range(MOST_PARTS):
+        part = &s.parts[p]
+        entry = 0
+        if part.solid:
+            while table[entry] < part.label:
+                entry += 1
+            memset(entries[p], entry, LANE_RANKS)
+            votes[p] = NO_VOTES
+            continue
+        for i in range(part.used):
+            while table[entry] < part.labels[i]:
+                entry += 1
+            entries[p][part.ranks[i]] = entry
+        votes[p] = part.narrow_votes
+    join64(votes, entries, bits, out)
+
+
 cdef int vote_put_block(
     VoteScratch* s, int parts, const VotePlan* plan, Fault* fault
 ) noexcept nogil:
@@ -474,7 +563,9 @@ cdef int vote_put_block(
         out = cseg_values_begin(&s.writer, 16 * bits, fault)
         if out == NULL:
             return -1
-        if n <= 256:
+        if vote_fits_lanes(s, parts, n):
+            vote_join_lanes(s, table, bits, out)
+        elif n <= 256:
             vote_scatter_parts(s, parts, table, <uint8_t*>s.block, plan)
             vote_pack(s.block, bits, out)
         else:

@@ -1,33 +1,35 @@
 """Cells: the 2x2x2 chunks of a fine scale behind each chunk of the next, coarser one.
 
-Where `cells_are_consecutive` holds (nearly always), walking the fine shards in id order yields one
-complete cell after another, in the coarse scale's id order, and every file is read once from its
-first chunk to its last. Elsewhere the chunks of each cell are looked up.
+Cells come in batches of arrays: a Python object per chunk would take longer than the vote.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from braid.exceptions import InvalidCoordinateError, InvalidShardFormatError
-from braid.io.byte_source import read_exactly
-from braid.io.ranges import merge_ranges
 from braid.precomputed import morton
 from braid.precomputed.shard_reader import ShardFile
-from braid.precomputed.sharding import cells_are_consecutive, factors, inputs, shard_id_range
+from braid.precomputed.sharding import factors
 from braid.precomputed.volume_spec import ScaleSpec
-from braid.typing import Int64Array, UInt64Array, Vec3
+from braid.typing import BytesLike, Int64Array, UInt64Array, Vec3
 
-__all__ = ["Cell", "CellShape", "Inputs", "Member", "iter_cells"]
+__all__ = [
+    "WINDOW_BYTES",
+    "CellLimits",
+    "CellShape",
+    "Cells",
+    "Inputs",
+    "cut_cells",
+    "open_input",
+    "read_whole",
+]
 
 
 WINDOW_BYTES = 8 << 20  # stored bytes read, and held, at a time
-_IDS_AT_ONCE = 4096  # coarse ids whose cells are looked up together
-_ID_BITS = 64
 
 
 class Inputs(Protocol):
@@ -42,21 +44,57 @@ class Inputs(Protocol):
         ...
 
 
-class Member(NamedTuple):
-    """A stored chunk of a cell."""
+class CellLimits(NamedTuple):
+    """Most that a batch holds; a larger cell is a batch of its own."""
 
-    slot: int  # place in the cell, x fastest
-    chunk_id: int
-    file: ShardFile
-    payload: bytes  # data encoding still applied
+    decoded_bytes: int  # of fine chunks, data encoding undone
+    cells: int
 
 
 @dataclass(frozen=True)
-class Cell:
-    """The stored chunks behind one coarse chunk; at least one."""
+class Cells:
+    """A batch of cells and the stored chunks behind them; each cell has one at least.
 
-    coarse_id: int
-    members: tuple[Member, ...]
+    Attributes:
+        ids: (k,) uint64, of the coarse chunks, ascending.
+        chunk_ids: (n,) uint64, of the fine chunks.
+        files: that hold the fine chunks.
+        file: (n,) which of them.
+        start: (n + 1,) int64; chunk i is data[start[i]:start[i + 1]].
+        data: payloads, data encoding still applied.
+        decoded: (n,) bytes of each once it is undone, as the payload claims.
+        place: (m,) where a chunk is wanted: cell times slots plus slot; x fastest.
+        chunk: (m,) which chunk is wanted there; the n chunks in order where cells share none.
+    """
+
+    ids: UInt64Array
+    chunk_ids: UInt64Array
+    files: Sequence[ShardFile]
+    file: Int64Array
+    start: Int64Array
+    data: BytesLike
+    decoded: Int64Array
+    place: Int64Array
+    chunk: Int64Array
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def stored(self) -> list[tuple[ShardFile, int, BytesLike]]:
+        """Fine chunks as `decode_all` takes them."""
+        view = memoryview(self.data)
+        bounds = self.start.tolist()
+        return [
+            (self.files[file], chunk_id, view[begin:end])
+            for file, chunk_id, begin, end in zip(
+                self.file.tolist(), self.chunk_ids.tolist(), bounds[:-1], bounds[1:], strict=True
+            )
+        ]
+
+    def file_names(self, cell: int, slots: int) -> str:
+        """Names of the files behind one cell."""
+        mine = self.chunk[self.place // slots == cell]
+        return ", ".join(sorted({self.files[i].name for i in self.file[mine].tolist()}))
 
 
 @dataclass(frozen=True)
@@ -85,6 +123,25 @@ class CellShape:
         slots = _slots(x, ex, nx), _slots(y, ey, ny), _slots(z, ez, nz)
         return cls(fine, coarse, factor, (x, y, z), slots)
 
+    @property
+    def slot_count(self) -> int:
+        """Fine chunks that a cell can meet."""
+        return math.prod(self.slots)
+
+    def cell_bounds(self, ids: UInt64Array) -> list[int]:
+        """Row of the first chunk of each cell, and the number of rows; of walked ids."""
+        cells = ids >> np.uint64(self.walk_shift)
+        return [0, *(np.flatnonzero(np.diff(cells)) + 1).tolist(), len(ids)]
+
+    def is_one_cell(self, one: np.uint64, other: np.uint64) -> bool:
+        """Whether two chunks belong to one cell, where cells are walked."""
+        return int(one) >> self.walk_shift == int(other) >> self.walk_shift
+
+    @property
+    def walk_shift(self) -> int:
+        """Bits by which a fine id is longer than its cell's, where cells are walked."""
+        return sum(n > 1 for n in self.fine.grid)
+
     def offsets(self) -> Int64Array:
         """(slots, 3) chunk coordinates relative to the cell's first chunk, in slot order."""
         x, y, z = self.slots
@@ -92,157 +149,34 @@ class CellShape:
         return np.ascontiguousarray(grid[::-1].T, np.int64)
 
 
-def iter_cells(
-    shape: CellShape, shard: int, fine_shards: Inputs, window_bytes: int = WINDOW_BYTES
-) -> Iterator[Cell]:
-    """Cells of a coarse shard that hold a chunk, by ascending coarse id.
+def cut_cells(
+    decoded: Int64Array, bounds: Sequence[int], limits: CellLimits
+) -> Iterator[tuple[int, int]]:
+    """Cut cells into batches.
 
     Args:
-        shape: the two scales.
-        shard: of the coarse scale.
-        fine_shards: opens them.
-        window_bytes: most stored bytes read at a time.
+        decoded: bytes of each chunk.
+        bounds: the first chunk of each cell, and the chunk past the last cell.
+        limits: of a batch.
+
+    Yields:
+        The first chunk of a batch and the chunk past its last.
+    """
+    ends = np.append(0, np.cumsum(decoded))[np.asarray(bounds)]
+    at, last = 0, len(bounds) - 1
+    while at < last:
+        most = int(np.searchsorted(ends, ends[at] + limits.decoded_bytes, "right")) - 1
+        stop = min(max(at + 1, most), at + limits.cells, last)
+        yield bounds[at], bounds[stop]
+        at = stop
+
+
+def open_input(fine: ScaleSpec, shard: int, fine_shards: Inputs) -> ShardFile | None:
+    """Open a fine shard; None if it is empty.
 
     Raises:
-        InvalidShardFormatError: an input breaks its format.
+        InvalidShardFormatError: a chunk of it lies outside the volume.
     """
-    if cells_are_consecutive(shape.fine, shape.coarse):
-        return _walk_cells(shape, shard, fine_shards, window_bytes)
-    return _lookup_cells(shape, shard, fine_shards, window_bytes)
-
-
-def _walk_cells(
-    shape: CellShape, shard: int, fine_shards: Inputs, window_bytes: int
-) -> Iterator[Cell]:
-    shift = sum(n > 1 for n in shape.fine.grid)
-    first, end = shard_id_range(shard, shape.coarse.sharding)
-    members = _walk_members(shape, shard, fine_shards, (first << shift, end << shift), window_bytes)
-    for coarse_id, found in groupby(members, key=lambda member: member.chunk_id >> shift):
-        yield Cell(coarse_id, tuple(found))
-
-
-def _walk_members(
-    shape: CellShape, shard: int, fine_shards: Inputs, ids: tuple[int, int], window_bytes: int
-) -> Iterator[Member]:
-    first, end = ids[0], min(ids[1], 1 << _ID_BITS)
-    mask = math.prod(shape.slots) - 1  # an id's low bits, one per axis with chunks, are the slot
-    for fine_shard in inputs(shape.fine, shape.coarse, shard):
-        file = _open(shape.fine, fine_shard, fine_shards)
-        if file is None:
-            continue
-        whole = not len(file) or (first <= int(file.ids()[0]) and int(file.ids()[-1]) < end)
-        if not whole:  # other coarse shards share the file: its checksum needs a pass of its own
-            _read_whole(file, window_bytes)
-        for chunk_id, payload in file.iter_chunks(window_bytes, first, end):
-            yield Member(chunk_id & mask, chunk_id, file, payload)
-        fine_shards.finished(fine_shard, file)
-
-
-def _lookup_cells(
-    shape: CellShape, shard: int, fine_shards: Inputs, window_bytes: int
-) -> Iterator[Cell]:
-    lookup = _ChunkLookup(_open_all(shape, shard, fine_shards, window_bytes))
-    low, high = shard_id_range(shard, shape.coarse.sharding)
-    high = min(high, 1 << shape.coarse.id_bits)
-    for start in range(low, high, _IDS_AT_ONCE):
-        ids = np.arange(start, min(start + _IDS_AT_ONCE, high), dtype=np.uint64)
-        coords = morton.decode(ids, shape.coarse.grid)
-        inside = (coords < np.asarray(shape.coarse.grid)).all(axis=1)
-        cell, slot, place = _find_members(shape, coords[inside], lookup.ids)
-        yield from lookup.cells(ids[inside][cell], slot, place, window_bytes)
-
-
-def _open_all(
-    shape: CellShape, shard: int, fine_shards: Inputs, window_bytes: int
-) -> Iterator[ShardFile]:
-    """Every input, read through once for its checksum before any chunk of it is used."""
-    for fine_shard in inputs(shape.fine, shape.coarse, shard):
-        file = _open(shape.fine, fine_shard, fine_shards)
-        if file is not None:
-            _read_whole(file, window_bytes)
-            fine_shards.finished(fine_shard, file)
-            yield file
-
-
-def _find_members(
-    shape: CellShape, coords: Int64Array, known: UInt64Array
-) -> tuple[Int64Array, Int64Array, Int64Array]:
-    """Find the known fine chunks behind coarse chunks.
-
-    Returns:
-        (n,) each: row of `coords`, slot, row of `known`; by row, then slot.
-    """
-    begin = coords * np.asarray(shape.span)
-    end = np.minimum(begin + shape.span, shape.fine.size)
-    fine = (begin // shape.fine.chunk_size)[:, None, :] + shape.offsets()[None, :, :]
-    meets = (fine * shape.fine.chunk_size < end[:, None, :]).all(axis=2)
-    cell, slot = np.nonzero(meets)
-    ids = morton.encode(fine[cell, slot], shape.fine.grid)
-    place = np.minimum(np.searchsorted(known, ids), max(0, len(known) - 1))
-    found = known[place] == ids if len(known) else np.zeros(len(ids), bool)
-    return cell[found], slot[found], place[found]
-
-
-class _ChunkLookup:
-    """Index of all chunks of several open shard files, by id."""
-
-    def __init__(self, files: Iterator[ShardFile]) -> None:
-        self.files = list(files)
-        none = np.zeros(0, np.int64)
-        counts = [len(file) for file in self.files]
-        self.ids: UInt64Array = np.concatenate(
-            [none.astype(np.uint64), *(f.ids() for f in self.files)]
-        )
-        self.file = np.repeat(np.arange(len(self.files)), counts)
-        self.start = np.concatenate([none, *(f.entries.start for f in self.files)])
-        self.size = np.concatenate([none, *(f.entries.size for f in self.files)])
-        order = np.argsort(self.ids, kind="stable")
-        self.ids, self.file = self.ids[order], self.file[order]
-        self.start, self.size = self.start[order], self.size[order]
-
-    def cells(
-        self, coarse: UInt64Array, slot: Int64Array, place: Int64Array, window_bytes: int
-    ) -> Iterator[Cell]:
-        """Cells from parallel arrays, sorted by coarse id; a window's chunks share reads."""
-        cells = np.flatnonzero(np.diff(coarse, prepend=coarse[:1] + np.uint64(1)))
-        ends = np.append(cells[1:], len(coarse))
-        stored = np.append(0, np.cumsum(self.size[place]))
-        at = 0
-        while at < len(cells):
-            limit = stored[cells[at]] + window_bytes
-            stop = max(at + 1, int(np.searchsorted(stored[ends], limit, "right")))
-            rows = slice(int(cells[at]), int(ends[stop - 1]))
-            yield from self._read_cells(coarse[rows], slot[rows], place[rows])
-            at = stop
-
-    def _read_cells(
-        self, coarse: UInt64Array, slot: Int64Array, place: Int64Array
-    ) -> Iterator[Cell]:
-        payloads = self._read(np.unique(place))
-        members = (
-            (int(c), Member(int(s), int(self.ids[p]), self.files[self.file[p]], payloads[int(p)]))
-            for c, s, p in zip(coarse, slot, place, strict=True)
-        )
-        for coarse_id, found in groupby(members, key=lambda pair: pair[0]):
-            yield Cell(coarse_id, tuple(member for _, member in found))
-
-    def _read(self, places: Int64Array) -> dict[int, bytes]:
-        payloads = {}
-        for number in np.unique(self.file[places]):
-            mine = places[self.file[places] == number]
-            starts, ends = self.start[mine], self.start[mine] + self.size[mine]
-            begins, stops, group = merge_ranges(starts, ends)
-            source = self.files[number].source
-            pieces = [
-                read_exactly(source, begin, stop - begin)
-                for begin, stop in zip(begins.tolist(), stops.tolist(), strict=True)
-            ]
-            for place, start, end, g in zip(mine, starts, ends, group, strict=True):
-                payloads[int(place)] = bytes(pieces[g][start - begins[g] : end - begins[g]])
-        return payloads
-
-
-def _open(fine: ScaleSpec, shard: int, fine_shards: Inputs) -> ShardFile | None:
     file = fine_shards.open(shard)
     if file is None:
         return None
@@ -259,8 +193,9 @@ def _open(fine: ScaleSpec, shard: int, fine_shards: Inputs) -> ShardFile | None:
     return file
 
 
-def _read_whole(file: ShardFile, window_bytes: int) -> None:
-    for _ in file.iter_chunks(window_bytes):
+def read_whole(file: ShardFile, window_bytes: int) -> None:
+    """Read a shard once, for its checksum."""
+    for _ in file.iter_windows(window_bytes):
         pass
 
 

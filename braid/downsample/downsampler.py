@@ -3,29 +3,38 @@
 Cells stream through in batches bounded by what they hold, so memory does not grow with the shard.
 Scales with compressed_segmentation blocks of 8x8x8 go through the block kernel; all others are
 decoded, voted on as voxels and encoded, one cell at a time. Both give the same bytes.
+
+Where every fine chunk belongs to one cell, as nearly always, one fused kernel takes a cell from its
+gzip members to the new one, and threads share a batch's cells. Elsewhere, and where the C functions
+that it calls are hidden, a thread takes a whole batch through one step after another.
 """
 
-import math
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-import numpy as np
-
 import _braid
-from braid.downsample.cells import Cell, CellShape, Inputs, iter_cells
+from braid.downsample.cell_stream import iter_cells
+from braid.downsample.cell_task import (
+    CellTask,
+    DownsampleStats,
+    MadeCells,
+    cell_maker,
+)
+from braid.downsample.cells import CellLimits, Cells, CellShape, Inputs
 from braid.downsample.voters import BlockVoter, Voter, VoxelVoter, takes_blocks
 from braid.exceptions import DecompressionError
 from braid.parallel.ordered_map import ordered_map
-from braid.parallel.stats import StepStats
+from braid.parallel.work_sharing import run_shared
 from braid.precomputed import morton
 from braid.precomputed.chunk_batch import ChunkBatch
 from braid.precomputed.data_encoding import payloads_of
 from braid.precomputed.shard_reader import decode_all
+from braid.precomputed.sharding import cells_are_consecutive
 from braid.precomputed.volume_spec import ScaleSpec
-from braid.typing import BytesLike, UInt64Array
+from braid.typing import BytesLike
 
 __all__ = ["BATCH_BYTES", "BATCH_CELLS", "DownsampleStats", "Downsampler", "Rule"]
 
@@ -38,17 +47,6 @@ class Rule(StrEnum):
 
     MODE = "mode"  # every voxel, zeros too: TensorStore's
     NONZERO_MODE = "nonzero-mode"  # zeros never vote; 0 only if all are: DVID's
-
-
-@dataclass
-class DownsampleStats(StepStats):
-    """Counts and times of downsampling."""
-
-    chunks_in: int = 0
-    bytes_in: int = 0  # payloads as stored
-    read_s: float = 0.0
-    gunzip_s: float = 0.0
-    vote_s: float = 0.0
 
 
 @dataclass
@@ -78,6 +76,10 @@ class Downsampler:
         blocks = takes_blocks(self._shape) and not self.by_voxels
         make: type[BlockVoter | VoxelVoter] = BlockVoter if blocks else VoxelVoter
         self._voter: Voter = make(self._shape, nonzero=self.rule is Rule.NONZERO_MODE)
+        self._maker: _braid.CellMaker | None = None
+        if blocks and cells_are_consecutive(self.fine, self.coarse):
+            nonzero = self.rule is Rule.NONZERO_MODE
+            self._maker = cell_maker(self._shape, nonzero=nonzero, level=self.gzip_level)
 
     @property
     def uses_blocks(self) -> bool:
@@ -96,66 +98,53 @@ class Downsampler:
             DecompressionError: a chunk of one does.
             SpecError: the one scale cannot be made from the other.
         """
-        batches = self._batches(iter_cells(self._shape, shard, fine_shards))
-        results = ordered_map(self._work, batches, self.threads, self.threads, "vote")
-        with closing(results):
-            for payloads, stats in results:
+        limits = CellLimits(BATCH_BYTES, BATCH_CELLS)
+        batches = self._timed(iter_cells(self._shape, shard, fine_shards, limits))
+        with closing(self._results(batches)) as results:
+            for chunks, stats in results:
                 self.stats.add(stats)
-                yield payloads
+                yield chunks
 
-    def _batches(self, cells: Iterator[Cell]) -> Iterator[list[Cell]]:
-        batch: list[Cell] = []
-        held = 0
-        for cell in self._timed(cells):
-            size = sum(m.file.decoded_bytes(m.chunk_id, m.payload) for m in cell.members)
-            if batch and (held + size > BATCH_BYTES or len(batch) == BATCH_CELLS):
-                yield batch
-                batch, held = [], 0
-            batch.append(cell)
-            held += size
-        if batch:
-            yield batch
+    def _results(self, batches: Iterator[Cells]) -> Generator[MadeCells]:
+        maker = self._maker
+        if maker is None:
+            return ordered_map(self._work, batches, self.threads, self.threads, "vote")
+        tasks = (CellTask(maker, self._shape, cells) for cells in batches)
+        return run_shared(tasks, self.threads, "vote", aside=True)
 
-    def _timed(self, cells: Iterator[Cell]) -> Iterator[Cell]:
+    def _timed(self, batches: Iterator[Cells]) -> Iterator[Cells]:
         began = time.perf_counter()
-        for cell in cells:
+        for cells in batches:
             self.stats.read_s += time.perf_counter() - began
-            yield cell
+            yield cells
             began = time.perf_counter()
         self.stats.read_s += time.perf_counter() - began
 
-    def _work(self, batch: Sequence[Cell]) -> tuple[ChunkBatch, DownsampleStats]:
-        stats = DownsampleStats(chunks_in=sum(len(cell.members) for cell in batch))
-        stats.bytes_in = sum(len(m.payload) for cell in batch for m in cell.members)
+    def _work(self, cells: Cells) -> MadeCells:
+        """One step after another."""
+        stats = DownsampleStats.of(cells)
         with stats.clock("gunzip_s"):
-            chunks = self._chunks(batch)
-        ids = np.array([cell.coarse_id for cell in batch], np.uint64)
+            chunks = self._chunks(cells)
         with stats.clock("vote_s"):
-            voted = self._vote(batch, ids, chunks)
+            voted = self._vote(cells, chunks)
         chunks.clear()  # not held while the results are compressed
-        kept = ChunkBatch(ids, voted.start, voted.data.data).without_empty()
+        kept = ChunkBatch(cells.ids, voted.start, voted.data.data).without_empty()
         with stats.clock("gzip_s"):
             payloads = payloads_of(kept, self.coarse.sharding.data_encoding, self.gzip_level)
         stats.chunks, stats.labels = len(kept), int(voted.labels.sum())
-        return payloads, stats
+        return MadeCells(payloads, stats)
 
-    def _chunks(self, batch: Sequence[Cell]) -> list[BytesLike | None]:
+    def _chunks(self, cells: Cells) -> list[BytesLike | None]:
         """Fine chunks of a batch, data encoding undone: every slot of every cell."""
-        slots = math.prod(self._shape.slots)
-        members = {m.chunk_id: m for cell in batch for m in cell.members}
-        decoded = decode_all([(m.file, m.chunk_id, m.payload) for m in members.values()])
-        found = dict(zip(members, decoded, strict=True))
-        chunks: list[BytesLike | None] = [None] * (slots * len(batch))
-        for at, cell in enumerate(batch):
-            for member in cell.members:
-                chunks[at * slots + member.slot] = found[member.chunk_id]
+        decoded = decode_all(cells.stored())
+        chunks: list[BytesLike | None] = [None] * (self._shape.slot_count * len(cells))
+        for place, chunk in zip(cells.place.tolist(), cells.chunk.tolist(), strict=True):
+            chunks[place] = decoded[chunk]
         return chunks
 
-    def _vote(
-        self, batch: Sequence[Cell], ids: UInt64Array, chunks: list[BytesLike | None]
-    ) -> _braid.Transcoded:
+    def _vote(self, cells: Cells, chunks: list[BytesLike | None]) -> _braid.Transcoded:
         try:
-            return self._voter.vote(morton.decode(ids, self.coarse.grid), chunks)
+            return self._voter.vote(morton.decode(cells.ids, self.coarse.grid), chunks)
         except _braid.KernelError as error:
-            files = {member.file.name for member in batch[error.item].members}
-            raise DecompressionError(f"{', '.join(sorted(files))}: {error}") from None
+            names = cells.file_names(error.item, self._shape.slot_count)
+            raise DecompressionError(f"{names}: {error}") from None

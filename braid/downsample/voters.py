@@ -6,7 +6,7 @@ order of magnitude faster.
 
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import Protocol
+from typing import Protocol, TypedDict
 
 import numpy as np
 
@@ -14,9 +14,16 @@ import _braid
 from braid.downsample.cells import CellShape
 from braid.exceptions import DecompressionError
 from braid.precomputed.chunk_codec import Voxels, decode_chunk, encode_chunk, voxel_dtype
-from braid.typing import BytesLike, Int64Array
+from braid.typing import BytesLike, Int64Array, Vec3
 
-__all__ = ["BlockVoter", "Voter", "VoxelVoter", "takes_blocks"]
+__all__ = [
+    "BlockGeometry",
+    "BlockVoter",
+    "Voter",
+    "VoxelVoter",
+    "block_geometry",
+    "takes_blocks",
+]
 
 
 _BLOCK = (8, 8, 8)
@@ -53,27 +60,39 @@ def takes_blocks(shape: CellShape) -> bool:
     )
 
 
+class BlockGeometry(TypedDict):
+    """Two scales as the block kernel takes them; all but the last are (x, y, z)."""
+
+    fine_size: Vec3
+    fine_chunk: Vec3
+    coarse_chunk: Vec3
+    slots: Vec3
+    factors: Vec3
+    label_bits: int
+
+
+def block_geometry(shape: CellShape) -> BlockGeometry:
+    """Two scales that the block kernel serves."""
+    return {
+        "fine_size": shape.fine.size,
+        "fine_chunk": shape.fine.chunk_size,
+        "coarse_chunk": shape.coarse.chunk_size,
+        "slots": shape.slots,
+        "factors": shape.factor,
+        "label_bits": 32 if shape.fine.data_type == "uint32" else 64,
+    }
+
+
 class BlockVoter:
     """Votes on compressed_segmentation blocks of 8x8x8; voxels never exist as labels."""
 
     def __init__(self, shape: CellShape, *, nonzero: bool) -> None:
-        self._shape = shape
+        self._geometry = block_geometry(shape)
         self._nonzero = nonzero
-        self._label_bits = 32 if shape.fine.data_type == "uint32" else 64
 
     def vote(self, coords: Int64Array, chunks: Sequence[BytesLike | None]) -> _braid.Transcoded:
         """See `Voter`; one call of the kernel without the GIL."""
-        return _braid.downsample_cells(
-            chunks,
-            coords,
-            fine_size=self._shape.fine.size,
-            fine_chunk=self._shape.fine.chunk_size,
-            coarse_chunk=self._shape.coarse.chunk_size,
-            slots=self._shape.slots,
-            factors=self._shape.factor,
-            nonzero=self._nonzero,
-            label_bits=self._label_bits,
-        )
+        return _braid.downsample_cells(chunks, coords, nonzero=self._nonzero, **self._geometry)
 
 
 class VoxelVoter:

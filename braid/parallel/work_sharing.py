@@ -27,13 +27,16 @@ class SharedTask(Protocol[R_co]):
         """Result of all parts, once every `work` has returned; raises the first part's error."""
 
 
-def run_shared(tasks: Iterable[SharedTask[R_co]], threads: int, name: str) -> Generator[R_co]:
+def run_shared(
+    tasks: Iterable[SharedTask[R_co]], threads: int, name: str, *, aside: bool = False
+) -> Generator[R_co]:
     """Yield each task's result, in order; closing this stops the tasks that have started.
 
     Args:
         tasks: taken one after another, by the caller, while the threads work.
         threads: that share each task; one is the caller itself, more are others.
         name: of the threads.
+        aside: one thread is another too, so that the caller takes the next task while it works.
     """
     started: deque[SharedTask[R_co]] = deque()
 
@@ -42,7 +45,7 @@ def run_shared(tasks: Iterable[SharedTask[R_co]], threads: int, name: str) -> Ge
             started.append(task)
             yield from repeat(task, threads)
 
-    prefetch = (1 + _WAITING_TASKS) * threads - 1 if threads > 1 else 0
+    prefetch = (1 + _WAITING_TASKS) * threads - 1 if threads > 1 or aside else 0
     with closing(ordered_map(_work, shares(), threads, prefetch, name)) as finished:
         try:
             # Shares finish in the order of submission, so the next `threads` of them are all that

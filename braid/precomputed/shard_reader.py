@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -25,7 +25,14 @@ from braid.precomputed.sharding import minishard_numbers, shard_box, shard_numbe
 from braid.precomputed.volume_spec import ScaleSpec, ShardingSpec
 from braid.typing import BytesLike, Int64Array, UInt64Array
 
-__all__ = ["Entries", "ShardFile", "Stored", "decode_all", "largest_chunk_bytes"]
+__all__ = [
+    "ChunkWindow",
+    "Entries",
+    "ShardFile",
+    "Stored",
+    "decode_all",
+    "largest_chunk_bytes",
+]
 
 
 _WINDOW_BYTES = 8 << 20
@@ -53,6 +60,31 @@ class Entries:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+
+class ChunkWindow(NamedTuple):
+    """Chunks read together, by ascending id; chunk i is data[start[i]:end[i]]."""
+
+    ids: UInt64Array
+    start: Int64Array
+    end: Int64Array
+    data: BytesLike
+
+    def runs(self) -> list[tuple[int, int]]:
+        """Ranges of chunks that follow each other without a gap, joined."""
+        breaks = np.flatnonzero(self.start[1:] != self.end[:-1])
+        begins = self.start[np.append(0, breaks + 1)].tolist()
+        stops = self.end[np.append(breaks, len(self.end) - 1)].tolist()
+        return list(zip(begins, stops, strict=True))
+
+    def packed(self) -> tuple[BytesLike, Int64Array]:
+        """The payloads without gaps, and the start of each and the end of the last."""
+        runs = self.runs()
+        if len(runs) == 1:
+            ((begin, stop),) = runs
+            return self.data[begin:stop], np.append(self.start, stop) - begin
+        data = b"".join(self.data[begin:stop] for begin, stop in runs)
+        return data, np.append(0, np.cumsum(self.end - self.start))
 
 
 class ShardFile:
@@ -163,7 +195,7 @@ class ShardFile:
         """
         return bytes(decode_all([(self, chunk_id, payload)])[0])
 
-    def decoded_bytes(self, chunk_id: int, payload: bytes) -> int:
+    def decoded_bytes(self, chunk_id: int, payload: BytesLike) -> int:
         """Bytes that `decode` will give, as the payload claims.
 
         Raises:
@@ -179,10 +211,32 @@ class ShardFile:
             )
         return claimed
 
+    def decoded_sizes(self, ids: UInt64Array, data: BytesLike, start: Int64Array) -> Int64Array:
+        """`decoded_bytes` of many payloads; payload i is data[start[i]:start[i + 1]]."""
+        sizes = np.diff(start)
+        if self.data_encoding == "raw":
+            return sizes
+        last = start[1:, None] + np.arange(-_ISIZE_BYTES, 0)
+        stored = np.frombuffer(data, np.uint8)
+        claimed: Int64Array = stored[np.maximum(last, 0)].view("<u4")[:, 0].astype(np.int64)
+        for i in np.flatnonzero((claimed > self._max_chunk_bytes) | (sizes < _ISIZE_BYTES)):
+            payload = bytes(data[start[i] : start[i + 1]])
+            claimed[i] = self.decoded_bytes(int(ids[i]), payload)
+        return claimed
+
     def iter_chunks(
         self, window_bytes: int = _WINDOW_BYTES, first_id: int = 0, end_id: int = 1 << 64
     ) -> Iterator[tuple[int, bytes]]:
-        """Chunks in id order as (id, payload as stored); each window is one read.
+        """Chunks in id order as (id, payload as stored); arguments as in `iter_windows`."""
+        for window in self.iter_windows(window_bytes, first_id, end_id):
+            bounds = zip(window.start.tolist(), window.end.tolist(), strict=True)
+            for chunk_id, (start, end) in zip(window.ids.tolist(), bounds, strict=True):
+                yield chunk_id, bytes(window.data[start:end])
+
+    def iter_windows(
+        self, window_bytes: int = _WINDOW_BYTES, first_id: int = 0, end_id: int = 1 << 64
+    ) -> Iterator["ChunkWindow"]:
+        """Chunks in id order, many at a time; each window is one read.
 
         Args:
             window_bytes: most bytes held at a time (a larger payload is held alone).
@@ -197,15 +251,20 @@ class ShardFile:
         high = int(np.searchsorted(ids, np.uint64(end_id - 1), "right")) if end_id > 0 else 0
         whole = low == 0 and high == len(ids)
         checksum = self._index_checksum.copy()
-        starts = self.entries.start[low:high].tolist()
-        ends = (self.entries.start + self.entries.size)[low:high].tolist()
-        chunk_ids = ids[low:high].tolist()
-        for first, last, begin, stop in plan_windows(starts, ends, window_bytes):
+        starts = self.entries.start[low:high]
+        ends = starts + self.entries.size[low:high]
+        windows = plan_windows(starts.tolist(), ends.tolist(), window_bytes)
+        for first, last, begin, stop in windows:
             data = read_exactly(self._source, begin, stop - begin)
-            for start, end in _joined(starts[first:last], ends[first:last]):
-                checksum.add(start, data[start - begin : end - begin])
-            for i in range(first, last):
-                yield chunk_ids[i], bytes(data[starts[i] - begin : ends[i] - begin])
+            window = ChunkWindow(
+                ids[low:high][first:last],
+                starts[first:last] - begin,
+                ends[first:last] - begin,
+                data,
+            )
+            for start, end in window.runs():
+                checksum.add(begin + start, data[start:end])
+            yield window
         if whole:
             self._checksum = checksum
 
@@ -329,7 +388,7 @@ class ShardFile:
         return InvalidShardFormatError(f"{self.name}: {why}")
 
 
-Stored = tuple[ShardFile, int, bytes]  # file, chunk id, payload
+Stored = tuple[ShardFile, int, BytesLike]  # file, chunk id, payload
 
 
 def decode_all(stored: Sequence[Stored]) -> Sequence[BytesLike]:
@@ -347,17 +406,6 @@ def decode_all(stored: Sequence[Stored]) -> Sequence[BytesLike]:
     except _braid.KernelError as error:
         file, chunk_id, _ = stored[error.item]
         raise InvalidShardFormatError(f"{file.name}: chunk {chunk_id}: {error}") from None
-
-
-def _joined(starts: list[int], ends: list[int]) -> Iterator[tuple[int, int]]:
-    """Join ranges that follow each other without a gap."""
-    begin, stop = starts[0], starts[0]
-    for start, end in zip(starts, ends, strict=True):
-        if start != stop:
-            yield begin, stop
-            begin = start
-        stop = end
-    yield begin, stop
 
 
 def _stored_limit(plain_bytes: int) -> int:

@@ -22,6 +22,8 @@ from tests.support.votes_reference import (
     untidy_chunk,
 )
 
+pytestmark = pytest.mark.usefixtures("lanes")
+
 Encode = Callable[[Voxels], bytes]
 
 FACTORS = [f for f in itertools.product((1, 2), (1, 2), (1, 2)) if f != (1, 1, 1)]
@@ -149,7 +151,7 @@ def test_tables_of_other_writers(geometry: Geometry, seed: int, nonzero: bool) -
 
 @pytest.mark.parametrize("nonzero", [False, True])
 @pytest.mark.parametrize("factors", FACTORS)
-@pytest.mark.parametrize("labels", [2, 3, 32, 33, 256, 257, 512, 100_000])
+@pytest.mark.parametrize("labels", [2, 3, 4, 5, 16, 17, 32, 33, 256, 257, 512, 100_000])
 def test_counts_of_labels_around_each_width(factors: Triple, labels: int, nonzero: bool) -> None:
     """Tables as large as each width of values and ranks holds, and one more."""
     rng = np.random.default_rng(labels)
@@ -191,6 +193,21 @@ def test_tie_between_two_labels_goes_to_the_smaller() -> None:
     geometry = Geometry((16, 16, 16), (16, 16, 16), (8, 8, 8), (2, 2, 2))
     voted = geometry.vote(geometry.chunks(volume), nonzero=False)
     geometry.check(voted, np.full((8, 8, 8), 2**63 - 1, np.uint64))
+
+
+@pytest.mark.parametrize("nonzero", [False, True])
+@pytest.mark.parametrize("labels", [2, 3, 4, 9, 16])
+def test_few_labels_in_every_mixture(labels: int, nonzero: bool) -> None:
+    """Windows of one to eight equal voxels, with 0 and without, in every place of a block."""
+    rng = np.random.default_rng(labels)
+    for lowest in (0, 2**40):
+        pool = np.array([lowest, *rng.integers(1, 2**40, labels - 1)], np.uint64)
+        chance = rng.dirichlet(np.full(labels, 0.6), 64)
+        picked = [rng.choice(pool, 512, p=p).reshape(8, 8, 8) for p in chance]
+        volume = np.block([[picked[16 * z + 4 * y :][:4] for y in range(4)] for z in range(4)])
+        geometry = Geometry((32, 32, 32), (16, 16, 16), (16, 16, 16), (2, 2, 2))
+        voted = geometry.vote(geometry.chunks(volume), nonzero=nonzero)
+        geometry.check(voted, numpy_votes(volume, (2, 2, 2), nonzero=nonzero))
 
 
 def test_rules_differ_where_zeros_are_many() -> None:

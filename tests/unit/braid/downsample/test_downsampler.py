@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from braid.downsample import downsampler as module
-from braid.downsample.cells import Inputs, iter_cells
+from braid.downsample.cell_stream import iter_cells
+from braid.downsample.cells import CellLimits, CellShape, Inputs
 from braid.downsample.downsampler import Downsampler, Rule
 from braid.exceptions import BraidError, DecompressionError, InvalidShardFormatError, SpecError
 from braid.precomputed.shard_reader import ShardFile
@@ -163,20 +164,57 @@ def test_batches_and_threads_change_nothing(
     check(fine, coarse, made_volume(8, (120, 130, 140)), threads=threads)
 
 
-def test_a_batch_holds_no_more_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Batches end before they would hold more than BATCH_BYTES of decoded chunks."""
-    monkeypatch.setattr(module, "BATCH_BYTES", 50_000)
+def test_a_batch_holds_no_more_than_it_may() -> None:
+    """Batches end before they would hold more decoded bytes than they may."""
     fine, coarse = two_scales((128, 128, 128), chunks=[(16, 16, 16)], bits=[(9, 0)])
     voxels = np.random.default_rng(0).integers(1, 99, (128, 128, 128), np.uint64)
-    maker = Downsampler(fine, coarse)
-    source = DictInputs(fine, shard_bytes(fine, voxels))
-    batches = list(maker._batches(iter_cells(maker._shape, 0, source)))
-    held = [
-        sum(m.file.decoded_bytes(m.chunk_id, m.payload) for c in b for m in c.members)
-        for b in batches
-    ]
+    shards = shard_bytes(fine, voxels)
+    limits = CellLimits(50_000, 256)
+    batches = list(iter_cells(CellShape.of(fine, coarse), 0, DictInputs(fine, shards), limits))
+    held = [int(cells.decoded[cells.chunk].sum()) for cells in batches]
     assert len(batches) > 2
     assert all(h <= 50_000 or len(b) == 1 for h, b in zip(held, batches, strict=True))
+
+
+@pytest.mark.parametrize("window_bytes", [1, 2_000, 5_000, 20_000])
+@pytest.mark.parametrize("data_encoding", ["gzip", "raw"])
+def test_cells_go_on_in_the_next_window(window_bytes: int, data_encoding: str) -> None:
+    """Reads that end within a cell, or give a chunk each, change no cell; each comes once."""
+    fine, coarse = two_scales(
+        (100, 90, 80), chunks=[(16, 16, 16)], bits=[(2, 3), (6, 0)], data_encoding=data_encoding
+    )
+    voxels = made_volume(3, (80, 90, 100))
+    shape, shards = CellShape.of(fine, coarse), shard_bytes(fine, voxels)
+    for shard in all_shards(coarse):
+        expected = members(shape, shard, shards, 8 << 20)
+        assert members(shape, shard, shards, window_bytes) == expected
+        assert len(expected) == len(dict(expected))
+
+
+def members(
+    shape: CellShape, shard: int, shards: dict[int, bytes], window_bytes: int
+) -> list[tuple[tuple[int, int], tuple[int, bytes, int]]]:
+    """Cell and slot of every chunk behind a coarse shard, and the chunk."""
+    source = DictInputs(shape.fine, shards)
+    found = []
+    for cells in iter_cells(shape, shard, source, CellLimits(3_000, 5), window_bytes):
+        stored = cells.stored()
+        for place, chunk in zip(cells.place.tolist(), cells.chunk.tolist(), strict=True):
+            cell, slot = divmod(place, shape.slot_count)
+            _, chunk_id, payload = stored[chunk]
+            row = chunk_id, bytes(payload), int(cells.decoded[chunk])
+            found.append(((int(cells.ids[cell]), slot), row))
+    return found
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_hidden_functions_change_nothing(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where libdeflate's functions are hidden, the steps give the same bytes."""
+    fine, coarse = two_scales((70, 60, 50), chunks=[(16, 16, 16)], bits=[(3, 2)])
+    assert Downsampler(fine, coarse)._maker is not None
+    monkeypatch.setattr("braid.downsample.cell_task.libinflate", lambda: None)
+    assert Downsampler(fine, coarse)._maker is None
+    check(fine, coarse, made_volume(8, (50, 60, 70)), threads=threads)
 
 
 def test_real_specs_are_walked(shared: Path) -> None:
