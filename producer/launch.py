@@ -190,7 +190,7 @@ def _wait(run: Run, broker: Broker, config: LaunchConfig) -> Progress:
 
 
 def publish(run: Run, broker: Broker) -> PublishReport:
-    """Publish all ready shards, largest first; those that no tier holds become dead letters."""
+    """Publish all ready shards, the longest first; those that no tier holds become dead letters."""
     reconciler = Reconciler(broker, tier_chooser)
     keys = reconciler.publish_ready(run)
     reconciler.drain(run.state)
