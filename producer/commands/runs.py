@@ -10,6 +10,7 @@ from delivery.ledger.shard_status import OPEN, RunStatus, ShardState, read_statu
 from delivery.progress import made_keys
 from producer import render, run_lookup
 from runtime import cli
+from runtime.memory import without_collections
 
 
 def register(parent: typer.Typer) -> None:
@@ -51,7 +52,8 @@ def _damaged(run: Run, error: LedgerDamaged) -> dict[str, Any]:
 
 def _facts(run: Run) -> dict[str, Any]:
     try:
-        return _read_facts(run)
+        with without_collections():
+            return _read_facts(run)
     except LedgerDamaged as error:
         return _damaged(run, error)
 

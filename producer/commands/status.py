@@ -23,6 +23,7 @@ from producer.trouble_note import describe, last_trouble
 from producer.worker_pools import PoolLooks, PoolState
 from runtime import cli
 from runtime.errors import UnreachableError, UsageError
+from runtime.memory import without_collections
 from runtime.text import printable, printable_lines
 
 _WATCH_S = 2.0
@@ -83,13 +84,14 @@ class _Look:
 
 def _refresh(run: Run, broker: Broker | None, why: str, pools: PoolLooks) -> _Look:
     """Drain dead letters, publish missed dependents, then count; without the queue, only count."""
-    try:
-        ledger = _mended(run, broker)
-        progress = read_progress(run, broker, ledger, now(), tier_chooser(run))
-    except (UsageError, UnreachableError) as error:  # of the queue, or of the right to write
-        why = str(error)
-        ledger = read_status(run)
-        progress = read_progress(run, None, ledger, now(), tier_chooser(run))
+    with without_collections():
+        try:
+            ledger = _mended(run, broker)
+            progress = read_progress(run, broker, ledger, now(), tier_chooser(run))
+        except (UsageError, UnreachableError) as error:  # of the queue, or of the right to write
+            why = str(error)
+            ledger = read_status(run)
+            progress = read_progress(run, None, ledger, now(), tier_chooser(run))
     return _Look(ledger, progress, why, pools.state())
 
 
