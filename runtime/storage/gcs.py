@@ -100,6 +100,7 @@ class GcsStorage(Storage):
         self._prefix = f"{checked(prefix)}/" if prefix else ""
         payer = settings.get(settings.USER_PROJECT)
         self._bucket = client().bucket(found["bucket"], user_project=payer)
+        self._deletes_parts: bool | None = None  # a compose request; None: not seen yet
 
     def blob(self, path: str, generation: int | None = None) -> Blob:
         """Client handle of an object, which need not exist."""
@@ -493,7 +494,8 @@ class GcsStorage(Storage):
                 )
             except api.PreconditionFailed:
                 return False
-            made.clear()
+            if self._composing_deletes(made[0]):
+                made.clear()
             return True
 
         try:
@@ -513,6 +515,15 @@ class GcsStorage(Storage):
             info = self.stat(path)
             return info if info.crc32c == crc else None
         return None
+
+    def _composing_deletes(self, part: Blob) -> bool:
+        """Whether the service deletes composed parts when asked; seen once, by one of them.
+
+        Google's does; some others that speak its protocol pass the request over.
+        """
+        if self._deletes_parts is None:
+            self._deletes_parts = not self.call(part, partial(part.exists, timeout=TIMEOUT_S))
+        return self._deletes_parts
 
     @contextmanager
     def _temporaries(self, path: str, owner: str) -> Generator[MutableSequence[Blob]]:

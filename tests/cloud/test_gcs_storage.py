@@ -1,9 +1,11 @@
 """GCS faults: passing ones are retried, lasting ones become one-line errors."""
 
 import gc
+import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -243,6 +245,7 @@ _BYTES = "application/octet-stream"
 
 def test_a_shard_costs_few_requests(gcs: GcsServer, storage: Storage) -> None:
     """What is there, start and chunks of the body, the head, the compose, which deletes these."""
+    storage.write_shard("first", shard(), 4, lambda: None)  # looks whether it does
     before = len(gcs.seen)
     storage.write_shard("s", shard(), 4, lambda: None)
     verbs = [line.split()[0] for line in gcs.seen[before:]]
@@ -306,3 +309,24 @@ def test_a_long_listing_is_made_of_parts(
     assert gcs.count("GET") - before == 1 + len([b for b in bounds if b > "r/s0/09.json"]) + 1
     assert found == list(storage.list("r/"))
     assert len(found) == 46
+
+
+@pytest.mark.parametrize("deletes", [True, False])
+def test_composed_parts_are_gone(
+    gcs: GcsServer, storage: Storage, monkeypatch: pytest.MonkeyPatch, deletes: bool
+) -> None:
+    """Also where the service passes over the request to delete them."""
+    answer = gcs.service.answer
+
+    def without_deleting(request: Request) -> Answer:
+        if not deletes and request.path.endswith("/compose"):
+            document = json.loads(request.body)
+            assert document.pop("deleteSourceObjects")
+            request = replace(request, body=json.dumps(document).encode())
+        return answer(request)
+
+    monkeypatch.setattr(gcs.service, "answer", without_deleting)
+    for name in ("s", "t"):
+        storage.write_shard(name, shard(), 4, lambda: None)
+        assert storage.read(name)[:5] == b"HEADx"
+    assert gcs.names(bucket_of(storage)) == ["p/a", "p/s", "p/t"]

@@ -130,14 +130,15 @@ def test_the_estimates_sizes_are_the_programs() -> None:
 
 def test_a_large_shard_is_stored_with_three_billed_requests(gcs: GcsServer, bucket: str) -> None:
     """As the estimate says: begun, head, composed; the parts are deleted by the last."""
-    pieces = (bytes(1 << 20) for _ in range(20))
 
     def body() -> Pieces:
-        yield from pieces
+        yield from (bytes(1 << 20) for _ in range(20))
         return b"HEAD"
 
+    storage = open_storage(f"gs://{bucket}")
+    storage.write_shard("first.shard", body(), 4, lambda: None)  # looks whether parts are deleted
     with logged(gcs, "state/run/") as log:
-        open_storage(f"gs://{bucket}").write_shard("s.shard", body(), 4, lambda: None, is_new=True)
+        storage.write_shard("s.shard", body(), 4, lambda: None, is_new=True)
     small, large = (shard_usage("convert", 0, 1, 1, size).writes for size in (1, 20 << 20))
     assert log.of_kind(*CLASS_A) == 1 + large - small
     assert len(log.seen) == log.of_kind(*CLASS_A, "upload part")
