@@ -7,8 +7,8 @@ from google.cloud import run_v2
 
 from delivery.broker.pubsub_names import PubSubNames
 from infra import google_clients
-from infra.pool_fields import differing_fields, overlay
-from infra.pools import Home, Pool, PoolSettings, pools
+from infra.pool_fields import differing_fields
+from infra.pools import Pool, PoolSettings, pools
 from memmodel.tiers import parse_tiers
 from runtime.errors import UsageError
 from runtime.settings import DEFAULT_TIERS
