@@ -61,7 +61,6 @@ def made(run: Run, gcs: GcsServer) -> dict[str, RequestLog]:
     found: dict[str, RequestLog] = {}
     tier = tier_of(TIER)
     config = WorkerConfig(tier, tier.limit_bytes, roots=(run.state_url,), worker="me")
-    temporaries = gcs.count("[.]tmp-")
     with open_broker(run.info.queue, run.info.tiers, 60.0) as broker:
         replay.missing(run, broker, tier_chooser(run))
         with closing(Worker(broker, config, ShutdownFlags())) as worker:
@@ -190,6 +189,7 @@ def test_a_cancellation_is_seen_before_the_output_appears(
     monkeypatch.setattr(leased_shard, "KEPT_S", 600.0)
     tier = tier_of(TIER)
     config = WorkerConfig(tier, tier.limit_bytes, roots=(run.state_url,), worker="me")
+    temporaries = gcs.count("[.]tmp-")
     with open_broker(run.info.queue, run.info.tiers, 60.0) as broker:
         replay.missing(run, broker, tier_chooser(run))
         with closing(Worker(broker, config, ShutdownFlags())) as worker:
