@@ -29,10 +29,9 @@ _SHARD_WRITES: Final = 2  # the run's overview, its receipt; and what uploads it
 _SOURCE_READS: Final = 3  # the Arrow file's size and generation, two names of its index
 _INPUT_READS: Final = 1  # the input shard's size and generation
 _CASCADE_READS: Final = 3  # once all inputs are done: receipt, failure and publish marker
-AT_ONCE_BYTES: Final = 12 << 20  # a shard of this size goes in one request
-_PARTS_WRITES: Final = (
-    3  # a larger one: the body, whose parts are not billed, the head, both joined
-)
+AT_ONCE_BYTES: Final = 12 << 20  # a shard of this size goes up in one request
+_AT_ONCE_WRITES: Final = 2  # that one, and to compose what it made under the final name
+_PARTS_WRITES: Final = 3  # a larger one: the body, whose parts are not billed, the head, compose
 SOURCE_PART_BYTES: Final = 4 << 20  # of a source file in one request
 _HEARTBEATS_S: Final = (2, 4, 8, 16, 32)  # between the first; from then on
 _HEARTBEAT_S: Final = 60
@@ -84,7 +83,7 @@ def shard_usage(kind: Kind, seconds: float, inputs: int, bytes_in: int, bytes_ou
         bytes_in: of all inputs.
         bytes_out: of the shard.
     """
-    uploads = 1 if bytes_out <= AT_ONCE_BYTES else _PARTS_WRITES
+    uploads = _AT_ONCE_WRITES if bytes_out <= AT_ONCE_BYTES else _PARTS_WRITES
     own = Usage(
         seconds=seconds,
         reads=_SHARD_READS + _ranges(kind, inputs, bytes_in),

@@ -1,9 +1,9 @@
 """Storage in a Google Cloud Storage bucket.
 
 A shard of a few MiB is uploaded in one request. A larger one is written as two temporary objects,
-body and head, that one compose request joins under the final name; parts of the body are on their
-way while more is made. All requests are idempotent and share one retry loop; only the chunks of an
-upload are retried by Google's client, which alone can resume an upload.
+body and head; parts of the body are on their way while more is made. A compose request makes the
+shard of these under its final name. All requests are idempotent and share one retry loop; only the
+chunks of an upload are retried by Google's client, which alone can resume an upload.
 """
 
 import re
@@ -338,19 +338,22 @@ class GcsStorage(Storage):
         owner: str = OWNER,
         is_new: bool = False,
     ) -> ObjectInfo:
-        """Upload a small file at once; of a larger one the body as it is produced, then compose."""
+        """Upload a small file in one request, of a larger one the body as it is produced; compose.
+
+        Composing a small file too keeps its upload out of the time between `confirm` and the
+        moment at which it appears.
+        """
         seen = _beside((lambda: 0) if is_new else partial(self._generation, path))
         stream = ShardStream(pieces, head_bytes)
         with closing(iter(stream)) as body:
             begin, complete = _first_pieces(body, MOST_AT_ONCE_BYTES - head_bytes)
-            if complete:
-                whole = b"".join([stream.head, *begin])
-                begin.clear()
-                made = _Made(path, stream.crc, metadata, partial(self._uploaded, whole))
-                return self._publish(made, confirm, seen.result())
             before = seen.result()
             with self._temporaries(path, owner) as parts:
-                self._upload_parts(parts, stream, _and_then(begin, body))
+                if complete:
+                    del parts[1:]
+                    self._upload(parts[0], b"".join([stream.head, *begin]), None)
+                else:
+                    self._upload_parts(parts, stream, _and_then(begin, body))
                 appear = partial(self._composed, parts, stream.crc)
                 made = _Made(path, stream.crc, metadata, appear)
                 return self._publish(made, confirm, before)
@@ -453,25 +456,6 @@ class GcsStorage(Storage):
                 hint="the shard is made again",
             )
         return info
-
-    def _uploaded(self, data: bytes, final: Blob, seen: int) -> bool:
-        """Upload an object in one request; False if the present generation is not the one seen."""
-
-        def attempt() -> bool:
-            try:
-                final.upload_from_string(
-                    data,
-                    content_type=final.content_type,
-                    checksum="crc32c",  # sent too: storage refuses other bytes
-                    if_generation_match=seen,
-                    timeout=TIMEOUT_S,
-                    retry=None,
-                )
-            except api.PreconditionFailed:
-                return False
-            return True
-
-        return self.call(final, attempt)
 
     def _composed(self, made: MutableSequence[Blob], crc: int, final: Blob, seen: int) -> bool:
         """Make the compose request; False if the present generation is not the one seen.

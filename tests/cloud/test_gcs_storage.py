@@ -254,12 +254,14 @@ def test_a_shard_costs_few_requests(gcs: GcsServer, storage: Storage) -> None:
     assert "/compose" in gcs.seen[-1]
 
 
-def test_a_small_shard_costs_two_requests(gcs: GcsServer, storage: Storage) -> None:
-    """What is there, and the upload: nothing temporary, nothing to compose or to delete."""
+def test_a_small_shard_costs_three_requests(gcs: GcsServer, storage: Storage) -> None:
+    """What is there, the upload of the whole, and the compose, which deletes it."""
+    storage.write_shard("first", small(b"x"), 4, lambda: None)  # looks whether it does
     for content in (b"first", b"second"):
         before = len(gcs.seen)
         info = storage.write_shard("s", small(content), 4, lambda: None, {"run": "r1"})
-        assert [line.split()[0] for line in gcs.seen[before:]] == ["GET", "POST"]
+        assert [line.split()[0] for line in gcs.seen[before:]] == ["GET", "POST", "POST"]
+        assert "/compose" in gcs.seen[-1]
         assert storage.read("s") == b"HEAD" + content
         assert storage.stat("s") == info
 
