@@ -25,11 +25,11 @@ $(VENV)/.dev: $(VENV)/.installed
 demo: $(VENV)/.installed   ## make a small export, convert it, verify it, say how to look at it
 	$(BIN)/python -m producer demo --dir demo
 
-test: $(VENV)/.dev         ## every test but the slow ones (under five minutes)
+test: $(VENV)/.dev         ## every test but the slow ones (ten minutes on two cores)
 	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not slow"
 
 slow: $(VENV)/.dev         ## the slow tests: chaos, power cuts, full disks, sanitizers, memory
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -n 2 --dist worksteal -m slow
 
 chaos: $(VENV)/.dev        ## a long chaos test: some hundred shards, kills, a broker restart
 	CHAOS_SHARDS=$${CHAOS_SHARDS:-9x8x7} $(BIN)/pytest -m slow tests/e2e/test_chaos.py
