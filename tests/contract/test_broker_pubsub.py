@@ -171,7 +171,14 @@ def test_an_absent_series_is_unknown(monitoring: Monitoring, watched: PubSubBrok
     assert not watched.backlog("2gi").known
 
 
-@pytest.mark.parametrize("code", [grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.INTERNAL])
+@pytest.mark.parametrize(
+    "code",
+    [
+        grpc.StatusCode.PERMISSION_DENIED,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.UNAVAILABLE,  # which Google's client retries by itself
+    ],
+)
 def test_monitoring_in_trouble_is_unknown(
     monitoring: Monitoring, watched: PubSubBroker, code: grpc.StatusCode
 ) -> None:
