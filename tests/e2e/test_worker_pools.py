@@ -1,27 +1,35 @@
 """Whole runs on worker pools: a stand-in for Cloud Run starts and stops real workers."""
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from delivery.broker import open_broker
+from delivery.broker.base import MAX_DELIVERIES
 from delivery.broker.pubsub_names import PubSubNames
 from delivery.ledger.run import Run, list_runs
-from delivery.ledger.shard_status import read_status
+from delivery.ledger.shard_status import ShardState, read_status
+from delivery.messages import decode
+from delivery.publishing import expected_tier
 from infra.queue_pools import AUTOSCALER
+from memmodel.run_context import tier_chooser
 from tests.support.cloud_run_instances import CloudRunInstances
 from tests.support.commands import CommandResult, run_in_process
 from tests.support.emulator import make_topology, new_queue_url, remove_topology
 from tests.support.google_server import GoogleServer
-from tests.support.scaled_pools import REGION, make_pools
+from tests.support.late_metrics import UNDELIVERED, LateMetrics
+from tests.support.scaled_pools import REGION, make_pools, pool_name
 from tests.support.waiting import wait_for
 from tests.support.workspace import Workspace, clean_environment, make_small_workspace
 
 SMALL, LARGE = "512mi", "1gi"
 BALLAST = str(600 << 20)  # more than the smaller tier has
-WITHIN_S = 240.0
+WITHIN_S = 240.0  # less than the quiet time after which shards are published again
+LATE_S = 4.0  # of the metrics
 
 pytestmark = pytest.mark.slow
 
@@ -37,17 +45,17 @@ class Cloud:
         self.state = f"gs://{bucket}/runs"
         self._bucket = bucket
 
-    def run(self, program: str, *arguments: str) -> CommandResult:
+    def run(self, program: str, *arguments: str, region: str = REGION) -> CommandResult:
         """A command that knows queue, state and region."""
-        more = {"QUEUE_URL": self.queue, "STATE_PATH": self.state, "REGION": REGION}
+        more = {"QUEUE_URL": self.queue, "STATE_PATH": self.state, "REGION": region}
         env = clean_environment() | more | {"LEASE_S": "10", "MAX_INSTANCES": "4"}
         return run_in_process(program, *arguments, folder=self.workspace.folder, environment=env)
 
-    def enqueue(self, dest: str, *more: str) -> CommandResult:
-        """Enqueue both scales."""
+    def enqueue(self, dest: str, *more: str, region: str = REGION) -> CommandResult:
+        """Enqueue both scales; without a region no instance is started."""
         scales = ("--scales", "0", "--downres", "1", "--tiers", "0.5,1")
         command = self.workspace.enqueue_command(dest=f"gs://{self._bucket}/{dest}")
-        done = self.run("producer", *command, *scales, *more)
+        done = self.run("producer", *command, *scales, *more, region=region)
         assert done.returncode == 0, done.stderr
         return done
 
@@ -76,7 +84,9 @@ class Cloud:
 
 
 @contextmanager
-def made_cloud(folder: Path, google: GoogleServer, bucket: str) -> Iterator[Cloud]:
+def made_cloud(
+    folder: Path, google: GoogleServer, bucket: str, ballast: str = BALLAST
+) -> Iterator[Cloud]:
     """A queue with two tiers, their pools, one for the autoscaler, and an export."""
     workspace = make_small_workspace(folder / "work")
     queue = new_queue_url()
@@ -91,7 +101,7 @@ def made_cloud(folder: Path, google: GoogleServer, bucket: str) -> Iterator[Clou
         "MAX_INSTANCES": "4",
     }
     # The first worker of the smaller tier finds each of its shards too big.
-    heavy = {f"{PubSubNames.parse(queue).prefix}-{SMALL}": {"WORK_BALLAST_BYTES": BALLAST}}
+    heavy = {f"{PubSubNames.parse(queue).prefix}-{SMALL}": {"WORK_BALLAST_BYTES": ballast}}
     with CloudRunInstances(google, folder, environment, heavy) as instances:
         yield Cloud(workspace, queue, bucket, instances)
     remove_topology(queue)
@@ -146,3 +156,65 @@ def test_enqueue_waits_and_watches_without_a_pool_for_the_autoscaler(
     done = cloud.enqueue("one", "--wait")
     assert "note" not in done.stderr, done.stderr
     cloud.await_end()
+
+
+def test_a_shard_that_only_the_metrics_show_gets_its_worker(
+    tmp_path: Path,
+    google_server: GoogleServer,
+    pubsub_emulator: str,
+    bucket: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Pub/Sub moved it up, without a note in the ledger; late numbers keep no pool running."""
+    del pubsub_emulator
+    monkeypatch.setenv("MAX_INSTANCES_PER_TIER", "3")  # leaves one for the larger tier
+    with made_cloud(tmp_path, google_server, bucket, ballast="0") as cloud:
+        cloud.enqueue("one", region="")
+        (run,) = list_runs(cloud.state)
+        moved = move_up(cloud.queue)
+        assert undelivered(run.uri)[LARGE] == 0  # for all that the ledger says
+        names, monitoring = PubSubNames.parse(cloud.queue), google_server.monitoring
+        with LateMetrics(monitoring, names, lambda: undelivered(run.uri, moved), LATE_S):
+            wait_for(lambda: monitoring.series, "the first metrics", WITHIN_S)
+            google_server.worker_pools.set_count(pool_name(cloud.queue, AUTOSCALER), 1)
+            cloud.await_end()
+        assert any(UNDELIVERED in request.filter for request in monitoring.requests)
+        assert not run.placements.list(), cloud.logs
+        tiers = {key: receipt.tier for key, receipt in run.receipts.list().items()}
+        assert [key for key in tiers if tiers[key] == LARGE] == [moved], cloud.logs
+
+
+def move_up(queue: str) -> str:
+    """Deliver a shard as often as workers may die over it, so that Pub/Sub moves it; its key."""
+    moved, held = "", []
+    with open_broker(queue, (SMALL, LARGE), 60) as broker:
+        deliveries = 0
+        while (delivery := broker.lease(SMALL, 2.0)) is not None:
+            key = decode(delivery.data).key
+            moved = moved or key
+            if key == moved:
+                deliveries += 1
+                broker.nack(delivery)
+            else:
+                held.append(delivery)
+        assert deliveries == MAX_DELIVERIES
+        for delivery in held:
+            broker.publish(SMALL, [decode(delivery.data)])
+            broker.ack(delivery)
+    return moved
+
+
+def undelivered(uri: str, moved: str = "") -> dict[str, int]:
+    """Messages that are not acked, by tier: shards that are ready or in work.
+
+    Args:
+        uri: of the run.
+        moved: a shard that is on the larger tier, whatever the ledger says.
+    """
+    run = Run(uri)
+    status, placements, choose = read_status(run), run.placements.list(), tier_chooser(run)
+    tiers = Counter(
+        LARGE if row.key == moved else expected_tier(row, status, choose, placements)
+        for row in run.plan.rows_of(status.keys(ShardState.READY))
+    )
+    return {tier: tiers[tier] for tier in (SMALL, LARGE)}
