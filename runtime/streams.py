@@ -16,15 +16,17 @@ from typing import Final, TextIO
 _STDIN: Final = 0
 _STDOUT: Final = 1
 _STDERR: Final = 2
-_NO_READER: Final = frozenset({errno.EIO, errno.EBADF, errno.ENXIO})  # a terminal that is gone
+# A terminal or a pipe's reader that is gone.
+_NO_READER: Final = frozenset({errno.EIO, errno.EBADF, errno.ENXIO, errno.EPIPE})
 
 
 class _LossyText(io.TextIOWrapper):
-    """Text stream that drops what it cannot write; a broken pipe is raised where that is wanted.
+    """Text stream that drops what it cannot write.
 
     Attributes:
         lost: the first error, or None.
-        raises_broken_pipe: whether the reader's end is an error, which ends what writes.
+        raises_broken_pipe: whether the reader's end is an error, which ends a command that would
+            print without end; one that works must not end by it.
     """
 
     lost: OSError | None = None
@@ -104,15 +106,19 @@ def _guarded(stream: TextIO | None, original: TextIO | None, descriptor: int) ->
         raw = io.FileIO(descriptor, "wb", closefd=False)
     except OSError:  # a directory, as a shell's `1</` makes
         return io.StringIO()
-    guarded = _LossyText(
+    return _LossyText(
         io.BufferedWriter(raw),
         encoding=encoding,
         errors="backslashreplace",  # a path need not fit the terminal's encoding
         line_buffering=buffered_by_line,
         write_through=bool(getattr(stream, "write_through", False)),
     )
-    guarded.raises_broken_pipe = descriptor == _STDOUT
-    return guarded
+
+
+def end_with_reader() -> None:
+    """From now on, printing results to a pipe without a reader raises `BrokenPipeError`."""
+    if isinstance(sys.stdout, _LossyText):
+        sys.stdout.raises_broken_pipe = True
 
 
 def flush_results() -> OSError | None:

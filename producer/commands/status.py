@@ -21,7 +21,7 @@ from producer import render, run_lookup, worker_pools
 from producer.fleet_process import fleet_command
 from producer.trouble_note import describe, last_trouble
 from producer.worker_pools import PoolLooks, PoolState
-from runtime import cli
+from runtime import cli, streams
 from runtime.errors import UnreachableError, UsageError
 from runtime.memory import without_collections
 from runtime.text import printable, printable_lines
@@ -57,6 +57,7 @@ def status(
     broker, why = run_lookup.broker_to_look(found, queue)
     with broker or nullcontext():
         if watch and not as_json:
+            streams.end_with_reader()
             _watch(found, broker, why)
             return
         look = _refresh(found, broker, why, PoolLooks(found))
