@@ -11,6 +11,8 @@ import pytest
 
 from tests.support.workspace import clean_environment
 
+pytestmark = pytest.mark.xdist_group("tutorial")  # one test goes on where the other ended
+
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "tutorial.md").read_text()
 # The Makefile's target runs this in the clone; the reader's own data is the demo's here.
 STANDS_FOR = {
