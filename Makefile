@@ -29,7 +29,7 @@ test: $(VENV)/.dev         ## every test but the slow ones (ten minutes on two c
 	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not slow"
 
 slow: $(VENV)/.dev         ## the slow tests: chaos, power cuts, full disks, sanitizers, memory
-	$(BIN)/pytest -n 2 --dist loadgroup -m slow
+	$(BIN)/pytest -n 2 --dist worksteal -m slow
 
 chaos: $(VENV)/.dev        ## a long chaos test: some hundred shards, kills, a broker restart
 	CHAOS_SHARDS=$${CHAOS_SHARDS:-9x8x7} $(BIN)/pytest -m slow tests/e2e/test_chaos.py

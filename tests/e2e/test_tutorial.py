@@ -11,8 +11,6 @@ import pytest
 
 from tests.support.workspace import clean_environment
 
-pytestmark = pytest.mark.xdist_group("tutorial")  # one test goes on where the other ended
-
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "tutorial.md").read_text()
 # The Makefile's target runs this in the clone; the reader's own data is the demo's here.
 STANDS_FOR = {
@@ -90,7 +88,7 @@ def test_the_tutorial(home: Path) -> None:
     assert "no findings" in verified.stdout
 
 
-@pytest.mark.slow  # once more, after the tutorial
+@pytest.mark.slow  # the demo twice once more
 @pytest.mark.timeout(900)
 def test_requeued_too_early(home: Path) -> None:
     """A shard that was requeued before its cut file was mended does not keep the demo from it."""
@@ -99,7 +97,7 @@ def test_requeued_too_early(home: Path) -> None:
         for word in (" demo ", "truncate", " replay ", " fleet ")
     )
     requeue = f"{sys.executable} -m producer dead-letters requeue s0/0 --dest demo/volume"
-    for command in (cut, redo, fleet, requeue):
+    for command in (demo, cut, redo, fleet, requeue):  # the demo is there already, or is made
         done = run(command, home)
         assert done.returncode == (1 if command == fleet else 0), (command, done.stderr)
     ended = run(demo, home)
