@@ -17,7 +17,7 @@ from braid.precomputed import sharding
 from braid.precomputed.shard_reader import ShardFile
 from braid.precomputed.volume_spec import ScaleSpec
 from braid.transcode.block_assignment import assign_blocks, block_extent
-from braid.typing import UInt64Array, Vec3
+from braid.typing import Int64Array, UInt64Array, Vec3
 from delivery.ledger.plan import PlanRow
 from producer.expected_volume import ExpectedVolume
 from producer.export_reader import open_shard
@@ -166,6 +166,9 @@ class ValueCheck:
     Args:
         verifier: of the volume.
         seed: of the random choice.
+
+    Attributes:
+        compared: number of chunks, so far.
     """
 
     def __init__(self, verifier: Verifier, seed: int = 0) -> None:
@@ -173,6 +176,7 @@ class ValueCheck:
         self._request = verifier.request
         self._random = random.Random(seed)  # noqa: S311 - a sample, no secret
         self._volume = Volume(self._request.dest)
+        self.compared = 0
 
     def choose(self, count: int) -> list[PlanRow]:
         """Choose shards that are there, with repeats; one chunk of each is compared.
@@ -191,10 +195,11 @@ class ValueCheck:
         return sorted(self._random.choices(there, k=count), key=lambda r: r.key) if there else []
 
     def check(self, row: PlanRow) -> Iterator[Finding]:
-        """Compare one random chunk of a shard, which the source may leave out."""
-        before = self._random.getstate()
+        """Compare one random chunk of a shard; none where the source has no block of it."""
+        state, compared = self._random.getstate(), self.compared
         if self._compare_once(row):  # a bit may have turned on the way here: the same chunk again
-            self._random.setstate(before)
+            self._random.setstate(state)
+            self.compared = compared
             yield from self._compare_once(row)
 
     def _compare_once(self, row: PlanRow) -> list[Finding]:
@@ -209,18 +214,28 @@ class ValueCheck:
         source = self._verifier.expected.sources.get(row.scale)
         if source is None:
             raise ObjectNotFound("no run is known to have converted it, and there is no --source")
+        z_step = self._request.slices(row.scale)
+        # The shard is in the reach of all its files, but some may hold no block of it.
+        for path in self._random.sample(row.sources, k=len(row.sources)):
+            with open_shard(open_storage(source), path) as reader:
+                block = self._random_block(row, reader.index.coords)
+                if block is None:
+                    continue
+                kind = self._request.label_type
+                voxels = reader.read_chunk(*block, label_type=kind)[::z_step]
+            size = self._verifier.volume.scales[row.scale].size
+            begin, end = block_box(block, size, z_step)
+            yield from self._compare(row, begin, end, clip(voxels, begin, end), f"block of {path}")
+            return
+
+    def _random_block(self, row: PlanRow, coords: Int64Array) -> Vec3 | None:
+        """Coordinates of a block of a shard in one file; None if it holds none."""
         scale, z_step = self._verifier.volume.scales[row.scale], self._request.slices(row.scale)
-        path = self._random.choice(row.sources)
-        with open_shard(open_storage(source), path) as reader:
-            assigned = assign_blocks(reader.index.coords, scale, row.shard, z_step)
-            if not len(assigned.ids):
-                return
-            block = self._random.choice(assigned.blocks.tolist())
-            x, y, z = reader.index.coords[block].tolist()
-            kind = self._request.label_type
-            voxels = reader.read_chunk(x, y, z, label_type=kind)[::z_step]
-        begin, end = block_box((x, y, z), scale.size, z_step)
-        yield from self._compare(row, begin, end, clip(voxels, begin, end), f"block of {path}")
+        assigned = assign_blocks(coords, scale, row.shard, z_step)
+        if not len(assigned.blocks):
+            return None
+        x, y, z = coords[self._random.choice(assigned.blocks.tolist())].tolist()
+        return x, y, z
 
     def _check_downsampled(self, row: PlanRow) -> Iterator[Finding]:
         """Compare a random chunk with a plain vote over the scale before."""
@@ -245,6 +260,7 @@ class ValueCheck:
         reference: str,
     ) -> Iterator[Finding]:
         found = self._volume.read(row.scale, begin, end)
+        self.compared += 1
         wrong = int((found != expected).sum())
         if wrong:
             yield Finding(row.key, f"box {begin} to {end}: {wrong} voxels differ from {reference}")

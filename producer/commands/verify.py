@@ -134,10 +134,9 @@ def verify(
         checked["points"] = points.compared
     elif values:
         check = ValueCheck(verifier, seed)
-        rows = check.choose(values)
-        for row in with_progress("comparing voxels", rows):
+        for row in with_progress("comparing voxels", check.choose(values)):
             findings += check.check(row)
-        checked["values"] = len(rows)
+        checked["values"] = check.compared
     print_notes(_empty_scales(expected))
     _print_report(uri, verifier.scales, checked, findings, json_report, as_json=as_json)
 

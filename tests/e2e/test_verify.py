@@ -4,12 +4,15 @@ import gzip
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorstore as ts
 
+from producer.expected_volume import expected_of_runs
+from producer.verify import ValueCheck, Verifier
 from tests.support.commands import CommandResult
 from tests.support.workspace import Workspace, converted_workspace, make_small_workspace
 
@@ -55,6 +58,21 @@ def test_a_sound_volume(workspace: Workspace) -> None:
     assert checked == {"shards": 14, "files_read": 14, "values": 150}
     said = workspace.of_run("verify")
     assert (said.returncode, "no findings" in said.stdout) == (0, True)
+
+
+def test_values_are_counted_where_they_were_compared(workspace: Workspace) -> None:
+    """A source file in whose reach a shard is may hold no block of it: another one is taken."""
+    dest = str(workspace.volume)
+    expected = expected_of_runs(f"{dest}.runs", dest)
+    check = ValueCheck(Verifier(expected))
+    own, *_, other = (row for row in expected.plan.plan.rows(0) if row.sources)
+    assert not {*own.sources} & {*other.sources}
+    both = replace(own, sources=(*other.sources, *own.sources))
+    for number in range(1, 9):
+        assert list(check.check(both)) == []
+        assert check.compared == number
+    assert list(check.check(replace(own, sources=other.sources))) == []
+    assert check.compared == 8
 
 
 def test_a_missing_file(workspace: Workspace) -> None:
