@@ -9,6 +9,7 @@ from delivery.broker import SQLITE, open_broker, queue_path
 from delivery.broker.base import Broker
 from delivery.dead_letters import drain
 from delivery.ledger import failures
+from delivery.ledger.damage import LedgerDamaged
 from delivery.ledger.run import Run, find_run
 from delivery.ledger.shard_status import describe_unplanned, read_status
 from memmodel.tiers import tier_named, tier_of
@@ -27,7 +28,7 @@ TierOption = Annotated[
 
 
 def find(run: str | None, state: str | None, dest: str | None) -> Run:
-    """The named run, else the newest one, whose id is printed to stderr.
+    """The named run, else the newest one that can be read, whose id is printed to stderr.
 
     Args:
         run: id or URI.
@@ -39,9 +40,13 @@ def find(run: str | None, state: str | None, dest: str | None) -> Run:
     """
     if run is not None and "/" in run:
         return Run.open(run)
-    found = find_run(state_root(state, dest), run)
+    damage: list[tuple[Run, LedgerDamaged]] = []
+    found = find_run(state_root(state, dest), run, lambda *one: damage.append(one))
+    for one in damage:
+        note_damage(*one)
     if run is None:
-        print_stderr(f"run {found.run_id} (the newest)")
+        which = "the newest that can be read" if damage else "the newest"
+        print_stderr(f"run {found.run_id} ({which})")
     return found
 
 
@@ -106,6 +111,11 @@ def find_drained(run: str | None, state: str | None, dest: str | None, queue: st
     with broker_of(found, queue) as broker:
         drain_dead_letters(found, broker)
     return found
+
+
+def note_damage(run: Run, error: LedgerDamaged) -> None:
+    """Note on stderr that a run cannot be read, and the way on."""
+    print_stderr(f"note: run {run.run_id}: {error}; {error.hint}")
 
 
 def note_unplanned(unplanned: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ A damaged object concerns its run alone. Whoever looks at many runs passes over 
 says so; see `delivery.ledger.run.list_runs`.
 """
 
+from collections.abc import Callable
 from typing import Final, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -52,10 +53,7 @@ def parse(model: type[Model], data: bytes | str, where: str, hint: str) -> Model
     Raises:
         LedgerDamaged: it has another shape, or is not JSON.
     """
-    try:
-        return model.model_validate_json(data)
-    except ValidationError as error:
-        raise damaged(where, _first_fault(error), hint) from None
+    return _checked(model.model_validate_json, data, where, hint)
 
 
 def parse_as(adapter: TypeAdapter[Value], data: bytes, where: str, hint: str) -> Value:
@@ -64,12 +62,19 @@ def parse_as(adapter: TypeAdapter[Value], data: bytes, where: str, hint: str) ->
     Raises:
         LedgerDamaged: it has another shape, or is not JSON.
     """
+    return _checked(adapter.validate_json, data, where, hint)
+
+
+def _checked(
+    validate: Callable[[bytes | str], Value], data: bytes | str, where: str, hint: str
+) -> Value:
     try:
-        return adapter.validate_json(data)
+        return validate(data)
     except ValidationError as error:
         raise damaged(where, _first_fault(error), hint) from None
 
 
 def _first_fault(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
-    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+    place = ".".join(str(part) for part in first["loc"])  # empty for the object as a whole
+    return f"{place}: {first['msg']}" if place else first["msg"]

@@ -438,14 +438,16 @@ def new_run_id() -> str:
     return f"{now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
 
 
+OnDamage = Callable[[Run, LedgerDamaged], None]
+"""Called with a run whose settings cannot be read."""
+
+
 def log_damage(run: Run, error: LedgerDamaged) -> None:
     """Log that a run is passed over."""
     log.get().warning(log.RUN_DAMAGED, run=run.run_id, reason=str(error), hint=error.hint)
 
 
-def list_runs(
-    state_url: str, on_damage: Callable[[Run, LedgerDamaged], None] = log_damage
-) -> list[Run]:
+def list_runs(state_url: str, on_damage: OnDamage = log_damage) -> list[Run]:
     """All planned runs below a state root, oldest first.
 
     Args:
@@ -464,33 +466,43 @@ def list_runs(
     return [run for _, run in sorted(runs, key=lambda pair: pair[0])]
 
 
-def newest_run(state_url: str) -> Run | None:
-    """The run that was planned last, or None.
+def newest_run(state_url: str, on_damage: OnDamage = log_damage) -> Run | None:
+    """The run that was planned last of those that can be read, or None.
+
+    Args:
+        state_url: the root.
+        on_damage: as in `list_runs`.
 
     Raises:
         LedgerDamaged: there are runs, and none can be read.
     """
-    found: list[LedgerDamaged] = []
+    damage: list[LedgerDamaged] = []
 
-    def on_damage(run: Run, error: LedgerDamaged) -> None:
-        found.append(error)
-        log_damage(run, error)
+    def keep(run: Run, error: LedgerDamaged) -> None:
+        damage.append(error)
+        on_damage(run, error)
 
-    runs = list_runs(state_url, on_damage)
-    if found and not runs:
-        raise found[0]
+    runs = list_runs(state_url, keep)
+    if damage and not runs:
+        raise damage[0]
     return runs[-1] if runs else None
 
 
-def find_run(state_url: str, run: str | None = None) -> Run:
-    """The run of this id or URI, else the newest one.
+def find_run(state_url: str, run: str | None = None, on_damage: OnDamage = log_damage) -> Run:
+    """The run of this id or URI, else the newest one that can be read.
+
+    Args:
+        state_url: the root.
+        run: id or URI.
+        on_damage: as in `list_runs`.
 
     Raises:
         UsageError: there is no such run.
+        LedgerDamaged: there are runs, and none can be read.
     """
     if run is not None:
         return Run.open(run if "/" in run else join(state_url, run))
-    newest = newest_run(state_url)
+    newest = newest_run(state_url, on_damage)
     if newest is None:
         raise UsageError(
             f"no run below {absolute(state_url)}",

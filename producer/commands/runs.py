@@ -43,7 +43,7 @@ def runs(
 
 def _damaged(run: Run, error: LedgerDamaged) -> dict[str, Any]:
     """Row of a run that cannot be read, with a line to stderr why."""
-    cli.print_stderr(f"note: run {run.run_id}: {error}; {error.hint}")
+    run_lookup.note_damage(run, error)
     unknown = dict.fromkeys(("created", "source", "label_type", "fingerprint"))
     counts = dict.fromkeys(("total", "done", "lost"))
     own = {"run": run.run_id, "uri": run.uri, "state": "damaged", "dest": run.stated_dest()}

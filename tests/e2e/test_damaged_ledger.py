@@ -184,6 +184,17 @@ def test_what_is_in_the_way_of_a_cancellation_is_told(runs: TwoRuns) -> None:
     assert "cancelled.json is damaged (it is not a file)" in done.stderr
 
 
+def test_the_newest_run_that_can_be_read_is_called_so(runs: TwoRuns) -> None:
+    """Without --run a damaged run is noted in words, since it may be the one that was meant."""
+    _damage(runs, "run.json", DAMAGES["empty"])
+    done = runs.workspace.run("status", "--state", "runs")
+    assert done.returncode == 0, done.stderr
+    assert "run sound (the newest that can be read)" in done.stderr
+    (note,) = [line for line in done.stderr.splitlines() if line.startswith("note: ")]
+    assert note.startswith("note: run hurt: ")
+    assert "run.json is damaged (Invalid JSON: " in note
+
+
 def test_verify_names_a_damaged_run_of_the_destination(runs: TwoRuns) -> None:
     """A damaged earlier run is a finding; the volume is compared with what is known."""
     again = runs.enqueue("out", "--run-id", "again", "--overwrite", "--wait")

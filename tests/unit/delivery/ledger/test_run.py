@@ -155,9 +155,10 @@ def test_publish_markers_hold_their_inputs_digest(tmp_path: Path) -> None:
 def test_damage_is_one_line(tmp_path: Path) -> None:
     """A damaged run.json or plan says which file it is."""
     run = made_run(tmp_path)
-    (Path(run.uri) / "run.json").write_text('{"run_id": 3')
-    with pytest.raises(ShardliftError, match=r"run\.json is damaged"):
-        _ = Run(run.uri).info
+    for text, fault in (('{"run_id": 3', "Invalid JSON: "), ('{"run_id": 3}', "run_id: ")):
+        (Path(run.uri) / "run.json").write_text(text)
+        with pytest.raises(ShardliftError, match=rf"run\.json is damaged \({fault}"):
+            _ = Run(run.uri).info
     (Path(run.uri) / "plan.arrow").write_bytes(b"ARROW1\0\0rubbish")
     with pytest.raises(ShardliftError, match=r"plan\.arrow is damaged"):
         _ = Run(run.uri).plan
