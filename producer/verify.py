@@ -17,7 +17,7 @@ from braid.precomputed import sharding
 from braid.precomputed.shard_reader import ShardFile
 from braid.precomputed.volume_spec import ScaleSpec
 from braid.transcode.block_assignment import assign_blocks, block_extent
-from braid.typing import Int64Array, UInt64Array, Vec3
+from braid.typing import Int32Array, UInt64Array, Vec3
 from delivery.ledger.plan import PlanRow
 from producer.expected_volume import ExpectedVolume
 from producer.export_reader import open_shard
@@ -228,7 +228,7 @@ class ValueCheck:
             yield from self._compare(row, begin, end, clip(voxels, begin, end), f"block of {path}")
             return
 
-    def _random_block(self, row: PlanRow, coords: Int64Array) -> Vec3 | None:
+    def _random_block(self, row: PlanRow, coords: Int32Array) -> Vec3 | None:
         """Coordinates of a block of a shard in one file; None if it holds none."""
         scale, z_step = self._verifier.volume.scales[row.scale], self._request.slices(row.scale)
         assigned = assign_blocks(coords, scale, row.shard, z_step)
