@@ -145,7 +145,7 @@ class Autoscaler:
         left = None if runs is None else left_by_tier(runs, now())
         if runs is not None:
             self._care.mend(runs, pools.counts)
-        wanted = self._decide(pools, left)
+        wanted = self._decide(pools, left, start=start)
         if not all_again and any(wanted[name] < count for name, count in pools.counts.items()):
             return None
         if start:
@@ -167,10 +167,14 @@ class Autoscaler:
             return None
         return [] if self._care.gives_up(runs, counts) else runs
 
-    def _decide(self, pools: QueuePools, left: Mapping[str, Left] | None) -> dict[str, int]:
+    def _decide(
+        self, pools: QueuePools, left: Mapping[str, Left] | None, *, start: bool
+    ) -> dict[str, int]:
         self._note_missing(frozenset(left or ()) - frozenset(pools.by_tier))
         backlog = self._care.backlog([tier.name for tier in pools.tiers])
-        return desired_counts(pools.tiers, pools.counts, left, backlog, self._caps)
+        return desired_counts(
+            pools.tiers, pools.counts, left, backlog, self._caps, give_way=not start
+        )
 
     def _note_missing(self, tiers: frozenset[str]) -> None:
         for tier in sorted(tiers - self._without_pool):

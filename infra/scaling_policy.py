@@ -1,7 +1,9 @@
 """Scaling policy: instances of each tier's pool, from what there is to do; a pure function.
 
 - Up at about four shards a worker, since a start costs seconds; one each for the last eight.
-- Never down while a tier has anything left: a scale-in kills whichever instance, busy or not.
+- Never down while a tier has a ready shard: a scale-in kills whichever instance, busy or not.
+- Not down either while its shards only wait for inputs, unless a tier with a ready shard would get
+  no instance otherwise: perhaps that shard is what they wait for.
 - To 0 as soon as the ledger says that nothing is left. Metrics are minutes late, the ledger is not.
 - What is not known changes nothing.
 - Within caps: per tier, in all, in dollars per hour, and the region's quota.
@@ -84,10 +86,13 @@ def desired_counts(
     left: Mapping[str, Left] | None,
     backlog: Mapping[str, int | None],
     caps: Caps,
+    *,
+    give_way: bool = True,
 ) -> dict[str, int]:
     """Instances that each tier's pool should have.
 
-    Caps bound what is added: a cap that was lowered below what runs stops no instance.
+    Caps bound what is added: a cap that was lowered below what runs stops no busy instance. Idle
+    ones, of tiers without ready shards and messages, give way to the first one of a tier that has.
 
     Args:
         tiers: smallest first.
@@ -95,6 +100,8 @@ def desired_counts(
         left: by the ledger; a tier that is absent has nothing left. None if it cannot be read.
         backlog: messages that are not acked, by the metrics; None or absent if unknown.
         caps: upper limits.
+        give_way: whether idle instances may be stopped for a tier that would get none; False
+            where not all runs of the queue are known.
     """
     now = {tier.name: running.get(tier.name, 0) for tier in tiers}
     if left is None:
@@ -107,6 +114,7 @@ def desired_counts(
             left.get(tier.name, Left()), backlog.get(tier.name) or 0, now[tier.name], senders
         )
     kept = {name: now[name] for name, count in wanted.items() if count is not None}
+    idle = [tier.name for tier in reversed(tiers) if give_way and wanted[tier.name] == 0]
     counts = divide(
         {
             tier.name: min(caps.per_tier, wanted[tier.name] or 0)
@@ -115,12 +123,13 @@ def desired_counts(
         {tier.name: instance_cost(tier) for tier in tiers},
         caps.budget,
         kept,
+        idle,
     )
     return {tier.name: counts[tier.name] for tier in tiers}
 
 
 def _wanted(left: Left, messages: int, running: int, senders: int | None) -> int | None:
-    """Workers that a tier is worth; None if it is to have none.
+    """Workers that a tier is worth, 0 to keep those it has; None if it is to have none.
 
     Args:
         left: for the tier.

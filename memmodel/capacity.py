@@ -60,6 +60,7 @@ def divide(
     costs: Mapping[str, Sequence[float]],
     budget: Sequence[float],
     running: Mapping[str, int] | None = None,
+    giving_way: Sequence[str] = (),
 ) -> dict[str, int]:
     """Divide a budget among those who want workers: one each, then where most is wanted per worker.
 
@@ -68,13 +69,19 @@ def divide(
         costs: of one worker, by name: an amount of each resource.
         budget: the same resources; infinity where one has no limit.
         running: workers that are kept, even beyond the budget.
+        giving_way: names whose running workers are not kept where a name would get none, the most
+            costly first, so that as few as needed go.
     """
     workers = {name: (running or {}).get(name, 0) for name in wanted}
     left = list(budget)
     for name, count in workers.items():
         _spend(left, costs[name], count)
     for name in wanted:
-        if not workers[name] and wanted[name] and _fits(costs[name], left):
+        if (
+            wanted[name]
+            and not workers[name]
+            and _made_room(name, workers, costs, left, giving_way)
+        ):
             workers[name] = 1
             _spend(left, costs[name])
     while (neediest := _neediest(wanted, workers, costs, left)) is not None:
@@ -94,6 +101,26 @@ def _wanted(waiting: int | None) -> int:
 
 def _fits(cost: Sequence[float], left: Sequence[float]) -> bool:
     return all(one <= rest + _ROUNDING for one, rest in zip(cost, left, strict=True))
+
+
+def _made_room(
+    name: str,
+    workers: dict[str, int],
+    costs: Mapping[str, Sequence[float]],
+    left: list[float],
+    giving_way: Sequence[str],
+) -> bool:
+    """Whether one worker fits, perhaps after others gave way; if it cannot, none does."""
+    kept, room = dict(workers), list(left)
+    for other in giving_way:
+        while kept[other] and not _fits(costs[name], room):
+            kept[other] -= 1
+            _spend(room, costs[other], -1)
+    if not _fits(costs[name], room):
+        return False
+    workers.update(kept)
+    left[:] = room
+    return True
 
 
 def _spend(left: list[float], cost: Sequence[float], count: int = 1) -> None:

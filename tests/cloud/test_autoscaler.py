@@ -106,6 +106,19 @@ def test_an_escalated_shard_starts_the_larger_tier(scaled: Scaled) -> None:
     assert look.left[SMALL].ready == 1
 
 
+def test_an_idle_instance_gives_way_to_an_escalated_shard(scaled: Scaled) -> None:
+    """Which its shard waits for, where a cap on all is used up; who publishes stops nothing."""
+    caps = Caps(total=2)
+    run = scaled.begin_run()
+    scaled.another(caps).tick(WATCHED_S, start=True)
+    write_receipt(run, "s0/0")
+    run.placements.note("s0/1", LARGE, read_shard_status(run, "s0/1").inputs_digest)
+    scaled.another(caps).tick(WATCHED_S, start=True)
+    assert scaled.counts == (2, 0, 1)
+    scaled.another(caps).tick(WATCHED_S)
+    assert scaled.counts == (1, 1, 1)
+
+
 def test_a_ledger_that_cannot_be_read_changes_nothing(
     scaled: Scaled, monkeypatch: pytest.MonkeyPatch
 ) -> None:

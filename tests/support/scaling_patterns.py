@@ -71,6 +71,16 @@ def escalating(count: int, seconds: float, cap: int, seed: int, share: float) ->
     return Pattern([Arrival(0, shards)], pattern.caps)
 
 
+def narrow(count: int, seconds: float, cap: int, seed: int, share: float) -> Pattern:
+    """A pyramid on the smallest tier, whose shards wait for escalated ones; a cap on all tiers."""
+    chance = random.Random(seed)
+    shards = [
+        replace(shard, needs="4gi") if chance.random() < share else shard
+        for shard in pyramid(count, seconds, cap, seed, ("2gi",)).arrivals[0].shards
+    ]
+    return Pattern([Arrival(0, shards)], Caps(total=cap))
+
+
 def mixed(small: int, large: int, cap: int, seed: int, share: float) -> Pattern:
     """One run on two tiers, the larger ends long before; a share of the small ones is escalated."""
     first = escalating(small, 60, cap, seed, share).arrivals[0].shards

@@ -22,6 +22,7 @@ WRITE_S: Final = 1.0  # from reading ledger and pools until a new count holds
 START_S: Final = 20.0
 SAMPLE_S: Final = 60.0
 LATE_S: Final = 120.0
+MOST_S: Final = 30 * 24 * 3600.0  # after which a run does not end any more
 NEXT_OF: Final = 3  # one of the next so many comes: queues are roughly first in, first out
 
 Event = Callable[[], None]
@@ -163,6 +164,7 @@ class Simulator:
         self._at(self._random.uniform(0, POLL_S), self._poll)
         while self._events and not self._is_over():
             self._now, _, event = heapq.heappop(self._events)
+            assert self._now < MOST_S, "the runs do not end"
             event()
         return self.outcome
 

@@ -17,6 +17,10 @@ counts_of = st.fixed_dictionaries({name: st.integers(0, 60) for name in NAMES})
 lefts = st.fixed_dictionaries(
     {name: st.builds(Left, st.integers(0, 400), st.integers(0, 40)) for name in NAMES}
 )
+small_counts_of = st.fixed_dictionaries({name: st.integers(0, 6) for name in NAMES})
+small_lefts = st.fixed_dictionaries(
+    {name: st.builds(Left, st.integers(0, 1), st.integers(0, 3)) for name in NAMES}
+)
 backlogs = st.fixed_dictionaries(
     {name: st.one_of(st.none(), st.integers(0, 400)) for name in NAMES}
 )
@@ -48,8 +52,8 @@ def test_a_tier_goes_up_with_what_is_ready() -> None:
     assert counts({"2gi": Left(100, 50), "4gi": Left(0, 9)}) == {"2gi": 25}
 
 
-def test_a_tier_with_work_never_goes_down() -> None:
-    """Neither with one shard, nor while all it has is waiting for inputs."""
+def test_a_tier_with_work_does_not_go_down() -> None:
+    """Neither with one shard, nor while all it has is waiting for inputs and nothing starves."""
     assert counts({"2gi": Left(1)}, {"2gi": 25}) == {"2gi": 25}
     assert counts({"2gi": Left(5), "4gi": Left(0, 1)}, {"4gi": 25})["4gi"] == 25
 
@@ -96,6 +100,35 @@ def test_a_total_is_shared() -> None:
     assert counts(left, {"2gi": 20}, total=12) == {"2gi": 20}  # nothing is stopped
 
 
+def test_idle_instances_give_way_to_a_tier_that_would_get_none() -> None:
+    """As few as needed of those without ready shards and messages, the largest first."""
+    waiting = {"2gi": Left(0, 2), "4gi": Left(1)}
+    assert counts(waiting, {"2gi": 4}, total=4) == {"2gi": 3, "4gi": 1}
+    assert counts(waiting, {"2gi": 4}, dollars_per_hour=0.2) == {"2gi": 2, "4gi": 1}
+    assert counts(waiting, {"2gi": 4}, total=5) == {"2gi": 4, "4gi": 1}
+    assert counts(waiting, {"2gi": 4}, {"2gi": 1}, total=4) == {"2gi": 4}
+    assert counts({"2gi": Left(1, 2), "4gi": Left(1)}, {"2gi": 4}, total=4) == {"2gi": 4}
+    both = {"2gi": Left(0, 2), "4gi": Left(0, 2), "8gi": Left(1)}
+    assert counts(both, {"2gi": 2, "4gi": 2}, total=4) == {"2gi": 2, "4gi": 1, "8gi": 1}
+    held = {"2gi": Left(4), "4gi": Left(), "8gi": Left(1)}
+    assert counts(held, {"2gi": 4, "4gi": 1}, total=5) == {"2gi": 4, "8gi": 1}
+
+
+def test_nothing_gives_way_where_not_all_runs_are_known() -> None:
+    """What waits by one run may be busy by another."""
+    left = {"2gi": Left(0, 2), "4gi": Left(1)}
+    found = desired_counts(TIERS, {"2gi": 4}, left, {}, Caps(total=4), give_way=False)
+    assert found == {"2gi": 4, "4gi": 0, "8gi": 0}
+
+
+def test_nothing_gives_way_in_vain() -> None:
+    """Where one instance is more than the whole cap, or than idle ones leave of it."""
+    waiting = {"2gi": Left(0, 2), "4gi": Left(0, 9), "8gi": Left(1)}
+    assert counts(waiting, {"2gi": 1, "4gi": 1}, memory_gib=7) == {"2gi": 1, "4gi": 1}
+    busy = waiting | {"4gi": Left(1)}
+    assert counts(busy, {"2gi": 2, "4gi": 1}, memory_gib=10) == {"2gi": 2, "4gi": 1}
+
+
 def test_dollars_and_quota_are_limits() -> None:
     """An instance of 2gi costs 4.9 cents an hour; each cap alone bounds the count."""
     left = {"2gi": Left(4000)}
@@ -106,15 +139,77 @@ def test_dollars_and_quota_are_limits() -> None:
     assert counts(left) == {"2gi": 100}
 
 
+def starving(
+    running: dict[str, int], left: dict[str, Left], backlog: dict[str, int | None], caps: Caps
+) -> set[str]:
+    """Tiers without an instance that have a ready shard or a message, and room only if others go.
+
+    One instance each, and what runs, are more than the caps.
+    """
+    able = [n for n in NAMES if any(left[m].ready for m in NAMES[: NAMES.index(n)])]
+    kept = {n for n in NAMES if left[n].shards or n in able}
+    first = {n for n in kept if not running[n] and (left[n].ready or backlog[n]) and caps.per_tier}
+    spent = [
+        sum((running[t.name] if t.name in kept else 0) * instance_cost(t)[n] for t in TIERS)
+        + sum(instance_cost(t)[n] for t in TIERS if t.name in first)
+        for n in range(4)
+    ]
+    full = any(one > most + 1e-9 for one, most in zip(spent, caps.budget, strict=True))
+    return first if full else set()
+
+
 @given(counts_of, lefts, backlogs, caps_of)
-def test_no_tier_with_anything_left_goes_down(
+def test_no_tier_with_a_ready_shard_or_messages_goes_down(
     running: dict[str, int], left: dict[str, Left], backlog: dict[str, int | None], caps: Caps
 ) -> None:
-    """Other tiers keep all of their instances or none."""
+    """Messages count while the tier has anything left."""
     found = desired_counts(TIERS, running, left, backlog, caps)
     for name in NAMES:
-        assert found[name] >= running[name] or found[name] == 0
-        assert found[name] >= running[name] or not left[name].shards
+        if left[name].ready or (left[name].waiting and backlog[name]):
+            assert found[name] >= running[name]
+
+
+@given(small_counts_of, small_lefts, backlogs, caps_of)
+def test_a_tier_with_waiting_shards_goes_down_only_for_one_that_starves(
+    running: dict[str, int], left: dict[str, Left], backlog: dict[str, int | None], caps: Caps
+) -> None:
+    """Which then has its first instance, for which one fewer would not have been enough."""
+    found = desired_counts(TIERS, running, left, backlog, caps)
+    down = [t for t in TIERS if left[t.name].waiting and found[t.name] < running[t.name]]
+    if not down:
+        return
+    assert any(found[name] == 1 for name in starving(running, left, backlog, caps))
+    spent = [sum(found[t.name] * instance_cost(t)[n] for t in TIERS) for n in range(4)]
+    least = instance_cost(down[0])  # of the smallest that gave way
+    assert any(
+        one + more > most - 1e-6 for one, more, most in zip(spent, least, caps.budget, strict=True)
+    )
+
+
+@given(counts_of, lefts, backlogs, caps_of)
+def test_a_tier_with_nothing_left_keeps_its_instances_or_none(
+    running: dict[str, int], left: dict[str, Left], backlog: dict[str, int | None], caps: Caps
+) -> None:
+    """Unless some give way."""
+    found = desired_counts(TIERS, running, left, backlog, caps)
+    if not starving(running, left, backlog, caps):
+        assert all(found[name] >= running[name] or not found[name] for name in NAMES)
+
+
+@given(small_counts_of, small_lefts, backlogs, caps_of)
+def test_a_ready_shard_starves_only_behind_busy_tiers(
+    running: dict[str, int], left: dict[str, Left], backlog: dict[str, int | None], caps: Caps
+) -> None:
+    """Without the instances of idle tiers there is no room for one, else it has one."""
+    found = desired_counts(TIERS, running, left, backlog, caps)
+    busy = {n: found[n] if left[n].ready or backlog[n] else 0 for n in NAMES}
+    for tier in TIERS:
+        if left[tier.name].ready and not found[tier.name]:
+            spent = [
+                sum(busy[t.name] * instance_cost(t)[n] for t in TIERS) + instance_cost(tier)[n]
+                for n in range(4)
+            ]
+            assert any(one > most for one, most in zip(spent, caps.budget, strict=True))
 
 
 @given(counts_of, lefts, backlogs, caps_of)

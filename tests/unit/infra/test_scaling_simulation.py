@@ -11,6 +11,7 @@ from tests.support.scaling_patterns import (
     escalating,
     flat,
     mixed,
+    narrow,
     pyramid,
 )
 from tests.support.scaling_simulator import Outcome, World
@@ -77,6 +78,22 @@ def test_a_ledger_out_of_reach_costs_time_only(seed: int) -> None:
     found = pattern.simulate(seed, World(ledger=lambda now: not 200 < now < 1500))
     assert (found.kills, found.starved) == (0, 0)
     assert found.off_s <= 1500 - found.end_s + OFF_S
+
+
+@pytest.mark.parametrize("world", [World(), World(metrics=False)])
+@pytest.mark.parametrize("cap", [1, 12])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_with_a_cap_that_a_smaller_tier_uses_up_the_run_ends(
+    seed: int, cap: int, world: World
+) -> None:
+    """Idle instances give way to escalated shards; none is killed at work, the cap holds.
+
+    A shard that moved without a note counts as ready where it was, so nothing there is idle.
+    """
+    found = narrow(600, 30, cap, seed, 0.02).simulate(seed, world)
+    assert found.kills == 0
+    assert found.off_s <= OFF_S
+    assert found.most[""] <= cap
 
 
 def test_plan_order_costs_more() -> None:
