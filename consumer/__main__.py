@@ -30,7 +30,7 @@ from delivery.ledger.run import Run
 from delivery.messages import shortened
 from memmodel import process_memory
 from memmodel.capacity import Budget
-from memmodel.tiers import Tier, parse_size, parse_tiers, tier_of
+from memmodel.tiers import MIB, Tier, parse_size, parse_tiers, tier_of
 from runtime import cli, log, settings
 from runtime.errors import EXIT_INTERRUPTED, ShardliftError, UsageError
 from runtime.machine import raise_file_limit
@@ -148,7 +148,12 @@ def work(
             slots=slots or 1,
             worker=worker_id(),
         )
-        _log.info(log.WORKER_STARTED, worker=config.worker, tier=tier, queue=broker.url)
+        _log.info(
+            log.WORKER_STARTED, worker=config.worker, tier=tier, queue=broker.url,
+            roots=[*discovery.roots], slots=config.slots, memory_mib=limit_bytes // MIB,
+        )  # fmt: skip
+        if owner is None:  # else its fleet says so
+            _warn_of_missing_run(discovery)
         worker = Worker(
             broker,
             config,
@@ -213,7 +218,8 @@ def fleet(
             roots=discovery.roots,
             planned=discovery.planned(),
         )
-        _log.info(log.FLEET_STARTED, queue=broker.url, cpus=budget.cpus)
+        _log.info(log.FLEET_STARTED, queue=broker.url, roots=[*discovery.roots], cpus=budget.cpus)
+        _warn_of_missing_run(discovery)
         ForcedExit(flags, forced_exit.FLEET_S).watch()
         workers = Fleet(broker, config, flags, lambda uri: discovery.add(Run(uri)))
         exit_condition = ExitCondition(
@@ -254,6 +260,13 @@ def _check_roots(broker: Broker, discovery: RunDiscovery) -> None:
             f"which runs may be served? No state root is given, and {broker.url} names none",
             hint="set STATE_PATH, or pass --state, --dest or --run: only runs below are served",
         )
+
+
+def _warn_of_missing_run(discovery: RunDiscovery) -> None:
+    """Warn where no run is found; no error, since one may be enqueued later."""
+    if reason := discovery.missing():
+        hint = "a run that is enqueued later is served; else check --dest, --state and --queue"
+        _log.warning(log.RUN_MISSING, reason=reason, hint=hint)
 
 
 def _tier_names(tiers: str, discovery: RunDiscovery, own: Tier | None = None) -> list[str]:

@@ -1,4 +1,4 @@
-"""Notice of a worker without work: on which other tiers shards wait, by the ledger."""
+"""Notice of a worker without work: on which other tiers shards wait, or that no run is found."""
 
 import contextlib
 import time
@@ -21,7 +21,7 @@ _log = log.get()
 
 
 class IdleNotice:
-    """Logs once in a while, while a worker has no work, where there is some.
+    """Logs once in a while, while a worker has no work, why it has none.
 
     Args:
         tier: that the worker serves.
@@ -43,7 +43,7 @@ class IdleNotice:
         self._due_s = self._clock() + FIRST_S
 
     def tick(self) -> None:
-        """Log, if a notice is due and shards wait on other tiers alone."""
+        """Log, if a notice is due and shards wait on other tiers alone, or no run is found."""
         if self._clock() < self._due_s:
             return
         self._pause_s = min(MOST_S, 2 * self._pause_s)
@@ -55,7 +55,10 @@ class IdleNotice:
     def _reason(self) -> str | None:
         """Where shards wait; None if nowhere, or on the worker's own tier."""
         counted: Counter[str] = Counter()
-        for run in self._discovery.refresh():
+        runs = self._discovery.refresh()
+        if missing := self._discovery.missing():
+            return missing
+        for run in runs:
             if not run.cancelled():
                 counted.update(ready_by_tier(run, read_status(run), tier_chooser(run)))
         del counted[DEAD]

@@ -73,6 +73,12 @@ class RunDiscovery:
         """Whether the run is in this queue; a run can be moved to another."""
         return absolute_queue_url(run.queue) == self.queue
 
+    def missing(self) -> str | None:
+        """That no run was found, and where; None if one was, or no state root is known."""
+        if self._run or self._runs or self.damaged or not self.roots:
+            return None
+        return f"no run of the queue {self.queue} below {', '.join(self.roots)}"
+
     def out_of_sight(self) -> dict[str, int]:
         """Open shards of runs in other queues, by a text that names run and queue."""
         found = {}

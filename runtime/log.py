@@ -229,8 +229,17 @@ HEARTBEAT_FAILED: Final = _event(
     "A heartbeat could not be written; work goes on.",
 )
 
+RUN_MISSING: Final = _event(
+    "run_missing",
+    "warning",
+    "reason hint",
+    "The state roots of a worker or fleet hold no run of its queue; it waits for one.",
+)
 WORKER_STARTED: Final = _event(
-    "worker_started", "info", "worker tier queue", "A worker begins to serve its tier."
+    "worker_started",
+    "info",
+    "worker tier queue roots slots memory_mib",
+    "A worker begins to serve its tier, for the runs below its state roots.",
 )
 WORKER_BACKOFF: Final = _event(
     "worker_backoff",
@@ -242,7 +251,7 @@ WORKER_IDLE: Final = _event(
     "worker_idle",
     "info",
     "tier reason",
-    "A worker has had no shard for a while although shards wait on other tiers.",
+    "A worker has had no shard for a while: shards wait on other tiers alone, or no run is found.",
 )
 WORKER_STOPPED: Final = _event("worker_stopped", "info", "worker", "A worker ended in order.")
 WORKER_DIED: Final = _event(
@@ -259,7 +268,10 @@ SHUTDOWN_FORCED: Final = _event(
     "message back and ends without waiting.",
 )
 FLEET_STARTED: Final = _event(
-    "fleet_started", "info", "queue cpus", "A fleet begins to start workers."
+    "fleet_started",
+    "info",
+    "queue roots cpus",
+    "A fleet begins to start workers, for the runs below its state roots.",
 )
 FLEET_STOPPED: Final = _event("fleet_stopped", "info", "", "A fleet and all its workers ended.")
 

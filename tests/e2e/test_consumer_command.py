@@ -1,5 +1,6 @@
 """`python -m consumer`: exit codes and one-line errors."""
 
+import json
 import os
 from pathlib import Path
 
@@ -67,3 +68,25 @@ def test_a_stalled_run_is_given_up_by_name(tmp_path: Path) -> None:
     assert "nothing was heard" in stderr
     assert "open: s0/0, s0/1, s1/0" in stderr
     assert "hint: start workers for their tiers: python -m consumer fleet" in stderr
+
+
+@pytest.mark.parametrize("command", [["work", "--tier", "512mi"], ["fleet"]])
+def test_what_is_served_is_logged_at_the_start(tmp_path: Path, command: list[str]) -> None:
+    """With a warning where no run is found, such as below a mistyped destination."""
+    run = three_shard_run(tmp_path)
+    run.cancel("enough")
+    options = ["--until-drained", "--queue", run.info.queue]
+    for dest, missing in (("dest", False), ("nowhere", True)):
+        done = consumer(tmp_path, *command, *options, "--dest", dest, LEASE_S="1")
+        assert done[0] == 0
+        events = [json.loads(line) for line in done[1].splitlines()]
+        (started,) = [one for one in events if one["event"] == f"{_program(command)}_started"]
+        assert started["queue"] == run.info.queue
+        assert started["roots"] == [f"{tmp_path}/{dest}.runs"]
+        reasons = [one["reason"] for one in events if one["event"] == "run_missing"]
+        expected = f"no run of the queue {run.info.queue} below {tmp_path}/{dest}.runs"
+        assert reasons == [expected] * missing
+
+
+def _program(command: list[str]) -> str:
+    return "worker" if command[0] == "work" else command[0]

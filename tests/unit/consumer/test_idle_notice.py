@@ -1,4 +1,4 @@
-"""A worker without work says where there is some, from the ledger."""
+"""A worker without work logs why: where there is some by the ledger, or that no run is found."""
 
 from pathlib import Path
 
@@ -60,6 +60,19 @@ def test_it_is_silent_where_its_own_tier_has_work(tmp_path: Path) -> None:
         write_receipt(run, key)
     write_receipt(run, "s1/0", inputs=dict.fromkeys(("s0/0", "s0/1"), "AAAAAA=="))
     assert said(other) == []
+
+
+def test_it_says_that_no_run_is_found(tmp_path: Path) -> None:
+    """Until one is enqueued, which may wait for other tiers."""
+    clock = Clock()
+    queue = f"sqlite:{tmp_path}/queue.db"
+    roots = [str(tmp_path / "dest.runs")]
+    one = IdleNotice("4gi", discover_runs(queue, None, roots), clock)
+    clock.now_s = FIRST_S
+    assert said(one) == [f"no run of the queue {queue} below {roots[0]}"]
+    three_shard_run(tmp_path)
+    clock.now_s += 2 * FIRST_S
+    assert said(one) == ["nothing for 4gi; ready: 2 shards at 512mi"]
 
 
 def test_work_begins_it_anew(tmp_path: Path) -> None:

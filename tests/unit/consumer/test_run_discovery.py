@@ -85,3 +85,19 @@ def test_places_in_buckets_are_seen(tmp_path: Path, fields: dict[str, str], remo
     run = three_shard_run(tmp_path, **fields)
     assert RunDiscovery(None, [run.state_url], run.queue).remote() is remote
     assert RunDiscovery(run, [], run.queue).remote() is remote
+
+
+def test_no_run_is_missing_where_none_can_be_sought(tmp_path: Path) -> None:
+    """Without state roots; where one is damaged, that is logged instead."""
+    queue = f"sqlite:{tmp_path}/queue.db"
+    assert discover_runs(queue, None, []).missing() is None
+    found = discover_runs(queue, None, root(tmp_path))
+    assert found.missing() == f"no run of the queue {queue} below {tmp_path}/dest.runs"
+    run = three_shard_run(tmp_path)
+    assert discover_runs(queue, run.uri, []).missing() is None
+    found.refresh()
+    assert found.missing() is None
+    (tmp_path / "dest.runs" / "r1" / "run.json").write_text("{")
+    damaged = discover_runs(queue, None, root(tmp_path))
+    assert damaged.refresh() == []
+    assert damaged.missing() is None
