@@ -213,9 +213,14 @@ def decode(data: bytes) -> ShardMessage:
     try:
         return ShardMessage.model_validate_json(data)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UnreadableMessage(data, f"{where}: {first['msg']}") from None
+        raise UnreadableMessage(data, first_fault(error)) from None
+
+
+def first_fault(error: ValidationError) -> str:
+    """Field and text of the first fault; the text alone where the object as a whole is wrong."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return f"{place}: {first['msg']}" if place else first["msg"]
 
 
 def _check_schema(data: bytes, fields: Mapping[str, object]) -> None:

@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from delivery.messages import first_fault
 from runtime.errors import PermanentError, ShardliftError
 from runtime.storage import Storage
 
@@ -71,10 +72,4 @@ def _checked(
     try:
         return validate(data)
     except ValidationError as error:
-        raise damaged(where, _first_fault(error), hint) from None
-
-
-def _first_fault(error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_input=False)[0]
-    place = ".".join(str(part) for part in first["loc"])  # empty for the object as a whole
-    return f"{place}: {first['msg']}" if place else first["msg"]
+        raise damaged(where, first_fault(error), hint) from None

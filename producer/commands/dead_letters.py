@@ -60,7 +60,7 @@ def list_letters(
         shown = [letter.model_dump(mode="json") for letter in letters]
         cli.print_lines(json_text({"run": found.uri, "dead_letters": shown}))
         return
-    _print_table(letters)
+    _print_table(letters, len(records) - len(letters))
 
 
 @app.command()
@@ -216,9 +216,11 @@ def _letter(run: Run, key: str) -> Failure:
     return letter
 
 
-def _print_table(letters: Sequence[FailureSummary]) -> None:
+def _print_table(letters: Sequence[FailureSummary], others: int) -> None:
+    """Print the letters; where the options left none, how many they left out."""
     if not letters:
-        cli.print_line("no dead letters")
+        left = f" of this kind, {others:,} of others" if others else ""
+        cli.print_line(f"no dead letters{left}")
         return
     headers = ("shard", "tier", "tries", "when (UTC)", "reason")
     cli.print_lines(format_table(headers, map(_row, letters), left=len(headers)))

@@ -27,7 +27,7 @@ def offsets(
     source: cli.SourceOption,
     scales: cli.ScalesOption = "0",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only print which files lack them.")
+        bool, typer.Option("--dry-run", help="Only print how many files lack them.")
     ] = False,
     workers: WorkersOption = DEFAULT_WORKERS,
 ) -> None:

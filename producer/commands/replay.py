@@ -1,5 +1,6 @@
 """`producer replay`: publish shards again."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -8,7 +9,7 @@ import typer
 from delivery import replay as again
 from delivery.ledger.run import Run
 from delivery.ledger.shard_status import read_status
-from delivery.messages import parse_key
+from delivery.messages import now, parse_key
 from delivery.replay import ReplayResult
 from memmodel.run_context import tier_chooser
 from producer import render, run_lookup, worker_pools
@@ -51,7 +52,11 @@ def replay(
 
     Example: python -m producer replay --since 2026-03-01T08:00 --redo --dest out
     """
-    _check_choice(failed, missing, since, shards, redo=redo)
+    keys = [key.strip() for key in (shards or "").split(",") if key.strip()]
+    _check_choice([failed, missing, since is not None, bool(keys)])
+    if redo and (failed or missing):
+        raise UsageError("--redo goes with --since or --shards: only these select finished shards")
+    time = None if since is None else parse_time(since)
     found = run_lookup.find(run, state, dest)
     run_lookup.check_tier(found, tier)
     with run_lookup.broker_of(found, queue) as broker:
@@ -63,11 +68,9 @@ def replay(
             done = ReplayResult(again.failed(found, broker, choose, tier=tier))
         elif missing:
             done = ReplayResult(again.missing(found, broker, choose, tier=tier))
-        elif since is not None:
-            time = parse_time(since)
+        elif time is not None:
             done = ReplayResult(again.since(found, broker, choose, time, redo=redo, tier=tier))
         else:
-            keys = [key.strip() for key in (shards or "").split(",") if key.strip()]
             _check_made(found, keys if redo else [])
             done = again.shards(found, broker, choose, keys, redo=redo, tier=tier)
         worker_pools.start(found, broker.url)
@@ -75,10 +78,10 @@ def replay(
 
 
 def parse_time(text: str) -> datetime:
-    """Parse an ISO 8601 time; without a zone it is UTC.
+    """Parse an ISO 8601 time that has been; without a zone it is UTC.
 
     Raises:
-        UsageError: the text is not an ISO 8601 time.
+        UsageError: the text is not an ISO 8601 time, or nothing was published since.
     """
     try:
         time = datetime.fromisoformat(text)
@@ -87,19 +90,22 @@ def parse_time(text: str) -> datetime:
             f"--since {text!r} is not a time",
             hint="write it as 2026-03-01T08:00 (UTC) or with +01:00",
         ) from None
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
+    time = time if time.tzinfo else time.replace(tzinfo=UTC)
+    if time > now() + again.CLOCK_MARGIN:
+        raise UsageError(
+            f"--since {text!r} lies in the future: nothing was published since",
+            hint="without +01:00 or the like at its end a time is UTC",
+        )
+    return time
 
 
-def _check_choice(
-    failed: bool, missing: bool, since: str | None, shards: str | None, *, redo: bool
-) -> None:
-    if sum([failed, missing, since is not None, shards is not None]) != 1:
+def _check_choice(chosen: Sequence[bool]) -> None:
+    """Raise UsageError unless exactly one of the options that select shards does."""
+    if sum(chosen) != 1:
         raise UsageError(
             "which shards? One of the options is needed",
             hint="pass one of --failed, --missing, --since TIME, --shards KEY,KEY",
         )
-    if redo and (failed or missing):
-        raise UsageError("--redo goes with --since or --shards: only these select finished shards")
 
 
 def _check_made(run: Run, keys: list[str]) -> None:

@@ -6,15 +6,14 @@ from typing import Any, Final
 import google.auth.exceptions
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
-from google.cloud.storage import blob as google_blob
 from requests.adapters import HTTPAdapter
 
 from runtime import settings
 from runtime.errors import UsageError
 
 _MOST_CONNECTIONS: Final = 256  # kept; as many as commands have threads
-MOST_AT_ONCE_BYTES: Final = 12 << 20
-"""Most bytes that are uploaded in one request; a larger object goes up in parts."""
+MOST_AT_ONCE_BYTES: Final = 8 << 20
+"""Most bytes that Google's client uploads in one request; it begins a larger upload by another."""
 
 _NO_PROJECT: Final = "none"  # reading needs none
 
@@ -32,8 +31,6 @@ def client() -> Client:
 def _client_of(project: str | None, emulator: str | None) -> Client:
     """Client per project and endpoint, cached with its connections."""
     settings.disable_bucket_metadata_requests()
-    # A choice of the client's, not a limit of the service; without it, an upload is two requests.
-    google_blob._MAX_MULTIPART_SIZE = MOST_AT_ONCE_BYTES  # noqa: SLF001 - no public name
     if emulator:
         return _keep_connections(_anonymous(project or "local"))
     try:

@@ -129,19 +129,29 @@ def test_the_estimates_sizes_are_the_programs() -> None:
     assert prices.AT_ONCE_BYTES == MOST_AT_ONCE_BYTES
 
 
-def test_a_large_shard_is_stored_with_three_billed_requests(gcs: GcsServer, bucket: str) -> None:
-    """As the estimate says: begun, head, composed; the parts are deleted by the last."""
+def body(size: int) -> Pieces:
+    """Pieces of a shard of this size."""
+    head = b"HEAD"
+    whole, rest = divmod(size - len(head), 1 << 20)
+    yield from (bytes(1 << 20) for _ in range(whole))
+    yield bytes(rest)
+    return head
 
-    def body() -> Pieces:
-        yield from (bytes(1 << 20) for _ in range(20))
-        return b"HEAD"
 
+@pytest.mark.parametrize(
+    ("size", "billed"),
+    [(1 << 20, 2), (MOST_AT_ONCE_BYTES, 2), (MOST_AT_ONCE_BYTES + 1, 3), (20 << 20, 3)],
+)
+def test_a_shard_is_stored_with_few_billed_requests(
+    gcs: GcsServer, bucket: str, size: int, billed: int
+) -> None:
+    """As the estimate says: uploaded, composed; the head of a large one beside. Parts are free."""
     storage = open_storage(f"gs://{bucket}")
-    storage.write_shard("first.shard", body(), 4, lambda: None)  # looks whether parts are deleted
+    storage.write_shard("first.shard", body(5), 4, lambda: None)  # are parts deleted?
     with logged(gcs, "state/run/") as log:
-        storage.write_shard("s.shard", body(), 4, lambda: None, is_new=True)
-    small, large = (shard_usage("convert", 0, 1, 1, size).writes for size in (1, 20 << 20))
-    assert log.of_kind(*CLASS_A) == 2 + large - small
+        storage.write_shard("s.shard", body(size), 4, lambda: None, is_new=True)
+    small, estimated = (shard_usage("convert", 0, 1, 1, stored).writes for stored in (1, size))
+    assert log.of_kind(*CLASS_A) == billed == 2 + estimated - small
     assert len(log.seen) == log.of_kind(*CLASS_A, "upload part")
     assert log.besides_data() == log.of_kind("upload start", "compose")
 

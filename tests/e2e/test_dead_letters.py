@@ -79,7 +79,8 @@ def test_a_corrupt_block_from_death_to_life(broken: tuple[Workspace, Path, bytes
     listed = workspace.of_run("dead-letters", "list")
     assert (listed.returncode, key in listed.stdout) == (0, True)
     assert (
-        "no dead letters" in workspace.of_run("dead-letters", "list", "--reason", "no such").stdout
+        workspace.of_run("dead-letters", "list", "--reason", "no such").stdout
+        == "no dead letters of this kind, 1 of others\n"
     )
     assert key in workspace.of_run("dead-letters", "list", "--scale", "0", "--tier", "512mi").stdout
 
@@ -222,6 +223,9 @@ def test_replay_since(finished: Workspace) -> None:
         (["--failed", "--missing"], "which shards?"),
         (["--missing", "--redo"], "--redo goes with"),
         (["--since", "yesterday"], "is not a time"),
+        (["--since", "2999-01-01"], "lies in the future"),
+        (["--shards", ""], "which shards?"),
+        (["--shards", " ,"], "which shards?"),
         (["--shards", "s0/00", "--tier", "3gi"], "3gi"),
         (["--shards", "s9/00"], "s9/00"),
     ],
