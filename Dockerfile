@@ -11,6 +11,7 @@ COPY memmodel memmodel
 COPY producer producer
 COPY consumer consumer
 COPY infra infra
+COPY shardlift shardlift
 RUN pip wheel --no-cache-dir --wheel-dir /wheels .
 
 FROM python:3.12-slim

@@ -22,7 +22,16 @@ _START_HINT: Final = (
     "is its memory, address space or number of files limited (ulimit -v, -n)? "
     "else install its packages again"
 )
-_OURS: Final = ("braid", "consumer", "delivery", "infra", "memmodel", "producer", "runtime")
+_OURS: Final = (
+    "braid",
+    "consumer",
+    "delivery",
+    "infra",
+    "memmodel",
+    "producer",
+    "runtime",
+    "shardlift",
+)
 
 
 def as_typed(text: str) -> str:

@@ -15,7 +15,7 @@ PAGES = sorted(
     [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
     + [*DOCS.rglob("*.md")]
 )
-ROOMS = ("braid", "runtime", "delivery", "memmodel", "producer", "consumer", "infra")
+ROOMS = ("braid", "runtime", "delivery", "memmodel", "producer", "consumer", "infra", "shardlift")
 SUFFIXES = "py|pyx|pyi|pxi|pxd|h|md|toml|json"
 PATH = re.compile(rf"`((?:[\w.-]+/)+(?:[\w.-]+\.(?:{SUFFIXES}))?)`")
 GENERATED = re.compile(r"^```.*?^```$|^<!-- bench.*?/bench -->$", re.DOTALL | re.MULTILINE)

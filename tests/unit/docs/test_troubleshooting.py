@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-ROOMS = ("braid", "runtime", "delivery", "memmodel", "producer", "consumer", "infra")
+ROOMS = ("braid", "runtime", "delivery", "memmodel", "producer", "consumer", "infra", "shardlift")
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text()
 HEADINGS = re.findall(r"^## (.+)$", PAGE, re.MULTILINE)
 # A quote with blanks is a message; without, it is a command, an option or a name.

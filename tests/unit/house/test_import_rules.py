@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-ROOMS = ("braid", "runtime", "delivery", "memmodel", "producer", "consumer", "infra")
+ROOMS = ("braid", "runtime", "delivery", "memmodel", "producer", "consumer", "infra", "shardlift")
 
 GOOGLE = ("google", "grpc")
 GOOGLE_AT_THE_TOP = (

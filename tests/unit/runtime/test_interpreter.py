@@ -12,7 +12,7 @@ from runtime import interpreter
 from runtime.interpreter import as_typed, missing_package
 
 ROOT = Path(__file__).resolve().parents[3]
-PROGRAMS = ("producer", "consumer", "memmodel", "infra")
+PROGRAMS = ("producer", "consumer", "memmodel", "infra", "shardlift")
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-PROGRAMS = ("producer", "consumer", "memmodel", "infra")
+PROGRAMS = ("producer", "consumer", "memmodel", "infra", "shardlift")
 # The signal comes while the first package that is not Python's own is imported.
 IN_IMPORTS = """
 import os, runpy, signal, sys

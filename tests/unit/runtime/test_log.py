@@ -14,7 +14,7 @@ from runtime import log
 from tests.support.event_table import EVENTS_MD, events_md
 
 ROOT = Path(__file__).resolve().parents[3]
-ROOMS = ("runtime", "delivery", "memmodel", "producer", "consumer", "infra")
+ROOMS = ("runtime", "delivery", "memmodel", "producer", "consumer", "infra", "shardlift")
 
 Captured = pytest.CaptureFixture[str]
 
