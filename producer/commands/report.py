@@ -8,7 +8,8 @@ import typer
 from delivery.ledger.shard_status import read_status
 from delivery.messages import now
 from producer import run_lookup
-from producer.report import page, read_facts
+from producer.report.facts import read_facts
+from producer.report.page import page
 from runtime import cli
 from runtime.storage.files import translate_write_errors
 

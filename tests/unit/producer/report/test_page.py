@@ -9,7 +9,8 @@ import pytest
 
 from delivery.ledger.run import Run
 from delivery.ledger.shard_status import ShardState, read_status
-from producer.report import page, read_facts
+from producer.report.facts import read_facts
+from producer.report.page import page
 from tests.support.ledgers import at, fail, finish, made_run
 
 _MIB = 1 << 20
