@@ -66,6 +66,10 @@ class ReceiptSummary(BaseModel):
         seconds: wall time of the work; `cpu_s` its processor time where measured.
         labels: distinct labels, summed over the chunks that were read.
         run_token: of the run that it belongs to; empty in receipts of version 0.1.0.
+        worker: its id; None in listings of a bucket where version 0.1.0 wrote the receipt, which
+            yield no rows that were skipped and no tiers that were tried either.
+        skipped_outside: rows outside the volume.
+        tiers_tried: each once, the last is the one that made the shard.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -90,6 +94,9 @@ class ReceiptSummary(BaseModel):
     started: AwareDatetime
     finished: AwareDatetime
     run_token: str = ""
+    worker: str | None = None
+    skipped_outside: Count = 0
+    tiers_tried: tuple[str, ...] = ()
 
     @property
     def content(self) -> str:
@@ -115,10 +122,8 @@ class Receipt(ReceiptSummary):
     """
 
     attempt: int = 1
-    tiers_tried: tuple[str, ...] = ()
     history: tuple[Hop, ...] = ()
     reads: int = 0
-    skipped_outside: int = 0
     skipped_elsewhere: int = 0
     absent_inputs: int = 0
     threads: Annotated[Count, Field(ge=1)] = 1

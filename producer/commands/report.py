@@ -28,7 +28,7 @@ def report(
 ) -> None:
     """Write a run as one HTML page: counts, rates, memory, tiers, failures.
 
-    Reads every receipt and changes nothing. The page needs no other file and no network.
+    Changes nothing. The page needs no other file and no network.
 
     Example: python -m producer report --dest out --out report.html
     """

@@ -11,6 +11,9 @@ from delivery.ledger.shard_status import RunStatus
 from delivery.progress import Progress, measure
 from runtime.urls import is_remote
 
+MOST_IN_FULL = 200
+"""Receipts of one kind that are read in full, since the page shows no more."""
+
 _READS_AT_ONCE = 32
 
 
@@ -21,7 +24,8 @@ class RunFacts:
     Attributes:
         status: of every shard.
         receipts: in the order of their finish.
-        special: in full, of shards that were moved to a larger tier or lack chunks, likewise.
+        special: in full, the first of shards that were moved to a larger tier and of those that
+            lack chunks, likewise.
         workers: number of those that finished a shard.
         skipped_outside: rows.
         at: time of reading.
@@ -38,31 +42,47 @@ class RunFacts:
 
 
 def read_facts(run: Run, status: RunStatus, at: datetime) -> RunFacts:
-    """Read every receipt of the run, one request each; few are kept in full."""
-    workers, skipped, special = set(), 0, []
-    for one in _in_full(run, status):
-        workers.add(one.worker)
-        skipped += one.skipped_outside
-        special += [one] if len(one.tiers_tried) > 1 or one.bad_chunks else []
+    """Facts from the listing of the receipts; few of them are read in full, one request each."""
+    receipts = sorted(_with_workers(run, status), key=_finish)
     return RunFacts(
         run,
         status,
-        sorted(status.receipts.values(), key=_finish),
-        sorted(special, key=_finish),
-        len(workers),
-        skipped,
+        receipts,
+        list(_in_full(run, _special(receipts))),
+        len({one.worker for one in receipts}),
+        sum(one.skipped_outside for one in receipts),
         measure(run, status, (), {}, at),
         at,
     )
 
 
-def _in_full(run: Run, status: RunStatus) -> Iterator[Receipt]:
+def _with_workers(run: Run, status: RunStatus) -> list[ReceiptSummary]:
+    """The receipts; those in full whose listing in a bucket does not say who wrote them."""
+    found = status.receipts.values()
+    silent = [one for one in found if one.worker is None]
+    return [*(one for one in found if one.worker is not None), *_in_full(run, silent)]
+
+
+def _special(receipts: Sequence[ReceiptSummary]) -> list[ReceiptSummary]:
+    moved = [one for one in receipts if was_moved(one)][:MOST_IN_FULL]
+    lacking = [one for one in receipts if one.bad_chunk_count][:MOST_IN_FULL]
+    chosen = {one.key for one in (*moved, *lacking)}
+    return [one for one in receipts if one.key in chosen]
+
+
+def was_moved(receipt: ReceiptSummary) -> bool:
+    """Whether a shard was moved to a larger tier."""
+    return len(receipt.tiers_tried) > 1
+
+
+def _in_full(run: Run, summaries: Sequence[ReceiptSummary]) -> Iterator[Receipt]:
     """The receipts, one after another; from a bucket many requests wait at the same time."""
-    if is_remote(run.uri):
+    keys = [one.key for one in summaries]
+    if is_remote(run.uri) and keys:
         with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
-            yield from filter(None, pool.map(run.receipts.get, status.receipts))
+            yield from filter(None, pool.map(run.receipts.get, keys))
     else:
-        yield from filter(None, map(run.receipts.get, status.receipts))
+        yield from filter(None, map(run.receipts.get, keys))
 
 
 def _finish(receipt: ReceiptSummary) -> datetime:

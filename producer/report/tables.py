@@ -8,10 +8,10 @@ from delivery.progress import ScaleProgress
 from memmodel.tiers import tier_of
 from producer.render import count, duration, size
 from producer.report.elements import Cell, table, words
-from producer.report.facts import RunFacts
+from producer.report.facts import MOST_IN_FULL, RunFacts, was_moved
 
 _SLOWEST = 10
-MOST_ROWS = 200
+MOST_ROWS = MOST_IN_FULL
 _SCALE_WORDS = {
     "work": "time that workers spent on the shards, added up",
     "cpu": "processor time of that work, over all threads",
@@ -66,7 +66,7 @@ def slowest_table(receipts: Iterable[ReceiptSummary]) -> str:
 def tiers_table(facts: RunFacts) -> str:
     """Finished shards by tier, with their memory."""
     receipts = facts.receipts
-    moved = Counter(one.tier for one in facts.special if len(one.tiers_tried) > 1)
+    moved = Counter(one.tier for one in receipts if was_moved(one))
     rows: list[list[Cell]] = []
     for tier in sorted({one.tier for one in receipts}, key=lambda name: tier_of(name).limit_bytes):
         own = [one for one in receipts if one.tier == tier]
@@ -94,7 +94,7 @@ def escalations_table(receipts: Iterable[Receipt]) -> str:
     rows: list[list[Cell]] = [
         [one.key, " → ".join(one.tiers_tried), "; ".join(hop.reason for hop in one.history)]
         for one in receipts
-        if len(one.tiers_tried) > 1
+        if was_moved(one)
     ]
     if not rows:
         return "none"
