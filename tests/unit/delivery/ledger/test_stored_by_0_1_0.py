@@ -84,7 +84,7 @@ def test_a_failure_record(run: Run) -> None:
 
 
 def test_summaries_in_metadata(run: Run) -> None:
-    """What a bucket keeps beside the objects is what the objects hold, but for what reports show."""
+    """What a bucket keeps beside objects is what they hold, but for what reports show."""
     metadata: dict[str, dict[str, str]] = json.loads((STORED / "metadata.json").read_text())
     receipts, failures = run.receipts.list(), run.failures.list()
     for path, fields in metadata.items():
