@@ -18,8 +18,9 @@ from infra.pool_configuration import reason_for_no_pools, state_root
 from infra.pools import Home
 from infra.pubsub_admin import PubSubAdmin
 from infra.request import InfraRequest
-from infra.resources import ALL_PARTS, POOLS, TOPICS, is_emulator, open_homes, parse_parts
+from infra.resources import is_emulator, open_homes
 from infra.scaling_policy import DEFAULT_PER_TIER, Caps
+from infra.steps import ALL_PARTS, POOLS, TOPICS, all_changes, parse_parts
 from infra.topics import Topics
 from runtime import cli, settings
 from runtime.errors import EXIT_FINDINGS, UsageError
@@ -53,11 +54,12 @@ def up(
         _names(queue, project, base_name), parse_parts(only), tiers, lease, project_number,
         region, image, service_account, home, state,
     )  # fmt: skip
-    with request.open() as resources:
-        changes = resources.compare()
-        if not dry_run:
-            resources.make(changes)
-    _print_changes(request.names, changes, request.notes, json=json, dry_run=dry_run)
+    steps = request.steps()
+    plans = steps.compare()
+    if not dry_run:
+        plans = steps.apply(plans)
+    changes = all_changes(plans)
+    _print_changes(request.names, changes, steps.notes(), json=json, dry_run=dry_run)
 
 
 @app.command()
@@ -82,9 +84,9 @@ def check(
         _names(queue, project, base_name), parse_parts(only), tiers, lease, project_number,
         region, image, service_account, home, state,
     )  # fmt: skip
-    with request.open() as resources:
-        changes = resources.compare()
-    _print_changes(request.names, changes, request.notes, json=json, dry_run=True)
+    steps = request.steps()
+    changes = all_changes(steps.compare())
+    _print_changes(request.names, changes, steps.notes(), json=json, dry_run=True)
     if any(change.action in FINDINGS for change in changes):
         raise typer.Exit(EXIT_FINDINGS)
 

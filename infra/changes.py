@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from runtime.text import printable
 
@@ -19,12 +19,31 @@ class Action(StrEnum):
     UPDATE = "update"
     DELETE = "delete"
     CONFLICT = "conflict"  # differs in a field that cannot be changed
+    WARN = "warn"  # costs money or will fail, and `up` does not change it
     EXTRA = "extra"  # of this queue, but not desired
+    NOTE = "note"  # worth knowing, for some uses only
     SKIP = "skip"  # cannot be compared here
 
 
-FINDINGS: Final = frozenset({Action.CREATE, Action.UPDATE, Action.CONFLICT})
+FINDINGS: Final = frozenset({Action.CREATE, Action.UPDATE, Action.CONFLICT, Action.WARN})
 """Actions that mean that a resource is not as desired."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnitPrice:
+    """What a resource costs while it is there, at list prices.
+
+    Attributes:
+        dollars: per unit.
+        per: the unit, such as `hour` or `GiB and month`.
+    """
+
+    dollars: float
+    per: str
+
+    def __str__(self) -> str:
+        """As people read it; a digit of the smallest prices is left."""
+        return f"${self.dollars:.2g} per {self.per}" if self.dollars else "free"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +52,17 @@ class Change:
 
     Attributes:
         action: to take.
-        kind: topic, subscription or binding.
+        kind: of the resource: topic, subscription, bucket, pool, ...
         name: its id, without the project.
-        note: fields that differ, or the reason to do nothing.
+        note: fields that differ, or the reason to do nothing; lines are parted by `; `.
+        price: of the resource, where it has one.
     """
 
     action: Action
     kind: str
     name: str
     note: str = ""
+    price: UnitPrice | None = None
 
 
 _DONE: Final = {
@@ -84,6 +105,9 @@ def _word(action: Action, *, done: bool) -> str:
     return _DONE[action] if done else f"to {action}"
 
 
-def as_json(changes: Iterable[Change]) -> list[dict[str, str]]:
-    """Changes as JSON objects."""
-    return [asdict(change) for change in changes]
+def as_json(changes: Iterable[Change]) -> list[dict[str, Any]]:
+    """Changes as JSON objects; those without a price have none."""
+    return [
+        {key: value for key, value in asdict(change).items() if key != "price" or value}
+        for change in changes
+    ]

@@ -1,22 +1,13 @@
 """Request of `infra up` and `check`: the resources that a queue is to have."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from delivery.broker.pubsub_names import PubSubNames
-from infra.changes import Change
-from infra.pool_configuration import image_notes, pool_settings, reason_for_no_pools
+from infra.pool_configuration import pool_settings, reason_for_no_pools
 from infra.pools import Home, PoolSettings, pools
-from infra.resources import (
-    POOLS,
-    TOPICS,
-    QueueResources,
-    WorkerHomes,
-    open_homes,
-    open_queue,
-    refuse_conflicts,
-)
+from infra.resources import PoolsStep, TopicsStep
+from infra.steps import POOLS, TOPICS, Step, Steps
 from memmodel.tiers import parse_tiers
 from runtime.errors import UsageError
 
@@ -49,33 +40,24 @@ class InfraRequest:
     home: Home = Home.POOLS
     state: str | None = None
 
-    @property
-    def notes(self) -> list[str]:
-        """What is left out, and why."""
-        if POOLS not in self.parts:
-            return []
-        reason = reason_for_no_pools(self.region)
-        return [reason] if reason else list(image_notes(self.image))
-
-    @contextmanager
-    def open(self) -> Iterator["OpenRequest"]:
-        """Compare and make.
+    def steps(self) -> Steps:
+        """The steps that make them; nothing is sent.
 
         Raises:
-            UsageError: a pool cannot be made as requested; nothing was sent.
+            UsageError: a pool cannot be made as requested.
         """
+        left_out = []
+        if POOLS in self.parts and (reason := reason_for_no_pools(self.region)):
+            left_out.append(reason)
+        return Steps(list(self._steps()), left_out)
+
+    def _steps(self) -> Iterator[Step]:
         settings = self._pool_settings()
         tiers = parse_tiers(self.tiers)
-        with ExitStack() as stack:
-            topics, homes = None, None
-            if TOPICS in self.parts:
-                queue = open_queue(self.names, tiers, self.lease_s, self.project_number)
-                topics = stack.enter_context(queue)
-            if settings is not None:
-                opened = stack.enter_context(open_homes(self.names, settings.region, self.home))
-                wanted = opened.by_home[self.home].desired(settings, tiers)
-                homes = replace(opened, tiers=tiers, wanted=wanted)
-            yield OpenRequest(topics, homes)
+        if TOPICS in self.parts:
+            yield TopicsStep(self.names, tiers, self.lease_s, self.project_number)
+        if settings is not None:
+            yield PoolsStep(settings, tiers, lambda: self.image)
 
     def _pool_settings(self) -> PoolSettings | None:
         """Settings of the pools, found to be possible; None if pools are left out."""
@@ -99,27 +81,3 @@ class InfraRequest:
         if self.image:
             pools(settings, parse_tiers(self.tiers))  # refused before anything is opened
         return settings
-
-
-@dataclass(frozen=True, slots=True)
-class OpenRequest:
-    """Both parts of a request; None is left out."""
-
-    topics: QueueResources | None
-    homes: WorkerHomes | None
-
-    def compare(self) -> list[Change]:
-        """Changes that the resources need."""
-        parts = (self.topics, self.homes)
-        return [change for part in parts if part is not None for change in part.compare()]
-
-    def make(self, changes: list[Change]) -> None:
-        """Make the changes that `compare` found.
-
-        Raises:
-            UsageError: one of them cannot be made; nothing was done.
-        """
-        refuse_conflicts(changes)
-        for part in (self.topics, self.homes):
-            if part is not None:
-                part.make(changes)

@@ -1,52 +1,89 @@
 """Resources of a queue: topics, subscriptions, rights, and the homes of its workers."""
 
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Final
 
 from delivery.broker.pubsub_names import PubSubNames
 from infra import desired, iam
 from infra.changes import Action, Change
 from infra.job_client import JobClient
 from infra.pool_client import PoolClient
+from infra.pool_configuration import image_notes
 from infra.pool_resources import PoolResources
-from infra.pools import Home, Pool
+from infra.pools import Home, Pool, PoolSettings
 from infra.pubsub_admin import PubSubAdmin
+from infra.rights import ACCOUNT_USER, ACT_AS, PUBSUB_ADMIN, RUN_ADMIN, Need
+from infra.steps import POOLS, TOPICS, Step
 from infra.topics import Topics
 from memmodel.tiers import Tier
 from runtime import settings
 from runtime.errors import UsageError
-from runtime.text import join_first
 
-TOPICS: Final = "topics"
-POOLS: Final = "pools"
-PARTS: Final = (TOPICS, POOLS)
-ALL_PARTS: Final = ",".join(PARTS)
+NO_IAM: Final = "the emulator has no IAM"
+_TOPIC_RIGHTS: Final = (
+    ("topic", Action.CREATE, "pubsub.topics.create"),
+    ("subscription", Action.CREATE, "pubsub.subscriptions.create"),
+    ("subscription", Action.UPDATE, "pubsub.subscriptions.update"),
+    ("binding", Action.CREATE, "pubsub.topics.setIamPolicy"),
+    ("binding", Action.CREATE, "pubsub.subscriptions.setIamPolicy"),
+)
 _REGION: Final = re.compile(r"[a-z][a-z0-9-]*")
 
 
-@dataclass(frozen=True, slots=True)
-class QueueResources:
-    """Desired topics and rights of a queue, and access to the cloud or its emulator."""
+class TopicsStep(Step):
+    """Topics and subscriptions of a queue, and the rights of Pub/Sub's own account on them.
 
-    admin: PubSubAdmin
-    topics: Topics
-    queues: Sequence[desired.Queue]
-    bindings: Sequence[desired.Binding] | None  # None where the emulator has no IAM
+    Args:
+        names: of the queue.
+        tiers: of the queue.
+        lease_s: of a message.
+        project_number: None to look it up.
+    """
+
+    part = TOPICS
+    title = "topics"
+    apis: ClassVar = frozenset({"pubsub.googleapis.com"})
+
+    def __init__(
+        self, names: PubSubNames, tiers: Sequence[Tier], lease_s: int, project_number: int | None
+    ) -> None:
+        self._names = names
+        self._number = project_number
+        self._queues = desired.queues(names, [tier.name for tier in tiers], lease_s)
 
     def compare(self) -> list[Change]:
         """Changes that the resources need."""
-        changes = list(self.topics.compare(self.queues))
-        if self.bindings is None:
-            return [*changes, Change(Action.SKIP, "binding", "all", "the emulator has no IAM")]
-        return [*changes, *iam.compare(self.admin, self.bindings)]
+        emulator = is_emulator()
+        with closing(PubSubAdmin(self._names.url)) as admin:
+            changes = list(Topics(admin, self._names, emulator=emulator).compare(self._queues))
+            if emulator:
+                return [*changes, Change(Action.SKIP, "binding", "all", NO_IAM)]
+            return [*changes, *iam.compare(admin, self._bindings())]
 
-    def make(self, changes: Sequence[Change]) -> None:
+    def apply(self, changes: Sequence[Change]) -> None:
         """Make the changes that `compare` found."""
-        self.topics.make(self.queues, changes)
-        iam.grant(self.admin, self.bindings or ())
+        emulator = is_emulator()
+        with closing(PubSubAdmin(self._names.url)) as admin:
+            Topics(admin, self._names, emulator=emulator).make(self._queues, changes)
+            if not emulator:
+                iam.grant(admin, self._bindings())
+
+    def needs(self, changes: Sequence[Change]) -> list[Need]:
+        """Rights to make them; Google's emulator has none."""
+        kinds = {(one.kind, one.action) for one in changes}
+        project = f"projects/{self._names.project}"
+        return [
+            Need(permission, PUBSUB_ADMIN, project)
+            for kind, action, permission in _TOPIC_RIGHTS
+            if (kind, action) in kinds and not is_emulator()
+        ]
+
+    def _bindings(self) -> Sequence[desired.Binding]:
+        number = self._number or iam.project_number(self._names.project)
+        return desired.bindings(self._queues, number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,20 +139,60 @@ class WorkerHomes:
             one.stop()
 
 
-@contextmanager
-def open_queue(
-    names: PubSubNames, tiers: Sequence[Tier], lease_s: int, project_number: int | None
-) -> Iterator[QueueResources]:
-    """Desired topics and rights of a queue."""
-    emulator = is_emulator()
-    queues = desired.queues(names, [tier.name for tier in tiers], lease_s)
-    bindings = None
-    if not emulator:
-        number = project_number or iam.project_number(names.project)
-        bindings = desired.bindings(queues, number)
-    admin = PubSubAdmin(names.url)
-    with closing(admin):
-        yield QueueResources(admin, Topics(admin, names, emulator=emulator), queues, bindings)
+class PoolsStep(Step):
+    """Homes of the workers: pools or jobs of the image that is known when they are compared.
+
+    Args:
+        settings: of all pools, whose image counts for nothing.
+        tiers: that are to have one.
+        image: the image once it is known; None to keep what there is.
+    """
+
+    part = POOLS
+    title = "worker pools"
+    apis: ClassVar = frozenset({"run.googleapis.com"})
+
+    def __init__(
+        self, settings: PoolSettings, tiers: Sequence[Tier], image: Callable[[], str | None]
+    ) -> None:
+        self._settings = settings
+        self._tiers = tiers
+        self._image = image
+
+    def compare(self) -> list[Change]:
+        """Changes that the pools need, in order of execution."""
+        with self._open() as homes:
+            return homes.compare()
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        """Make the changes that `compare` found, and wait until they hold."""
+        with self._open() as homes:
+            homes.make(changes)
+
+    def needs(self, changes: Sequence[Change]) -> list[Need]:
+        """Rights to make them, and to let them run as the workers' account."""
+        own = [one for one in changes if one.kind == self._settings.home.kind]
+        actions = {one.action for one in own} & {Action.CREATE, Action.UPDATE}
+        project = f"projects/{self._settings.names.project}"
+        collection = self._settings.home.collection.lower()
+        needs = [
+            Need(f"run.{collection}.{action}", RUN_ADMIN, project) for action in sorted(actions)
+        ]
+        account = f"{project}/serviceAccounts/{self._settings.service_account}"
+        return [*needs, Need(ACT_AS, ACCOUNT_USER, account)] if needs else []
+
+    def notes(self) -> list[str]:
+        """What is to be known about the image."""
+        return list(image_notes(self._image()))
+
+    @contextmanager
+    def _open(self) -> Iterator[WorkerHomes]:
+        settings = replace(self._settings, image=self._image() or "")
+        with ExitStack() as stack:
+            opened = open_homes(settings.names, settings.region, settings.home)
+            homes = stack.enter_context(opened)
+            wanted = homes.by_home[settings.home].desired(settings, self._tiers)
+            yield replace(homes, tiers=self._tiers, wanted=wanted)
 
 
 @contextmanager
@@ -139,31 +216,6 @@ def open_homes(names: PubSubNames, region: str, home: Home = Home.POOLS) -> Iter
                 Home.JOBS: PoolResources(jobs, names, Home.JOBS),
             },
         )
-
-
-def parse_parts(text: str) -> frozenset[str]:
-    """Parts that `--only` names.
-
-    Raises:
-        UsageError: there is no such part.
-    """
-    parts = [part.strip() for part in text.split(",")]
-    if unknown := [part for part in parts if part not in PARTS]:
-        raise UsageError(
-            f"--only: there is no part {join_first(unknown, 1)!r}; the parts are {ALL_PARTS}"
-        )
-    return frozenset(parts)
-
-
-def refuse_conflicts(changes: Sequence[Change]) -> None:
-    """Refuse to make changes of which one cannot be made; nothing was done.
-
-    Raises:
-        UsageError: a resource differs in what cannot be changed.
-    """
-    for change in changes:
-        if change.action is Action.CONFLICT:
-            raise UsageError(f"{change.kind} {change.name} {change.note}")
 
 
 def is_emulator() -> bool:
