@@ -16,7 +16,7 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 
-from runtime import interrupts, log, settings, streams
+from runtime import interrupts, log, other_tools, settings, streams
 from runtime.errors import (
     EXIT_DONE,
     EXIT_FINDINGS,
@@ -239,7 +239,8 @@ def _report_error(error: Exception, exit_codes: Mapping[type[Exception], int]) -
             print_stderr(line)
         return EXIT_USAGE
     if hasattr(error, "format_message"):  # Typer's own; its module depends on Typer's version
-        _print_error(error.format_message(), _usage_hint(error))
+        message: str = error.format_message()
+        _print_error(message, other_tools.hint(message) or _usage_hint(error))
         return EXIT_USAGE
     for kind, code in exit_codes.items():
         if isinstance(error, kind):
