@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from memmodel.capacity import divide
-from memmodel.prices import dollars_per_second
+from memmodel.cost import dollars_per_second
 from memmodel.tiers import GIB, Tier
 
 SHARDS_PER_WORKER: Final = 4

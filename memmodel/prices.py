@@ -1,166 +1,81 @@
-"""Cost of a run on Google Cloud, at list prices (us-central1, Cloud Run worker pools)."""
+"""List prices of Google Cloud (us-central1, dollars): the one table, each with source and date.
 
-import math
+Free tiers, discounts and taxes are left out. Sizes are GiB and TiB, as Google bills them.
+"""
+
 from dataclasses import dataclass
 from typing import Final
 
-from braid.downsample.cells import WINDOW_BYTES
-from braid.precomputed.volume_spec import ScaleSpec
-from delivery.cascade import MOST_INPUTS, PROBES
-from delivery.ledger.shard_status import MOST_READS
-from delivery.messages import Kind
-from memmodel.tiers import GIB, Tier
-
-PRICES_OF: Final = "2026-11-22"  # when they were read; they change
-VCPU_SECOND: Final = 0.0000112
-GIB_SECOND: Final = 0.0000012
-PUBSUB_TIB: Final = 40.0  # each way
-CLASS_A: Final = 0.005 / 1000  # writes, lists, composes
-CLASS_B: Final = 0.0004 / 1000  # reads
-STORAGE_GB_MONTH: Final = 0.020
-RAW_OVER_GZIP: Final = 4.7  # stored bytes of compressed_segmentation chunks, on a real dataset
-
-_TIB: Final = 1 << 40
-_GB: Final = 10**9
-_WAYS: Final = 2  # published and delivered
-# Requests of a shard to a bucket, as docs/performance.md explains them; they are counted by a test.
-_SHARD_READS: Final = 1  # its receipt, in case that it is done
-_SHARD_WRITES: Final = 2  # the run's overview, its receipt; and what uploads it
-_SOURCE_READS: Final = 3  # the Arrow file's size and generation, two names of its index
-_INPUT_READS: Final = 1  # the input shard's size and generation
-_CASCADE_READS: Final = 3  # once all inputs are done: receipt, failure and publish marker
-AT_ONCE_BYTES: Final = 8 << 20  # a shard of this size goes up in one request
-_AT_ONCE_WRITES: Final = 2  # that one, and to compose what it made under the final name
-_PARTS_WRITES: Final = 3  # a larger one: the body, whose parts are not billed, the head, compose
-SOURCE_PART_BYTES: Final = 4 << 20  # of a source file in one request
-_HEARTBEATS_S: Final = (2, 4, 8, 16, 32)  # between the first; from then on
-_HEARTBEAT_S: Final = 60
-_MESSAGE_LEAST_BYTES: Final = 1000  # the least that Pub/Sub bills
+RUN: Final = "cloud.google.com/run/pricing"
+STORAGE: Final = "cloud.google.com/storage/pricing"
+SPOT: Final = "cloud.google.com/spot-vms/pricing"
+PUBSUB: Final = "cloud.google.com/pubsub/pricing"
+REGION: Final = "us-central1"  # whose prices these are
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
-    """Resources that a shard, a tier or a run uses.
+class Price:
+    """A list price.
 
     Attributes:
-        seconds: of a worker of some tier.
-        reads: requests of class B.
-        writes: requests of class A.
-        messages: sent through the queue.
-        bytes_out: stored at the destination.
+        name: of what is sold.
+        dollars: for one unit.
+        unit: such as `vCPU-second`.
+        source: page of the list.
+        read: date when it was read there.
+        note: what to know of it.
     """
 
-    seconds: float = 0.0
-    reads: int = 0
-    writes: int = 0
-    messages: int = 0
-    bytes_out: int = 0
-
-    def __add__(self, other: "Usage") -> "Usage":
-        return Usage(
-            self.seconds + other.seconds,
-            self.reads + other.reads,
-            self.writes + other.writes,
-            self.messages + other.messages,
-            self.bytes_out + other.bytes_out,
-        )
+    name: str
+    dollars: float
+    unit: str
+    source: str
+    read: str
+    note: str = ""
 
 
-def encoding_ratio(scale: ScaleSpec) -> float:
-    """Stored bytes of a scale over those with gzip, by its data encoding."""
-    return 1.0 if scale.sharding.data_encoding == "gzip" else RAW_OVER_GZIP
+POOL_VCPU: Final = Price(
+    "worker pool, CPU", 11.2e-6, "vCPU-second", RUN, "2026-11-22", "no second source"
+)
+POOL_GIB: Final = Price(
+    "worker pool, memory", 1.2e-6, "GiB-second", RUN, "2026-11-22", "no second source"
+)
+JOB_VCPU: Final = Price("job, CPU", 18e-6, "vCPU-second", RUN, "2026-11-26")
+JOB_GIB: Final = Price("job, memory", 2e-6, "GiB-second", RUN, "2026-11-26")
+SPOT_VCPU: Final = Price("Spot VM E2, CPU", 0.00872, "vCPU-hour", SPOT, "2026-11-26", "varies")
+SPOT_GIB: Final = Price("Spot VM E2, memory", 0.001169, "GiB-hour", SPOT, "2026-11-26", "varies")
+CLASS_A: Final = Price(
+    "writing request", 0.005 / 1000, "request of class A", STORAGE, "2026-09-20", "lists, composes"
+)
+CLASS_B: Final = Price(
+    "reading request", 0.0004 / 1000, "request of class B", STORAGE, "2026-09-20"
+)
+STORED: Final = Price(
+    "standard storage", 0.020, "GiB-month", STORAGE, "2026-09-20", "$0.000027397 per GiB-hour"
+)
+STORED_MULTI: Final = Price(
+    "standard storage, multi-region", 0.026, "GiB-month", STORAGE, "2026-11-26", "US, EU, ASIA"
+)
+REPLICATED: Final = Price(
+    "writing to several regions", 0.02, "GiB", STORAGE, "2026-11-26", "not confirmed since"
+)
+SAME_CONTINENT: Final = Price(
+    "to another region near by", 0.02, "GiB", STORAGE, "2026-11-26", "America or Europe"
+)
+OTHER_CONTINENT: Final = Price(
+    "to a region far away", 0.08, "GiB", STORAGE, "2026-11-26", "0.05 to 0.14, by the two"
+)
+INTERNET: Final = Price("out of Google Cloud", 0.12, "GiB", STORAGE, "2026-09-20", "up to 10 TiB")
+MESSAGES: Final = Price("queue", 40.0, "TiB, sent or received", PUBSUB, "2026-11-22")
 
+PRICES: Final = (
+    POOL_VCPU, POOL_GIB, JOB_VCPU, JOB_GIB, SPOT_VCPU, SPOT_GIB, CLASS_A, CLASS_B, STORED,
+    STORED_MULTI, REPLICATED, SAME_CONTINENT, OTHER_CONTINENT, INTERNET, MESSAGES,
+)  # fmt: skip
+"""All of them, in the order of a page."""
 
-def shard_usage(kind: Kind, seconds: float, inputs: int, bytes_in: int, bytes_out: int) -> Usage:
-    """Resources that one shard uses on Google Cloud.
+PRICES_OF: Final = max(price.read for price in PRICES)
+"""The date to be shown with an estimate."""
 
-    A downsampled shard's share has what the workers of its inputs did to find it ready.
-
-    Args:
-        kind: of the shard.
-        seconds: of one worker.
-        inputs: number of source files or input shards.
-        bytes_in: of all inputs.
-        bytes_out: of the shard.
-    """
-    uploads = _AT_ONCE_WRITES if bytes_out <= AT_ONCE_BYTES else _PARTS_WRITES
-    own = Usage(
-        seconds=seconds,
-        reads=_SHARD_READS + _ranges(kind, inputs, bytes_in),
-        writes=_SHARD_WRITES + uploads + heartbeats(seconds),
-        messages=1,
-        bytes_out=bytes_out,
-    )
-    return own + _input_receipts(inputs) if kind == "downsample" else own
-
-
-def heartbeats(seconds: float) -> int:
-    """Heartbeats that a worker writes for a shard of this duration."""
-    written, at_s = 1, 0.0
-    for pause_s in _HEARTBEATS_S:
-        at_s += pause_s
-        written += at_s < seconds
-    return written + max(0, int((seconds - at_s) // _HEARTBEAT_S))
-
-
-def _ranges(kind: Kind, inputs: int, bytes_in: int) -> int:
-    """Reads of source files or input shards, each of about the same size."""
-    fixed, at_once = (
-        (_SOURCE_READS, SOURCE_PART_BYTES) if kind == "convert" else (_INPUT_READS, WINDOW_BYTES)
-    )
-    return inputs * (fixed + data_reads(bytes_in / max(1, inputs), at_once))
-
-
-def data_reads(size: float, at_once: int) -> int:
-    """Ranges of one object in which its data are read."""
-    return max(1, math.ceil(size / at_once))
-
-
-def _input_receipts(inputs: int) -> Usage:
-    """Requests for the receipts of a dependent's inputs: in their workers' cascades, and its own.
-
-    Each input's worker reads one receipt, which is missing; the last one's reads all.
-    """
-    listed = inputs - PROBES > MOST_INPUTS
-    cascades = inputs - 1 + _CASCADE_READS + (PROBES if listed else inputs)
-    looks = 2 * inputs if inputs <= MOST_READS else 0  # before the work, and before the output
-    return Usage(reads=cascades + looks, writes=listed + (0 if looks else 2) + 1)  # the marker
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """Cost in dollars; `storage_month` recurs, so it is not part of the total."""
-
-    compute: float = 0.0
-    requests: float = 0.0
-    queue: float = 0.0
-    storage_month: float = 0.0
-
-    @property
-    def total(self) -> float:
-        """Cost of the run itself, without storage."""
-        return self.compute + self.requests + self.queue
-
-    def __add__(self, other: "Cost") -> "Cost":
-        return Cost(
-            self.compute + other.compute,
-            self.requests + other.requests,
-            self.queue + other.queue,
-            self.storage_month + other.storage_month,
-        )
-
-
-def dollars_per_second(tier: Tier) -> float:
-    """Price of one instance of a tier while it runs, whether it works or waits."""
-    return tier.vcpus * VCPU_SECOND + tier.limit_bytes / GIB * GIB_SECOND
-
-
-def cost(usage: Usage, tier: Tier) -> Cost:
-    """Cost of what workers of one tier use."""
-    sent = usage.messages * _MESSAGE_LEAST_BYTES * _WAYS
-    return Cost(
-        compute=usage.seconds * dollars_per_second(tier),
-        requests=usage.reads * CLASS_B + usage.writes * CLASS_A,
-        queue=sent / _TIB * PUBSUB_TIB,
-        storage_month=usage.bytes_out / _GB * STORAGE_GB_MONTH,
-    )
+MESSAGE_LEAST_BYTES: Final = 1000  # the least that Pub/Sub bills
+WAYS: Final = 2  # a message is published and delivered

@@ -21,9 +21,9 @@ from delivery.ledger.source_digest import source_digest
 from delivery.messages import Kind, shard_key
 from memmodel.coefficients import Coefficients, current
 from memmodel.estimate import DoesNotFit, Work, choose, estimate
-from memmodel.prices import encoding_ratio
 from memmodel.throughput import estimated_seconds
 from memmodel.tiers import Tier
+from memmodel.usage import encoding_ratio
 from producer.export_listing import ExportFile, ScaleListing
 from producer.provenance import Provenance
 from producer.run_request import Request

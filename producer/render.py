@@ -12,8 +12,10 @@ from delivery.ledger.failures import FailureSummary
 from delivery.ledger.run import Run
 from delivery.ledger.shard_status import RunStatus, ShardState
 from delivery.progress import InFlight, Progress, ScaleProgress
-from memmodel.prices import PRICES_OF, Cost, Usage, cost, shard_usage
+from memmodel.cost import Cost, cost
+from memmodel.prices import PRICES_OF
 from memmodel.tiers import Tier
+from memmodel.usage import Usage, shard_usage
 from producer.failure_groups import FailureGroup, failures_of, group_failures
 from producer.planner import ShardForecast
 from runtime import text

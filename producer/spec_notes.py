@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from braid.precomputed.spec_design import SharedFiles, find_shared_files
 from braid.precomputed.volume_spec import ScaleSpec, VolumeSpec
-from memmodel.prices import RAW_OVER_GZIP
+from memmodel.usage import RAW_OVER_GZIP
 
 
 def spec_notes(

@@ -17,10 +17,10 @@ from delivery.cascade import cascade
 from delivery.ledger.run import Run
 from delivery.ledger.shard_status import ShardState, read_status, read_status_for_work
 from delivery.messages import decode
-from memmodel import prices
-from memmodel.prices import Usage, shard_usage
+from memmodel import usage
 from memmodel.run_context import tier_chooser
 from memmodel.tiers import tier_of
+from memmodel.usage import Usage, shard_usage
 from runtime.storage import Pieces, open_storage
 from runtime.storage.gcs_client import MOST_AT_ONCE_BYTES
 from tests.support.gcs_requests import CLASS_A, CLASS_B, LISTING, RequestLog, Seen, logged
@@ -126,7 +126,7 @@ def test_the_estimate_counts_these_requests(run: Run, made: dict[str, RequestLog
 
 def test_the_estimates_sizes_are_the_programs() -> None:
     """What is read and stored at once."""
-    assert prices.AT_ONCE_BYTES == MOST_AT_ONCE_BYTES
+    assert usage.AT_ONCE_BYTES == MOST_AT_ONCE_BYTES
 
 
 def body(size: int) -> Pieces:

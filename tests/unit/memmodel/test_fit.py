@@ -15,10 +15,9 @@ from memmodel.coefficients import DEFAULTS, Coefficients, load
 from memmodel.estimate import Work, estimate
 from memmodel.fit import MARGIN, fit, residuals
 from memmodel.labels import summarise
-from memmodel.prices import CLASS_A, CLASS_B, Cost, Usage, cost
 from memmodel.receipt_samples import ReceiptSample, read_samples
 from memmodel.throughput import START_S, estimated_seconds
-from memmodel.tiers import GIB, MIB, parse_tiers
+from memmodel.tiers import GIB, MIB
 from runtime.errors import UsageError
 from tests.support.commands import CommandResult, run_in_process
 from tests.support.three_shard_run import three_shard_run, write_receipt
@@ -206,23 +205,6 @@ def test_estimate_as_a_command(tmp_path: Path, run: Run) -> None:
     assert answer["total_bytes"] == sum(answer["terms"].values())
     mixed = command("estimate", "a.arrow", "b.shard", "--spec", str(spec))
     assert mixed.returncode == 2
-
-
-def test_cost_adds_up() -> None:
-    """Seconds by the tier's CPUs and memory, requests and messages by their price."""
-    [tier] = parse_tiers("8")
-    found = cost(
-        Usage(seconds=1000, reads=2000, writes=300, messages=10, bytes_out=5 * 10**9), tier
-    )
-    assert found.compute == pytest.approx(1000 * (2 * 0.0000112 + 8 * 0.0000012))
-    assert found.requests == pytest.approx(2000 * CLASS_B + 300 * CLASS_A)
-    assert found.queue == pytest.approx(10 * 2000 / 2**40 * 40)
-    assert found.storage_month == pytest.approx(0.1)
-    assert found.total == pytest.approx(found.compute + found.requests + found.queue)
-    twice = found + found
-    assert twice.total == pytest.approx(2 * found.total)
-    assert Cost() + found == found
-    assert Usage(1, 2, 3, 4, 5) + Usage(1, 2, 3, 4, 5) == Usage(2, 4, 6, 8, 10)
 
 
 def test_seconds_follow_what_is_read() -> None:

@@ -11,8 +11,8 @@ from braid.exceptions import SpecError
 from braid.precomputed import sharding
 from braid.precomputed.volume_spec import ScaleSpec, VolumeSpec
 from delivery.ledger.plan import PlanRow
-from memmodel.prices import RAW_OVER_GZIP
 from memmodel.tiers import parse_tiers
+from memmodel.usage import RAW_OVER_GZIP
 from producer.export_listing import ScaleListing
 from producer.planner import PlanInputs, files_by_shard, make_plan
 from producer.run_request import Request
