@@ -33,6 +33,7 @@ from uuid import uuid4
 
 import google_crc32c
 
+from tests.support import gcs_buckets
 from tests.support.network import Network, Way
 
 PAGE = 1000  # most items of one listing page, as on GCS
@@ -132,6 +133,7 @@ class Request:
     query: dict[str, str]
     headers: Mapping[str, str]
     body: bytes
+    repeated: Mapping[str, list[str]] = field(default_factory=dict)  # the query, as it came
 
     def header(self, name: str) -> str | None:
         """A header, whatever the case of its name."""
@@ -169,6 +171,10 @@ class Buckets:
     def __init__(self) -> None:
         self.buckets: dict[str, dict[str, StoredObject]] = {}
         self.bucket_properties: dict[str, dict[str, Any]] = {}
+        self.policies: dict[str, dict[str, Any]] = {}
+        self.policy_versions = itertools.count(1)
+        self.denied: dict[str, set[str]] = {}  # rights that the caller lacks; "" is the project
+        self.others_buckets: set[str] = set()  # exist, and are somebody else's
         self.uploads: dict[str, Upload] = {}
         self.omits_empty_size = False  # as other servers do
         self.lock = threading.RLock()
@@ -241,6 +247,9 @@ class Service:
             ("GET", rf"{api}{bucket}", self.get_bucket),
             ("PATCH", rf"{api}{bucket}", self.patch_bucket),
             ("DELETE", rf"{api}{bucket}", self.delete_bucket),
+            ("GET", rf"{api}{bucket}/iam", self.get_policy),
+            ("PUT", rf"{api}{bucket}/iam", self.set_policy),
+            ("GET", rf"{api}{bucket}/iam/testPermissions", self.test_permissions),
             ("GET", rf"{api}{bucket}/o", self.list_objects),
             ("GET", rf"(?:/download)?{api}{bucket}{name}", self.get_object),
             ("PATCH", rf"{api}{bucket}{name}", self.patch_object),
@@ -293,22 +302,83 @@ class Service:
         name = document.get("name")
         if not name:
             raise Refusal(400, "Required parameter: name")
-        if name in self.state.buckets:
+        if not request.query.get("project"):
+            raise Refusal(400, "Required parameter: project")
+        self._check_right("", "storage.buckets.create")
+        if name in self.state.buckets or name in self.state.others_buckets:
             raise Refusal(409, "You already own this bucket. Please select another name.")
+        if wrong := list(gcs_buckets.problems(name, document)):
+            raise Refusal(400, "; ".join(wrong))
         self.state.buckets[name] = {}
-        self.state.bucket_properties[name] = document
+        self.state.bucket_properties[name] = gcs_buckets.settled(document)
         return Answer.of_json(self._bucket(name))
 
-    def get_bucket(self, _request: Request, bucket: str) -> Answer:
+    def get_bucket(self, request: Request, bucket: str) -> Answer:
         """What is known of a bucket."""
-        self.state.objects(bucket)
-        return Answer.of_json(self._bucket(bucket))
+        self._known_bucket(bucket, "storage.buckets.get")
+        return Answer.of_json(masked(self._bucket(bucket), request.query.get("fields")))
 
     def patch_bucket(self, request: Request, bucket: str) -> Answer:
         """Change a bucket's properties; null removes one."""
-        self.state.objects(bucket)
-        patch(self.state.bucket_properties[bucket], request.json())
+        self._known_bucket(bucket, "storage.buckets.update")
+        before, changes = self._bucket(bucket), request.json()
+        wanted = request.query.get("ifMetagenerationMatch")
+        if wanted is not None and wanted != before["metageneration"]:
+            raise Refusal(412, "At least one of the pre-conditions did not hold.")
+        wrong = [
+            *gcs_buckets.problems(bucket, changes),
+            *gcs_buckets.change_problems(changes, before),
+        ]
+        if wrong:
+            raise Refusal(400, "; ".join(wrong))
+        after = self.state.bucket_properties.setdefault(bucket, {})
+        patch(after, changes)
+        moment = gcs_buckets.now()
+        if "softDeletePolicy" in changes:
+            seconds = changes["softDeletePolicy"]["retentionDurationSeconds"]
+            after["softDeletePolicy"] = gcs_buckets.soft_delete(seconds, moment)
+        after |= {"metageneration": str(int(before["metageneration"]) + 1), "updated": moment}
         return Answer.of_json(self._bucket(bucket))
+
+    def get_policy(self, _request: Request, bucket: str) -> Answer:
+        """Who may do what with a bucket."""
+        self._known_bucket(bucket, "storage.buckets.getIamPolicy")
+        return Answer.of_json(self._policy(bucket))
+
+    def set_policy(self, request: Request, bucket: str) -> Answer:
+        """Replace a bucket's policy, if it is still the one that was read."""
+        self._known_bucket(bucket, "storage.buckets.setIamPolicy")
+        policy, before = request.json(), self._policy(bucket)
+        if policy.get("etag") not in {None, before["etag"]}:
+            raise Refusal(412, "At least one of the pre-conditions did not hold.")
+        etag = base64.b64encode(f"CA{next(self.state.policy_versions)}".encode()).decode()
+        self.state.policies[bucket] = {**before, **policy, "etag": etag}
+        return Answer.of_json(self._policy(bucket))
+
+    def test_permissions(self, request: Request, bucket: str) -> Answer:
+        """Which of some rights the caller has."""
+        self.state.objects(bucket)
+        asked = request.repeated.get("permissions", [])
+        if not asked or any(not name.startswith("storage.") for name in asked):
+            raise Refusal(400, f"permissions {asked} cannot be tested")
+        denied = self.state.denied.get(bucket, set())
+        held = [name for name in asked if name not in denied]
+        kind = {"kind": "storage#testIamPermissionsResponse"}
+        return Answer.of_json({**kind, "permissions": held} if held else kind)
+
+    def _policy(self, bucket: str) -> dict[str, Any]:
+        empty = {"kind": "storage#policy", "version": 1, "etag": "CAE=", "bindings": []}
+        return self.state.policies.get(bucket, empty)
+
+    def _known_bucket(self, bucket: str, permission: str) -> None:
+        if bucket in self.state.others_buckets:
+            raise Refusal(403, f"The caller does not have {permission} access to the bucket.")
+        self.state.objects(bucket)
+        self._check_right(bucket, permission)
+
+    def _check_right(self, bucket: str, permission: str) -> None:
+        if permission in self.state.denied.get(bucket, set()):
+            raise Refusal(403, f"The caller does not have {permission} access to the bucket.")
 
     def delete_bucket(self, _request: Request, bucket: str) -> Answer:
         """Remove a bucket that is empty."""
@@ -318,8 +388,15 @@ class Service:
         return Answer(204)
 
     def _bucket(self, name: str) -> dict[str, Any]:
-        given = self.state.bucket_properties.get(name, {})
-        return {"location": "US", **given, "kind": "storage#bucket", "id": name, "name": name}
+        given = gcs_buckets.settled({}) | self.state.bucket_properties.get(name, {})
+        return {
+            **given,
+            "kind": "storage#bucket",
+            "id": name,
+            "name": name,
+            "locationType": gcs_buckets.location_type(given["location"]),
+            "etag": given["metageneration"],
+        }
 
     # -- objects
 
@@ -687,8 +764,9 @@ def _inner_request(raw: bytes) -> Request:
 def parse(method: str, target: str, headers: Mapping[str, str], body: bytes) -> Request:
     """A request from its first line's parts; an empty parameter counts as absent."""
     parts = urlsplit(target)
-    query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
-    return Request(method, parts.path, query, headers, body)
+    repeated = parse_qs(parts.query)
+    query = {key: values[-1] for key, values in repeated.items()}
+    return Request(method, parts.path, query, headers, body, repeated)
 
 
 def _is_prefix(name: str, query: Mapping[str, str]) -> bool:
@@ -840,11 +918,29 @@ class GcsServer:
             "DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA": "true",
         }
 
-    def make_bucket(self, name: str) -> str:
-        """An empty bucket; its URL."""
+    def make_bucket(self, name: str, **properties: object) -> str:
+        """An empty bucket; its URL.
+
+        Args:
+            name: of the bucket.
+            properties: by the names of the API; Google's defaults for others.
+        """
         with self.state.lock:
             self.state.buckets[name] = {}
+            if properties:
+                self.state.bucket_properties[name] = gcs_buckets.settled(properties)
         return f"gs://{name}"
+
+    def bucket(self, name: str) -> dict[str, Any]:
+        """What is known of a bucket, behind the API's back."""
+        with self.state.lock:
+            return self.service._bucket(name)
+
+    def bindings(self, bucket: str) -> dict[str, list[str]]:
+        """Members by role of a bucket's policy."""
+        with self.state.lock:
+            found = self.state.policies.get(bucket, {}).get("bindings", [])
+            return {one["role"]: one["members"] for one in found}
 
     def names(self, bucket: str) -> list[str]:
         """The names of all objects, temporary ones too."""
