@@ -13,7 +13,7 @@ from typing import Any, Final, TextIO
 
 import structlog
 
-from runtime import settings
+from runtime import cloud_log, log_context, settings
 from runtime.text import json_text, printable, printable_lines
 
 
@@ -222,6 +222,12 @@ LEASE_LOST: Final = _event(
     "shard tier",
     "The lease ran out by the worker's own clock; work was stopped, nothing published.",
 )
+EXECUTORS_NOT_FORKED: Final = _event(
+    "executors_not_forked",
+    "warning",
+    "reason",
+    "Executors of this worker do not share the memory of their imports; each is spawned alone.",
+)
 HEARTBEAT_FAILED: Final = _event(
     "heartbeat_failed",
     "warning",
@@ -285,12 +291,12 @@ def configure(json: bool | None = None, level: str = "info") -> None:
         level: the lowest level printed, unless LOG_LEVEL sets another.
     """
     least = getattr(logging, settings.log_level(level).upper())
+    as_json = _wants_json(json)
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *(_json_processors() if _wants_json(json) else _human_processors()),
+            *(_json_processors() if as_json else _human_processors()),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(least),
         # Looked up at each event: a progress bar replaces stderr while it is shown. One write per
@@ -298,6 +304,14 @@ def configure(json: bool | None = None, level: str = "info") -> None:
         logger_factory=lambda *_: structlog.WriteLogger(sys.stderr),
         cache_logger_on_first_use=False,
     )
+
+
+def environment() -> dict[str, str]:
+    """Variables of a process whose stderr this one passes on: lines of the same format."""
+    if not structlog.is_configured():
+        return {}
+    as_json = cloud_log.add_fields in structlog.get_config()["processors"]
+    return {settings.LOG_FORMAT: "json" if as_json else "human"}
 
 
 def get(**fields: Any) -> structlog.typing.FilteringBoundLogger:  # noqa: ANN401 - any value logs
@@ -322,6 +336,8 @@ def _wants_json(choice: bool | None) -> bool:
 def _json_processors() -> list[structlog.typing.Processor]:
     return [
         structlog.processors.format_exc_info,
+        _add_context,
+        cloud_log.add_fields,
         structlog.processors.JSONRenderer(serializer=_as_json),
     ]
 
@@ -333,6 +349,13 @@ def _human_processors() -> list[structlog.typing.Processor]:
             colors=sys.stderr.isatty(), exception_formatter=_write_traceback
         ),
     ]
+
+
+def _add_context(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Add what is in work; an event's own fields win."""
+    return {**log_context.fields(), **event}
 
 
 def _as_json(event: object, **_: object) -> str:

@@ -44,7 +44,7 @@ from consumer.protocol.tasks import ConvertTask, Outcome, Task
 from consumer.signals import Flag, end_with_parent
 from delivery.messages import shortened
 from memmodel import process_memory
-from runtime import settings
+from runtime import log, log_context, settings
 from runtime.errors import (
     ObjectNotFound,
     OutOfMemory,
@@ -181,9 +181,16 @@ def serve(channel: Channel) -> NoReturn:
     while True:
         command = channel.receive()
         if isinstance(command, TaskCommand):
+            _log_about(command.task)
             result = TaskExecution(channel, command.task).execute()
             _release_memory()  # before the event, after which the worker measures this process
             channel.send(result)
+
+
+def _log_about(task: Task) -> None:
+    """Let all log lines name the shard; threads of libraries log too."""
+    run = task.run.rpartition("/")[2]
+    log_context.set_for_process(run=run, shard=task.key, tier=task.tier, attempt=task.attempt)
 
 
 def kind_of(error: BaseException) -> FailureKind:
@@ -267,15 +274,16 @@ def _take_stdio() -> Channel:
     return Channel(commands, events)
 
 
-def main() -> None:
-    """Serve the worker whose process id is the first argument."""
+def run(worker: int) -> NoReturn:
+    """Serve the worker of this process id, by stdin and stdout."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the worker
     signal.signal(signal.SIGTERM, _on_term)
     channel = _take_stdio()
-    if not end_with_parent(int(sys.argv[1])):  # the pipe's end is noticed without prctl too
+    if not end_with_parent(worker):  # the pipe's end is noticed without prctl too
         os._exit(EXIT_STOPPED)
     code = EXIT_STOPPED
     raise_file_limit()
+    log.configure()
     try:
         serve(channel)
     except SystemExit:
@@ -285,6 +293,11 @@ def main() -> None:
         code = EXIT_CRASHED
     finally:
         os._exit(code)  # threads of libraries may still run
+
+
+def main() -> None:
+    """Serve the worker whose process id is the first argument."""
+    run(int(sys.argv[1]))
 
 
 if __name__ == "__main__":

@@ -29,6 +29,8 @@ class _Task(BaseModel):
     gzip_level: Annotated[int, Field(ge=0, le=12)] = 6
     threads: Annotated[int, Field(ge=1)] = 1
     tier_limit_bytes: int | None = None  # None: no limit
+    tier: str = ""  # of the delivery, as is `attempt`: for logs
+    attempt: Count = 0
 
 
 class ConvertTask(_Task):

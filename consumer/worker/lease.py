@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final, Self
 
 from delivery.broker.base import Broker, Delivery
-from runtime import log
+from runtime import log, log_context
 from runtime.clock import uptime_s
 from runtime.errors import ShardliftError
 from runtime.machine import start_thread
@@ -52,7 +52,9 @@ class Lease:
         self._confirmed_s = delivery.received_s
         self._lost = False
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
+        self._thread = threading.Thread(
+            target=log_context.shared(self._run), name="lease", daemon=True
+        )
 
     def __enter__(self) -> Self:
         start_thread(self._thread)

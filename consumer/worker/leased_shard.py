@@ -114,6 +114,8 @@ class LeasedShard:
             "gzip_level": info.gzip_level,
             "threads": threads,
             "tier_limit_bytes": limit_bytes,
+            "tier": self.delivery.tier,
+            "attempt": self.delivery.attempt,
         }
         if row.kind == "downsample":  # never the message's: the plan decides
             own = {"inputs": dict(self.status.inputs), "rule": info.rule}

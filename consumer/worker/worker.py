@@ -42,7 +42,7 @@ from delivery.publishing import Publication
 from delivery.state_roots import StateRoots, describe_foreign
 from memmodel.run_context import RunContext
 from memmodel.tiers import GIB, MIB
-from runtime import log
+from runtime import log, log_context
 from runtime.errors import MachineError, ShardliftError, UnreachableError, UsageError
 from runtime.machine import translate_machine_errors
 from runtime.storage import absolute
@@ -124,6 +124,7 @@ class Worker:
         try:
             with (
                 translate_machine_errors(),
+                log_context.bound(tier=delivery.tier, attempt=delivery.attempt),
                 Lease(self._broker, delivery, self._broker.lease_s, on_lost=on_lost) as lease,
             ):
                 self._handle_leased(delivery, lease)
@@ -183,6 +184,7 @@ class Worker:
 
     def _handle_shard(self, shard: LeasedShard) -> None:
         delivery = shard.delivery
+        log_context.add(run=shard.run.run_id, shard=shard.key)
         _log.info(log.SHARD_LEASED, shard=shard.key, tier=delivery.tier, attempt=delivery.attempt)
         try:
             with self._shards.hold({f"{shard.run.uri}/{shard.key}"}):

@@ -12,6 +12,16 @@ _HEAD = """\
 Programs log to stderr: text on a terminal, one JSON object per line elsewhere (`LOG_FORMAT`).
 Each line has `event`, `level` and `timestamp`, and the fields of its event.
 
+A JSON line has more, which Cloud Logging reads: `severity` (the level), `time`, and `message`, \
+the event in words.
+Lines about a shard in work also carry `run`, `shard`, `tier` and `attempt`, whoever writes them: \
+the worker, its lease's thread, or the executor.
+So all that happened to a shard is found by, for instance,
+
+```
+gcloud logging read 'jsonPayload.run="RUN_ID" AND jsonPayload.shard="s0/0a" AND severity>=WARNING'
+```
+
 This table is made from `runtime/log.py` by `python -m tests.support.event_table`.
 
 | event | level | fields | meaning |
