@@ -3,7 +3,8 @@
 By the runs of the destination, else by an export and a spec alone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -13,12 +14,14 @@ from braid.reader import LabelType
 from delivery.ledger.plan import PlanRow
 from delivery.ledger.run import Run
 from delivery.ledger.shard_status import RunStatus, ShardState, read_status
+from delivery.messages import parse_key
 from memmodel.run_context import RunContext
-from memmodel.tiers import parse_tiers
+from memmodel.tiers import Tier, parse_tiers
 from producer.export_listing import ListingProblem, NoArrowFilesError, ScaleListing, list_scale
 from producer.export_problems import find_problems, list_scales
 from producer.planner import Outputs, PlanInputs, PlanResult, list_outputs, make_plan
 from producer.prior_runs import PriorRun, PriorRuns, differences_that_matter
+from producer.provenance import NOT_MADE
 from producer.rewritten_files import checked_outputs
 from producer.run_request import Request
 from runtime import settings
@@ -39,6 +42,7 @@ class ExpectedVolume:
         problems: what these exports lack.
         notes: what could not be compared, for people.
         partial: what exports that cannot be listed now lacked, by the run that converted them.
+        left_out: shards that are not there because all runs of their scale were of selections.
     """
 
     request: Request
@@ -49,6 +53,12 @@ class ExpectedVolume:
     problems: Sequence[ListingProblem] = ()
     notes: Sequence[str] = ()
     partial: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    left_out: frozenset[str] = frozenset()
+
+    @property
+    def left_out_by_scale(self) -> dict[int, int]:
+        """Number of shards of each scale that are left out."""
+        return dict(sorted(Counter(parse_key(key)[0] for key in self.left_out).items()))
 
     def not_done(self, key: str) -> str:
         """Why the newest run that makes a shard has not made it; empty if it has."""
@@ -127,7 +137,35 @@ def expected_of_runs(
     plan = make_plan(request, inputs, RunContext(newest).tiers)
     sources = {s: url for s, url in exports.items() if url is not None}
     partial = {makers[s].run.run_id: makers[s].run.info.partial for s in recorded}
-    return ExpectedVolume(request, history, outputs, plan, sources, problems, notes, partial)
+    left_out = frozenset(_left_out(request, history, inputs, plan, RunContext(newest).tiers))
+    return ExpectedVolume(
+        request, history, outputs, plan, sources, problems, notes, partial, left_out
+    )
+
+
+def _left_out(
+    request: Request,
+    history: PriorRuns,
+    inputs: PlanInputs,
+    whole: PlanResult,
+    tiers: Sequence[Tier],
+) -> Iterator[str]:
+    """Shards that were never made, of scales that no run of the whole makes."""
+    wanted: dict[int, set[str]] = {}  # by scale, what the selections hold
+    for scale in request.made:
+        if history.newest_of_whole(scale) is None:
+            wanted[scale] = set()
+    for earlier in history.runs if wanted else ():
+        selection = earlier.run.info.selection
+        if selection is not None:
+            chosen = make_plan(replace(request, selection=selection), inputs, tiers)
+            for scale, keys in wanted.items():
+                if earlier.makes(scale):
+                    keys.update(row.key for row in chosen.plan.rows(scale))
+    for key, reason in whole.reasons.items():
+        scale, _ = parse_key(key)
+        if scale in wanted and reason == NOT_MADE and key not in wanted[scale]:
+            yield key
 
 
 def expected_of_export(request: Request, state_url: str) -> ExpectedVolume:

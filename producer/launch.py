@@ -14,6 +14,7 @@ from delivery.ledger.launches import Launches
 from delivery.ledger.output_revision import OUTPUT_REVISION
 from delivery.ledger.plan import Plan
 from delivery.ledger.run import Run, RunInfo, new_run_id
+from delivery.ledger.selection import Selection
 from delivery.ledger.shard_status import RunStatus, ShardState, read_status
 from delivery.messages import now
 from delivery.progress import Progress
@@ -242,5 +243,14 @@ def _run_info(found: Preflight, run_id: str, config: LaunchConfig) -> RunInfo:
             "partial": tuple(found.problems),
             "adopted": bool(found.planned and found.planned.unknown),
             "token": uuid.uuid4().hex[:12],
+            "selection": _selection(found),
         }
     )
+
+
+def _selection(found: Preflight) -> Selection | None:
+    """The requested selection, with the shards that it leaves out."""
+    selection, planned = found.request.selection, found.planned
+    if selection is None or planned is None:
+        return selection
+    return selection.model_copy(update={"left_out": planned.left_out_by_scale})

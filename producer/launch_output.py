@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from braid.precomputed.volume_spec import ScaleSpec
 from delivery.ledger.failures import FailureSummary
 from delivery.ledger.run import Run
+from delivery.ledger.selection import describe_selection
 from delivery.ledger.shard_status import RunStatus, ShardState, describe_incomplete
 from delivery.messages import now
 from memmodel.tiers import Tier
-from producer import render
+from producer import bill_table, render
 from producer.fleet_process import fleet_command
 from producer.launch import LaunchResult, PublishReport
 from producer.planner import OVERWRITE, PlanResult, has_shards
@@ -79,10 +80,22 @@ def print_started(found: Preflight, run: Run, tiers: Sequence[Tier]) -> None:
     """Print the run to continue, or the plan and id of a new one."""
     if found.continues is not None:
         print_line(f"continuing {run.run_id}, {found.continues.to_go:,} to go")
+        print_selection(found, run)
         return
     if found.planned is not None:
         _print_plan(found.planned, tiers)
+    print_selection(found)
     print_line(f"run {run.run_id}")
+
+
+def print_selection(found: Preflight, run: Run | None = None) -> None:
+    """Print what a selection holds, and what it leaves to a run of the whole."""
+    selection = run.info.selection if run is not None else None
+    if found.planned is not None and found.request.selection is not None:
+        left_out = found.planned.left_out_by_scale
+        selection = found.request.selection.model_copy(update={"left_out": left_out})
+    if selection is not None:
+        print_line(describe_selection(selection))
 
 
 def print_published(run: Run, report: PublishReport) -> None:
@@ -118,6 +131,8 @@ def print_result(run: Run, result: LaunchResult) -> None:
     elif not result.lost:
         done = render.shards(result.progress.done)
         print_line(f"run {run.run_id} is done: {done} in {run.info.dest}")
+        if run.info.selection is not None:
+            print_line(describe_selection(run.info.selection))
 
 
 def print_nothing_to_do(found: Preflight) -> None:
@@ -130,6 +145,7 @@ def print_nothing_to_do(found: Preflight) -> None:
     where = runs if names else "there, made by no run that is known"
     shards = render.of_shards(found.shards, "is", "are all")
     print_line(f"nothing to do: {shards} {where}; --overwrite makes them again")
+    print_selection(found)
     if found.planned is not None:
         _print_incomplete(found.planned)
 
@@ -139,14 +155,18 @@ def print_dry_run(found: Preflight, tiers: Sequence[Tier]) -> None:
     if found.continues is not None:
         earlier = found.continues
         print_line(f"would continue {earlier.run.run_id}, {earlier.to_go:,} to go")
+        print_selection(found, earlier.run)
         return
     planned = found.planned
     if planned is None or found.idle:
         print_nothing_to_do(found)
         return
     _print_plan(planned, tiers)
+    print_selection(found)
     print_line()
-    print_lines(render.cost_table(planned.forecasts, tiers))
+    print_lines(bill_table.work_table(planned.forecasts, tiers))
+    print_line()
+    print_lines(bill_table.bill_table(bill_table.bill_of(planned.forecasts, found.request)))
     scales = found.request.volume.scales
     paths = (f"s{index} {scales[index].code_path()}" for index in found.request.made)
     print_line(f"paths: {', '.join(paths)}")

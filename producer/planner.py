@@ -6,7 +6,7 @@ that exists stays if its provenance says so; else it is made again, for a reason
 """
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -18,7 +18,7 @@ from braid.precomputed.volume_spec import ScaleSpec
 from braid.transcode import file_extent
 from delivery.ledger.plan import Plan, PlanRow
 from delivery.ledger.source_digest import source_digest
-from delivery.messages import Kind, shard_key
+from delivery.messages import Kind, parse_key, shard_key
 from memmodel.coefficients import Coefficients, current
 from memmodel.estimate import DoesNotFit, Work, choose, estimate
 from memmodel.throughput import estimated_seconds
@@ -27,6 +27,7 @@ from memmodel.usage import encoding_ratio
 from producer.export_listing import ExportFile, ScaleListing
 from producer.provenance import Provenance
 from producer.run_request import Request
+from producer.shard_choice import ShardChoice
 from runtime.memory import without_collections
 from runtime.storage import ObjectInfo, Storage
 from runtime.urls import is_remote
@@ -87,6 +88,7 @@ class ShardForecast:
 class _Draft:
     """Draft of a plan: rows so far, and the size of each shard."""
 
+    choice: ShardChoice
     rows: list[PlanRow] = field(default_factory=list)
     forecasts: list[ShardForecast] = field(default_factory=list)
     sizes: dict[str, tuple[int, bool]] = field(default_factory=dict)  # bytes, whether exact
@@ -95,6 +97,7 @@ class _Draft:
     contents: dict[str, str | None] = field(default_factory=dict)  # of shards that stay
     unknown: list[str] = field(default_factory=list)
     damaged: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
     coefficients: Coefficients = field(default_factory=current)  # read once, not for each shard
 
     def add(self, row: PlanRow, size: int, *, certain: bool = False) -> None:
@@ -112,6 +115,9 @@ class PlanResult:
         follows: those of them that are made only because an input is.
         unknown: existing shards that no known run made; they stay.
         damaged: inputs of a scale that is not made, with what is wrong with their files.
+        left_out: shards that a run of the whole makes: not chosen, or chosen and made from one
+            that is left out, which is named.
+        chosen: shards of the selection, also those that are left out.
     """
 
     plan: Plan
@@ -120,6 +126,13 @@ class PlanResult:
     follows: Collection[str] = frozenset()
     unknown: Sequence[str] = ()
     damaged: Mapping[str, str] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    chosen: Collection[str] = frozenset()
+
+    @property
+    def left_out_by_scale(self) -> dict[int, int]:
+        """Number of shards of each scale that are left out."""
+        return dict(sorted(Counter(parse_key(key)[0] for key in self.left_out).items()))
 
     @property
     def beyond(self) -> list[ShardForecast]:
@@ -156,7 +169,7 @@ def make_plan(request: Request, listed: PlanInputs, tiers: Sequence[Tier]) -> Pl
         listed: files of export and destination.
         tiers: of which a shard gets the smallest that holds it.
     """
-    draft = _Draft()
+    draft = _Draft(ShardChoice(request.selection, request.volume))
     with without_collections():
         for index in request.concerned:
             scale = request.volume.scales[index]
@@ -166,9 +179,17 @@ def make_plan(request: Request, listed: PlanInputs, tiers: Sequence[Tier]) -> Pl
                 _plan_downsampled(draft, request, scale, listed, tiers)
             else:
                 _plan_existing(draft, scale, listed)
-        plan = Plan.of(draft.rows, request.concerned)
+        left_out = draft.left_out
+        plan = Plan.of((row for row in draft.rows if row.key not in left_out), request.concerned)
     return PlanResult(
-        plan, draft.forecasts, draft.reasons, draft.follows, draft.unknown, draft.damaged
+        plan,
+        draft.forecasts,
+        {key: reason for key, reason in draft.reasons.items() if key not in left_out},
+        draft.follows - left_out.keys(),
+        draft.unknown,
+        draft.damaged,
+        left_out,
+        draft.choice.chosen,
     )
 
 
@@ -222,6 +243,7 @@ def _plan_converted(
     ratio = _CONVERTED_RATIO * encoding_ratio(scale)
     found = _sources(scale, listed, slices - 1)
     shards = _shards(found, listed.outputs[scale.index])
+    chosen = draft.choice.choose(scale, shards)
     for shard, chunks in zip(shards, _chunks(scale, shards), strict=True):
         own = found.get(shard, _NO_SOURCES)
         work = _convert_work(scale, chunks, own.size_bytes, slices, remote=request.remote)
@@ -233,7 +255,7 @@ def _plan_converted(
             sources=own.paths,
             source_digest=own.digest,
         )
-        row = _judged(draft, row, request, listed)
+        row = _judged(draft, row, request, listed, chosen=shard in chosen)
         _add(draft, row, work, listed, tiers, guess=round(own.size_bytes * ratio))
 
 
@@ -248,6 +270,7 @@ def _plan_downsampled(
     ratio = _DOWNSAMPLED_RATIO * encoding_ratio(scale) / encoding_ratio(fine)
     feeds = _inputs_by_shard(draft, request, scale)
     shards = _shards(feeds, listed.outputs[scale.index])
+    chosen = draft.choice.choose(scale, shards, feeds if fine.index in request.made else None)
     for shard, chunks in zip(shards, _chunks(scale, shards), strict=True):
         inputs = tuple(feeds.get(shard, ()))
         sizes = [draft.sizes[key] for key in inputs]
@@ -255,7 +278,7 @@ def _plan_downsampled(
         work = _downsample_work(scale, chunks, guessed, remote=is_remote(request.dest))
         bytes_in = guessed if certain else 0
         row = _bare_row(scale, shard, "downsample", inputs=inputs, bytes_in=bytes_in)
-        row = _judged(draft, row, request, listed)
+        row = _judged(draft, row, request, listed, chosen=shard in chosen)
         _add(
             draft,
             row,
@@ -306,9 +329,20 @@ def _shards(fed: Mapping[int, object], outputs: Outputs) -> list[int]:
     return sorted({*fed, *outputs})
 
 
-def _judged(draft: _Draft, row: PlanRow, request: Request, listed: PlanInputs) -> PlanRow:
+def _judged(
+    draft: _Draft, row: PlanRow, request: Request, listed: PlanInputs, *, chosen: bool
+) -> PlanRow:
     """The row with the state that provenance or the request gives it; the draft has the reason."""
-    if request.overwrite:
+    row = _judged_row(draft, row, listed, overwrite=request.overwrite and chosen)
+    if row.state == "make":  # never from a hole: a dependent of what is left out is left out, too
+        lacks = next((key for key in row.inputs if key in draft.left_out), "")
+        if lacks or not chosen:
+            draft.left_out[row.key] = lacks if chosen else ""
+    return row
+
+
+def _judged_row(draft: _Draft, row: PlanRow, listed: PlanInputs, *, overwrite: bool) -> PlanRow:
+    if overwrite:
         draft.reasons[row.key] = OVERWRITE
         return row
     file = listed.outputs[row.scale].get(row.shard)
@@ -340,6 +374,9 @@ def _add(
     if row.state != "make":
         entry = listed.outputs[row.scale].get(row.shard)
         draft.add(row, entry.size if entry else 0, certain=True)
+        return
+    if row.key in draft.left_out:
+        draft.add(row, guess)
         return
     forecast = _forecast(draft, row, work, tiers, guess)
     if certain:  # else its tier is chosen from its inputs' receipts

@@ -12,10 +12,17 @@ from producer.info import check_against_info
 from producer.launch_notes import coarser_notes, export_notes
 from producer.places import check_places
 from producer.planner import PlanInputs, PlanResult, make_plan
-from producer.prior_runs import PriorRun, PriorRuns, obstacle
+from producer.prior_runs import (
+    PriorRun,
+    PriorRuns,
+    check_not_under_way,
+    obstacle,
+    superseded,
+)
 from producer.provenance import NOT_MADE, changed_sources
 from producer.rewritten_files import checked_outputs
 from producer.run_request import Request
+from producer.selection_check import check_planned, check_selection, selection_notes
 from producer.spec_notes import spec_notes
 from runtime.errors import ShardliftError, UsageError
 from runtime.storage import open_storage
@@ -124,6 +131,7 @@ def preflight(
         UnreachableError: the source or the destination cannot be reached.
     """
     request.check()
+    check_selection(request)
     check_places(request, config.state)
     dest = open_storage(request.dest)
     check_against_info(dest, request.volume)
@@ -137,7 +145,10 @@ def preflight(
     outputs = inputs.outputs
     fresh = make_plan(replace(request, overwrite=False), inputs, config.tiers)
     history.check_inputs(request, outputs, fresh.damaged)
+    check_planned(request, fresh)
     outdated = _outdated(history, request, fresh, problems)
+    if not (request.overwrite or options.new_run):
+        check_not_under_way(history, request, fresh)
     earlier = _continued(history, request, outdated, options)
     overwrites = request.overwrite and earlier is None
     planned = make_plan(request, inputs, config.tiers) if overwrites else fresh
@@ -149,7 +160,7 @@ def preflight(
     if not overwrites:
         history.check(request, outputs)
     notes = spec_notes(request.volume, request.made, request.scales, request.z_compress)
-    notes += inputs.notes
+    notes += [*inputs.notes, *selection_notes(request, planned)]
     notes += [*export_notes(request, listings), *coarser_notes(dest, request, history, planned)]
     return replace(found, planned=planned, notes=notes)
 
@@ -208,6 +219,8 @@ def _outdated(
         info, reason = earlier.run.info, obstacle(earlier, request, fresh)
         if not reason and fresh.unknown:
             reason = f"{fresh.unknown[0]}: made by no known run"
+        if not reason and superseded(earlier, request, fresh):
+            reason = "what is left of its selection is made by a run of more"
         if not reason and set(info.scales) == set(request.scales):
             changed = info.partial != tuple(problems)
             reason = "what the export lacks is not what it lacked then" if changed else ""

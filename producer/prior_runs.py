@@ -16,7 +16,7 @@ from producer.planner import Outputs, PlanResult
 from producer.provenance import Provenance, changed_sources
 from producer.run_request import Request, facts_that_matter, output_revision
 from runtime.errors import UsageError
-from runtime.text import join_first
+from runtime.text import counted, join_first
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,11 @@ class PriorRun:
         return sum(state in OPEN for state in self.states.values())
 
     @property
+    def open_keys(self) -> set[str]:
+        """Keys of the shards that can still get done."""
+        return {key for key, state in self.states.items() if state in OPEN}
+
+    @property
     def overwrites(self) -> bool:
         """Whether it also makes shards that existed."""
         return self.run.info.overwrite
@@ -65,6 +70,8 @@ class PriorRun:
         """Whether it makes all that a request wants."""
         info = self.run.info
         scales = {*request.scales} <= {*info.scales} and {*request.downres} <= {*info.downres}
+        if not _chooses_as(self, request):
+            return False
         return scales and (self.overwrites or not request.overwrite)
 
 
@@ -132,6 +139,11 @@ class PriorRuns:
         made = [one for one in self.makers(scale) if one.makes(scale)]
         return next((one for one in (*made, *self.runs) if one.makes(scale)), None)
 
+    def newest_of_whole(self, scale: int) -> PriorRun | None:
+        """The newest run that planned to make a scale and left out none of its shards."""
+        whole = (one for one in self.runs if one.makes(scale))
+        return next((one for one in whole if not one.run.info.leaves_out(scale)), None)
+
     def check(self, request: Request, outputs: Mapping[int, Outputs]) -> None:
         """Raise an error if the volume would mix the bytes of two runs.
 
@@ -166,8 +178,12 @@ class PriorRuns:
             missing = [key for key in damaged if parse_key(key)[0] == scale]
             if missing:
                 raise _holes(scale, f"{missing[0]}: {damaged[missing[0]]}")
+            whole = self.newest_of_whole(scale)
             if (earlier := self.newest_making(scale)) is not None:
-                self._check_complete(earlier, scale, outputs[scale])
+                if whole is None:
+                    raise _left_out(earlier, scale, request)
+                for one in {earlier.run.run_id: earlier, whole.run.run_id: whole}.values():
+                    self._check_complete(one, scale, outputs[scale])
 
     def _check_complete(self, earlier: PriorRun, scale: int, outputs: Outputs) -> None:
         missing = [
@@ -200,15 +216,45 @@ def obstacle(earlier: PriorRun, request: Request, fresh: PlanResult) -> str:
     """
     scales = [scale for scale in request.made if earlier.makes(scale)]
     planned = {row.key: row for scale in scales for row in earlier.run.plan.rows(scale)}
+    same_choice = _chooses_as(earlier, request)
     for scale in scales:
         for row in fresh.plan.rows(scale):
+            if not same_choice and row.key not in planned:
+                continue
             reason = _row_obstacle(planned.pop(row.key, None), row, earlier, fresh)
             if reason:
                 return f"{row.key}: {reason}"
-    for row in planned.values():  # no source or input is left, and no file
+    for row in planned.values() if same_choice else ():  # no source or input is left, and no file
         if row.sources:
             return f"{row.key}: {changed_sources(row.sources, ())}"
     return ""
+
+
+def superseded(earlier: PriorRun, request: Request, fresh: PlanResult) -> bool:
+    """Whether an unfinished run of a selection has nothing to make that the request does not."""
+    if earlier.run.info.selection is None or _chooses_as(earlier, request):
+        return False
+    return fresh.reasons.keys() >= earlier.open_keys
+
+
+def check_not_under_way(history: PriorRuns, request: Request, fresh: PlanResult) -> None:
+    """Raise UsageError if an unfinished run makes all that a selection would."""
+    for earlier in history.same(request) if request.selection and fresh.reasons else ():
+        if not _chooses_as(earlier, request) and fresh.reasons.keys() <= earlier.open_keys:
+            raise UsageError(
+                f"run {earlier.run.run_id} is not finished, and it makes all of "
+                f"{request.selection.text if request.selection else ''}, and more",
+                hint="without --bbox, --shards, --limit and --sample the same command continues "
+                "it; `cancel` ends it; --new-run makes them twice",
+            )
+
+
+def _chooses_as(earlier: PriorRun, request: Request) -> bool:
+    """Whether a run makes the same selection of its scales' shards as a request."""
+    theirs, ours = earlier.run.info.selection, request.selection
+    if theirs is None or (ours is None and not theirs.left_out):
+        return ours is None
+    return theirs.chooses_as(ours)
 
 
 def _row_obstacle(
@@ -252,6 +298,18 @@ def _holes(scale: int, what: str) -> UsageError:
     return UsageError(
         f"scale {scale} has holes: {what}",
         hint=f"complete scale {scale} first: the command that made it, again",
+    )
+
+
+def _left_out(earlier: PriorRun, scale: int, request: Request) -> UsageError:
+    """The error for a scale of which only selections were made."""
+    number = counted(earlier.run.info.leaves_out(scale), "shard")
+    coarse = ",".join(map(str, request.downres))
+    return UsageError(
+        f"scale {scale} has holes: run {earlier.run.run_id} made a selection of it, and left out "
+        f"{number}",
+        hint="the command that made it, without --bbox, --shards, --limit and --sample, and with "
+        f"--downres {coarse}, makes all",
     )
 
 

@@ -13,6 +13,7 @@ from braid.reader import LabelType
 from braid.transcode.block_assignment import check_z_step
 from delivery.ledger.output_revision import OUTPUT_REVISION
 from delivery.ledger.run import RunInfo
+from delivery.ledger.selection import Selection
 from runtime.errors import UsageError
 from runtime.urls import is_remote
 
@@ -39,6 +40,7 @@ class Request:
         overwrite: also make shards that exist already.
         bad_chunks: what to do with a chunk that does not decode; not part of the fingerprint, for
             the bytes of what does decode are the same.
+        selection: of the shards; None: all. Not part of the fingerprint, either.
     """
 
     volume: VolumeSpec
@@ -52,6 +54,7 @@ class Request:
     gzip_level: int = 6
     overwrite: bool = False
     bad_chunks: BadChunks = "fail"
+    selection: Selection | None = None
 
     @property
     def made(self) -> tuple[int, ...]:

@@ -66,8 +66,16 @@ class Verifier:
         self.scales = [s for s in expected.request.made if scales is None or s in scales]
 
     def rows(self) -> list[PlanRow]:
-        """Rows of the checked scales, as they would be planned now."""
-        return [row for scale in self.scales for row in self.expected.plan.plan.rows(scale)]
+        """Rows of the checked scales, as they would be planned now, without those left out."""
+        left_out, plan = self.expected.left_out, self.expected.plan.plan
+        rows = (row for scale in self.scales for row in plan.rows(scale))
+        return [row for row in rows if row.key not in left_out]
+
+    @property
+    def left_out(self) -> dict[int, int]:
+        """Number of shards of each checked scale that selections left out."""
+        found = self.expected.left_out_by_scale
+        return {scale: number for scale, number in found.items() if scale in self.scales}
 
     def completeness(self) -> Iterator[Finding]:
         """Compare info, and one listing per scale, with receipts, plan and source."""

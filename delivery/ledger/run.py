@@ -17,6 +17,7 @@ from delivery.ledger.placements import PlacementStore
 from delivery.ledger.plan import Plan
 from delivery.ledger.receipts import ReceiptStore
 from delivery.ledger.record_store import RecordStore
+from delivery.ledger.selection import Selection
 from delivery.messages import RUN_CHARS, now, shortened
 from runtime import log
 from runtime.errors import ObjectNotFound, PermanentError, UsageError
@@ -55,6 +56,7 @@ class RunInfo(BaseModel):
         partial: what the export lacked when the run was planned, in words.
         adopted: its present shards are taken as they are, although no known run made them.
         token: tells it from an earlier run of the same id; runs of version 0.1.0 have none.
+        selection: the shards that it makes, on request; None: all.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -81,6 +83,11 @@ class RunInfo(BaseModel):
     partial: tuple[str, ...] = ()
     adopted: bool = False
     token: str = ""
+    selection: Selection | None = None
+
+    def leaves_out(self, scale: int) -> int:
+        """Number of shards of a scale that its selection leaves to a run of the whole."""
+        return self.selection.left_out.get(scale, 0) if self.selection else 0
 
 
 class Cancellation(BaseModel):

@@ -1,7 +1,7 @@
 """`producer enqueue`: plan a run, publish its shards, optionally wait for its end."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import typer
@@ -15,6 +15,7 @@ from delivery.ledger.run import Run
 from memmodel.spec_file import read_spec
 from memmodel.tiers import parse_size, parse_tiers
 from producer import launch_output as output
+from producer.cost_guard import confirm_cost
 from producer.info import read_volume, write_info
 from producer.launch import cancel_outdated, create_or_resume, publish_and_wait
 from producer.preflight import (
@@ -27,6 +28,7 @@ from producer.preflight import (
 from producer.run_lookup import state_root
 from producer.run_queue import prepare_queue
 from producer.run_request import BadChunks, Request
+from producer.selection_request import parse_selection
 from runtime import cli, log, settings
 from runtime.errors import EXIT_FINDINGS, UnreachableError, UsageError
 from runtime.storage import absolute, open_storage
@@ -67,6 +69,30 @@ def enqueue(
             "--z-compress", min=0, metavar="N", help="Leave out N slices after each kept one."
         ),
     ] = 0,
+    bbox: Annotated[
+        str | None,
+        typer.Option(
+            "--bbox",
+            metavar="X0:X1,Y0:Y1,Z0:Z1",
+            help="Make only shards that meet this box of voxels of scale 0; X1, Y1, Z1 are not "
+            "in it.",
+        ),
+    ] = None,
+    shards: Annotated[
+        str | None,
+        typer.Option(
+            "--shards",
+            metavar="KEY,KEY,...",
+            help="Make only these shards, such as s0/0a,s0/0b, and coarser ones that need no "
+            "others.",
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit", min=1, metavar="N", help="Make only the first N shards, and coarser ones."
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Also make shards that exist; cancels other runs.")
     ] = False,
@@ -115,12 +141,24 @@ def enqueue(
     cpus: Annotated[
         int | None, typer.Option("--cpus", min=1, metavar="N", help="For --wait: workers at once.")
     ] = None,
+    max_dollars: Annotated[
+        float,
+        typer.Option(
+            "--max-dollars",
+            envvar=settings.MAX_DOLLARS,
+            min=0,
+            metavar="DOLLARS",
+            help="Ask before a run in the cloud that is estimated to cost more.",
+        ),
+    ] = settings.DEFAULT_MAX_DOLLARS,
+    yes: cli.YesOption = False,
 ) -> None:
     """Plan a run and publish its shards to the queue, those that take longest first.
 
     With --wait this is the whole job on one machine. The same command again continues a run that
     was interrupted. Shards that exist stay as they are, unless --overwrite, or unless the source
-    files or shards that they were made from have changed.
+    files or shards that they were made from have changed. With --bbox, --shards or --limit some of
+    the shards are made; without them the same command makes the rest.
 
     Example: python -m producer enqueue --source export --dest out --spec spec.json --scales 0
     --downres 1,2,3 --wait
@@ -139,6 +177,7 @@ def enqueue(
         gzip_level=gzip_level,
         overwrite=overwrite,
         bad_chunks=_bad_chunks(bad_chunks),
+        selection=parse_selection(bbox, shards, limit),
     )
     config = LaunchConfig(
         state_root(state, dest),
@@ -149,7 +188,8 @@ def enqueue(
         queue_given=queue is not None,
     )
     look = LaunchOptions(run_id, new_run, partial, adopt, dry_run)
-    found, begun = _begin(request, config, look)
+    guard = functools.partial(confirm_cost, config=config, max_dollars=max_dollars, yes=yes)
+    found, begun = _begin(request, config, look, guard)
     output.print_problems(found.problems, "and is converted without them")
     output.print_outdated(found)
     output.print_notes(found.notes)
@@ -184,9 +224,18 @@ def enqueue(
 
 
 def _begin(
-    request: Request, config: LaunchConfig, options: LaunchOptions
+    request: Request,
+    config: LaunchConfig,
+    options: LaunchOptions,
+    guard: Callable[[Preflight], None],
 ) -> tuple[Preflight, tuple[Run, bool] | None]:
     """Look, then create a run or resume one; look again while other launches come first.
+
+    Args:
+        request: the request.
+        config: root of the runs, queue and tiers.
+        options: what the launch may do.
+        guard: refuses what costs too much, before anything is written.
 
     Returns:
         What was seen; the run, if there is anything to do, and whether it was moved to this queue.
@@ -195,6 +244,7 @@ def _begin(
         found = preflight(request, config, options)
         if options.dry_run or found.idle:
             return found, None
+        guard(found)
         moved = prepare_queue(found, config, options.run_id)
         try:
             return found, (create_or_resume(found, config, options.run_id), moved)

@@ -44,7 +44,7 @@ def runs(
 def _damaged(run: Run, error: LedgerDamaged) -> dict[str, Any]:
     """Row of a run that cannot be read, with a line to stderr why."""
     run_lookup.note_damage(run, error)
-    unknown = dict.fromkeys(("created", "source", "label_type", "fingerprint"))
+    unknown = dict.fromkeys(("created", "source", "label_type", "fingerprint", "selection"))
     counts = dict.fromkeys(("total", "done", "lost"))
     own = {"run": run.run_id, "uri": run.uri, "state": "damaged", "dest": run.stated_dest()}
     return {**own, **unknown, "scales": [], "downres": [], **counts}
@@ -78,6 +78,7 @@ def _read_facts(run: Run) -> dict[str, Any]:
         "done": states.count(ShardState.DONE),
         "lost": sum(state not in {*OPEN, ShardState.DONE} for state in states),
         "unplanned": list(status.unplanned),
+        "selection": info.selection.model_dump(mode="json") if info.selection else None,
     }
 
 
@@ -95,4 +96,5 @@ def _state(run: Run, status: RunStatus) -> str:
 def _row(facts: dict[str, Any]) -> list[str]:
     numbers = [",".join(map(str, facts[name])) or "-" for name in ("scales", "downres")]
     counts = [render.count(facts[name]) for name in ("done", "total", "lost")]
-    return [facts["run"], facts["state"], *numbers, *counts]
+    state = f"{facts['state']}, selection" if facts["selection"] else facts["state"]
+    return [facts["run"], state, *numbers, *counts]

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from delivery.broker.base import Broker
 from delivery.ledger.run import Run
+from delivery.ledger.selection import describe_selection
 from delivery.ledger.shard_status import RunStatus, ShardState, describe_incomplete, read_status
 from delivery.messages import now
 from delivery.progress import Progress, read_progress
@@ -132,6 +133,7 @@ def _document(run: Run, look: _Look) -> dict[str, object]:
         "blocked_by": blocked,
         "incomplete": ledger.incomplete,
         "partial": list(run.info.partial),
+        "selection": run.info.selection.model_dump(mode="json") if run.info.selection else None,
         "trouble": trouble.model_dump(mode="json") if trouble else None,
         "pools": look.pools.model_dump(mode="json") if look.pools else None,
     }
@@ -140,6 +142,8 @@ def _document(run: Run, look: _Look) -> dict[str, object]:
 def _text(run: Run, look: _Look) -> str:
     ledger, progress = look.ledger, look.progress
     parts = [_headline(run, ledger, progress), render.scale_table(progress.scales)]
+    if run.info.selection is not None:
+        parts.append(printable(describe_selection(run.info.selection)))
     if progress.in_flight:
         parts.append(render.flight_table(progress.in_flight))
     parts.append(render.queue_table(progress.backlogs, progress.ready_by_tier, look.why))

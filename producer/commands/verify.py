@@ -9,6 +9,7 @@ import typer
 
 from braid.reader import LabelType
 from delivery.ledger.run import list_runs
+from delivery.ledger.selection import describe_left_out
 from memmodel.spec_file import read_spec
 from producer import run_lookup
 from producer.expected_volume import (
@@ -21,7 +22,7 @@ from producer.info import read_volume
 from producer.launch_output import empty_scales_notes, print_notes
 from producer.planner import has_shards
 from producer.point_check import DEFAULT_POINTS, PointCheck, open_instance
-from producer.render import counted, shards, with_progress
+from producer.render import counted, of_shards, shards, with_progress
 from producer.run_request import Request
 from producer.verify import Finding, ValueCheck, Verifier
 from runtime import cli
@@ -138,7 +139,9 @@ def verify(
             findings += check.check(row)
         checked["values"] = check.compared
     print_notes(_empty_scales(expected))
-    _print_report(uri, verifier.scales, checked, findings, json_report, as_json=as_json)
+    if verifier.left_out:
+        print_notes([f"a selection was made of the volume: {describe_left_out(verifier.left_out)}"])
+    _print_report(uri, verifier, checked, findings, json_report, as_json=as_json)
 
 
 def _request_without_runs(
@@ -176,7 +179,7 @@ def _empty_scales(expected: ExpectedVolume) -> list[str]:
 
 def _print_report(
     uri: str | None,
-    scales: Sequence[int],
+    verifier: Verifier,
     checked: dict[str, int],
     findings: Sequence[Finding],
     report: Path | None,
@@ -185,7 +188,14 @@ def _print_report(
 ) -> None:
     found = [{"key": finding.key, "what": finding.what} for finding in findings]
     document = json_text(
-        {"run": uri, "scales": list(scales), "checked": checked, "findings": found}, indent=1
+        {
+            "run": uri,
+            "scales": list(verifier.scales),
+            "checked": checked,
+            "left_out": {str(scale): number for scale, number in verifier.left_out.items()},
+            "findings": found,
+        },
+        indent=1,
     )
     if report is not None:
         with translate_write_errors(report):
@@ -194,6 +204,9 @@ def _print_report(
         cli.print_lines(document)
     else:
         _print_findings(checked, findings)
+        if verifier.left_out:
+            number = sum(verifier.left_out.values())
+            cli.print_line(f"of a selection: {of_shards(number, 'is', 'are')} not made yet")
     if findings:
         raise typer.Exit(EXIT_FINDINGS)
 

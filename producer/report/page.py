@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+from delivery.ledger.selection import describe_selection
 from delivery.ledger.shard_status import STUCK, ShardState
 from producer.render import count, duration, partial, size
 from producer.report import charts, tables
@@ -46,6 +47,8 @@ def _run_state(facts: RunFacts) -> str:
     if not facts.status.ended:
         return "not ended yet"
     if facts.status.succeeded:
+        if (selection := facts.run.info.selection) is not None:
+            return f"complete; {escaped(describe_selection(selection))}"
         return escaped(partial(facts.run.info.partial)) or "complete"
     done = all(state is ShardState.DONE for state in facts.status.states.values())
     return "ended without chunks that do not decode" if done else "ended with shards missing"
