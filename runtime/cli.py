@@ -16,7 +16,7 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 
-from runtime import interrupts, log, other_tools, settings, streams
+from runtime import command_group, interrupts, other_tools, settings, streams, verbosity
 from runtime.errors import (
     EXIT_DONE,
     EXIT_FINDINGS,
@@ -174,18 +174,12 @@ def new_app(text: str) -> typer.Typer:
     Args:
         text: its purpose, the first lines of `--help`.
     """
-    return typer.Typer(
-        help=text,
-        no_args_is_help=True,
-        add_completion=False,
-        pretty_exceptions_enable=False,  # `run` reports errors
-        rich_markup_mode=None,  # brackets in a help text stay as they are
-    )
+    return command_group.App(help=text)
 
 
 def run(
     app: typer.Typer,
-    exit_codes: Mapping[type[Exception], int] | None = None,
+    exit_codes: Mapping[str, int] | None = None,
     *,
     log_level: str = "info",
 ) -> NoReturn:
@@ -193,8 +187,8 @@ def run(
 
     Args:
         app: the program.
-        exit_codes: exit codes of errors that this package does not import; the error's own text
-            is printed.
+        exit_codes: exit codes of errors by the names of their classes, whose modules are not
+            imported here; the error's own text is printed.
         log_level: used where LOG_LEVEL is not set; programs that print progress log less.
     """
     code = EXIT_FINDINGS
@@ -203,7 +197,7 @@ def run(
         signal.signal(signal.SIGTERM, _interrupt)
         interrupts.raise_again()
         settings.load_dotenv()
-        log.configure(level=log_level)
+        verbosity.begin(log_level)
         code = _exit_code(app(standalone_mode=False))
     except Exception as error:  # noqa: BLE001 - the one place where errors become exit codes
         code = _report_error(error, exit_codes or {})
@@ -225,27 +219,27 @@ def _exit_code(returned: object) -> int:
     return returned if isinstance(returned, int) else EXIT_DONE
 
 
-def _report_error(error: Exception, exit_codes: Mapping[type[Exception], int]) -> int:
+def _report_error(error: Exception, exit_codes: Mapping[str, int]) -> int:
     """Print an error in one or two lines; returns its exit code."""
-    log.trace(error)
-    if isinstance(error, typer.Abort):
-        return EXIT_INTERRUPTED
-    if isinstance(error, ShardliftError):
-        _print_error(str(error), error.hint)
-        return error.exit_code
     if type(error).__name__ == "NoArgsIsHelpError":  # its text is the help page
         help_page: str = error.format_message()  # type: ignore[attr-defined] # one of Typer's own
         for line in help_page.split("\n"):
             print_stderr(line)
         return EXIT_USAGE
+    verbosity.trace(error)
+    if isinstance(error, typer.Abort):
+        return EXIT_INTERRUPTED
+    if isinstance(error, ShardliftError):
+        _print_error(str(error), error.hint)
+        return error.exit_code
     if hasattr(error, "format_message"):  # Typer's own; its module depends on Typer's version
         message: str = error.format_message()
         _print_error(message, other_tools.hint(message) or _usage_hint(error))
         return EXIT_USAGE
-    for kind, code in exit_codes.items():
-        if isinstance(error, kind):
+    for kind in type(error).__mro__:
+        if kind.__name__ in exit_codes:
             _print_error(str(error), getattr(error, "hint", None))
-            return code
+            return exit_codes[kind.__name__]
     return _report_unknown(error)
 
 

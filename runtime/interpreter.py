@@ -3,6 +3,7 @@
 Imports hardly anything, because it speaks where nothing else is installed.
 """
 
+import contextlib
 import os
 import re
 import shlex
@@ -16,6 +17,9 @@ from runtime.errors import EXIT_UNREACHABLE, EXIT_USAGE
 from runtime.text import printable
 
 _WRITTEN: Final = re.compile(r"(?<![\w/.-])python (?=-m )")  # in messages and docs
+_NAME: Final = "shardlift"
+_GROUPS: Final = {"producer": "", "consumer": "", "memmodel": "memory ", "infra": "infra "}
+_COMMAND: Final = re.compile(rf"(?<![\w/.-])python -m ({'|'.join(_GROUPS)}) ")
 _ROOT: Final = Path(__file__).resolve().parents[1]
 _MADE: Final = ".venv/bin/python"  # by `make demo`
 _START_HINT: Final = (
@@ -37,10 +41,35 @@ _OURS: Final = (
 def as_typed(text: str) -> str:
     """A text whose commands begin with `python -m`, as they work in the working directory.
 
-    They name the interpreter that runs now, relative where it is below the working directory;
-    `python` stays where a shell would start the same one.
+    The one place that decides how a command is printed: `shardlift status` where this process was
+    started as `shardlift`, else `python -m producer status`. Both are named as a shell finds the
+    same one, by a path where it would find none or another.
     """
+    if own := _own_command():
+        text = _COMMAND.sub(lambda found: f"{own} {_GROUPS[found[1]]}", text)
     return _WRITTEN.sub(lambda _: f"{python()} ", text)
+
+
+def _own_command() -> str | None:
+    """`shardlift` as it is typed, if this process was started so; None if not."""
+    started = Path(sys.argv[0]) if sys.argv and sys.argv[0] else None
+    if started is None or _NAME not in (started.name, started.parent.name):
+        return None
+    if started.name != _NAME:  # .../shardlift/__main__.py
+        return f"{python()} -m {_NAME}" if started.stem == "__main__" else None
+    found = shutil.which(_NAME)
+    if not started.is_file() or (found and _same(Path(found), started)):
+        return _NAME
+    return shlex.quote(_near(started.absolute()))
+
+
+def _near(path: Path) -> str:
+    """A path as it is typed in the working directory, relative where it is below."""
+    try:
+        here = Path.cwd()
+    except OSError:  # the working directory was deleted
+        return str(path)
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def python() -> str:
@@ -48,14 +77,11 @@ def python() -> str:
     if not sys.executable:
         return "python"
     own = Path(sys.executable)
-    try:
+    with contextlib.suppress(OSError):  # the working directory was deleted
         for name in ("python", "python3"):
             if (found := shutil.which(name)) and _same(Path(found), own):
                 return name
-        here = Path.cwd()
-    except OSError:  # the working directory was deleted
-        return shlex.quote(str(own))
-    return shlex.quote(str(own.relative_to(here) if own.is_relative_to(here) else own))
+    return shlex.quote(_near(own))
 
 
 def module_command(module: str) -> tuple[str, ...]:
@@ -113,12 +139,19 @@ def explain_missing_packages() -> None:
         sys.excepthook = _report
 
 
+def start_failure(error: BaseException) -> tuple[str, str] | None:
+    """Message and hint for a library that cannot be loaded; None for errors of other kinds."""
+    if not isinstance(error, ImportError | MemoryError | OSError) or _is_ours(error):
+        return None
+    what = str(error) or type(error).__name__
+    return f"{sys.executable} cannot start this program: {what}", _START_HINT
+
+
 def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     if found := missing_package(error):
         _end(*found, EXIT_USAGE)
-    if isinstance(error, ImportError | MemoryError | OSError) and not _is_ours(error):
-        what = str(error) or kind.__name__
-        _end(f"{sys.executable} cannot start this program: {what}", _START_HINT, EXIT_UNREACHABLE)
+    if found := start_failure(error):
+        _end(*found, EXIT_UNREACHABLE)
     sys.__excepthook__(kind, error, trace)
 
 

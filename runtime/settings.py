@@ -28,6 +28,7 @@ TIERS: Final = "TIERS"
 LEASE_S: Final = "LEASE_S"
 MAX_INSTANCES: Final = "MAX_INSTANCES"
 MAX_INSTANCES_PER_TIER: Final = "MAX_INSTANCES_PER_TIER"
+MAX_DOLLARS: Final = "MAX_DOLLARS"
 MAX_DOLLARS_PER_HOUR: Final = "MAX_DOLLARS_PER_HOUR"
 MAX_VCPUS: Final = "MAX_VCPUS"
 MAX_MEMORY_GIB: Final = "MAX_MEMORY_GIB"
@@ -55,6 +56,7 @@ DEFAULT_QUEUE_URL: Final = "sqlite:.braid/queue.db"
 DEFAULT_TIERS: Final = "2,4,8,16,24,32"  # GiB
 DEFAULT_LEASE_S: Final = 60
 DEFAULT_GZIP_LEVEL: Final = 6
+DEFAULT_MAX_DOLLARS: Final = 100.0  # of a run
 DEFAULT_STORAGE_RETRY_S: Final = 120.0
 DEFAULT_BASE_JOB_NAME: Final = "shardlift"
 
@@ -163,6 +165,11 @@ def work_pause_s() -> float:
 def log_level(default: str = "info") -> str:
     """LOG_LEVEL: debug, info, warning or error; by default info for workers."""
     return _one_of(LOG_LEVEL, default, LOG_LEVELS)
+
+
+def set_log_level(level: str) -> None:
+    """Set LOG_LEVEL for this process and those that it starts, as -v and -q do."""
+    os.environ[LOG_LEVEL] = level
 
 
 def log_format() -> str | None:

@@ -67,7 +67,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., int]:
     def call(*arguments: str) -> int:
         monkeypatch.setattr(sys, "argv", ["program", *arguments])
         with pytest.raises(SystemExit) as caught:
-            cli.run(app, {TheirsError: 2})
+            cli.run(app, {"TheirsError": 2})
         return int(caught.value.code or 0)
 
     return call

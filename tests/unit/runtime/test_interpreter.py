@@ -97,7 +97,7 @@ def test_a_name_of_the_folder_moves_no_cursor(tmp_path: Path) -> None:
 def test_a_machine_on_which_nothing_starts() -> None:
     """Libraries that cannot be loaded are told in two lines, and not as a fault of the program."""
     script = 'ulimit -v 150000; exec "$@"'
-    command = ["/bin/bash", "-c", script, "x", sys.executable, "-m", "producer", "--help"]
+    command = ["/bin/bash", "-c", script, "x", sys.executable, "-m", "producer", "status"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 3, done.stderr
     assert "cannot start this program: " in done.stderr

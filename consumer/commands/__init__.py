@@ -1,0 +1,1 @@
+"""Commands that make shards: one worker, or a fleet of them."""

@@ -1,0 +1,165 @@
+"""`consumer work`: one worker."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import typer
+
+from consumer import forced_exit
+from consumer.commands import options
+from consumer.commands.serving import (
+    check_roots,
+    end,
+    find_runs,
+    tier_names,
+    warn_of_missing_run,
+)
+from consumer.exit_condition import ExitCondition, IdleTimeout
+from consumer.fleet.host_resources import cpus, work_limit_bytes
+from consumer.fleet.worker_process import WorkerReport
+from consumer.forced_exit import ForcedExit
+from consumer.idle_notice import IdleNotice
+from consumer.revision_check import check_revisions
+from consumer.run_discovery import RunDiscovery
+from consumer.run_supervisor import RunSupervisor
+from consumer.signals import ShutdownFlags, end_with_parent
+from consumer.worker.config import WorkerConfig, worker_id
+from consumer.worker.loop import WorkerLoop
+from consumer.worker.slots import automatic_slots
+from consumer.worker.worker import Worker
+from delivery.broker import open_broker
+from delivery.ledger.run import Run
+from delivery.messages import shortened
+from memmodel import process_memory
+from memmodel.tiers import MIB, parse_size, tier_of
+from runtime import cli, log, settings
+from runtime.errors import EXIT_INTERRUPTED, ShardliftError
+from runtime.machine import raise_file_limit
+
+ERROR_CHARS: Final = 600  # of a report, which must fit into the pipe at once
+_STDOUT: Final = 1
+
+_log = log.get()
+
+
+def register(parent: typer.Typer) -> None:
+    """Add the command."""
+    parent.command()(work)
+
+
+def work(
+    *,
+    tier: options.TierOption,
+    queue: cli.QueueOption = None,
+    tiers: cli.TiersOption = settings.DEFAULT_TIERS,
+    run: cli.RunOption = None,
+    state: options.StatesOption = None,
+    dest: cli.OptionalDestOption = None,
+    lease: cli.LeaseOption = settings.DEFAULT_LEASE_S,
+    memory: options.MemoryOption = None,
+    threads: options.ThreadsOption = None,
+    slots: options.SlotsOption = None,
+    until_drained: options.DrainedOption = False,
+    until_idle: options.IdleOption = None,
+    owner: options.OwnerOption = None,
+) -> None:
+    """Serve one tier; what a container runs. Ctrl-C or SIGTERM releases the shard in work."""
+    raise_file_limit()
+    flags = ShutdownFlags()
+    flags.listen()
+    report = _reporter(owner)
+    own = tier_of(tier)
+    with _reported(report):
+        discovery = find_runs(queue, run, state, dest)
+        names = tier_names(tiers, discovery, own)
+    with _reported(report), open_broker(discovery.queue, names, lease) as broker:
+        check_roots(broker, discovery)
+        check_revisions(discovery)
+        given_bytes = parse_size(memory) if memory else process_memory.memory_limit().limit_bytes
+        limit_bytes = work_limit_bytes(own, given_bytes)
+        if slots is None and discovery.remote():  # a fleet's worker stands for one CPU
+            slots = automatic_slots(1 if owner else threads or cpus(), limit_bytes)
+        config = WorkerConfig(
+            tier=own,
+            limit_bytes=limit_bytes,
+            threads=threads or cpus(),
+            machine_bytes=given_bytes if broker.one_machine else None,
+            roots=discovery.roots,
+            slots=slots or 1,
+            worker=worker_id(),
+        )
+        _log.info(
+            log.WORKER_STARTED, worker=config.worker, tier=tier, queue=broker.url,
+            roots=[*discovery.roots], slots=config.slots, memory_mib=limit_bytes // MIB,
+        )  # fmt: skip
+        if owner is None:  # else its fleet says so
+            warn_of_missing_run(discovery)
+        worker = Worker(
+            broker,
+            config,
+            flags,
+            on_run_discovered=lambda found: _add_run(found, discovery, report),
+            on_published=lambda name: report(WorkerReport(tier=name)),
+        )
+        ForcedExit(flags, forced_exit.WORKER_S, worker.give_back).watch()
+        exit_condition = ExitCondition(broker, RunSupervisor(broker, discovery), busy=lambda: False)
+        notice = IdleNotice(tier, discovery) if owner is None else None  # a fleet serves all tiers
+        idle = IdleTimeout(until_idle)
+
+        def on_busy(busy: bool) -> None:
+            report(WorkerReport(busy=busy))
+            idle.reset()
+            if notice is not None:
+                notice.reset()
+
+        def should_exit() -> bool:
+            if notice is not None:
+                notice.tick()
+            return idle.met or (until_drained and exit_condition.should_exit())
+
+        loop = WorkerLoop(
+            broker, tier, worker, flags, on_busy=on_busy,
+            on_trouble=lambda text: report(WorkerReport(error=shortened(text, ERROR_CHARS))),
+        )  # fmt: skip
+        loop.run(should_exit)
+        _log.info(log.WORKER_STOPPED, worker=config.worker)
+    if owner is None:
+        end(flags, exit_condition if until_drained else None)
+
+
+def _reporter(owner: int | None) -> Callable[[WorkerReport], None]:
+    """Print reports for the fleet, and end with it; without a fleet, print nothing."""
+    if owner is None:
+        return lambda _: None
+    if not end_with_parent(owner):  # the fleet died while this process started
+        raise typer.Exit(EXIT_INTERRUPTED)
+
+    os.set_blocking(_STDOUT, False)
+
+    def report(status: WorkerReport) -> None:
+        # A fleet that is frozen reads nothing: its workers go on without their reports.
+        with contextlib.suppress(BlockingIOError, BrokenPipeError):
+            os.write(_STDOUT, status.line().encode())
+
+    return report
+
+
+@contextlib.contextmanager
+def _reported(report: Callable[[WorkerReport], None]) -> Iterator[None]:
+    """Report the error that ends this worker, so that its fleet can name the cause."""
+    try:
+        yield
+    except ShardliftError as error:
+        text = ". ".join(filter(None, (str(error), error.hint)))
+        report(WorkerReport(error=shortened(text, ERROR_CHARS)))
+        raise
+    except (OSError, MemoryError) as error:
+        report(WorkerReport(error=shortened(str(error) or type(error).__name__, ERROR_CHARS)))
+        raise
+
+
+def _add_run(run: Run, discovery: RunDiscovery, report: Callable[[WorkerReport], None]) -> None:
+    discovery.add(run)
+    report(WorkerReport(run=run.uri))

@@ -1,0 +1,34 @@
+"""`memmodel labels`: labels of a scale's inputs, and the tiers that its shards will need."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from memmodel import output
+from memmodel.commands import options
+from memmodel.labels import summarise
+from runtime import cli
+
+TargetOption = Annotated[int, typer.Option("--target-scale", min=1, help="The scale to be made.")]
+
+
+def register(parent: typer.Typer) -> None:
+    """Add the command."""
+    parent.command()(labels)
+
+
+def labels(
+    *,
+    target_scale: TargetOption,
+    run: cli.RunOption = None,
+    state: cli.StateOption = None,
+    dest: cli.OptionalDestOption = None,
+    as_json: cli.JsonOption = False,
+) -> None:
+    """Print how many labels the inputs of a scale hold, and the tiers its shards will need."""
+    found = summarise(options.find(run, state, dest), target_scale)
+    if as_json:
+        output.print_document(asdict(found))
+    else:
+        output.print_labels(found)

@@ -1,0 +1,28 @@
+"""What commands of the memory model share: an option, and the lookup of a run."""
+
+from typing import Annotated
+
+import typer
+
+from delivery.ledger.run import Run, find_run
+from runtime import settings
+from runtime.errors import UsageError
+
+CoefficientsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--coefficients",
+        envvar=settings.MEMORY_COEFFICIENTS,
+        metavar="FILE",
+        help="What `fit` wrote. Default: the built-in coefficients.",
+    ),
+]
+
+
+def find(run: str | None, state: str | None, dest: str | None) -> Run:
+    """The named run, else the newest below the state root."""
+    if run is not None and "/" in run:
+        return find_run("", run)
+    if state is None and dest is None:
+        raise UsageError("which run?", hint="give --run with a whole URI, or --state or --dest")
+    return find_run(state or settings.default_state_url(dest or ""), run)
