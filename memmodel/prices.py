@@ -57,20 +57,32 @@ STORED_MULTI: Final = Price(
     "standard storage, multi-region", 0.026, "GiB-month", STORAGE, "2026-11-26", "US, EU, ASIA"
 )
 REPLICATED: Final = Price(
-    "writing to several regions", 0.02, "GiB", STORAGE, "2026-11-26", "not confirmed since"
+    "writing to several regions", 0.02, "GiB", STORAGE, "2026-11-26", "not confirmed"
 )
 SAME_CONTINENT: Final = Price(
-    "to another region near by", 0.02, "GiB", STORAGE, "2026-11-26", "America or Europe"
+    "to another region near by",
+    0.02,
+    "GiB",
+    STORAGE,
+    "2026-11-26",
+    "America, Europe; not confirmed",
 )
 OTHER_CONTINENT: Final = Price(
-    "to a region far away", 0.08, "GiB", STORAGE, "2026-11-26", "0.05 to 0.14, by the two"
+    "to a region far away", 0.08, "GiB", STORAGE, "2026-11-26", "0.05 to 0.14; not confirmed"
 )
 INTERNET: Final = Price("out of Google Cloud", 0.12, "GiB", STORAGE, "2026-09-20", "up to 10 TiB")
+NEARLINE_READ: Final = Price("reading Nearline", 0.01, "GiB", STORAGE, "2026-11-26", "30 days")
+COLDLINE_READ: Final = Price("reading Coldline", 0.02, "GiB", STORAGE, "2026-11-26", "90 days")
+ARCHIVE_READ: Final = Price("reading Archive", 0.05, "GiB", STORAGE, "2026-11-26", "365 days")
+AUTOCLASS: Final = Price(
+    "autoclass", 0.0025 / 1000, "object-month", STORAGE, "2026-11-26", "not confirmed since"
+)
 MESSAGES: Final = Price("queue", 40.0, "TiB, sent or received", PUBSUB, "2026-11-22")
 
 PRICES: Final = (
     POOL_VCPU, POOL_GIB, JOB_VCPU, JOB_GIB, SPOT_VCPU, SPOT_GIB, CLASS_A, CLASS_B, STORED,
-    STORED_MULTI, REPLICATED, SAME_CONTINENT, OTHER_CONTINENT, INTERNET, MESSAGES,
+    STORED_MULTI, REPLICATED, SAME_CONTINENT, OTHER_CONTINENT, INTERNET,
+    NEARLINE_READ, COLDLINE_READ, ARCHIVE_READ, AUTOCLASS, MESSAGES,
 )  # fmt: skip
 """All of them, in the order of a page."""
 

@@ -12,10 +12,7 @@ from delivery.ledger.failures import FailureSummary
 from delivery.ledger.run import Run
 from delivery.ledger.shard_status import RunStatus, ShardState
 from delivery.progress import InFlight, Progress, ScaleProgress
-from memmodel.cost import Cost, cost
-from memmodel.prices import PRICES_OF
 from memmodel.tiers import Tier
-from memmodel.usage import Usage, shard_usage
 from producer.failure_groups import FailureGroup, failures_of, group_failures
 from producer.planner import ShardForecast
 from runtime import text
@@ -123,43 +120,6 @@ def _sums(forecasts: Sequence[ShardForecast]) -> list[str]:
     bytes_in = sum(forecast.work.bytes_in for forecast in forecasts)
     largest = max(forecast.needed_bytes for forecast in forecasts)
     return [count(len(forecasts)), size(bytes_in), size(largest)]
-
-
-def cost_table(forecasts: Sequence[ShardForecast], tiers: Sequence[Tier]) -> str:
-    """Work and cost of a run, per tier and in all."""
-    rows, everything, money = [], Usage(), Cost()
-    for tier in tiers:
-        own = [forecast for forecast in forecasts if forecast.tier == tier]
-        if own:
-            usage = sum((usage_of(forecast) for forecast in own), Usage())
-            rows.append(_cost_row(tier.name, len(own), usage, cost(usage, tier)))
-            everything, money = everything + usage, money + cost(usage, tier)
-    rows.append(_cost_row("all", sum(f.tier is not None for f in forecasts), everything, money))
-    headers = ["tier", "shards", "worker time", "reads", "writes", "requests", "dollars"]
-    return (
-        f"{table(headers, rows)}\n"
-        f"list prices of {PRICES_OF}, us-central1; keeping {size(everything.bytes_out)} costs "
-        f"${money.storage_month:.2f} a month"
-    )
-
-
-def usage_of(forecast: ShardForecast) -> Usage:
-    """Resources that a shard uses on Google Cloud."""
-    row, seconds = forecast.row, forecast.seconds
-    inputs = len(row.sources) + len(row.inputs)
-    return shard_usage(row.kind, seconds, inputs, forecast.work.bytes_in, forecast.bytes_out)
-
-
-def _cost_row(name: str, shards: int, usage: Usage, money: Cost) -> list[str]:
-    return [
-        name,
-        count(shards),
-        duration(usage.seconds),
-        count(usage.reads),
-        count(usage.writes),
-        f"${money.requests + money.queue:.2f}",
-        f"${money.total:.2f}",
-    ]
 
 
 def scale_table(scales: Sequence[ScaleProgress]) -> str:

@@ -4,18 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from braid.precomputed.volume_spec import VolumeSpec
 from delivery.broker.base import Backlog
 from delivery.ledger.failures import FailureSummary
 from delivery.ledger.shard_status import read_status
-from memmodel.tiers import parse_tiers
 from producer import render
-from producer.export_listing import ScaleListing
 from producer.failure_groups import split_advice
-from producer.planner import PlanInputs, make_plan
-from producer.run_request import Request
-from producer.synthetic_export import sample_spec
-from tests.support.export_listings import export_file
 from tests.support.ledgers import at, fail, made_run
 
 
@@ -79,30 +72,6 @@ def test_ready_shards_are_shown_by_tier() -> None:
     assert [row.split() for row in rows] == [["2gi", "8"], ["16gi", "1"]]
     assert last == "queue: unknown: it does not tell its length"
     assert render.queue_table({"2gi": Backlog()}, {}, "it is gone") == "queue: unknown: it is gone"
-
-
-def test_tables_fit_the_terminal() -> None:
-    """A real-sized plan: thousands of shards, terabytes, several tiers."""
-    volume = VolumeSpec.parse(sample_spec((700, 500, 300), 3))
-    cells = [(x, y, 0) for x in range(0, 700, 256) for y in range(0, 500, 256)]
-    files = [
-        export_file(f"s0/{x}_{y}_{z}.arrow", (x, y, z), 1 << (40 - x // 32)) for x, y, z in cells
-    ]
-    asked = Request(volume, "/source", "/dest", (0,), (1, 2))
-    tiers = parse_tiers("0.2,0.3,0.5,2")
-    nothing: dict[int, dict[int, object]] = {0: {}, 1: {}, 2: {}}
-    planned = make_plan(asked, PlanInputs({0: ScaleListing(0, tuple(files))}, nothing), tiers)  # type: ignore[arg-type]
-    tables = (
-        render.tier_table(planned.forecasts, tiers),
-        render.cost_table(planned.forecasts, tiers),
-    )
-    for table in tables:
-        assert max(map(len, table.splitlines())) <= render.WIDTH
-    shards = [int(line.split()[1]) for line in tables[0].splitlines()[1:]]
-    assert sum(shards) == len(planned.forecasts)
-    total = next(line for line in tables[1].splitlines() if line.startswith("all"))
-    assert int(total.split()[1]) == len(planned.forecasts)
-    assert "$" in total
 
 
 def failure(key: str, reason: str, **fields: object) -> FailureSummary:
