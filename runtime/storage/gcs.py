@@ -19,7 +19,7 @@ from collections.abc import (
 )
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cache, partial
 from itertools import pairwise
 from typing import Any, Final, NamedTuple, TypeVar
@@ -57,19 +57,17 @@ from runtime.storage.base import (
 )
 from runtime.storage.checksum import crc32c, encode, unpacked
 from runtime.storage.gcs_client import MOST_AT_ONCE_BYTES, client
+from runtime.storage.gcs_listing import LISTED_FIELDS, UNKNOWN, ListingPage, read_page
 from runtime.storage.gcs_source import TIMEOUT_S, GcsSource
 from runtime.storage.stream import ShardStream
 
 _URL: Final = re.compile(r"gs://(?P<bucket>[a-z0-9][a-z0-9._-]{1,220}[a-z0-9])(?:/(?P<prefix>.*))?")
 _PART_BYTES: Final = 8 << 20  # of an upload; a multiple of 256 KiB, two are held in memory
 _REQUESTS_BESIDE: Final = 8  # of threads that make a shard's small requests
-_LISTED_FIELDS: Final = "items(name,size,crc32c,updated,metadata,contentEncoding),nextPageToken"
 _LISTINGS_AT_ONCE: Final = 16
 _FOLDER_FIELDS: Final = "prefixes,nextPageToken"
 # Public objects are cached for an hour by default; a viewer would mix an old index with new bytes.
 _CACHE_CONTROL: Final = "no-cache"
-
-_UNKNOWN: Final = datetime.fromtimestamp(0, UTC)  # when an object was written
 
 T = TypeVar("T")
 Blob = Any  # Google publishes no types
@@ -127,7 +125,7 @@ class GcsStorage(Storage):
         blob = self.blob(checked(path))
         data = self.call(blob, partial(self._download_once, blob))
         encoding = blob.content_encoding or None
-        info = ObjectInfo(path, len(data), blob.crc32c, _UNKNOWN, None, content_encoding=encoding)
+        info = ObjectInfo(path, len(data), blob.crc32c, UNKNOWN, None, content_encoding=encoding)
         return data, source_stamp(_unpacked_only(blob, info))
 
     def _read_once(self, blob: Blob) -> bytes:
@@ -187,28 +185,21 @@ class GcsStorage(Storage):
 
     def list_parts(self, prefix: str, bounds: Sequence[str]) -> Iterator[ObjectInfo]:
         """The same, sorted; what the first request leaves is listed by parts at the same time."""
-        found, token = self.call(self._bucket, partial(self._page, prefix, None))
+        found, _, token = self.call(self._bucket, partial(self._page, prefix, None))
         if token and not found:  # nothing says where to go on
             return self.list(prefix)
         if token:
-            reached = self._info(found[-1]).path
+            reached = found[-1].path
             later = [reached, *(bound for bound in bounds if bound > reached), ""]
             with ThreadPoolExecutor(_LISTINGS_AT_ONCE, thread_name_prefix="list") as pool:
                 parts = pool.map(partial(self._part, prefix), pairwise(later))
-                found += [blob for part in parts for blob in part]
-        infos = {info.path: info for info in map(self._info, found)}  # bounds are listed twice
+                found += [info for part in parts for info in part]
+        infos = {info.path: info for info in found}  # bounds are listed twice
         return (i for i in infos.values() if not is_temporary(i.path) and not _is_folder(i))
 
-    def _part(self, prefix: str, ends: tuple[str, str]) -> Sequence[Blob]:
+    def _part(self, prefix: str, ends: tuple[str, str]) -> Sequence[ObjectInfo]:
         """What lies between two paths, with both."""
-        found: MutableSequence[Blob] = []
-        token: str | None = None
-        while True:
-            page = partial(self._page, prefix, token, first=ends[0], last=ends[1])
-            blobs, token = self.call(self._bucket, page)
-            found += blobs
-            if not token:
-                return found
+        return list(self._list_all(prefix, *ends))
 
     def folders(self) -> Sequence[str]:
         """Names up to the first slash; one request per thousand."""
@@ -216,7 +207,7 @@ class GcsStorage(Storage):
 
     def overview(self) -> Overview:
         """Objects without a slash, and names up to the first slash; one request per thousand."""
-        return self._level(f"prefixes,{_LISTED_FIELDS}")
+        return self._level(f"prefixes,{LISTED_FIELDS}")
 
     def _level(self, fields: str) -> Overview:
         """What lies directly below the prefix, as far as these fields tell."""
@@ -224,16 +215,15 @@ class GcsStorage(Storage):
         names: set[str] = set()
         token: str | None = None
         while True:
-            blobs, prefixes, token = self.call(
-                self._bucket, partial(self._level_page, fields, token)
-            )
-            infos = [info for info in map(self._info, blobs) if not _is_folder(info)]
-            found |= {info.path: info for info in infos if not is_temporary(info.path)}
-            names.update(name.removeprefix(self._prefix).rstrip("/") for name in prefixes)
+            page = self.call(self._bucket, partial(self._level_page, fields, token))
+            shown = (i for i in page.infos if not is_temporary(i.path) and not _is_folder(i))
+            found |= {info.path: info for info in shown}
+            names.update(name.removeprefix(self._prefix).rstrip("/") for name in page.folders)
+            token = page.token
             if not token:
                 return Overview(found, frozenset(n for n in names if not is_temporary(n)))
 
-    def _level_page(self, fields: str, token: str | None) -> tuple[Any, Any, Any]:
+    def _level_page(self, fields: str, token: str | None) -> ListingPage:
         listing = self._bucket.list_blobs(
             prefix=self._prefix,
             delimiter="/",
@@ -242,15 +232,14 @@ class GcsStorage(Storage):
             timeout=TIMEOUT_S,
             retry=None,
         )
-        blobs = list(next(listing.pages, ()))
-        return blobs, listing.prefixes, listing.next_page_token
+        return read_page(listing, self._prefix)
 
     def _list_all(self, prefix: str, first: str = "", last: str = "") -> Iterator[ObjectInfo]:
         token: str | None = None
         while True:
             page = partial(self._page, prefix, token, first=first, last=last)
-            blobs, token = self.call(self._bucket, page)
-            yield from map(self._info, blobs)
+            infos, _, token = self.call(self._bucket, page)
+            yield from infos
             if not token:
                 return
 
@@ -262,19 +251,18 @@ class GcsStorage(Storage):
         *,
         first: str = "",
         last: str = "",
-    ) -> tuple[Any, Any]:
+    ) -> ListingPage:
         listing = self._bucket.list_blobs(
             prefix=self._prefix + prefix,
             page_token=token,
             page_size=size,
             start_offset=self._prefix + first if first else None,
             end_offset=f"{self._prefix}{last} " if last else None,  # the first name left out
-            fields=_LISTED_FIELDS,
+            fields=LISTED_FIELDS,
             timeout=TIMEOUT_S,
             retry=None,
         )
-        page = next(listing.pages, ())
-        return list(page), listing.next_page_token
+        return read_page(listing, self._prefix)
 
     def write(self, path: str, data: bytes, metadata: Mapping[str, str] | None = None) -> None:
         """Write an object, replacing any other."""
