@@ -1,75 +1,45 @@
-"""Neuroglancer viewer of a volume: initial position, selected segments, servers.
+"""Neuroglancer viewer of a volume: servers on this machine, or a link to a public viewer.
 
 The client is part of the PyPI package, so that no network is needed. Local volumes are served by
 `producer.file_server`; gs:// volumes are read by the browser.
 """
 
-import json
-import math
+import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
-from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-import numpy as np
-import numpy.typing as npt
-
-from braid.exceptions import BraidError, SpecError
-from braid.precomputed import morton, sharding
-from braid.precomputed.chunk_codec import decode_chunk
-from braid.precomputed.shard_reader import ShardFile
-from braid.precomputed.volume_spec import ScaleSpec, VolumeSpec
-from braid.typing import Int64Array, Vec3
+from braid.precomputed.volume_spec import VolumeSpec
+from braid.typing import Vec3
+from producer.existing_scales import describe_scales, existing_scales_info
 from producer.file_server import FileServer, ServedRequest
-from producer.info import INFO, encoding_notes, plain_info, read_volume
-from producer.planner import has_shards, list_outputs
-from runtime.errors import UnreachableError
+from producer.info import INFO, encoding_notes, read_volume
+from producer.viewer_position import ViewerPosition, choose_position, position_at
+from producer.viewer_state import plain_state, public_link, viewer_state, volume_name
+from runtime.errors import UnreachableError, UsageError
 from runtime.storage import Storage, open_storage
-from runtime.text import printable
 from runtime.urls import is_remote
 
-PANEL_PIXELS = 600  # half of a common window
-_SEGMENTS = 12
-_TRIED_CHUNKS = 16  # until one holds a label other than 0
-_FAINT = 0.35  # opacity of segments that are not selected
-_OBLIQUE = (0.36, 0.24, 0.06, 0.9)  # quaternion: from above and the side
-_HOST = "127.0.0.1"
+FIRST_PORT: Final = 9000  # the first that is tried where none is given
+_TRIED_PORTS = 100
+_WEB: Final = "https://"
+_HOST: Final = "127.0.0.1"
 _OTHER_HOSTS = r"(?!(?:127\.0\.0\.1|localhost)$).*$"
 _MAX_POST_BYTES = 16 << 20  # the viewer's state, which the page posts
-
-Point = tuple[float, float, float]
-_Box = tuple[Vec3, Vec3]
-
-
-@dataclass(frozen=True)
-class ViewerPosition:
-    """Initial position and selection of the viewer.
-
-    Attributes:
-        position: x, y, z in voxels of scale 0.
-        segments: selected, the largest ones of the chunk shown, the position's first.
-        zoom: screen pixel, in voxels of scale 0 (their shortest edge).
-        where: the chunk shown, in words.
-    """
-
-    position: Point
-    segments: Sequence[int]
-    zoom: float
-    where: str
 
 
 @dataclass(frozen=True)
 class OpenViewer:
-    """A running viewer.
+    """A running viewer, or the link to a public one.
 
     Attributes:
         url: its link.
         summary: which scales exist and what is shown first, one line.
-        notes: what other viewers would not read.
+        notes: what other viewers would not read, or show as nothing.
     """
 
     url: str
@@ -78,93 +48,136 @@ class OpenViewer:
 
 
 @dataclass(frozen=True)
-class _ShownChunk:
-    """Chunk that the viewer shows first, with its largest labels and a voxel of the first one."""
+class _Shown:
+    """A volume under its name, and where the viewer begins."""
 
-    chunk: Vec3
-    labels: Sequence[int]
-    voxel: Point
+    dest: Storage
+    name: str
+    volume: VolumeSpec
+    start: ViewerPosition
 
 
 @contextmanager
 def open_viewer(
-    dest: str, *, port: int = 0, on_served: Callable[[ServedRequest], None] = lambda _: None
+    dest: str,
+    *,
+    port: int | None = None,
+    voxel: Vec3 | None = None,
+    name: str | None = None,
+    on_served: Callable[[ServedRequest], None] = lambda _: None,
 ) -> Iterator[OpenViewer]:
     """Run a viewer of a volume while the block runs.
 
     Args:
         dest: directory or gs:// prefix of a volume.
-        port: of the viewer; files of a local volume are served on the next one. 0: free ports.
+        port: of the viewer; files of a local volume are served on the next one. None: the first
+            two that are free from 9000 on; 0: any free ports.
+        voxel: of scale 0, to begin at; None: at a voxel of a common segment.
+        name: of layer and window; None: the last part of the destination.
         on_served: called after each request for a file of a local volume.
 
     Raises:
         UnreachableError: there is no volume, or the port is taken.
         SpecError: its `info` is not supported.
+        UsageError: the voxel lies outside.
     """
     storage = open_storage(dest)
     volume = read_volume(storage)
-    start = choose_position(storage, volume)
-    summary = f"{describe_scales(storage, volume)}; showing {start.where}"
+    start = _start(storage, volume, voxel)
+    summary = _summary(storage, volume, start)
+    notes = [f"{INFO}: {note}" for note in encoding_notes(storage.read(INFO))]
+    shown = _Shown(storage, name or volume_name(storage.url), volume, start)
     with ExitStack() as stack:
-        source, files = storage.url, None
-        if not is_remote(source):
-            files = _serve(storage, Path(source), port + 1 if port else 0, on_served)
-            source = stack.enter_context(files).url
-        layer = (volume_name(storage.url), f"precomputed://{source}")
-        url = stack.enter_context(_viewer(layer, volume, start, port))
-        if files is not None:
-            files.allow_origin(url)
-        notes = [f"{INFO}: {note}" for note in encoding_notes(storage.read(INFO))]
+        url = _start_servers(stack, shown, port, on_served)
         yield OpenViewer(url, summary, notes)
 
 
-def volume_name(url: str) -> str:
-    """Name of a volume, as window and layer show it: the last part of its destination."""
-    return printable(url.rstrip("/").rpartition("/")[2]) or "volume"
-
-
-def describe_scales(dest: Storage, volume: VolumeSpec) -> str:
-    """Describe which scales hold anything: `scales 1-3 of 10 exist`."""
-    found = [scale.index for scale in volume.scales if _exists(dest, scale)]
-    total = len(volume.scales)
-    if not found:
-        return f"no scale of {total} exists"
-    runs = [
-        [index for _, index in run]
-        for _, run in groupby(enumerate(found), lambda place: place[1] - place[0])
-    ]
-    named = ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)
-    if len(found) == 1:
-        return f"scale {named} of {total} exists"
-    return f"scales {named} of {total} exist"
-
-
-def existing_scales_info(dest: Storage, data: bytes) -> bytes:
-    """Leave out of an `info` the scales without shards, which the viewer would draw as nothing.
-
-    An `info` without any such scale, or with nothing else, stays as it is, in plain UTF-8.
+def link_to_public_viewer(
+    dest: str, *, voxel: Vec3 | None = None, name: str | None = None
+) -> OpenViewer:
+    """Link that shows a volume in a public viewer; no server is started.
 
     Args:
-        dest: the volume.
-        data: its `info`.
+        dest: gs:// prefix, which is read here, or https:// address, which is not.
+        voxel: of scale 0, to begin at.
+        name: of layer and window; None: the last part of the destination.
+
+    Raises:
+        UsageError: no public viewer can read the destination.
     """
-    try:
-        volume = VolumeSpec.parse(data)
-    except SpecError:
-        return data
-    kept = {scale.key for scale in volume.scales if _exists(dest, scale)}
-    if not kept or len(kept) == len(volume.scales):
-        return plain_info(data)
-    info = json.loads(data)
-    info["scales"] = [scale for scale in info["scales"] if scale["key"] in kept]
-    return json.dumps(info).encode()
+    import neuroglancer  # noqa: PLC0415 - the import takes a second
+
+    if dest.startswith(_WEB):
+        layer = (name or volume_name(dest), f"precomputed://{dest}")
+        where = "voxel {}, {}, {}".format(*voxel) if voxel else "the middle of the volume"
+        link = public_link(neuroglancer, plain_state(neuroglancer, layer, voxel))
+        return OpenViewer(link, f"showing {where}", ["a web address is not read, only linked"])
+    if not is_remote(dest):
+        raise UsageError(
+            f"no public viewer can read {dest}",
+            hint="--link is for gs:// and https:// volumes; without it the viewer runs here",
+        )
+    storage = open_storage(dest)
+    volume = read_volume(storage)
+    start = _start(storage, volume, voxel)
+    layer = (name or volume_name(storage.url), f"precomputed://{storage.url}")
+    state = viewer_state(neuroglancer, layer, volume, start)
+    notes = [f"{INFO}: {note}" for note in encoding_notes(storage.read(INFO))]
+    return OpenViewer(public_link(neuroglancer, state), _summary(storage, volume, start), notes)
 
 
-def _exists(dest: Storage, scale: ScaleSpec) -> bool:
-    """Whether there is anything of a scale; other programs made those that are not served."""
-    if scale.unserved:
-        return any(True for _ in dest.list(f"{scale.key}/"))
-    return has_shards(dest, scale)
+def _start(dest: Storage, volume: VolumeSpec, voxel: Vec3 | None) -> ViewerPosition:
+    if voxel is None:
+        return choose_position(dest, volume)
+    return position_at(dest, volume, voxel)
+
+
+def _summary(dest: Storage, volume: VolumeSpec, start: ViewerPosition) -> str:
+    return f"{describe_scales(dest, volume)}; showing {start.where}"
+
+
+def _start_servers(
+    stack: ExitStack, shown: _Shown, port: int | None, on_served: Callable[[ServedRequest], None]
+) -> str:
+    """Start viewer and file server; the viewer's link. Ports that were taken meanwhile are left."""
+    *first, last = [port] if port is not None else [*_free_ports(), 0]
+    for candidate in first:
+        with ExitStack() as attempt, suppress(UnreachableError):
+            url = _serve_viewer(attempt, shown, candidate, on_served)
+            stack.push(attempt.pop_all())
+            return url
+    return _serve_viewer(stack, shown, last, on_served)
+
+
+def _serve_viewer(
+    stack: ExitStack, shown: _Shown, port: int, on_served: Callable[[ServedRequest], None]
+) -> str:
+    source, files = shown.dest.url, None
+    if not is_remote(source):
+        files = _serve(shown.dest, Path(source), port + 1 if port else 0, on_served)
+        source = stack.enter_context(files).url
+    layer = (shown.name, f"precomputed://{source}")
+    url = stack.enter_context(_viewer(layer, shown.volume, shown.start, port))
+    if files is not None:
+        files.allow_origin(url)
+    return url
+
+
+def _free_ports() -> Iterator[int]:
+    """Ports from 9000 on that are free, as the next ones are."""
+    for port in range(FIRST_PORT, FIRST_PORT + _TRIED_PORTS):
+        if _free(port) and _free(port + 1):
+            yield port
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the servers do
+        try:
+            probe.bind((_HOST, port))
+        except OSError:
+            return False
+    return True
 
 
 def _serve(
@@ -213,148 +226,3 @@ def _cannot_listen(port: int, error: OSError) -> UnreachableError:
         f"cannot listen on {_HOST}:{port}: {error.strerror}",
         hint="choose another --port; it and the next one must be free",
     )
-
-
-def choose_position(dest: Storage, volume: VolumeSpec) -> ViewerPosition:
-    """Choose a voxel of the commonest label in a chunk amid the existing shards.
-
-    The chunk is one of the coarsest scale that has files, so that little is read; in an empty
-    volume the position is its centre. The zoom is no coarser than that scale's voxels: there the
-    viewer would ask for coarser scales, and show nothing.
-    """
-    for scale in reversed(volume.scales):
-        outputs = {} if scale.unserved else list_outputs(dest, scale)
-        if not outputs:
-            continue
-        try:
-            shown, extent = _find_labels(dest, scale, sorted(outputs))
-        except BraidError:  # a damaged shard; a finer scale may be readable
-            continue
-        if shown is not None:
-            return _position(volume, scale, shown, extent)
-    x, y, z = volume.scales[0].size
-    zoom = max(x, y, z) / PANEL_PIXELS
-    return ViewerPosition((x / 2, y / 2, z / 2), (), zoom, "the middle of the volume")
-
-
-def _position(
-    volume: VolumeSpec, scale: ScaleSpec, shown: _ShownChunk, extent: _Box
-) -> ViewerPosition:
-    finest = volume.scales[0].resolution
-    x, y, z = (v * a / b for v, a, b in zip(shown.voxel, scale.resolution, finest, strict=True))
-    low, high = extent
-    width = max((e - b) * r for b, e, r in zip(low, high, scale.resolution, strict=True))
-    nanometres = min(width / PANEL_PIXELS, *scale.resolution)
-    chunk = ", ".join(map(str, shown.chunk))
-    where = f"around chunk ({chunk}) of scale {scale.index}"
-    return ViewerPosition((x, y, z), shown.labels, nanometres / min(finest), where)
-
-
-def viewer_state(
-    neuroglancer: Any,  # noqa: ANN401 - it publishes no types
-    layer: tuple[str, str],
-    volume: VolumeSpec,
-    start: ViewerPosition,
-) -> Any:  # noqa: ANN401
-    """State of a viewer with one segmentation layer.
-
-    Args:
-        neuroglancer: the module, whose import is slow.
-        layer: its name, and its source `precomputed://...`.
-        volume: of the source.
-        start: initial position.
-    """
-    name, source = layer
-    state = neuroglancer.ViewerState()
-    state.title = name
-    resolution = list(volume.scales[0].resolution)
-    state.dimensions = neuroglancer.CoordinateSpace(
-        names=["x", "y", "z"], units="nm", scales=resolution
-    )
-    state.layers[name] = neuroglancer.SegmentationLayer(
-        source=source, segments=list(start.segments), not_selected_alpha=_FAINT
-    )
-    state.position = list(start.position)
-    state.cross_section_scale = start.zoom
-    state.projection_scale = start.zoom * PANEL_PIXELS * 1.3
-    state.projection_orientation = _OBLIQUE
-    state.layout = "4panel"
-    return state
-
-
-def _find_labels(
-    dest: Storage, scale: ScaleSpec, shards: Sequence[int]
-) -> tuple[_ShownChunk | None, _Box]:
-    """The chunk with a label nearest to the middle, if any, and the extent of the data in voxels.
-
-    The extent is that of the shards; of a single one it is that of its chunks, which may be few.
-    """
-    extent = _extent(scale, shards)
-    middle = _middle(extent)
-    shard = min(shards, key=lambda shard: _distance(_centre(scale, shard), middle))
-    source = dest.source(sharding.shard_path(scale, shard))
-    try:
-        file = ShardFile.open(source, scale, shard)
-        coords = morton.decode(file.ids(), scale.grid)
-        if len(shards) == 1 and len(coords):
-            extent = _clipped(scale, coords.min(axis=0), coords.max(axis=0) + 1)
-            middle = _middle(extent)
-        away = np.abs((coords + 0.5) * scale.chunk_size - middle).sum(axis=1)
-        for place in np.argsort(away, kind="stable")[:_TRIED_CHUNKS].tolist():
-            x, y, z = (int(c) for c in coords[place])
-            shown = _largest_labels(scale, (x, y, z), file.chunk(int(file.ids()[place])))
-            if shown is not None:
-                return shown, extent
-    finally:
-        source.close()
-    return None, extent
-
-
-def _largest_labels(scale: ScaleSpec, chunk: Vec3, data: bytes) -> _ShownChunk | None:
-    """Labels of a chunk, the commonest first, and a voxel of that one; None if all are 0."""
-    first, last = scale.chunk_box(chunk)
-    z, y, x = (e - b for b, e in zip(reversed(first), reversed(last), strict=True))
-    voxels = decode_chunk(scale, data, (z, y, x))
-    found, counts = np.unique(voxels, return_counts=True)
-    order = np.argsort(-counts, kind="stable")
-    labels = [int(label) for label in found[order] if label][:_SEGMENTS]
-    if not labels:
-        return None
-    at = inner_voxel(voxels == labels[0])
-    middle = [b + v + 0.5 for b, v in zip(first, at, strict=True)]
-    return _ShownChunk(chunk, labels, (middle[0], middle[1], middle[2]))
-
-
-def inner_voxel(mask: npt.NDArray[np.bool_]) -> Vec3:
-    """Voxel (x, y, z) of a ZYX mask that is nearest to its centre of mass."""
-    voxels = np.argwhere(mask)
-    away = np.abs(voxels - voxels.mean(axis=0)).sum(axis=1)
-    z, y, x = voxels[int(np.argmin(away))].tolist()
-    return x, y, z
-
-
-def _extent(scale: ScaleSpec, shards: Sequence[int]) -> _Box:
-    """Bounding box of shards, in voxels."""
-    begins, ends = sharding.shard_boxes(scale, shards)
-    return _clipped(scale, begins.min(axis=0), ends.max(axis=0))
-
-
-def _clipped(scale: ScaleSpec, begin: Int64Array, end: Int64Array) -> _Box:
-    """Box in voxels of a box in chunks, within the volume."""
-    low = begin * scale.chunk_size
-    high = np.minimum(end * scale.chunk_size, scale.size)
-    a, b = (tuple(int(v) for v in corner) for corner in (low, high))
-    return (a[0], a[1], a[2]), (b[0], b[1], b[2])
-
-
-def _middle(box: _Box) -> list[float]:
-    return [(b + e) / 2 for b, e in zip(*box, strict=True)]
-
-
-def _centre(scale: ScaleSpec, shard: int) -> list[float]:
-    begin, end = sharding.shard_box(scale, shard)
-    return [(b + e) / 2 * c for b, e, c in zip(begin, end, scale.chunk_size, strict=True)]
-
-
-def _distance(a: Sequence[float], b: Sequence[float]) -> float:
-    return math.dist(a, b)

@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
+from braid.typing import Vec3
 from producer.file_server import ServedRequest
-from producer.viewer import open_viewer
+from producer.viewer import OpenViewer, link_to_public_viewer, open_viewer
 from runtime import cli, log
+from runtime.errors import UsageError
 
 FILE_SERVED = "file_served"
 
@@ -26,15 +28,40 @@ def view(
     no_browser: Annotated[
         bool, typer.Option("--no-browser", help="Only print the link, for another browser.")
     ] = False,
+    link: Annotated[
+        bool,
+        typer.Option(
+            "--link",
+            help="Only print a link to a public viewer, for a gs:// or https:// volume that "
+            "everybody it is passed to may read. No server is started.",
+        ),
+    ] = False,
+    pos: Annotated[
+        str | None,
+        typer.Option(
+            "--pos",
+            metavar="X,Y,Z",
+            help="Voxel of scale 0 to begin at. Default: one of a common segment.",
+        ),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--name",
+            metavar="TEXT",
+            help="Name of layer and window. Default: the last part of the destination.",
+        ),
+    ] = None,
     port: Annotated[
-        int,
+        int | None,
         typer.Option(
             "--port",
             min=0,
             max=65534,
-            help="Of the viewer; the volume's files are served on the next one. 0: free ports.",
+            help="Of the viewer; the volume's files are served on the next one. Default: the first "
+            "two that are free from 9000 on; 0: any free ones.",
         ),
-    ] = 0,
+    ] = None,
 ) -> None:
     """Show the volume in Neuroglancer until Ctrl-C, to this machine only.
 
@@ -45,15 +72,34 @@ def view(
 
     Example: python -m producer view --dest out
     """
-    with open_viewer(dest, port=port, on_served=_log_request) as viewer:
-        cli.print_line(viewer.url)
-        cli.print_line(viewer.summary)
-        for note in viewer.notes:
-            cli.print_stderr(f"note: {note}")
+    voxel = None if pos is None else _voxel(pos)
+    if link:
+        _print_viewer(link_to_public_viewer(dest, voxel=voxel, name=name))
+        return
+    with open_viewer(dest, port=port, voxel=voxel, name=name, on_served=_log_request) as viewer:
+        _print_viewer(viewer)
         cli.print_stderr("Ctrl-C ends it")
         if not no_browser:
             webbrowser.open(viewer.url)
         threading.Event().wait()
+
+
+def _print_viewer(viewer: OpenViewer) -> None:
+    cli.print_line(viewer.url)
+    cli.print_line(viewer.summary)
+    for note in viewer.notes:
+        cli.print_stderr(f"note: {note}")
+
+
+def _voxel(text: str) -> Vec3:
+    """Voxel of `X,Y,Z`, as Neuroglancer copies it too: `X, Y, Z`."""
+    parts = [part.strip() for part in text.replace(",", " ").split()]
+    if len(parts) != 3 or not all(part.isascii() and part.isdecimal() for part in parts):  # noqa: PLR2004 - x, y, z
+        raise UsageError(
+            f"--pos {text!r}: expected three whole numbers X,Y,Z, such as 4096,3000,2000"
+        )
+    x, y, z = map(int, parts)
+    return x, y, z
 
 
 def _log_request(served: ServedRequest) -> None:

@@ -1,5 +1,6 @@
 """`producer view`: link, browser, Ctrl-C; Chromium draws the volume."""
 
+import io
 import json
 import os
 import shutil
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,14 +19,13 @@ import pytest
 import tensorstore as ts
 
 from braid.precomputed.volume_spec import VolumeSpec
+from producer.existing_scales import describe_scales, existing_scales_info
+from producer.segment_colours import colour_labels
 from producer.synthetic_export import SyntheticVolume, sample_spec
-from producer.viewer import (
-    choose_position,
-    describe_scales,
-    existing_scales_info,
-    inner_voxel,
-    volume_name,
-)
+from producer.viewer import FIRST_PORT, open_viewer
+from producer.viewer_position import choose_position, inner_voxel, position_at
+from producer.viewer_state import PUBLIC_VIEWER, volume_name
+from producer.volume_slice import read_slices
 from runtime.storage import open_storage
 from tests.support.commands import CommandResult, run_in_process
 from tests.support.waiting import wait_for
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 SIZE = (250, 200, 150)
 PRODUCER = (sys.executable, "-u", "-m", "producer")
 COLOURS = 12  # different ones that a panel full of cells shows at least
+FRAME = (255, 255, 0)  # around a volume
 EDGE_COLOURS = 5  # likewise where cells fill a part of it
 
 
@@ -349,3 +351,161 @@ def test_the_inner_voxel_lies_inside() -> None:
 def test_volume_name(url: str, name: str) -> None:
     """A layer is named after the last part of the destination."""
     assert volume_name(url) == name
+
+
+def test_it_begins_at_a_given_voxel(volume: Path, tmp_path: Path) -> None:
+    """With the segment there selected; layer and window have the given name."""
+    running = View(
+        tmp_path / "log", "--dest", str(volume), "--no-browser",
+        "--pos", "100, 80, 70", "--name", "my brain",
+    )  # fmt: skip
+    try:
+        link = running.link()
+        assert running.line() == "scales 0-2 of 3 exist; showing voxel 100, 80, 70"
+    finally:
+        assert running.stop(signal.SIGINT)[0] == 130
+    assert int(link.split(":")[2].split("/")[0]) >= FIRST_PORT
+    storage, spec = open_storage(str(volume)), VolumeSpec.parse((volume / "info").read_bytes())
+    start = position_at(storage, spec, (100, 80, 70))
+    assert start.position == (100.5, 80.5, 70.5)
+    coarsest = SyntheticVolume(SIZE).labels((0, 0, 0), SIZE)[::4, ::4, ::4]
+    assert start.segments[0] == coarsest[70 // 4, 80 // 4, 100 // 4] != 0
+    assert start.zoom == 4
+    background = position_at(storage, spec, (0, 0, 0))
+    assert background.position == (0.5, 0.5, 0.5)
+    assert 0 not in background.segments
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("1,2", "expected three whole numbers"),
+        ("1,2,-3", "expected three whole numbers"),
+        ("250,0,0", "lies outside the volume"),
+    ],
+)
+def test_a_position_that_is_none(volume: Path, text: str, said: str) -> None:
+    """Wrong use, before anything is started."""
+    done = run_view("--dest", str(volume), "--pos", text)
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+def test_ports_in_use_are_passed_over(view: View, volume: Path, tmp_path: Path) -> None:
+    """A second viewer takes two others."""
+    port = int(view.link().split(":")[2].split("/")[0])
+    second = View(tmp_path / "second.log", "--dest", str(volume), "--no-browser")
+    try:
+        other = int(second.link().split(":")[2].split("/")[0])
+        assert abs(other - port) >= 2  # two each
+    finally:
+        assert second.stop(signal.SIGINT)[0] == 130
+
+
+@pytest.mark.usefixtures("gcs")
+def test_a_link_to_a_public_viewer(volume: Path, bucket: str) -> None:
+    """Of a volume in a bucket: its layer, a voxel of a segment, its resolution; no server."""
+    for file in volume.rglob("*"):
+        if file.is_file():
+            storage = open_storage(f"gs://{bucket}/my brain")
+            storage.write(str(file.relative_to(volume)), file.read_bytes())
+    done = run_view("--link", "--dest", f"gs://{bucket}/my brain")
+    assert done.returncode == 0, done.stderr
+    link, summary = done.stdout.splitlines()
+    assert summary.startswith("scales 0-2 of 3 exist; showing around chunk")
+    state = state_of(link)
+    (layer,) = state["layers"]
+    assert layer["source"] == [{"url": f"precomputed://gs://{bucket}/my brain"}]
+    assert state["title"] == layer["name"] == "my brain"
+    assert state["dimensions"]["x"] == [8e-9, "m"]
+    local = choose_position(
+        open_storage(str(volume)), VolumeSpec.parse((volume / "info").read_bytes())
+    )
+    assert tuple(state["position"]) == local.position
+    assert [int(one) for one in layer["segments"]] == [*local.segments]
+    assert " " not in link
+
+
+def test_a_link_to_a_web_address() -> None:
+    """It is not read, and nothing is served."""
+    place = "https://example.org/volumes/brain"
+    done = run_view("--link", "--dest", place, "--pos", "3,4,5")
+    assert done.returncode == 0, done.stderr
+    link, summary = done.stdout.splitlines()
+    assert summary == "showing voxel 3, 4, 5"
+    assert "note: a web address is not read, only linked" in done.stderr
+    state = state_of(link)
+    assert state["position"] == [3.5, 4.5, 5.5]
+    assert state["layers"][0]["source"] == [{"url": f"precomputed://{place}"}]
+    assert state["layers"][0]["name"] == "brain"
+
+
+def test_no_public_link_to_a_folder(volume: Path) -> None:
+    """A public viewer cannot read this machine's files."""
+    done = run_view("--link", "--dest", str(volume))
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: no public viewer can read {volume}\nhint: --link")
+
+
+def state_of(link: str) -> dict[str, Any]:
+    """The viewer's state in a link."""
+    prefix, _, fragment = link.partition("#!")
+    assert prefix == PUBLIC_VIEWER
+    state: dict[str, Any] = json.loads(urllib.parse.unquote(fragment))
+    return state
+
+
+def test_pictures_have_neuroglancers_colours(volume: Path, browser: "WebDriver") -> None:
+    """What Chromium shows of the slice that `thumb` writes has the same colours."""
+    import neuroglancer  # noqa: PLC0415 - the import takes a second
+    from PIL import Image  # noqa: PLC0415 - likewise
+
+    storage, spec = open_storage(str(volume)), VolumeSpec.parse((volume / "info").read_bytes())
+    finest = list(read_slices(storage, spec))[-1]
+    ours = np.unique(colour_labels(finest.labels).reshape(-1, 3), axis=0).astype(int)
+    with open_viewer(str(volume)) as opened:
+        (viewer,) = neuroglancer.server.global_server.viewers.values()
+        with viewer.txn() as state:
+            state.layers[0].segments, state.layers[0].selected_alpha = [], 1.0
+            state.layout, state.show_axis_lines, state.cross_section_scale = "xy", False, 0.5
+            state.position = [125, 100, finest.begin[2] + 0.5]
+        browser.get(opened.url)
+
+        def drawn() -> bool:
+            image = Image.open(io.BytesIO(browser.get_screenshot_as_png())).convert("RGB")
+            pixels = np.asarray(image)[60:].reshape(-1, 3).astype(int)
+            vivid = pixels[np.ptp(pixels, axis=1) > 60]
+            colours, counts = np.unique(vivid, axis=0, return_counts=True)
+            large = colours[(counts > 200) & (colours != FRAME).any(axis=1)]
+            away = np.abs(large[:, None] - ours[None]).max(axis=2).min(axis=1)
+            return len(large) > COLOURS and bool((away <= 1).all())
+
+        wait_for(drawn, "a slice in our colours alone", within_s=120)
+
+
+def test_thumb_writes_a_picture_of_each_scale(volume: Path, tmp_path: Path) -> None:
+    """Named after the scales, bounded, no graphics in a pipe; a folder is made."""
+    from PIL import Image  # noqa: PLC0415 - the import takes time
+
+    out = tmp_path / "new" / "pictures"
+    done = run_in_process("producer", "thumb", "--dest", str(volume), "--out", str(out),
+                          "--pixels", "100", folder=tmp_path)  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line.partition(":")[0] for line in done.stdout.splitlines()] == [
+        f"{out}/s{n}.png" for n in (2, 1, 0)
+    ]
+    assert "scale 0, 100 x 100 voxels from " in done.stdout
+    storage, spec = open_storage(str(volume)), VolumeSpec.parse((volume / "info").read_bytes())
+    for found in read_slices(storage, spec, 100):
+        image = np.asarray(Image.open(out / f"s{found.scale}.png").convert("RGB"))
+        assert np.array_equal(image, colour_labels(found.labels))
+
+
+def test_thumb_of_an_empty_volume(tmp_path: Path) -> None:
+    """Nothing to show: said, with what to look at."""
+    (tmp_path / "info").write_text(json.dumps(sample_spec(SIZE, 3)))
+    done = run_in_process("producer", "thumb", "--dest", str(tmp_path), "--out",
+                          str(tmp_path / "out"), folder=tmp_path)  # fmt: skip
+    assert done.returncode == 3
+    assert "has no shard with a segment" in done.stderr
+    assert not (tmp_path / "out").exists()
