@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # One more than CPUs: tests of leases and processes wait a good part of their time.
 JOBS   ?= $(shell $(PYTHON) -c "import os; print(1 + (os.cpu_count() or 1))")
 
-.PHONY: demo test slow chaos lint format bench fuzz sanitize ext ext-debug clean help
+.PHONY: demo test slow chaos lint docs format bench fuzz sanitize ext ext-debug clean help
 
 help:            ## show what there is
 	@grep -E '^[a-z-]+: .*##' Makefile | sed -E 's/: .*## /\t/' | expand -t 12
@@ -41,6 +41,9 @@ lint: $(VENV)/.dev         ## ruff, cython-lint, mypy, the kernels' stub and the
 	$(BIN)/mypy
 	$(BIN)/stubtest _braid --mypy-config-file pyproject.toml --allowlist tests/kernel/stub_exceptions.txt
 	$(BIN)/lint-imports
+
+docs: $(VENV)/.dev         ## the documentation as a site, in build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 format: $(VENV)/.dev       ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
