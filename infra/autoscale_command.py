@@ -164,7 +164,10 @@ def instances(
     region: RegionOption = None,
     json: cli.JsonOption = False,
 ) -> None:
-    """Show the instances that the worker pools of a queue have now, and dollars per hour."""
+    """Show the instances that the worker pools of a queue have now, and dollars per hour.
+
+    Example: python -m infra instances --queue pubsub://my-project/brain --region us-central1
+    """
     names = _names(queue, project, base_name)
     client = PoolClient(_parent(names, region))
     try:

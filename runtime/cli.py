@@ -6,13 +6,14 @@ and a hint.
 """
 
 import os
+import re
 import signal
 import sys
 import tempfile
 import traceback
 from collections.abc import Mapping
 from types import FrameType
-from typing import Annotated, Final, NoReturn
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
@@ -27,10 +28,15 @@ from runtime.errors import (
     UsageError,
 )
 from runtime.interpreter import as_typed, missing_package
-from runtime.text import printable, printable_lines
+from runtime.text import json_text, printable, printable_lines
 
+if TYPE_CHECKING:
+    from runtime.document import Document
+
+_said: dict[str, str | None] = {}  # by this command: its error, its hint, its JSON document
 _LOST_HINT: Final = "what the command did is done; only its text is lost"
 MOST_SAMPLES: Final = 1_000_000_000  # what a library's number holds
+_STYLE: Final = re.compile(r"\x1b\[\d*m")
 _SCALE_DIGITS: Final = 3  # no volume has a thousand scales
 _LOCATION: Final = "DIR|gs://BUCKET/PREFIX"
 
@@ -54,7 +60,7 @@ _SPEC = typer.Option(
     "--spec",
     envvar=settings.NG_SPEC_PATH,
     metavar="FILE",
-    help="The volume's spec (JSON), as given to DVID or made by `producer spec`.",
+    help="The volume's spec (JSON), as given to DVID or made by `spec`.",
 )
 SpecOption = Annotated[str, _SPEC]
 OptionalSpecOption = Annotated[str | None, _SPEC]
@@ -192,6 +198,7 @@ def run(
         log_level: used where LOG_LEVEL is not set; programs that print progress log less.
     """
     code = EXIT_FINDINGS
+    _said.clear()
     try:
         streams.guard()
         signal.signal(signal.SIGTERM, _interrupt)
@@ -206,7 +213,18 @@ def run(
     interrupts.end_at_once()
     if code == EXIT_INTERRUPTED:
         print_stderr("interrupted")
+    _complete_json(code)
     _flush_and_exit(code)
+
+
+def _complete_json(code: int) -> None:
+    """Print an error as the document that `--json` promises, if no result was printed."""
+    if code == EXIT_DONE or "document" in _said or "--json" not in sys.argv[1:]:
+        return
+    error = _said.get("error", "interrupted" if code == EXIT_INTERRUPTED else "ended early")
+    # The model is runtime.document.ErrorDocument, which takes longer to import than this program.
+    found = {"schema": 1, "error": error, "hint": _said.get("hint"), "exit_code": code}
+    print_lines(json_text(found, indent=1))
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
@@ -223,7 +241,7 @@ def _report_error(error: Exception, exit_codes: Mapping[str, int]) -> int:
     """Print an error in one or two lines; returns its exit code."""
     if type(error).__name__ == "NoArgsIsHelpError":  # its text is the help page
         help_page: str = error.format_message()  # type: ignore[attr-defined] # one of Typer's own
-        for line in help_page.split("\n"):
+        for line in _STYLE.sub("", help_page).split("\n"):
             print_stderr(line)
         return EXIT_USAGE
     verbosity.trace(error)
@@ -305,6 +323,7 @@ def _save_traceback(error: Exception) -> str:
 
 
 def _print_error(message: str, hint: str | None = None) -> None:
+    _said["error"], _said["hint"] = " ".join(message.split()), hint and as_typed(hint)
     print_stderr(f"error: {' '.join(message.split())}")
     if hint:
         print_stderr(f"hint: {as_typed(' '.join(hint.split()))}")
@@ -318,6 +337,17 @@ def print_line(line: str = "") -> None:
 def print_lines(text: str) -> None:
     """Print lines of a result, each of which was made of printable texts, such as a table."""
     typer.echo(printable_lines(text))  # noqa: TID251 - likewise
+
+
+def print_document(document: "Document") -> None:
+    """Print the JSON document of a command."""
+    print_json(document.text())
+
+
+def print_json(text: str) -> None:
+    """Print the one JSON document of a command, as text."""
+    _said["document"] = text
+    print_lines(text)
 
 
 def print_stderr(line: str) -> None:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from runtime import verbosity
+from runtime import option_panels, verbosity
 from runtime.errors import UnreachableError
 from runtime.help_page import HelpPage
 from runtime.interpreter import missing_package, start_failure
@@ -39,8 +39,8 @@ class LazyCommand:
 
     Args:
         name: as it is typed.
-        module: what brings it: `register(app)` adds the command to a Typer app; without, `app` is
-            the group itself.
+        module: what brings it: `register(app)` adds the command to a Typer app; without, it is
+            that command of its `app`, or the whole app where that has none of the name.
         summary: what `--help` of the group says of it; fits a line of 80 columns.
         panel: heading below which `--help` lists it.
         log_level: what it logs by itself, where that is not what its program logs.
@@ -60,7 +60,8 @@ class LazyCommand:
             module.register(holder)
             command: Any = typer.main.get_group(holder).commands[self.name]
         else:
-            command = typer.main.get_group(module.app)
+            group = typer.main.get_group(module.app)
+            command = group.commands.get(self.name, group)
             command.name = self.name
         command.short_help = self.summary
         return command
@@ -84,6 +85,7 @@ class Command(HelpPage, TyperCommand):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        option_panels.assign(self.params)
         self.params += verbosity.parameters()
 
     def invoke(self, ctx: Any) -> Any:

@@ -1,17 +1,21 @@
 """Help pages: options and commands below headings, examples that can be pasted, plain metavars."""
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from runtime import settings
 from runtime.interpreter import as_typed
+from runtime.option_panels import ORDER, OTHER
 
 _TYPES: Final = {"int": "N", "float": "NUMBER", "str": "TEXT", "path": "PATH", "file": "FILE"}
 _TYPE: Final = re.compile(r"<(\w+(?:\[\w+\])?)(?: range)?>|\b([A-Z]+) RANGE\b")
 _CHOICE: Final = re.compile(r"[<\[]([\w-]+(?:\|[\w-]+)+)[>\]]")
 _EXTRA: Final = re.compile(r"  ?\[([^\[\]]*)\]$")
 _EXAMPLE: Final = "Example: "
-_OTHER: Final = "Options"
+_HEADING: Final = "1"  # bold
+_NAME: Final = "36"  # cyan
 _LINE_CHARS: Final = 76
 _NAME_CHARS: Final = 26  # of an option whose text begins on the same line
 
@@ -41,19 +45,21 @@ class HelpPage:
         panels: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):  # type: ignore[attr-defined] # of the other base
             if record := parameter.get_help_record(ctx):
-                panels.setdefault(_panel(parameter), []).append(_plain(*record))
+                panels.setdefault(_panel(parameter), []).append(_row(parameter, *record))
         named = [len(name) for rows in panels.values() for name, _ in rows]
         width = max((one for one in named if one <= _NAME_CHARS), default=0)
-        for title, rows in sorted(panels.items(), key=lambda one: one[0] == _OTHER):
-            with formatter.section(title):
-                formatter.write_dl([(name.ljust(width), text) for name, text in rows], width)
+        for title in [*(one for one in panels if one not in ORDER), *ORDER]:
+            if rows := panels.get(title):
+                with formatter.section(_styled(title, _HEADING)):
+                    formatter.write_dl([_aligned(name, text, width) for name, text in rows], width)
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         """Write the examples, each as a command line that can be pasted."""
         super().format_epilog(ctx, formatter)  # type: ignore[misc] # of the other base
         examples = [one for one in _paragraphs(self.help) if one.startswith(_EXAMPLE)]
         if examples:
-            with formatter.section("Examples" if len(examples) > 1 else "Example"):
+            title = "Examples" if len(examples) > 1 else "Example"
+            with formatter.section(_styled(title, _HEADING)):
                 for one in examples:
                     for line in _command_lines(as_typed(one.removeprefix(_EXAMPLE))):
                         formatter.write(f"  {line}\n")
@@ -66,10 +72,21 @@ class HelpPage:
             if not command.hidden:
                 title = getattr(command, "rich_help_panel", None) or "Commands"
                 text = command.get_short_help_str(formatter.width)
-                panels.setdefault(title, []).append((name.ljust(width), as_typed(text)))
+                panels.setdefault(title, []).append(_aligned(name, as_typed(text), width))
         for title, rows in panels.items():
-            with formatter.section(title):
+            with formatter.section(_styled(title, _HEADING)):
                 formatter.write_dl(rows)
+
+
+def _styled(text: str, code: str) -> str:
+    """A text in a style of the terminal, if stdout is one that has styles."""
+    if settings.plain_terminal() or not sys.stdout.isatty():
+        return text
+    return f"\x1b[{code}m{text}\x1b[0m"
+
+
+def _aligned(name: str, text: str, width: int) -> tuple[str, str]:
+    return _styled(name, _NAME) + " " * (width - len(name)), text
 
 
 def _paragraphs(text: str | None) -> list[str]:
@@ -78,12 +95,14 @@ def _paragraphs(text: str | None) -> list[str]:
 
 
 def _panel(parameter: Any) -> str:
-    default = "Arguments" if parameter.param_type_name == "argument" else _OTHER
+    default = "Arguments" if parameter.param_type_name == "argument" else OTHER
     return getattr(parameter, "rich_help_panel", None) or default
 
 
-def _plain(names: str, text: str) -> tuple[str, str]:
+def _row(parameter: Any, names: str, text: str) -> tuple[str, str]:
     """A parameter's line without types of Python and ranges of x."""
+    if parameter.param_type_name == "argument":
+        names = names.split(maxsplit=1)[0].strip("[]").removesuffix("]...")
     names = _CHOICE.sub(r"\1", _TYPE.sub(_type_name, names))
     extra = _EXTRA.search(text)
     if extra is None:

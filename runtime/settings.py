@@ -39,6 +39,7 @@ WORKER_IMAGE: Final = "WORKER_IMAGE"
 WORKER_MEMORY: Final = "WORKER_MEMORY"
 WORKER_SERVICE_ACCOUNT: Final = "WORKER_SERVICE_ACCOUNT"
 AUTOSCALER_SERVICE_ACCOUNT: Final = "AUTOSCALER_SERVICE_ACCOUNT"
+BUILD_SERVICE_ACCOUNT: Final = "BUILD_SERVICE_ACCOUNT"
 WORKER_SLOTS: Final = "WORKER_SLOTS"
 MEMORY_COEFFICIENTS: Final = "MEMORY_COEFFICIENTS"
 STORAGE_RETRY_S: Final = "STORAGE_RETRY_S"
@@ -170,6 +171,11 @@ def log_level(default: str = "info") -> str:
 def set_log_level(level: str) -> None:
     """Set LOG_LEVEL for this process and those that it starts, as -v and -q do."""
     os.environ[LOG_LEVEL] = level
+
+
+def plain_terminal() -> bool:
+    """Whether the terminal has no colours, or none are wanted (NO_COLOR)."""
+    return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM", "dumb") == "dumb"
 
 
 def log_format() -> str | None:

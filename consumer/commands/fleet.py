@@ -50,7 +50,12 @@ def fleet(
     slots: options.SlotsOption = None,
     until_drained: options.DrainedOption = False,
 ) -> None:
-    """Run workers for every tier within one machine's budget."""
+    """Run workers for every tier within one machine's budget.
+
+    Example: python -m consumer fleet --dest out --until-drained
+
+    Example: python -m consumer fleet --dest out --memory 16GiB --cpus 4
+    """
     raise_file_limit()
     flags = ShutdownFlags()
     flags.listen()

@@ -65,7 +65,12 @@ def work(
     until_idle: options.IdleOption = None,
     owner: options.OwnerOption = None,
 ) -> None:
-    """Serve one tier; what a container runs. Ctrl-C or SIGTERM releases the shard in work."""
+    """Serve one tier; what a container runs. Ctrl-C or SIGTERM releases the shard in work.
+
+    Example: python -m consumer work --tier 4gi --queue pubsub://my-project/brain --state gs://b/v.runs
+
+    Example: python -m consumer work --tier 2gi --dest out --until-drained
+    """
     raise_file_limit()
     flags = ShutdownFlags()
     flags.listen()

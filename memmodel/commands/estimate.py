@@ -48,7 +48,10 @@ def estimate(
     coefficients: CoefficientsOption = None,
     as_json: cli.JsonOption = False,
 ) -> None:
-    """Print the memory that one output shard will need, term by term, and its tier."""
+    """Print the memory that one output shard will need, term by term, and its tier.
+
+    Example: python -m memmodel estimate export/s0/*.arrow --spec spec.json
+    """
     work = _work(files, _scale(spec, scale), threads, z_compress)
     factors = Coefficients() if coefficients is None else load(coefficients)
     needed = estimate_work(work, factors)

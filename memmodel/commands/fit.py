@@ -42,7 +42,10 @@ def fit(
     coefficients: options.CoefficientsOption = None,
     as_json: cli.JsonOption = False,
 ) -> None:
-    """Fit coefficients to the measured peaks of finished shards; write them for enqueue to use."""
+    """Fit coefficients to the measured peaks of finished shards; write them for enqueue to use.
+
+    Example: python -m memmodel fit --dest out --plot fit.png
+    """
     names: list[str | None] = [*run] if run else [None]
     runs = [options.find(one, state, dest) for one in names]
     samples = [sample for one in runs for sample in read_samples(one)]

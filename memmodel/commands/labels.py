@@ -26,7 +26,10 @@ def labels(
     dest: cli.OptionalDestOption = None,
     as_json: cli.JsonOption = False,
 ) -> None:
-    """Print how many labels the inputs of a scale hold, and the tiers its shards will need."""
+    """Print how many labels the inputs of a scale hold, and the tiers its shards will need.
+
+    Example: python -m memmodel labels --target-scale 1 --dest out
+    """
     found = summarise(options.find(run, state, dest), target_scale)
     if as_json:
         output.print_document(asdict(found))

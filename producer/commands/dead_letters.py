@@ -21,7 +21,9 @@ app = cli.new_app(
     "it needs more memory. List and show them, repair the cause, then requeue; or drop them."
 )
 
-KeysArgument = Annotated[list[str] | None, typer.Argument(metavar="KEY...", show_default=False)]
+KeysArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="KEY...", show_default=False, help="Such as s0/0fe9.")
+]
 
 
 def register(parent: typer.Typer) -> None:
@@ -72,7 +74,7 @@ def show(
     queue: run_lookup.RunQueueOption = None,
     as_json: cli.JsonOption = False,
 ) -> None:
-    """Show one dead shard: reason, history of tiers and deliveries, sources.
+    """Show one dead shard: reason, history of tiers, sources.
 
     Example: python -m producer dead-letters show s0/0fe9 --dest out
     """
@@ -113,7 +115,7 @@ def requeue(
     dest: cli.OptionalDestOption = None,
     queue: run_lookup.RunQueueOption = None,
 ) -> None:
-    """Publish dead shards again, on the tier where they died or another.
+    """Publish dead shards again, on their tier or another.
 
     Example: python -m producer dead-letters requeue s0/0fe9 --tier 16gi --dest out
     """
@@ -145,9 +147,10 @@ def drop(
     dest: cli.OptionalDestOption = None,
     queue: run_lookup.RunQueueOption = None,
 ) -> None:
-    """Give dead shards up: the run can end, their dependents are not made.
+    """Give dead shards up: the run ends without them.
 
-    A hole never becomes zeros, and the run ends with exit code 1. `requeue` undoes it.
+    Their dependents are not made: a hole never becomes zeros, and the run ends with exit code 1.
+    `requeue` undoes it.
 
     Example: python -m producer dead-letters drop s0/0fe9 --dest out
     """

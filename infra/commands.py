@@ -1,0 +1,238 @@
+"""`infra up | check | start | stop | down`: the cloud resources of a queue.
+
+They hold no state that is not in the ledger: after `down`, or after a restart of an emulator,
+`infra up` and `producer replay --missing` restore a run. `down` asks first, because until then an
+unfinished run stands still.
+"""
+
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+
+import typer
+
+from delivery.broker.pubsub_names import PubSubNames
+from infra import options, unfinished_runs
+from infra.changes import FINDINGS, Action, Change, as_json, summary, table
+from infra.job_starter import start_tasks
+from infra.pool_configuration import reason_for_no_pools, state_root
+from infra.pools import Home
+from infra.pubsub_admin import PubSubAdmin
+from infra.request import InfraRequest
+from infra.resources import is_emulator, open_homes
+from infra.scaling_policy import DEFAULT_PER_TIER, Caps
+from infra.steps import ALL_PARTS, POOLS, TOPICS, all_changes, parse_parts
+from infra.topics import Topics
+from runtime import cli, settings
+from runtime.errors import EXIT_FINDINGS, UsageError
+from runtime.storage import absolute
+from runtime.text import counted, json_text
+
+app = cli.new_app("Create, compare and delete the cloud resources of a queue.")
+
+
+@app.command()
+def up(
+    *,
+    queue: options.QueueOption = None,
+    project: cli.ProjectOption = None,
+    base_name: cli.BaseNameOption = settings.DEFAULT_BASE_JOB_NAME,
+    tiers: cli.TiersOption = settings.DEFAULT_TIERS,
+    lease: cli.LeaseOption = settings.DEFAULT_LEASE_S,
+    project_number: options.NumberOption = None,
+    region: options.RegionOption = None,
+    image: options.ImageOption = None,
+    service_account: options.AccountOption = None,
+    home: options.HomeOption = Home.POOLS,
+    state: cli.StateOption = None,
+    only: options.OnlyOption = ALL_PARTS,
+    dry_run: options.DryRunOption = False,
+    json: cli.JsonOption = False,
+) -> None:
+    """Create what is missing and update what differs; idempotent.
+
+    Example: python -m infra up --queue pubsub://my-project/brain --dry-run
+
+    Example: python -m infra up --queue pubsub://my-project/brain --region us-central1
+    """
+    request = InfraRequest(
+        _names(queue, project, base_name), parse_parts(only), tiers, lease, project_number,
+        region, image, service_account, home, state,
+    )  # fmt: skip
+    steps = request.steps()
+    plans = steps.compare()
+    if not dry_run:
+        plans = steps.apply(plans)
+    changes = all_changes(plans)
+    _print_changes(request.names, changes, steps.notes(), json=json, dry_run=dry_run)
+
+
+@app.command()
+def check(
+    *,
+    queue: options.QueueOption = None,
+    project: cli.ProjectOption = None,
+    base_name: cli.BaseNameOption = settings.DEFAULT_BASE_JOB_NAME,
+    tiers: cli.TiersOption = settings.DEFAULT_TIERS,
+    lease: cli.LeaseOption = settings.DEFAULT_LEASE_S,
+    project_number: options.NumberOption = None,
+    region: options.RegionOption = None,
+    image: options.ImageOption = None,
+    service_account: options.AccountOption = None,
+    home: options.HomeOption = Home.POOLS,
+    state: cli.StateOption = None,
+    only: options.OnlyOption = ALL_PARTS,
+    json: cli.JsonOption = False,
+) -> None:
+    """Compare; exit code 1 if something is missing or differs.
+
+    Example: python -m infra check --queue pubsub://my-project/brain
+    """
+    request = InfraRequest(
+        _names(queue, project, base_name), parse_parts(only), tiers, lease, project_number,
+        region, image, service_account, home, state,
+    )  # fmt: skip
+    steps = request.steps()
+    changes = all_changes(steps.compare())
+    _print_changes(request.names, changes, steps.notes(), json=json, dry_run=True)
+    if any(change.action in FINDINGS for change in changes):
+        raise typer.Exit(EXIT_FINDINGS)
+
+
+@app.command()
+def start(
+    *,
+    queue: options.QueueOption = None,
+    project: cli.ProjectOption = None,
+    base_name: cli.BaseNameOption = settings.DEFAULT_BASE_JOB_NAME,
+    region: options.RegionOption = None,
+    state: cli.StateOption = None,
+    per_tier: options.PerTierOption = DEFAULT_PER_TIER,
+    dry_run: options.DryRunOption = False,
+    json: cli.JsonOption = False,
+) -> None:
+    """Run tasks of the jobs of `up --home jobs`, as many as the ledgers say are worth it.
+
+    Example: python -m infra start --queue pubsub://my-project/brain --state gs://bucket/volume.runs
+    """
+    names = _names(queue, project, base_name)
+    root = state_root(state)
+    if root is None:
+        raise UsageError(
+            "where are the runs whose workers are to start?",
+            hint="set STATE_PATH or DEST_PATH, or pass --state gs://BUCKET/PREFIX",
+        )
+    caps = Caps(per_tier)
+    changes = start_tasks(names, _region(region), [root], caps, dry_run=dry_run)
+    _print_changes(names, changes, json=json, dry_run=dry_run)
+
+
+@app.command()
+def stop(
+    *,
+    queue: options.QueueOption = None,
+    project: cli.ProjectOption = None,
+    base_name: cli.BaseNameOption = settings.DEFAULT_BASE_JOB_NAME,
+    region: options.RegionOption = None,
+    dry_run: options.DryRunOption = False,
+    json: cli.JsonOption = False,
+) -> None:
+    """Set all worker pools to 0 instances and cancel running jobs; workers release their shards.
+
+    Example: python -m infra stop --queue pubsub://my-project/brain --region us-central1
+    """
+    names = _names(queue, project, base_name)
+    with open_homes(names, _region(region)) as homes:
+        changes = homes.stops()
+        if not dry_run:
+            homes.stop()
+    _print_changes(names, changes, json=json, dry_run=dry_run)
+
+
+@app.command()
+def down(
+    *,
+    queue: options.QueueOption = None,
+    project: cli.ProjectOption = None,
+    base_name: cli.BaseNameOption = settings.DEFAULT_BASE_JOB_NAME,
+    region: options.RegionOption = None,
+    state: cli.StateOption = None,
+    only: options.OnlyOption = ALL_PARTS,
+    dry_run: options.DryRunOption = False,
+    yes: cli.YesOption = False,
+    json: cli.JsonOption = False,
+) -> None:
+    """Delete the pools and queues of all tiers; plan, receipts and volume stay.
+
+    Unfinished runs of the queue are named if --state or STATE_PATH tells where runs are.
+
+    Example: python -m infra down --queue pubsub://my-project/brain --dry-run
+    """
+    names, parts = _names(queue, project, base_name), parse_parts(only)
+    reason = reason_for_no_pools(region)
+    with ExitStack() as stack:
+        homes = None
+        changes: list[Change] = []
+        if POOLS in parts and region is not None and reason is None:
+            homes = stack.enter_context(open_homes(names, region))
+            changes += homes.leftovers()
+        topics = None
+        if TOPICS in parts:
+            admin = stack.enter_context(closing(PubSubAdmin(names.url)))
+            topics = Topics(admin, names, emulator=is_emulator())
+            changes += topics.leftovers()
+        for note in unfinished_runs.notes(names.url, absolute(state)) if state else ():
+            cli.print_stderr(f"note: {note}")
+        deletions = [change for change in changes if change.action is Action.DELETE]
+        if deletions and not dry_run:
+            deed = f"delete {counted(len(deletions), 'resource')} of {names.url}"
+            if running := homes.running if homes else 0:
+                deed += f" with {counted(running, 'running instance')}"
+            cli.confirm(deed, yes=yes)
+            if homes is not None:
+                homes.remove(deletions)
+            if topics is not None:
+                topics.remove([change for change in deletions if change.kind in Topics.KINDS])
+    notes = [reason] if POOLS in parts and reason and deletions and not dry_run else []
+    _print_changes(names, changes, notes, json=json, dry_run=dry_run)
+
+
+def _names(queue: str | None, project: str | None, base_name: str) -> PubSubNames:
+    if queue is None and project is None:
+        raise UsageError(
+            "which queue? An embedded one needs no infra",
+            hint="pass --queue pubsub://PROJECT_ID/PREFIX, or set PROJECT_ID",
+        )
+    return PubSubNames.parse(queue or f"pubsub://{project}/{base_name}")
+
+
+def _region(region: str | None) -> str:
+    if region is None:
+        raise UsageError(
+            "in which region are the worker pools?",
+            hint="set REGION or pass --region, such as us-central1",
+        )
+    return region
+
+
+def _print_changes(
+    names: PubSubNames,
+    changes: Sequence[Change],
+    notes: Sequence[str] = (),
+    *,
+    json: bool,
+    dry_run: bool,
+) -> None:
+    if json:
+        document = {
+            "queue": names.url,
+            "dry_run": dry_run,
+            "changes": as_json(changes),
+            "notes": list(notes),
+        }
+        cli.print_lines(json_text(document, indent=2))
+        return
+    for note in notes:
+        cli.print_stderr(f"note: {note}")
+    if changes:
+        cli.print_lines(table(changes, done=not dry_run))
+    cli.print_line(f"{names.url}: {summary(changes, done=not dry_run) or 'nothing there'}")
