@@ -7,13 +7,15 @@ same. Index dialects and damage: see `dvid.csv_index` and `dvid.stream_scan`.
 from enum import StrEnum
 from functools import cached_property
 from operator import index as as_integer
-from typing import Any, Self
+from typing import Any, ClassVar, Final, Self
+
+import pyarrow as pa
 
 from braid.decompressor import DVIDDecompressor
 from braid.dvid.csv_index import ShardIndex, write_index
 from braid.dvid.index_loader import Location, find_listings, load_index
 from braid.dvid.row_reader import RowReader
-from braid.dvid.rows import Rows
+from braid.dvid.rows import COLUMNS, Rows
 from braid.dvid.stream_scan import read_preamble, scan_offsets
 from braid.exceptions import ChunkNotFoundError, DecompressionError, InvalidCoordinateError
 from braid.io.byte_source import (
@@ -37,6 +39,9 @@ __all__ = [
 ]
 
 
+_ROWS: Final = 64  # read at once where labels are looked for
+
+
 class LabelType(StrEnum):
     """Labels that a chunk is read with."""
 
@@ -46,6 +51,11 @@ class LabelType(StrEnum):
 
 class ShardRangeReader(RowReader):
     """Reads rows of an Arrow shard by byte range.
+
+    Attributes:
+        EXPECTED_SCHEMA: columns that DVID writes; nullable ones are read too.
+        arrow_path: the Arrow file, as it was named.
+        csv_path: its index; None where the stream was scanned.
 
     Args:
         arrow: path, gs:// URL or source of the .arrow file (stream or file format).
@@ -59,13 +69,19 @@ class ShardRangeReader(RowReader):
         SourceNotFoundError: a named file does not exist.
     """
 
+    EXPECTED_SCHEMA: ClassVar[pa.Schema] = pa.schema(
+        [column.with_nullable(False) for column in COLUMNS]  # noqa: FBT003 - pyarrow's own
+    )
+
     def __init__(
         self, arrow: Location, csv: Location | None = None, offsets: Location | None = None
     ) -> None:
         source = self._open(arrow)
         preamble = read_preamble(source)
-        index = load_index(source, preamble, find_listings(arrow, csv, offsets))
-        super().__init__(source, preamble, index)
+        listings = find_listings(arrow, csv, offsets)
+        super().__init__(source, preamble, load_index(source, preamble, listings))
+        self.arrow_path = self.name
+        self.csv_path = listings[0].name if listings else None
 
     @property
     def chunk_count(self) -> int:
@@ -77,16 +93,19 @@ class ShardRangeReader(RowReader):
         """Chunk coordinates (x, y, z) in stream order."""
         return list(self._rows_by_chunk)
 
-    @property
+    @cached_property
     def is_empty(self) -> bool:
-        """Whether the shard holds no chunk."""
-        return len(self.index) == 0
+        """Whether the shard holds no label but 0; reads rows until one does."""
+        numbers = range(len(self.index))
+        parts = (numbers[first : first + _ROWS] for first in numbers[::_ROWS])
+        return not any(self.read_rows(part).labels.any() for part in parts)
 
     def __len__(self) -> int:
         return self.chunk_count
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.name!r}, chunks={self.chunk_count})"
+        paths = f"arrow_path={self.arrow_path!r}, csv_path={self.csv_path!r}"
+        return f"{type(self).__name__}({paths}, chunks={self.chunk_count})"
 
     def __enter__(self) -> Self:
         return self

@@ -18,6 +18,7 @@ __all__ = [
     "FileSource",
     "GcsSource",
     "open_source",
+    "page_bytes",
     "read_each",
     "read_exactly",
     "source_name",
@@ -26,7 +27,11 @@ __all__ = [
 
 @runtime_checkable
 class ByteSource(Protocol):
-    """Object of fixed size. Implementations may also have `name` (for errors) and `requests`."""
+    """Object of fixed size.
+
+    Implementations may also have `name` (for errors), `requests`, and `page_bytes` where they read
+    by whole pages.
+    """
 
     @property
     def size(self) -> int:
@@ -66,7 +71,7 @@ class FileSource:
         try:
             self._file = Path(path).open("rb", buffering=0)  # noqa: SIM115 (close() closes it)
         except FileNotFoundError:
-            raise SourceNotFoundError(f"{self.name}: no such file") from None
+            raise SourceNotFoundError(f"File not found: {self.name}") from None
         self._size = os.fstat(self._file.fileno()).st_size
 
     @property
@@ -110,7 +115,7 @@ class GcsSource:
         self.requests = 0
         self._blob: Any = storage.Client().bucket(bucket).get_blob(path)
         if self._blob is None:
-            raise SourceNotFoundError(f"{url}: no such object")
+            raise SourceNotFoundError(f"File not found: {url}")
 
     @property
     def size(self) -> int:
@@ -153,6 +158,11 @@ def open_source(location: str | os.PathLike[str] | ByteSource) -> ByteSource:
 def source_name(source: ByteSource) -> str:
     """Name of a source in errors."""
     return str(getattr(source, "name", "source"))
+
+
+def page_bytes(source: ByteSource) -> int:
+    """Bytes of the pages that a source reads; 1 where it reads ranges as they are."""
+    return int(getattr(source, "page_bytes", 1))
 
 
 def read_exactly(source: ByteSource, offset: int, length: int) -> memoryview:

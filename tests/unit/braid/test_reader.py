@@ -84,7 +84,7 @@ def test_every_dialect(
     """Any dialect, batch size, IPC format and nullability gives the rows that went in."""
     with opened(made_export(rows, **how), reader) as shard:
         assert len(shard) == shard.chunk_count == len(rows)
-        assert shard.is_empty == (not rows)
+        assert shard.is_empty == (not any(any(row.labels) for row in rows))
         assert shard.available_chunks == [row.coords for row in rows]
         assert as_rows(shard.read_rows(range(len(rows)))) == rows
         some = [rng.randrange(len(rows)) for _ in range(5)] if rows else []
@@ -190,12 +190,21 @@ def test_a_stale_companion_is_not_read() -> None:
         assert as_rows(shard.read_rows(range(4))) == rows
 
 
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("label", [0, 7])
+def test_zeros_only(reader: type[ShardReader], label: int) -> None:
+    """A shard is empty if no row has a label but 0, the last of many included."""
+    zeros = [Row((x, 0, 0), [0], [0], b"x", 1) for x in range(200)]
+    rows = [*zeros, Row((200, 0, 0), [0, label], [0, 9], b"x", 1)]
+    assert opened(made_export(rows, "current"), reader).is_empty == (label == 0)
+
+
 def test_missing_files(tmp_path: Path) -> None:
     """A path that was named and is not there is an error; an index that may be absent is not."""
-    with pytest.raises(SourceNotFoundError, match=r"absent\.arrow"):
+    with pytest.raises(SourceNotFoundError, match=r"File not found: .*absent\.arrow"):
         ShardReader(tmp_path / "absent.arrow")
     (tmp_path / "a.arrow").write_bytes(made_export([], "none").arrow)
-    with pytest.raises(SourceNotFoundError, match=r"absent\.csv"):
+    with pytest.raises(SourceNotFoundError, match=r"File not found: .*absent\.csv"):
         ShardReader(tmp_path / "a.arrow", tmp_path / "absent.csv")
     assert ShardReader(tmp_path / "a.arrow").is_empty
 
@@ -602,7 +611,10 @@ def test_chunk_by_chunk(shared: Path, reader: type[ShardReader]) -> None:
     assert shard.has_chunk(509, 413, 469)
     assert not shard.has_chunk(0, 0, 0)
     assert not shard.is_empty
-    assert "258" in repr(shard)
+    paths = f"arrow_path='{stem}.arrow', csv_path='{stem}.csv'"
+    assert repr(shard) == f"{reader.__name__}({paths}, chunks=258)"
+    with pa.ipc.open_stream(f"{stem}.arrow") as stream:
+        assert stream.schema.remove_metadata() == shard.EXPECTED_SCHEMA
     info = shard.get_chunk_info(509, 413, 469)
     raw = shard.read_chunk_raw(509, 413, 469)
     assert info["coordinates"] == raw["coordinates"] == (509, 413, 469)

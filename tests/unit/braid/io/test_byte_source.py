@@ -56,7 +56,7 @@ def test_a_file_that_shrinks(tmp_path: Path) -> None:
 
 def test_no_such_file(tmp_path: Path) -> None:
     """A missing file is a BraidError and a FileNotFoundError."""
-    with pytest.raises(SourceNotFoundError, match="no such file") as caught:
+    with pytest.raises(SourceNotFoundError, match="File not found") as caught:
         open_source(tmp_path / "absent")
     assert isinstance(caught.value, BraidError)
     assert isinstance(caught.value, FileNotFoundError)
