@@ -70,7 +70,7 @@ class ShardRangeReader(RowReader):
     """
 
     EXPECTED_SCHEMA: ClassVar[pa.Schema] = pa.schema(
-        [column.with_nullable(False) for column in COLUMNS]  # noqa: FBT003 - pyarrow's own
+        [column.with_nullable(False) for column in COLUMNS]
     )
 
     def __init__(
