@@ -10,13 +10,12 @@ from typing import Any, Final
 from google.api_core import exceptions as api
 
 from delivery.broker.pubsub_names import PubSubNames
+from infra.identities import autoscaler_account
 from infra.pool_client import FoundPool, PoolClient
 from infra.pools import APP, APP_LABEL, QUEUE_LABEL
 from infra.queue_pools import QueuePools, autoscaler_id
 from runtime import settings
 
-_OF_WORKERS: Final = "shardlift-worker@"
-_OF_AUTOSCALER: Final = "shardlift-autoscaler@"
 _CAPS: Final = (
     settings.MAX_INSTANCES_PER_TIER,
     settings.MAX_INSTANCES,
@@ -79,9 +78,11 @@ def _fields(names: PubSubNames, region: str, model: FoundPool) -> Fields:
         "env": [{"name": name, "value": environment[name]} for name in sorted(environment)],
         "resources": {"limits": {"cpu": "1", "memory": "512Mi"}},
     }
-    template: Fields = {"labels": labels, "containers": [container]}
-    if account := _account(model):
-        template["service_account"] = account
+    template: Fields = {
+        "labels": labels,
+        "containers": [container],
+        "service_account": autoscaler_account(names.project).email,
+    }
     return {
         "description": f"{APP}, autoscaler of {names.url}",
         "client": APP,
@@ -89,13 +90,6 @@ def _fields(names: PubSubNames, region: str, model: FoundPool) -> Fields:
         "labels": labels,
         "template": template,
     }
-
-
-def _account(model: FoundPool) -> str:
-    """The autoscaler's own account, which may set counts; workers' may not."""
-    workers: str = (model.fields.get("template") or {}).get("service_account") or ""
-    given = settings.get(settings.AUTOSCALER_SERVICE_ACCOUNT)
-    return given or workers.replace(_OF_WORKERS, _OF_AUTOSCALER)
 
 
 def _environment(container: Mapping[str, Any]) -> dict[str, str]:

@@ -69,6 +69,11 @@ class Binding:
     role: str
     member: str
 
+    @property
+    def is_of_queue(self) -> bool:
+        """Whether the resource is a topic or a subscription."""
+        return "/topics/" in self.resource or "/subscriptions/" in self.resource
+
 
 def queues(names: PubSubNames, tiers: Sequence[str], lease_s: int) -> tuple[Queue, ...]:
     """Desired queues in the order of creation: each after its dead letter topic.

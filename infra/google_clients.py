@@ -4,7 +4,7 @@ Cloud Run is called over REST, so that what tests prove is what runs. Services w
 library among the dependencies are called by `session`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import google.auth
@@ -53,7 +53,13 @@ class RestSession:
         self._session: Untyped = AuthorizedSession(_credentials(self.endpoint))  # type: ignore[no-untyped-call] # Google's
 
     def call(
-        self, verb: str, path: str, *, timeout_s: float, body: object = None, **query: str
+        self,
+        verb: str,
+        path: str,
+        *,
+        timeout_s: float,
+        body: object = None,
+        **query: str | Sequence[str],
     ) -> Untyped:
         """The answer to a request, whatever its status.
 

@@ -14,13 +14,14 @@ from runtime.errors import UnreachableError, UsageError
 from runtime.google_endpoints import GoogleService
 
 _CALL_S: Final = 20.0
+MOST_TRIES: Final = 10  # to change a policy that others change, too
 
 
 def compare(admin: PubSubAdmin, wanted: Sequence[Binding]) -> Iterator[Change]:
     """Compare desired bindings; a resource that does not exist misses all of its bindings."""
     for binding in wanted:
         policy = admin.policy(binding.resource)
-        held = policy is not None and _holds(policy, binding)
+        held = policy is not None and holds(policy, binding)
         yield Change(
             Action.OK if held else Action.CREATE,
             "binding",
@@ -30,15 +31,23 @@ def compare(admin: PubSubAdmin, wanted: Sequence[Binding]) -> Iterator[Change]:
 
 
 def grant(admin: PubSubAdmin, wanted: Sequence[Binding]) -> None:
-    """Add missing bindings; concurrent changes of a policy are detected by its etag."""
+    """Add missing bindings; a policy that another program changed meanwhile is read again."""
     for binding in wanted:
-        policy = admin.policy(binding.resource)
-        if policy is not None and not _holds(policy, binding):
+        for _ in range(MOST_TRIES):
+            policy = admin.policy(binding.resource)
+            if policy is None or holds(policy, binding):
+                break
             policy.bindings.add(role=binding.role, members=[binding.member])
-            admin.set_policy(binding.resource, policy)
+            if admin.set_policy(binding.resource, policy):
+                break
+        else:
+            raise UnreachableError(
+                f"the rights of {binding.resource} are changed by another program",
+                hint="run the same command again",
+            )
 
 
-def _holds(policy: object, binding: Binding) -> bool:
+def holds(policy: object, binding: Binding) -> bool:
     """Whether the account has the role unconditionally."""
     return any(
         held.role == binding.role

@@ -1,6 +1,6 @@
 """Administrative calls to Pub/Sub with retries and translated errors."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
@@ -13,6 +13,8 @@ from delivery.broker.pubsub import ours
 from runtime import settings
 
 CALL_S: Final = 20.0  # deadline of one attempt
+_POLICY_TRANSIENT: Final = (api.ServiceUnavailable, api.DeadlineExceeded)
+_TRANSIENT: Final = (*_POLICY_TRANSIENT, api.Aborted)
 T = TypeVar("T")
 
 
@@ -104,11 +106,23 @@ class PubSubAdmin:
             lambda: self._call(self._client(resource).get_iam_policy, {"resource": resource})
         )
 
-    def set_policy(self, resource: str, policy: Any) -> None:  # noqa: ANN401 - untyped
-        """Replace an IAM policy; refused if it changed since it was read (compared by etag)."""
+    def set_policy(self, resource: str, policy: Any) -> bool:  # noqa: ANN401 - untyped
+        """Replace an IAM policy; False if it changed since it was read (compared by etag)."""
         request = {"resource": resource, "policy": policy}
         with self._translate_errors():
-            self._call(self._client(resource).set_iam_policy, request)
+            try:
+                self._call(self._client(resource).set_iam_policy, request, _POLICY_TRANSIENT)
+            except api.Aborted:  # also by this call, if its answer was lost
+                return False
+            return True
+
+    def held(self, resource: str, permissions: Sequence[str]) -> set[str]:
+        """Those of some permissions that the caller has; all if the resource does not exist."""
+        request = {"resource": resource, "permissions": list(permissions)}
+        answer = self._or_none(
+            lambda: self._call(self._client(resource).test_iam_permissions, request)
+        )
+        return set(permissions if answer is None else answer.permissions)
 
     def close(self) -> None:
         """Close the connections."""
@@ -119,10 +133,14 @@ class PubSubAdmin:
         return self._publisher if "/topics/" in resource else self._subscriber
 
     @staticmethod
-    def _call(method: Callable[..., T], request: Mapping[str, object]) -> T:
+    def _call(
+        method: Callable[..., T],
+        request: Mapping[str, object],
+        transient: Sequence[type[Exception]] = _TRANSIENT,
+    ) -> T:
         limit_s = settings.storage_retry_s()
-        transient = if_exception_type(api.ServiceUnavailable, api.DeadlineExceeded, api.Aborted)
-        retry = Retry(predicate=transient, initial=0.25, maximum=10, timeout=limit_s)
+        passing = if_exception_type(*transient)
+        retry = Retry(predicate=passing, initial=0.25, maximum=10, timeout=limit_s)
         return method(request=request, timeout=CALL_S, retry=retry if limit_s else None)
 
     def _or_none(self, request: Callable[[], T]) -> T | None:

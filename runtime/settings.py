@@ -168,6 +168,11 @@ def log_level(default: str = "info") -> str:
     return _one_of(LOG_LEVEL, default, LOG_LEVELS)
 
 
+def put(name: str, value: str) -> None:
+    """Set a variable for this process and those that it starts, as an answer does."""
+    os.environ[name] = value
+
+
 def set_log_level(level: str) -> None:
     """Set LOG_LEVEL for this process and those that it starts, as -v and -q do."""
     os.environ[LOG_LEVEL] = level

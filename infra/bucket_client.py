@@ -1,0 +1,163 @@
+"""Administrative calls to Cloud Storage: buckets, their policies, the caller's rights."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, TypeVar
+
+from google.api_core import exceptions as api
+
+from infra.bucket_facts import BucketFacts
+from runtime import settings
+from runtime.errors import UsageError
+from runtime.storage.gcs_client import client
+from runtime.storage.gcs_errors import call_with_retry, translate_errors
+from runtime.urls import GS
+
+POLICY_VERSION: Final = 3  # with conditions
+STANDARD: Final = "STANDARD"
+MOST_TRIES: Final = 10  # to change what another program changes, too
+TAKEN: Final = "this name is taken by another project's bucket"
+
+T = TypeVar("T")
+Untyped = Any  # Google publishes no types
+
+
+class BucketDeniedError(UsageError):
+    """The caller may not see or change a bucket."""
+
+
+class BucketClient:
+    """Buckets, by name.
+
+    Args:
+        project: of new buckets.
+    """
+
+    def __init__(self, project: str) -> None:
+        self._project = project
+
+    def get(self, name: str) -> BucketFacts | None:
+        """Facts of a bucket; None if it does not exist.
+
+        Raises:
+            BucketDeniedError: the caller may not see them, which no role on objects allows.
+        """
+        found = self._or_none(name, lambda: self._read(name))
+        return None if found is None else BucketFacts.of(found)
+
+    def create(self, name: str, region: str) -> None:
+        """Make a bucket in one call: regional, standard, uniform access, no soft delete.
+
+        Location and the begin of soft delete cannot be mended afterwards without a trace.
+
+        Raises:
+            BucketDeniedError: the caller may not, or another project has a bucket of this name.
+        """
+        bucket = client().bucket(name)
+        bucket.storage_class = STANDARD
+        bucket.iam_configuration.uniform_bucket_level_access_enabled = True
+        bucket.soft_delete_policy.retention_duration_seconds = 0
+        try:
+            self._call(
+                name,
+                lambda: bucket.create(client(), project=self._project, location=region, retry=None),
+            )
+        except api.Conflict as error:  # also made by this call, if its answer was lost
+            try:
+                self.get(name)
+            except BucketDeniedError:
+                raise BucketDeniedError(
+                    f"{GS}{name}: {TAKEN}", hint="names are shared by all of Google: choose another"
+                ) from error
+
+    def stop_soft_delete(self, name: str) -> None:
+        """Turn soft delete off, and change nothing else."""
+
+        def change() -> None:
+            bucket = self._read(name)
+            if not bucket.soft_delete_policy.retention_duration_seconds:
+                return
+            bucket.soft_delete_policy.retention_duration_seconds = 0
+            bucket.patch(if_metageneration_match=bucket.metageneration, retry=None)
+
+        self._again_if_changed(name, change)
+
+    def policy(self, name: str) -> Untyped | None:
+        """IAM policy of a bucket; None if it does not exist."""
+        return self._or_none(
+            name,
+            lambda: self._bucket(name).get_iam_policy(
+                requested_policy_version=POLICY_VERSION, retry=None
+            ),
+        )
+
+    def grant(self, name: str, wanted: Iterable[tuple[str, str]]) -> None:
+        """Add roles of members to a bucket's policy; other bindings stay."""
+
+        def change() -> None:
+            policy = self._bucket(name).get_iam_policy(
+                requested_policy_version=POLICY_VERSION, retry=None
+            )
+            missing = [(role, member) for role, member in wanted if not holds(policy, role, member)]
+            if missing:
+                policy.bindings += [{"role": role, "members": {member}} for role, member in missing]
+                policy.version = POLICY_VERSION
+                self._bucket(name).set_iam_policy(policy, retry=None)
+
+        self._again_if_changed(name, change)
+
+    def held(self, name: str, permissions: Sequence[str]) -> set[str]:
+        """Those of some permissions that the caller has; all if the bucket does not exist."""
+        found = self._or_none(
+            name,
+            lambda: self._bucket(name).test_iam_permissions(list(permissions), retry=None),
+        )
+        return set(permissions if found is None else found)
+
+    def _read(self, name: str) -> Untyped:
+        bucket = self._bucket(name)
+        bucket.reload(retry=None)
+        return bucket
+
+    @staticmethod
+    def _bucket(name: str) -> Untyped:
+        return client().bucket(name, user_project=settings.get(settings.USER_PROJECT))
+
+    def _again_if_changed(self, name: str, change: Callable[[], None]) -> None:
+        """Make a change of what was read; again if another program changed it meanwhile."""
+        for _ in range(MOST_TRIES - 1):
+            try:
+                return self._call(name, change)
+            except api.PreconditionFailed:
+                continue
+        with translate_errors(f"{GS}{name}"):
+            return call_with_retry(change)
+
+    def _or_none(self, name: str, request: Callable[[], T]) -> T | None:
+        try:
+            return self._call(name, request)
+        except api.NotFound:
+            return None
+
+    @staticmethod
+    def _call(name: str, request: Callable[[], T]) -> T:
+        """The answer; a refusal for lack of rights is BucketDeniedError."""
+        try:
+            return call_with_retry(request)
+        except (api.Forbidden, api.Unauthorized) as error:
+            raise BucketDeniedError(
+                f"{GS}{name}: no permission ({error.message})",
+                hint=f"grant roles/storage.admin on {GS}{name} to the account that runs this",
+            ) from error
+        except (api.NotFound, api.Conflict, api.PreconditionFailed):
+            raise  # the caller knows what to do
+        except Exception:
+            with translate_errors(f"{GS}{name}"):
+                raise
+
+
+def holds(policy: Untyped, role: str, member: str) -> bool:
+    """Whether an account has a role unconditionally."""
+    return any(
+        binding["role"] == role and member in binding["members"] and not binding.get("condition")
+        for binding in policy.bindings
+    )
