@@ -173,6 +173,11 @@ def put(name: str, value: str) -> None:
     os.environ[name] = value
 
 
+def put(name: str, value: str) -> None:
+    """Set a variable for this process and those that it starts, as an answer does."""
+    os.environ[name] = value
+
+
 def set_log_level(level: str) -> None:
     """Set LOG_LEVEL for this process and those that it starts, as -v and -q do."""
     os.environ[LOG_LEVEL] = level
