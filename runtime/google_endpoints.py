@@ -26,6 +26,7 @@ class GoogleService(StrEnum):
     CLOUDRESOURCEMANAGER = "cloudresourcemanager"
     SERVICEUSAGE = "serviceusage"
     MONITORING = "monitoring"
+    LOGGING = "logging"
 
     @property
     def variable(self) -> str:

@@ -153,15 +153,25 @@ def submit(body: dict[str, Any]) -> Untyped:
 def test_a_build_is_submitted_to_cloud_run_and_found_at_cloud_build(
     google_server: GoogleServer,
 ) -> None:
-    """It works for a while, then its digest is known."""
+    """It works for a while, then its digest is known, and its tag in the repository."""
     google_server.builds.polls = 2
+    repositories = client(google_server, "artifactregistry", "v1").projects().locations()
+    wanted = {"format": "DOCKER"}
+    begun = repositories.repositories().create(parent=PARENT, repositoryId="shardlift", body=wanted)
+    begun.execute()
     operation = submit(submission()).json()["buildOperation"]
     name = operation["metadata"]["build"]["name"]
     builds = client(google_server, "cloudbuild", "v1").projects().locations().builds()
     seen = [builds.get(name=name).execute() for _ in range(3)]
     assert [one["status"] for one in seen] == ["WORKING", "WORKING", "SUCCESS"]
     assert "results" not in seen[0]
-    assert seen[2]["results"]["images"][0]["digest"].startswith("sha256:")
+    digest = seen[2]["results"]["images"][0]["digest"]
+    assert digest.startswith("sha256:")
+    tags = repositories.repositories().packages().tags()
+    tag = f"{PARENT}/repositories/shardlift/packages/shardlift/tags"
+    assert tags.get(name=f"{tag}/0abc").execute()["version"].endswith(f"/versions/{digest}")
+    with pytest.raises(HttpError, match="was not found"):
+        tags.get(name=f"{tag}/0abd").execute()
     assert google_server.builds.submitted == [submission()]
 
 

@@ -22,6 +22,7 @@ from tests.support.google_api.faults import Action, Faults
 from tests.support.google_api.http_service import HttpService, Seen
 from tests.support.google_api.iam_policies import IamPolicies
 from tests.support.google_api.jobs import Jobs
+from tests.support.google_api.log_entries import LogEntries
 from tests.support.google_api.monitoring import Monitoring
 from tests.support.google_api.operations import Operations
 from tests.support.google_api.projects import Projects
@@ -39,6 +40,7 @@ _DOCUMENTS: Final = {
     "IAM": ("iam.v1",),
     "CLOUDRESOURCEMANAGER": ("cloudresourcemanager.v1", "cloudresourcemanager.v3"),
     "SERVICEUSAGE": ("serviceusage.v1",),
+    "LOGGING": ("logging.v2",),
 }
 
 
@@ -49,8 +51,8 @@ class GoogleServer:
         seen: requests in the order of their answers.
         mistakes: answers of this server that its own documents do not allow.
         operations, policies: of all services.
-        worker_pools, jobs, builds, repositories, accounts, projects, services, monitoring: what the
-            services hold.
+        worker_pools, jobs, builds, repositories, logs, accounts, projects, services, monitoring:
+            what the services hold.
     """
 
     def __init__(self) -> None:
@@ -60,8 +62,9 @@ class GoogleServer:
         self.policies = IamPolicies()
         self.worker_pools = WorkerPools(self.operations, self.policies)
         self.jobs = Jobs(self.operations, self.policies)
-        self.builds = Builds()
         self.repositories = Repositories(self.operations, self.policies)
+        self.builds = Builds(self.repositories.push)
+        self.logs = LogEntries()
         self.accounts = ServiceAccounts(self.policies)
         self.projects = Projects(self.policies)
         self.services = EnabledServices(self.operations)
@@ -143,6 +146,7 @@ class GoogleServer:
             **self.worker_pools.handlers(),
             **self.jobs.handlers(),
             **self.builds.handlers(),
+            **self.logs.handlers(),
             **self.repositories.handlers(),
             **self.accounts.handlers(),
             **self.projects.handlers(),

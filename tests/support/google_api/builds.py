@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Callable
 from typing import Final
 from uuid import uuid4
 
@@ -16,6 +17,10 @@ _METADATA: Final = "type.googleapis.com/google.devtools.cloudbuild.v1.BuildOpera
 class Builds:
     """Builds by full name.
 
+    Args:
+        push: called with the image and digest of each build that succeeds; whether there is a
+            repository for it.
+
     Attributes:
         found: as Cloud Build has them.
         submitted: requests as they came.
@@ -25,7 +30,8 @@ class Builds:
             know.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, push: Callable[[str, str], bool]) -> None:
+        self._push = push
         self.found: dict[str, Resource] = {}
         self.submitted: list[Resource] = []
         self.polls = 0
@@ -74,10 +80,16 @@ class Builds:
         if self._left[name]:
             self._left[name] -= 1
             return self._shown(name, "WORKING")
+        if self.failure is None and not self._is_pushed(name):
+            self.failure = "push: the repository was not found"
         if self.failure is None:
             return {**self.found[name], "status": "SUCCESS", "finishTime": now()}
         failed = {**self._shown(name, "FAILURE"), "statusDetail": self.failure}
         return {**failed, "failureInfo": {"type": "USER_BUILD_STEP", "detail": self.failure}}
+
+    def _is_pushed(self, name: str) -> bool:
+        (image,) = self.found[name]["results"]["images"]
+        return self._push(image["name"], image["digest"])
 
     def _shown(self, name: str, status: str) -> Resource:
         """A build without results, which only one that succeeded has."""

@@ -6,7 +6,7 @@ from tests.support.google_api.calls import Call, Handlers
 from tests.support.google_api.containers import id_problem
 from tests.support.google_api.iam_policies import IamPolicies
 from tests.support.google_api.operations import Operations
-from tests.support.google_api.refusals import Refusal
+from tests.support.google_api.refusals import Refusal, not_found
 from tests.support.google_api.resources import Collection, Resource, masked, now, page
 
 PREFIX: Final = "artifactregistry.projects.locations.repositories"
@@ -17,10 +17,15 @@ _METADATA: Final = {
 
 
 class Repositories:
-    """Repositories, by full name."""
+    """Repositories, by full name.
+
+    Attributes:
+        tags: digest by full name of a tag.
+    """
 
     def __init__(self, operations: Operations, policies: IamPolicies) -> None:
         self.found = Collection()
+        self.tags: dict[str, str] = {}
         self._operations = operations
         self._policies = policies
 
@@ -32,8 +37,26 @@ class Repositories:
             f"{PREFIX}.list": self._list,
             f"{PREFIX}.patch": self._patch,
             f"{PREFIX}.delete": self._delete,
+            f"{PREFIX}.packages.tags.get": self._get_tag,
             **self._policies.handlers(PREFIX, self.found.__contains__),
         }
+
+    def push(self, image: str, digest: str) -> bool:
+        """Keep an image with its tag; whether its repository exists."""
+        place, _, tag = image.rpartition(":")
+        host, project, repository, package = place.split("/", 3)
+        region = host.removesuffix("-docker.pkg.dev")
+        name = f"projects/{project}/locations/{region}/repositories/{repository}"
+        if name not in self.found:
+            return False
+        self.tags[f"{name}/packages/{package}/tags/{tag}"] = digest
+        return True
+
+    def _get_tag(self, call: Call) -> Resource:
+        if call.name not in self.tags:
+            raise not_found(call.name)
+        package = call.name.partition("/tags/")[0]
+        return {"name": call.name, "version": f"{package}/versions/{self.tags[call.name]}"}
 
     def _create(self, call: Call) -> Resource:
         if wrong := id_problem(call.query.get("repositoryId", "")):
