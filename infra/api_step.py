@@ -65,5 +65,5 @@ class ApisStep(Step):
     def _change(self, api: str, on: Collection[str]) -> Change:
         if api in on:
             return Change(Action.OK, KIND, api)
-        note = f"off; gcloud services enable {api} --project={self._project}"
+        note = f"gcloud services enable {api} --project={self._project}"
         return Change(Action.CREATE, KIND, api, note)

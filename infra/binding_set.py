@@ -18,7 +18,7 @@ from runtime.errors import UsageError
 from runtime.text import counted
 
 KIND: Final = "binding"
-DELAY: Final = "rights on a project that are new take minutes to hold"
+DELAY: Final = "new rights on the project take some minutes to hold"
 _PROJECT: Final = "project"
 _KINDS: Final = (  # of resources, by a part of their names, with the right to set their policies
     ("/topics/", "topic", "pubsub.topics.setIamPolicy", PUBSUB_ADMIN),
@@ -49,6 +49,7 @@ class BindingSet:
         self._policies = policies
         self._wanted = wanted
         self._shorts = shorts
+        self._delayed = False
 
     def compare(self) -> list[Change]:
         """A line for each account, role and kind of resources."""
@@ -68,6 +69,7 @@ class BindingSet:
         """Add the bindings that were missing."""
         for group in by_resource(self.missing):
             self._policies.grant(group)
+            self._delayed |= _kind(group[0].resource)[1] == _PROJECT
 
     def needs(self, project: str) -> list[Need]:
         """Rights to add the bindings that were missing, each once for a kind of resources."""
@@ -79,8 +81,8 @@ class BindingSet:
         return list(found)
 
     def notes(self) -> list[str]:
-        """What is to be known of the bindings that were missing."""
-        return [DELAY] if any(_kind(one.resource)[1] == _PROJECT for one in self.missing) else []
+        """What is to be known of the bindings that were granted."""
+        return [DELAY] if self._delayed else []
 
     def _changes(
         self,

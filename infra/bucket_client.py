@@ -1,6 +1,7 @@
 """Administrative calls to Cloud Storage: buckets, their policies, the caller's rights."""
 
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from google.api_core import exceptions as api
@@ -13,6 +14,8 @@ from runtime.storage.gcs_errors import call_with_retry, translate_errors
 from runtime.urls import GS
 
 POLICY_VERSION: Final = 3  # with conditions
+PAYER_HINT: Final = "requester pays, and no project is named to pay: set USER_PROJECT"
+_PAYER_MISSING: Final = re.compile(r"(?i)requester pays|UserProjectMissing")
 STANDARD: Final = "STANDARD"
 MOST_TRIES: Final = 10  # to change what another program changes, too
 TAKEN: Final = "this name is taken by another project's bucket"
@@ -23,6 +26,10 @@ Untyped = Any  # Google publishes no types
 
 class BucketDeniedError(UsageError):
     """The caller may not see or change a bucket."""
+
+
+class PayerMissingError(UsageError):
+    """Requesters pay, and no project is named that does."""
 
 
 class BucketClient:
@@ -55,7 +62,7 @@ class BucketClient:
         bucket = client().bucket(name)
         bucket.storage_class = STANDARD
         bucket.iam_configuration.uniform_bucket_level_access_enabled = True
-        bucket.soft_delete_policy.retention_duration_seconds = 0
+        _stop_soft_delete(bucket)
         try:
             self._call(
                 name,
@@ -76,7 +83,7 @@ class BucketClient:
             bucket = self._read(name)
             if not bucket.soft_delete_policy.retention_duration_seconds:
                 return
-            bucket.soft_delete_policy.retention_duration_seconds = 0
+            _stop_soft_delete(bucket)
             bucket.patch(if_metageneration_match=bucket.metageneration, retry=None)
 
         self._again_if_changed(name, change)
@@ -99,7 +106,7 @@ class BucketClient:
             )
             missing = [(role, member) for role, member in wanted if not holds(policy, role, member)]
             if missing:
-                policy.bindings += [{"role": role, "members": {member}} for role, member in missing]
+                policy.bindings = with_members(policy.bindings, missing, set)
                 policy.version = POLICY_VERSION
                 self._bucket(name).set_iam_policy(policy, retry=None)
 
@@ -150,9 +157,40 @@ class BucketClient:
             ) from error
         except (api.NotFound, api.Conflict, api.PreconditionFailed):
             raise  # the caller knows what to do
-        except Exception:
+        except Exception as error:
+            if _PAYER_MISSING.search(str(error)):
+                raise PayerMissingError(f"{GS}{name}: {PAYER_HINT}") from error
             with translate_errors(f"{GS}{name}"):
                 raise
+
+
+def with_members(
+    bindings: Iterable[Mapping[str, Any]],
+    missing: Iterable[tuple[str, str]],
+    of: type[set[str]] | type[list[str]],
+) -> list[dict[str, Any]]:
+    """Bindings of a policy with more members, in those of their roles where there are some.
+
+    Args:
+        bindings: of the policy; those with conditions stay as they are.
+        missing: roles and members.
+        of: what holds the members.
+    """
+    found = [dict(one) for one in bindings]
+    plain = {one["role"]: one for one in found if not one.get("condition")}
+    for role, member in missing:
+        if role not in plain:
+            plain[role] = {"role": role, "members": of()}
+            found.append(plain[role])
+        plain[role]["members"] = of([*plain[role]["members"], member])
+    return found
+
+
+def _stop_soft_delete(bucket: Untyped) -> None:
+    """Set the one field; the client would send the begin of the policy too, which Google sets."""
+    policy = bucket.soft_delete_policy
+    policy.pop("effectiveTime", None)
+    policy.retention_duration_seconds = 0
 
 
 def holds(policy: Untyped, role: str, member: str) -> bool:

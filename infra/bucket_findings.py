@@ -158,7 +158,7 @@ def _destination(facts: BucketFacts) -> Iterator[Finding]:
         yield Finding(
             Action.NOTE,
             "public access prevention is enforced: the volume cannot be made public; "
-            f"to publish it: {_UPDATE} {GS}{facts.name} --no-public-access-prevention",
+            f"to publish it:; {_UPDATE} {GS}{facts.name} --no-public-access-prevention",
         )
     if not facts.readers:
         yield Finding(
@@ -189,6 +189,9 @@ def _payer(facts: BucketFacts, payer: str | None) -> Iterator[Finding]:
     if payer:
         yield Finding(Action.NOTE, f"requester pays: project {payer} pays for requests and egress")
     else:
-        yield Finding(
-            Action.WARN, "requester pays, and no project is named: runs fail; set USER_PROJECT"
-        )
+        yield PAYER_MISSING
+
+
+PAYER_MISSING: Final = Finding(
+    Action.WARN, "requester pays, and no project is named to pay; runs fail here; set USER_PROJECT"
+)

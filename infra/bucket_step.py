@@ -3,18 +3,18 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar, Final
 
-from infra.bucket_client import BucketClient, BucketDeniedError
-from infra.bucket_findings import BucketUse, Use, findings
+from infra.bucket_client import BucketClient, BucketDeniedError, PayerMissingError
+from infra.bucket_findings import PAYER_MISSING, BucketUse, Use, findings
 from infra.changes import Action, Change, UnitPrice
 from infra.rights import STORAGE_ADMIN, Need
 from infra.steps import BUCKETS, Step
 from memmodel import prices
 from runtime import settings
 from runtime.errors import ShardliftError
-from runtime.urls import is_remote, split_bucket
+from runtime.urls import GS, is_remote, split_bucket
 
 KIND: Final = "bucket"
-LEFT: Final = "buckets hold data: they stay, and so does what is billed for them"
+KEPT: Final = "holds data: it stays, and is billed"
 _STORED: Final = UnitPrice(prices.STORED.dollars, "GiB and month")
 
 
@@ -69,6 +69,9 @@ class BucketsStep(Step):
         except BucketDeniedError as error:
             yield Change(Action.SKIP, KIND, use.name, f"{use}: cannot be checked; {_reason(error)}")
             return
+        except PayerMissingError:
+            yield Change(PAYER_MISSING.action, KIND, use.name, f"{use}: {PAYER_MISSING.note}")
+            return
         if facts is None:
             yield self._missing(use)
             return
@@ -86,7 +89,7 @@ class BucketsStep(Step):
         if self._region is None:
             note = f"{use}: does not exist; in which region is it to be made? set REGION"
             return Change(Action.WARN, KIND, use.name, note)
-        note = f"{use}: {self._region}, standard, uniform access, no soft delete"
+        note = f"{use}; in {self._region}: standard, uniform access, no soft delete"
         return Change(Action.CREATE, KIND, use.name, note, _STORED)
 
 
@@ -100,5 +103,10 @@ def bucket_uses(places: Mapping[Use, str | None]) -> list[BucketUse]:
     return [BucketUse(name, frozenset(uses)) for name, uses in found.items()]
 
 
+def kept_buckets(places: Mapping[Use, str | None]) -> list[Change]:
+    """A line for each bucket that `down` leaves."""
+    return [Change(Action.NOTE, KIND, use.name, f"{use}: {KEPT}") for use in bucket_uses(places)]
+
+
 def _reason(error: ShardliftError) -> str:
-    return str(error).partition(": ")[2] or str(error)
+    return str(error).removeprefix(f"{GS}").partition(": ")[2] or str(error)

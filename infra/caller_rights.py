@@ -120,7 +120,7 @@ def _place(resource: str) -> str:
 
 
 def _grant(need: Need) -> str:
-    """The command by which an owner grants a role; in two lines."""
+    """The command by which an owner grants a role."""
     member = f'--member="{caller()}" --role={need.role}'
     resource = need.resource
     name = resource.rpartition("/")[2]
@@ -132,7 +132,7 @@ def _grant(need: Need) -> str:
         command = f"gcloud iam service-accounts add-iam-policy-binding {name}"
     else:
         command = f"gcloud projects add-iam-policy-binding {name}"
-    return f"{command} \\;   {member}"
+    return f"{command} {member}"
 
 
 def caller() -> str:

@@ -1,5 +1,6 @@
 """Changes to resources, as a table and as JSON."""
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -9,6 +10,7 @@ from runtime.text import printable
 
 WIDTH: Final = 80  # columns of a plain terminal
 _COLUMNS: Final = (9, 13)  # of action and kind
+_COMMAND: Final = "gcloud "
 
 
 class Action(StrEnum):
@@ -43,7 +45,7 @@ class UnitPrice:
 
     def __str__(self) -> str:
         """As people read it; a digit of the smallest prices is left."""
-        return f"${self.dollars:.2g} per {self.per}" if self.dollars else "free"
+        return f"${self.dollars:.2g} per {self.per}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +81,29 @@ def table(changes: Iterable[Change], *, done: bool) -> str:
         changes: in the order of the lines.
         done: whether the changes were made, or only found.
     """
-    return "\n".join(printable(line) for change in changes for line in _lines(change, done=done))
+    return "\n".join(line for change in changes for line in _lines(change, done=done))
 
 
 def _lines(change: Change, *, done: bool) -> Sequence[str]:
     action, kind = _COLUMNS
     word = _DONE.get(change.action, change.action) if done else change.action
-    first = f"{word:<{action}}{change.kind:<{kind}}{change.name}"
-    if not change.note:
-        return [first]
-    if len(first) + 2 + len(change.note) <= WIDTH:
-        return [f"{first}  {change.note}"]
-    return [first, *(f"{'':<{action}}{part}" for part in change.note.split("; "))]
+    first = f"{word:<{action}}{change.kind:<{kind}}{printable(change.name)}"
+    texts = (*change.note.split("; "), str(change.price or ""))
+    parts = [printable(text) for text in texts if text]
+    note = "; ".join(parts)
+    if len(first) + 2 + len(note) <= WIDTH:
+        return [f"{first}  {note}".rstrip()]
+    return [first, *(f"{'':<{action}}{line}" for part in parts for line in _wrapped(part))]
+
+
+def _wrapped(part: str) -> Sequence[str]:
+    """Lines of a part of a note; a command can be pasted as it is shown."""
+    end = " \\" if part.startswith(_COMMAND) else ""
+    width = WIDTH - _COLUMNS[0] - len(end)
+    lines = textwrap.wrap(
+        part, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
+    return [*(line + end for line in lines[:-1]), *lines[-1:]]
 
 
 def summary(changes: Sequence[Change], *, done: bool) -> str:

@@ -7,25 +7,32 @@ unfinished run stands still.
 
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
+from typing import Final
 
 import typer
 
 from delivery.broker.pubsub_names import PubSubNames
 from infra import options, unfinished_runs
-from infra.changes import FINDINGS, Action, Change, as_json, summary, table
+from infra.bucket_step import kept_buckets
+from infra.caller_rights import as_changes, needs_of, refuse_lacking
+from infra.changes import FINDINGS, Action, Change, summary, table
+from infra.documents import changes_document
 from infra.job_starter import start_tasks
+from infra.places import places
 from infra.pool_configuration import reason_for_no_pools, state_root
 from infra.pools import Home
 from infra.pubsub_admin import PubSubAdmin
 from infra.request import InfraRequest
 from infra.resources import is_emulator, open_homes
 from infra.scaling_policy import DEFAULT_PER_TIER, Caps
-from infra.steps import ALL_PARTS, POOLS, TOPICS, all_changes, parse_parts
+from infra.steps import ALL_PARTS, BUCKETS, POOLS, TOPICS, all_changes, parse_parts
 from infra.topics import Topics
 from runtime import cli, settings
 from runtime.errors import EXIT_FINDINGS, UsageError
 from runtime.storage import absolute
-from runtime.text import counted, json_text
+from runtime.text import counted
+
+_PLACES: Final = (settings.SOURCE_PATH, settings.DEST_PATH, settings.STATE_PATH)
 
 app = cli.new_app("Create, compare and delete the cloud resources of a queue.")
 
@@ -41,8 +48,12 @@ def up(
     project_number: options.NumberOption = None,
     region: options.RegionOption = None,
     image: options.ImageOption = None,
-    service_account: options.AccountOption = None,
+    worker_account: options.AccountOption = None,
+    autoscaler_account: options.AutoscalerAccountOption = None,
+    build_account: options.BuildAccountOption = None,
     home: options.HomeOption = Home.POOLS,
+    source: cli.OptionalSourceOption = None,
+    dest: cli.OptionalDestOption = None,
     state: cli.StateOption = None,
     only: options.OnlyOption = ALL_PARTS,
     dry_run: options.DryRunOption = False,
@@ -56,13 +67,18 @@ def up(
     """
     request = InfraRequest(
         _names(queue, project, base_name), parse_parts(only), tiers, lease, project_number,
-        region, image, service_account, home, state,
+        region, image, worker_account, home, state, source, dest, autoscaler_account,
+        build_account,
     )  # fmt: skip
     steps = request.steps()
     plans = steps.compare()
+    lacking = request.caller().lacking(needs_of(plans))
     if not dry_run:
+        for line in table(as_changes(lacking), done=False).splitlines():
+            cli.print_stderr(line)
+        refuse_lacking(lacking)
         plans = steps.apply(plans)
-    changes = all_changes(plans)
+    changes = [*all_changes(plans), *as_changes(lacking)]
     _print_changes(request.names, changes, steps.notes(), json=json, dry_run=dry_run)
 
 
@@ -77,8 +93,12 @@ def check(
     project_number: options.NumberOption = None,
     region: options.RegionOption = None,
     image: options.ImageOption = None,
-    service_account: options.AccountOption = None,
+    worker_account: options.AccountOption = None,
+    autoscaler_account: options.AutoscalerAccountOption = None,
+    build_account: options.BuildAccountOption = None,
     home: options.HomeOption = Home.POOLS,
+    source: cli.OptionalSourceOption = None,
+    dest: cli.OptionalDestOption = None,
     state: cli.StateOption = None,
     only: options.OnlyOption = ALL_PARTS,
     json: cli.JsonOption = False,
@@ -89,10 +109,17 @@ def check(
     """
     request = InfraRequest(
         _names(queue, project, base_name), parse_parts(only), tiers, lease, project_number,
-        region, image, service_account, home, state,
+        region, image, worker_account, home, state, source, dest, autoscaler_account,
+        build_account,
     )  # fmt: skip
     steps = request.steps()
-    changes = all_changes(steps.compare())
+    plans = steps.compare()
+    caller = request.caller()
+    changes = [
+        *all_changes(plans),
+        *as_changes(caller.lacking(needs_of(plans))),
+        *as_changes(caller.lacking(request.usage_needs()), Action.NOTE),
+    ]
     _print_changes(request.names, changes, steps.notes(), json=json, dry_run=True)
     if any(change.action in FINDINGS for change in changes):
         raise typer.Exit(EXIT_FINDINGS)
@@ -180,6 +207,8 @@ def down(
             admin = stack.enter_context(closing(PubSubAdmin(names.url)))
             topics = Topics(admin, names, emulator=is_emulator())
             changes += topics.leftovers()
+        if BUCKETS in parts:
+            changes += kept_buckets(places(*map(settings.get, _PLACES)))
         for note in unfinished_runs.notes(names.url, absolute(state)) if state else ():
             cli.print_stderr(f"note: {note}")
         deletions = [change for change in changes if change.action is Action.DELETE]
@@ -223,13 +252,7 @@ def _print_changes(
     dry_run: bool,
 ) -> None:
     if json:
-        document = {
-            "queue": names.url,
-            "dry_run": dry_run,
-            "changes": as_json(changes),
-            "notes": list(notes),
-        }
-        cli.print_lines(json_text(document, indent=2))
+        cli.print_document(changes_document(names.url, changes, notes, dry_run=dry_run))
         return
     for note in notes:
         cli.print_stderr(f"note: {note}")

@@ -48,10 +48,29 @@ ImageOption = Annotated[
 AccountOption = Annotated[
     str | None,
     typer.Option(
+        "--worker-account",
         "--service-account",
         envvar=settings.WORKER_SERVICE_ACCOUNT,
         metavar="ADDRESS",
-        help="Account of the workers. Default: shardlift-worker@PROJECT_ID.iam.gserviceaccount.com",
+        help="Account of the workers, of your own. Default: shardlift-worker@..., which is made.",
+    ),
+]
+AutoscalerAccountOption = Annotated[
+    str | None,
+    typer.Option(
+        "--autoscaler-account",
+        envvar=settings.AUTOSCALER_SERVICE_ACCOUNT,
+        metavar="ADDRESS",
+        help="Account of the autoscaler. Default: shardlift-autoscaler@..., which is made.",
+    ),
+]
+BuildAccountOption = Annotated[
+    str | None,
+    typer.Option(
+        "--build-account",
+        envvar=settings.BUILD_SERVICE_ACCOUNT,
+        metavar="ADDRESS",
+        help="Account that builds the image. Default: shardlift-builder@..., which is made.",
     ),
 ]
 HomeOption = Annotated[
@@ -66,7 +85,7 @@ OnlyOption = Annotated[
     typer.Option(
         "--only",
         metavar="PART,PART",
-        help="Only some parts: topics (with subscriptions and rights), pools.",
+        help="Only some parts: apis, buckets, topics, accounts, image, pools.",
     ),
 ]
 PerTierOption = Annotated[

@@ -9,7 +9,7 @@ from contextlib import closing
 from typing import Any, Final
 
 from infra import iam
-from infra.bucket_client import BucketClient, holds
+from infra.bucket_client import BucketClient, holds, with_members
 from infra.desired import Binding
 from infra.pubsub_admin import PubSubAdmin
 from infra.rest_service import ConflictError, Json, MissingError, RestService
@@ -72,8 +72,9 @@ class Policies:
             missing = _missing(policy, wanted)
             if not missing:
                 return
-            added = [{"role": one.role, "members": [one.member]} for one in missing]
-            changed = {**policy, "bindings": [*policy.get("bindings", ()), *added]}
+            pairs = [(one.role, one.member) for one in missing]
+            bindings = with_members(policy.get("bindings", ()), pairs, list)
+            changed = {**policy, "bindings": bindings}
             if policy.get("version") is None:
                 changed["version"] = 1
             try:

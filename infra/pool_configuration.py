@@ -1,11 +1,11 @@
 """Settings of worker pools, from options and environment."""
 
 import re
-from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Final
 
 from delivery.broker.pubsub_names import PubSubNames
+from infra.identities import worker_account
 from infra.pools import Home, PoolSettings
 from runtime import settings
 from runtime.errors import UsageError
@@ -64,18 +64,11 @@ def pool_settings(
         names=names,
         region=region,
         image=image or "",
-        service_account=account or default_account(names.project),
+        service_account=worker_account(names.project, account).email,
         environment=found,
         version=version("shardlift"),
         home=home,
     )
-
-
-def default_account(project: str) -> str:
-    """Address of the workers' service account."""
-    domain, _, name = project.rpartition(":")  # `example.com:project` in old organisations
-    host = f"{name}.{domain}" if domain else name
-    return f"shardlift-worker@{host}.iam.gserviceaccount.com"
 
 
 def reason_for_no_pools(region: str | None) -> str | None:
@@ -85,12 +78,6 @@ def reason_for_no_pools(region: str | None) -> str | None:
     if settings.get(settings.PUBSUB_EMULATOR_HOST) and not endpoint(GoogleService.RUN).overridden:
         return EMULATED
     return None
-
-
-def image_notes(image: str | None) -> Iterator[str]:
-    """What is to be known about an image."""
-    if image and "@sha256:" not in image:
-        yield f"image {image} has no digest: if its tag moves, pools do not follow it"
 
 
 def state_root(state: str | None) -> str | None:

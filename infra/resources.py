@@ -11,7 +11,6 @@ from infra import desired, iam
 from infra.changes import Action, Change
 from infra.job_client import JobClient
 from infra.pool_client import PoolClient
-from infra.pool_configuration import image_notes
 from infra.pool_resources import PoolResources
 from infra.pools import Home, Pool, PoolSettings
 from infra.pubsub_admin import PubSubAdmin
@@ -180,10 +179,6 @@ class PoolsStep(Step):
         ]
         account = f"{project}/serviceAccounts/{self._settings.service_account}"
         return [*needs, Need(ACT_AS, ACCOUNT_USER, account)] if needs else []
-
-    def notes(self) -> list[str]:
-        """What is to be known about the image."""
-        return list(image_notes(self._image()))
 
     @contextmanager
     def _open(self) -> Iterator[WorkerHomes]:
