@@ -91,6 +91,7 @@ class Command(HelpPage, TyperCommand):
     def invoke(self, ctx: Any) -> Any:
         """Run the command, after its log is set up."""
         verbosity.configure_log()
+        verbosity.note_misspelt()
         return super().invoke(ctx)
 
 

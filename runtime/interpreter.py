@@ -18,8 +18,8 @@ from runtime.text import printable
 
 _WRITTEN: Final = re.compile(r"(?<![\w/.-])python (?=-m )")  # in messages and docs
 _NAME: Final = "shardlift"
-_GROUPS: Final = {"producer": "", "consumer": "", "memmodel": "memory ", "infra": "infra "}
-_COMMAND: Final = re.compile(rf"(?<![\w/.-])python -m ({'|'.join(_GROUPS)}) ")
+_GROUPS: Final = {"memmodel": "memory ", "infra": "infra "}  # others have no word of their own
+_COMMAND: Final = re.compile(r"(?<![\w/.-])python -m (producer|consumer|memmodel|infra|shardlift) ")
 _ROOT: Final = Path(__file__).resolve().parents[1]
 _MADE: Final = ".venv/bin/python"  # by `make demo`
 _START_HINT: Final = (
@@ -46,7 +46,7 @@ def as_typed(text: str) -> str:
     same one, by a path where it would find none or another.
     """
     if own := _own_command():
-        text = _COMMAND.sub(lambda found: f"{own} {_GROUPS[found[1]]}", text)
+        text = _COMMAND.sub(lambda found: f"{own} {_GROUPS.get(found[1], '')}", text)
     return _WRITTEN.sub(lambda _: f"{python()} ", text)
 
 

@@ -85,6 +85,17 @@ def translate_start_errors(program: str) -> Iterator[None]:
         raise MachineError(f"{program} cannot be started: {cause}", hint=hint) from error
 
 
+def file_limit() -> int | None:
+    """Files that a process may open, once it has raised its limit; None without a limit."""
+    try:
+        import resource  # noqa: PLC0415 - only Unix has it
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    except (ImportError, OSError):
+        return None
+    return None if most == resource.RLIM_INFINITY else most
+
+
 def raise_file_limit() -> None:
     """Let this process and its children open as many files as the system allows them."""
     with contextlib.suppress(ImportError, OSError, ValueError):  # another system

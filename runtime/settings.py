@@ -5,6 +5,7 @@ environment meet in the options of `runtime.cli`; what has no flag is read here.
 An empty variable counts as unset.
 """
 
+import difflib
 import os
 from pathlib import Path
 from typing import Final
@@ -49,9 +50,12 @@ WORK_PAUSE_S: Final = "WORK_PAUSE_S"
 STORAGE_EMULATOR_HOST: Final = "STORAGE_EMULATOR_HOST"
 PUBSUB_EMULATOR_HOST: Final = "PUBSUB_EMULATOR_HOST"
 
-_NAMES: Final = frozenset(
+NAMES: Final = frozenset(
     value for name, value in globals().items() if name.isupper() and value == name
 )
+FOR_TESTS: Final = frozenset([WORK_BALLAST_BYTES, WORK_PAUSE_S])
+
+_in_file: Final[dict[str, str]] = {}  # what the last `.env` that was read holds
 
 DEFAULT_QUEUE_URL: Final = "sqlite:.braid/queue.db"
 DEFAULT_TIERS: Final = "2,4,8,16,24,32"  # GiB
@@ -65,6 +69,7 @@ LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 LOG_FORMATS: Final = ("human", "json")
 
 _RUNS_SUFFIX: Final = ".runs"
+_ALIKE: Final = 0.85  # of two names, so that one is taken for the other's slip
 
 
 def load_dotenv(directory: Path | None = None) -> None:
@@ -75,10 +80,34 @@ def load_dotenv(directory: Path | None = None) -> None:
     Raises:
         UsageError: the file cannot be read.
     """
-    for name, value in read_env_file((directory or Path()) / ".env").items():
+    _in_file.clear()
+    _in_file.update(read_env_file((directory or Path()) / ".env"))
+    for name, value in _in_file.items():
         present = os.environ.get(name)
-        if present is None or (not present and name in _NAMES):
+        if present is None or (not present and name in NAMES):
             os.environ[name] = value
+
+
+def origin(name: str) -> str | None:
+    """`environment` or `.env`, whichever a variable's value is from; None where it is unset."""
+    value = get(name)
+    if value is None:
+        return None
+    return ".env" if _in_file.get(name) == value else "environment"
+
+
+def misspelt() -> dict[str, str]:
+    """Names in the `.env` that are no settings but look like one, and that one."""
+    found = {}
+    for name in _in_file.keys() - NAMES:
+        if close := difflib.get_close_matches(name.upper(), NAMES, 1, _ALIKE):
+            found[name] = close[0]
+    return dict(sorted(found.items()))
+
+
+def names_in_file() -> frozenset[str]:
+    """Names that the `.env` sets."""
+    return frozenset(_in_file)
 
 
 def disable_bucket_metadata_requests() -> None:
@@ -166,11 +195,6 @@ def work_pause_s() -> float:
 def log_level(default: str = "info") -> str:
     """LOG_LEVEL: debug, info, warning or error; by default info for workers."""
     return _one_of(LOG_LEVEL, default, LOG_LEVELS)
-
-
-def put(name: str, value: str) -> None:
-    """Set a variable for this process and those that it starts, as an answer does."""
-    os.environ[name] = value
 
 
 def put(name: str, value: str) -> None:

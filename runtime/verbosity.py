@@ -11,6 +11,7 @@ import typer
 
 from runtime import settings
 from runtime.errors import UsageError
+from runtime.text import printable
 
 
 class _State:
@@ -44,6 +45,14 @@ def configure_log() -> None:
         level = levels[min(max(levels.index(level) - _State.steps, 0), len(levels) - 1)]
         settings.set_log_level(level)
     log.configure(level=level)
+
+
+def note_misspelt() -> None:
+    """Note names in the `.env` that are a setting's but for a slip."""
+    if not is_quiet():
+        for name, meant in settings.misspelt().items():
+            note = f"note: .env: {name} is not a setting; did you mean {meant}?"
+            typer.echo(printable(note), err=True)  # noqa: TID251 - cli imports this module
 
 
 def trace(error: BaseException) -> None:

@@ -7,6 +7,7 @@ import producer.__main__ as people
 from runtime import cli
 from runtime.command_group import LazyCommand, new_program
 
+_HERE: Final = "This machine"
 _CLOUD: Final = "Cloud"
 _EXPERTS: Final = "For experts"
 
@@ -14,6 +15,12 @@ _EXPERTS: Final = "For experts"
 COMMANDS: Final = (
     *people.COMMANDS,
     *workers.COMMANDS,
+    LazyCommand(
+        "doctor", "shardlift.commands.doctor", "Check this machine and the places of a job", _HERE
+    ),
+    LazyCommand(
+        "settings", "shardlift.commands.settings", "Show each setting and where it is from", _HERE
+    ),
     LazyCommand(
         "infra",
         "infra.__main__",

@@ -1,0 +1,1 @@
+"""Commands of `shardlift` that belong to no other program."""

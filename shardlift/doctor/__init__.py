@@ -1,0 +1,1 @@
+"""Checks of this machine, and of the places that a job would use."""
