@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import psutil
@@ -21,24 +22,21 @@ from consumer.protocol.events import (
     TaskCommand,
 )
 from consumer.protocol.tasks import Task
+from consumer.worker.executor_launch import Launch, spawn
 from consumer.worker.executor_process import POLL_S, ExecutorError, ExecutorProcess, ending
+from consumer.worker.fork_server import EXECUTOR, ForkServer
 from memmodel.estimate import WATCHDOG_SHARE
-from runtime.interpreter import module_command
 
 __all__ = ["ExecutorClient", "ExecutorError", "TaskCallbacks"]
 
 SILENCE_S: Final = 1800.0  # without any event the executor is stuck
 WAITING_SHARE: Final = 0.01  # of that time on a processor; with less it waits for something else
-COMMAND: Final = module_command("consumer.executor")
 
 _STOPPED: Final = {
     EXIT_STOPPED,
     *(-signal.SIGTERM, -signal.SIGHUP, -signal.SIGINT, -signal.SIGPWR),
 }
 _MACHINE: Final = ("Resource temporarily unavailable", "can't start new thread")
-
-# Else threads that fetch and upload keep what they freed in heaps of their own. Read by glibc.
-_ONE_HEAP: Final = {"MALLOC_ARENA_MAX": "1"}
 
 Check = Callable[[], StopCommand | None]
 
@@ -64,20 +62,21 @@ class ExecutorClient:
     Args:
         limit_bytes: the tier's memory; the watchdog kills the executor at `WATCHDOG_SHARE` of it.
             None: no watchdog.
-        command: the program; the worker's process id is appended.
-        among_several: whether other executors share the memory.
+        command: a program to be spawned, its worker's process id appended. None: an executor.
+        forks: launches executors that share memory. None: there is one alone, to be spawned.
     """
 
     def __init__(
         self,
         limit_bytes: int | None,
-        command: tuple[str, ...] = COMMAND,
+        command: tuple[str, ...] | None = None,
         *,
-        among_several: bool = False,
+        forks: ForkServer | None = None,
     ) -> None:
         self.limit_bytes = limit_bytes
-        self._command = command
-        self._environment = _ONE_HEAP if among_several else {}
+        self._launch: Launch = partial(spawn, command or EXECUTOR, {})
+        if forks is not None and command is None:
+            self._launch = forks.launch
         self._process: ExecutorProcess | None = None
 
     @property
@@ -107,7 +106,7 @@ class ExecutorClient:
         if self._process is not None and self._process.alive:
             return
         self.stop()
-        self._process = ExecutorProcess(self._command, self.limit_bytes, self._environment)
+        self._process = ExecutorProcess(self._launch, self.limit_bytes)
 
     def run(self, task: Task, callbacks: TaskCallbacks) -> Done | Failed:
         """Have a task executed; returns whatever happens to the process.

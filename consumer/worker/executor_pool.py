@@ -16,6 +16,7 @@ from consumer.protocol.events import Done, Failed, StopCommand
 from consumer.protocol.tasks import Task
 from consumer.worker.executor_client import Check, ExecutorClient, TaskCallbacks
 from consumer.worker.executor_process import SAMPLE_S
+from consumer.worker.fork_server import ForkServer
 from memmodel import process_memory
 from memmodel.estimate import BASE_BYTES, WATCHDOG_SHARE
 from runtime.machine import start_thread
@@ -28,8 +29,8 @@ CROWDED_SHARE: Final = 0.75  # of the limit; above it a shard that died may have
 class MakeExecutor(Protocol):
     """Makes the client of an executor with this memory."""
 
-    def __call__(self, limit_bytes: int | None, *, among_several: bool) -> ExecutorClient:
-        """Make it; other executors may share the memory."""
+    def __call__(self, limit_bytes: int | None, *, forks: ForkServer | None) -> ExecutorClient:
+        """Make it; others from the same fork server share the memory."""
         ...
 
 
@@ -67,7 +68,8 @@ class ExecutorPool:
         make: MakeExecutor = ExecutorClient,
     ) -> None:
         self._limit_bytes = limit_bytes
-        self._clients = [make(limit_bytes, among_several=size > 1) for _ in range(size)]
+        self._forks = ForkServer() if size > 1 else None
+        self._clients = [make(limit_bytes, forks=self._forks) for _ in range(size)]
         self._free = list(self._clients)
         self._changed = threading.Condition()
         self._waiting: deque[_Turn] = deque()
@@ -140,6 +142,8 @@ class ExecutorPool:
         self._closed.set()
         for client in self._clients:
             client.stop()
+        if self._forks is not None:
+            self._forks.close()
 
     def _wait(
         self, turn: _Turn, callbacks: TaskCallbacks, check_waiting: Check

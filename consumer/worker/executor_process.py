@@ -12,20 +12,18 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Final
 
 from pydantic import ValidationError
 
 from consumer.protocol.events import Command, Event, Started, decode_event
+from consumer.worker.executor_launch import Launch
 from consumer.worker.stderr_tail import StderrTail
 from memmodel import process_memory
 from memmodel.estimate import WATCHDOG_SHARE
 from memmodel.tiers import MIB
 from runtime.errors import MachineError
-from runtime.interpreter import module_environment
-from runtime.machine import start_thread, translate_start_errors
+from runtime.machine import start_thread
 
 SAMPLE_S: Final = 0.05  # between two samples of the executor's memory
 POLL_S: Final = 0.1  # between two checks for an interrupt
@@ -44,9 +42,8 @@ class ExecutorProcess:
     """One executor process; started at once.
 
     Args:
-        command: the program; the worker's process id is appended.
+        launch: launches it.
         limit_bytes: the watchdog kills the process at `WATCHDOG_SHARE` of it; None: no watchdog.
-        environment: further variables of the process.
 
     Attributes:
         rss_bytes: its memory at the last sample.
@@ -58,14 +55,12 @@ class ExecutorProcess:
 
     def __init__(
         self,
-        command: tuple[str, ...],
+        launch: Launch,
         limit_bytes: int | None,
-        environment: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.rss_bytes = 0
         self.over_bytes: int | None = None
         self._limit_bytes = limit_bytes
-        self._environment = {**module_environment(), **environment}
         self._new_bytes = 0
         self._peak_bytes = 0
         self._killed = False
@@ -73,7 +68,7 @@ class ExecutorProcess:
         self._ended = threading.Event()
         self._reader = threading.Thread(target=self._read, name="events", daemon=True)
         try:
-            self._spawn(command)
+            self._begin(launch)
             self._wait_until_started()
         except MachineError as error:
             raise ExecutorError(str(error), error.hint) from error
@@ -154,20 +149,11 @@ class ExecutorProcess:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(KILL_S)
 
-    def _spawn(self, command: tuple[str, ...]) -> None:
-        with translate_start_errors("the executor"):
-            self._process = subprocess.Popen(
-                [*command, str(os.getpid())],
-                env=self._environment,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,  # Ctrl-C in a terminal reaches only the worker
-            )
-        process = self._process
-        assert process.stdin and process.stdout and process.stderr  # noqa: PT018, S101 - PIPE above
-        self._stdin, self._stdout = process.stdin, process.stdout
-        self._stderr = StderrTail(process.stderr)
+    def _begin(self, launch: Launch) -> None:
+        launched = launch()
+        self._process = launched.process
+        self._stdin, self._stdout = launched.stdin, launched.stdout
+        self._stderr = StderrTail(launched.stderr)
         try:
             self._stderr.start()
             start_thread(self._reader)
