@@ -18,6 +18,9 @@ COMMANDS: Final = (
     LazyCommand(
         "autoscale", "infra.autoscale_command", "Keep the pools as large as is worth it", _WORKERS
     ),
+    LazyCommand(
+        "render", "infra.render_command", "Print the workers for Kubernetes, SLURM, ...", _WORKERS
+    ),
     LazyCommand("instances", "infra.autoscale_command", "Show the pools' instances", _WORKERS),
 )
 
