@@ -48,7 +48,9 @@ class ForcedExit:
 
     def watch(self) -> None:
         """Begin to watch, for the rest of the process; to be called on the main thread."""
-        self._signals, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._signals, wake = os.pipe()  # pipe2 is not on every system
+        for end in (self._signals, wake):
+            os.set_blocking(end, False)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)  # written before any handler runs
         start_thread(threading.Thread(target=self._watch, name="forced exit", daemon=True))
 

@@ -4,6 +4,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from memmodel.cgroups import CGROUPS, PROC, upwards, v1_folder, v2_folder
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -20,11 +22,15 @@ class Limit:
 
 def rss_bytes(pid: int | None = None) -> int:
     """Resident memory of a process (this one by default), shared pages included."""
+    if not _has_proc():
+        return _resident(pid)
     return int(_proc(pid, "statm").split()[1]) * _PAGE_BYTES
 
 
 def unshared_bytes(pid: int | None = None) -> int:
     """Resident memory without the pages of files, which processes of one program share."""
+    if not _has_proc():
+        return _resident(pid)
     _, resident, shared = _proc(pid, "statm").split()[:3]
     return (int(resident) - int(shared)) * _PAGE_BYTES
 
@@ -34,6 +40,8 @@ def proportional_bytes(pid: int | None = None) -> int:
 
     It takes the kernel milliseconds, so it is not for every sample.
     """
+    if not _has_proc():
+        return _resident(pid)
     for line in _proc(pid, "smaps_rollup").splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1]) << 10
@@ -42,6 +50,8 @@ def proportional_bytes(pid: int | None = None) -> int:
 
 def peak_bytes(pid: int | None = None) -> int:
     """Highest resident memory since the process began or `reset_peak`."""
+    if not _has_proc():
+        return _resident(pid)
     for line in _proc(pid, "status").splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) << 10
@@ -101,10 +111,29 @@ def _read_limit(path: Path) -> int | None:
 
 
 def _machine_bytes(proc: Path) -> int:
+    if not (proc / "meminfo").exists():
+        return int(psutil.virtual_memory().total)
     for line in (proc / "meminfo").read_text().splitlines():
         if line.startswith("MemTotal:"):
             return int(line.split()[1]) << 10
     return os.sysconf("SC_PHYS_PAGES") * _PAGE_BYTES
+
+
+def _has_proc() -> bool:
+    """Whether the system tells of processes in files; macOS does not."""
+    return (PROC / "self").exists()
+
+
+def _resident(pid: int | None) -> int:
+    """Resident memory, as libraries find it on other systems.
+
+    Raises:
+        ProcessLookupError: there is no such process.
+    """
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.NoSuchProcess as error:
+        raise ProcessLookupError(str(error)) from None
 
 
 def _proc(pid: int | None, name: str) -> str:

@@ -29,7 +29,6 @@ from runtime.storage.base import (
     replaced_too_often,
     source_stamp,
 )
-from runtime.storage.checked_reads import CheckedReads
 from runtime.storage.checksum import encode
 from runtime.storage.file_version import (
     FileVersion,
@@ -37,6 +36,7 @@ from runtime.storage.file_version import (
     unlink_version,
     version_of,
 )
+from runtime.storage.remembered_reads import RememberedReads
 from runtime.storage.stream import ShardStream
 
 _read_whole = files.with_retry(files.read_whole)
@@ -56,7 +56,7 @@ class LocalSource:
         found = os.fstat(self._file.fileno())
         self.size = found.st_size
         self.stamp = source_stamp(_info(self.name, found))
-        self._reads = CheckedReads(self.name, self.size, None, self._read)
+        self._reads = RememberedReads(self.name, self.size, self._read)
 
     def changed(self) -> bool:
         """Whether the file was written since it was opened; one that took its place is another."""
@@ -70,7 +70,8 @@ class LocalSource:
         """Read again what was read, if it is doubted: a file has no checksum to be held against."""
         if not doubted:
             return
-        with contextlib.suppress(OSError):  # else the system gives the bytes that it holds
+        # Else the system gives the bytes that it holds; macOS has no such call.
+        with contextlib.suppress(AttributeError, OSError):
             os.posix_fadvise(self._file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         self._reads.verify()
 
