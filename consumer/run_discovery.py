@@ -123,7 +123,7 @@ def discover_runs(queue: str | None, run: str | None, roots: Sequence[str]) -> R
         runs = sorted(_sound(known), key=lambda one: one.info.created)
         return RunDiscovery(None, roots, queue or _queue_of(runs))
     if not roots and "/" not in run:
-        raise UsageError(f"where is run {run}?", hint="give its URI, or --state or --dest")
+        raise UsageError(f"where is run {run}? Pass --dest or --state, or its whole URI")
     found = _named(run, roots)
     discovery = RunDiscovery(found, roots, queue or found.queue)
     if not discovery.serves(found):

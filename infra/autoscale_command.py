@@ -13,6 +13,7 @@ from delivery.broker.base import Broker
 from delivery.broker.pubsub_names import PubSubNames
 from infra import queue_pools
 from infra.autoscaler import Autoscaler, Look
+from infra.documents import AutoscaleDocument, InstancesDocument
 from infra.options import QueueOption, RegionOption
 from infra.pool_client import PoolClient
 from infra.queue_runs import QueueRuns
@@ -20,7 +21,7 @@ from infra.scaling_policy import DEFAULT_PER_TIER, Caps
 from memmodel.tiers import parse_tiers, tier_of
 from runtime import cli, log, settings
 from runtime.errors import EXIT_FINDINGS, UnreachableError, UsageError
-from runtime.text import counted, json_text
+from runtime.text import counted
 
 POLL_S: Final = 30.0
 OVERDUE_POLLS: Final = 6  # after which nothing seems to watch the pools
@@ -176,13 +177,13 @@ def instances(
         client.close()
     watching = pools.own is not None and pools.own.count > 0
     if json:
-        document = {
-            "queue": names.url,
-            "counts": pools.counts,
-            "dollars_per_hour": queue_pools.dollars_per_hour(pools.counts),
-            "autoscaler": pools.own.count if pools.own else None,
-        }
-        cli.print_lines(json_text(document))
+        document = InstancesDocument(
+            queue=names.url,
+            counts=dict(pools.counts),
+            dollars_per_hour=queue_pools.dollars_per_hour(pools.counts),
+            autoscaler=pools.own.count if pools.own else None,
+        )
+        cli.print_document(document)
         return
     cli.print_line(f"{_counts(pools.counts)}{', the autoscaler runs' if watching else ''}")
 
@@ -236,13 +237,10 @@ def _open(
 def _print(names: PubSubNames, look: Look, *, json: bool) -> None:
     left = None if look.left is None else {name: one.shards for name, one in look.left.items()}
     if json:
-        document = {
-            "queue": names.url,
-            "counts": dict(look.counts),
-            "left": left,
-            "over": look.over,
-        }
-        cli.print_lines(json_text(document))
+        document = AutoscaleDocument(
+            queue=names.url, counts=dict(look.counts), left=left, over=look.over
+        )
+        cli.print_document(document)
         return
     shards = "unknown" if left is None else f"{sum(left.values()):,}"
     cli.print_line(f"{_counts(look.counts)}; shards left: {shards}")
@@ -265,7 +263,7 @@ def _names(queue: str | None, project: str | None, base_name: str) -> PubSubName
 
 def _parent(names: PubSubNames, region: str | None) -> str:
     if region is None:
-        raise UsageError("which region?", hint="pass --region, or set REGION: that of the pools")
+        raise UsageError("which region? Pass --region, or set REGION: that of the pools")
     return f"projects/{names.project}/locations/{region}"
 
 

@@ -58,8 +58,8 @@ def state_root(state: str | None, dest: str | None) -> str:
     """
     if state is None and dest is None:
         raise UsageError(
-            "which run? Neither --dest nor --state is given",
-            hint=f"pass --dest or --state, or set {settings.DEST_PATH}",
+            "which run? Pass --dest or --state: neither is given",
+            hint=f"{settings.DEST_PATH} or {settings.STATE_PATH} serve every command",
         )
     return absolute(state or settings.default_state_url(dest or ""))
 

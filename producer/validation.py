@@ -30,6 +30,7 @@ from producer.file_pool import DEFAULT_WORKERS, read_files
 from runtime.errors import ShardliftError, UnreachableError
 from runtime.storage import Storage
 from runtime.storage.checked_reads import read_again
+from runtime.text import counted
 
 _ROWS_AT_ONCE: Final = 64  # read and decoded; about half a MB
 _PAIRS_AT_ONCE: Final = 1 << 20  # of boxes that are compared
@@ -297,7 +298,7 @@ def _shared_chunks(source: Storage, files: Sequence[ExportFile], pair: Pair) -> 
     if not shared:
         return None
     first, second = (files[number].path for number in pair)
-    return f"{second}: {len(shared)} chunks are in {first} too, such as {min(shared)}"
+    return f"{second}: shares {counted(len(shared), 'chunk')} with {first}, such as {min(shared)}"
 
 
 def _chunks(source: Storage, file: ExportFile) -> set[tuple[int, ...]]:

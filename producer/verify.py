@@ -116,7 +116,7 @@ class Verifier:
         if origin is None or origin.size is None:  # unknown what was written
             return
         if chunks != origin.chunks:
-            yield Finding(row.key, f"{chunks} chunks, its receipt says {origin.chunks}")
+            yield Finding(row.key, f"{counted(chunks, 'chunk')}, its receipt says {origin.chunks}")
         if crc32c != origin.content:
             yield Finding(row.key, f"crc32c {crc32c}, its receipt says {origin.content}")
 

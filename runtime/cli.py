@@ -169,9 +169,7 @@ JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON document instead of text.")
 ]
 
-YesOption = Annotated[
-    bool, typer.Option("--yes", help="Do not ask; needed where no terminal can answer.")
-]
+YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask whether to go on.")]
 
 
 def new_app(text: str) -> typer.Typer:
@@ -212,7 +210,7 @@ def run(
         code = EXIT_INTERRUPTED
     interrupts.end_at_once()
     if code == EXIT_INTERRUPTED:
-        print_stderr("interrupted")
+        _print_stderr("interrupted")
     _complete_json(code)
     _flush_and_exit(code)
 
@@ -242,7 +240,7 @@ def _report_error(error: Exception, exit_codes: Mapping[str, int]) -> int:
     if type(error).__name__ == "NoArgsIsHelpError":  # its text is the help page
         help_page: str = error.format_message()  # type: ignore[attr-defined] # one of Typer's own
         for line in _STYLE.sub("", help_page).split("\n"):
-            print_stderr(line)
+            _print_stderr(line)
         return EXIT_USAGE
     verbosity.trace(error)
     if isinstance(error, typer.Abort):
@@ -276,12 +274,18 @@ def _report_unknown(error: Exception) -> int:
     return EXIT_FINDINGS
 
 
-def confirm(deed: str, *, yes: bool) -> None:
+def can_ask() -> bool:
+    """Whether a terminal can answer questions."""
+    return bool(sys.stdin and sys.stdin.isatty() and sys.stderr and sys.stderr.isatty())
+
+
+def confirm(deed: str, *, yes: bool, needs_answer: bool = True) -> None:
     """Ask on the terminal before something is done that is hard to undo.
 
     Args:
         deed: what is about to be done, such as `delete 14 resources`.
         yes: `--yes` was given: do not ask.
+        needs_answer: without a terminal refuse, instead of going on as scripts expect.
 
     Raises:
         UsageError: there is no terminal, and no `--yes`.
@@ -289,7 +293,9 @@ def confirm(deed: str, *, yes: bool) -> None:
     """
     if yes:
         return
-    if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
+    if not can_ask():
+        if not needs_answer:
+            return
         raise UsageError(
             f"this would {deed}, and no terminal can be asked", hint="if that is meant, pass --yes"
         )
@@ -324,9 +330,9 @@ def _save_traceback(error: Exception) -> str:
 
 def _print_error(message: str, hint: str | None = None) -> None:
     _said["error"], _said["hint"] = " ".join(message.split()), hint and as_typed(hint)
-    print_stderr(f"error: {' '.join(message.split())}")
+    _print_stderr(f"error: {' '.join(message.split())}")
     if hint:
-        print_stderr(f"hint: {as_typed(' '.join(hint.split()))}")
+        _print_stderr(f"hint: {as_typed(' '.join(hint.split()))}")
 
 
 def print_line(line: str = "") -> None:
@@ -351,7 +357,13 @@ def print_json(text: str) -> None:
 
 
 def print_stderr(line: str) -> None:
-    """Print a line for people, a note or progress; what is not printable is escaped."""
+    """Print a line for people, a note or progress, unless -q; commands in it work as printed."""
+    if not verbosity.is_quiet():
+        _print_stderr(as_typed(line))
+
+
+def _print_stderr(line: str) -> None:
+    """Print a line to stderr; what is not printable is escaped."""
     print(printable(line), file=sys.stderr, flush=True)  # noqa: T201 - the one place that prints to stderr
 
 

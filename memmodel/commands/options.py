@@ -24,5 +24,5 @@ def find(run: str | None, state: str | None, dest: str | None) -> Run:
     if run is not None and "/" in run:
         return find_run("", run)
     if state is None and dest is None:
-        raise UsageError("which run?", hint="give --run with a whole URI, or --state or --dest")
+        raise UsageError("which run? Pass --dest or --state, or --run with a whole URI")
     return find_run(state or settings.default_state_url(dest or ""), run)

@@ -224,7 +224,7 @@ def test_a_chunk_in_two_files(make: Make) -> None:
         shutil.copy(first.with_suffix(suffix), first.with_name(f"0_0_256{suffix}"))
     code, found = validate(export)
     assert code == 1
-    (finding,) = (line for line in found["findings"] if "chunks are in" in line)
+    (finding,) = (line for line in found["findings"] if ": shares " in line)
     assert first.name in finding
     assert "0_0_256.arrow" in finding
 
