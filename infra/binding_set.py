@@ -50,6 +50,7 @@ class BindingSet:
         self._wanted = wanted
         self._shorts = shorts
         self._delayed = False
+        self._absent: list[str] = []
 
     def compare(self) -> list[Change]:
         """A line for each account, role and kind of resources."""
@@ -66,10 +67,12 @@ class BindingSet:
         ]
 
     def grant(self) -> None:
-        """Add the bindings that were missing."""
+        """Add the bindings that were missing, but for those on what does not exist."""
         for group in by_resource(self.missing):
-            self._policies.grant(group)
-            self._delayed |= _kind(group[0].resource)[1] == _PROJECT
+            resource = group[0].resource
+            if not self._policies.grant(group):
+                self._absent.append(f"{_kind(resource)[1]} {resource.rpartition('/')[2]}")
+            self._delayed |= _kind(resource)[1] == _PROJECT
 
     def needs(self, project: str) -> list[Need]:
         """Rights to add the bindings that were missing, each once for a kind of resources."""
@@ -82,7 +85,11 @@ class BindingSet:
 
     def notes(self) -> list[str]:
         """What is to be known of the bindings that were granted."""
-        return [DELAY] if self._delayed else []
+        absent = [
+            f"{name} does not exist, so no rights on it were granted: make it, then `infra up`"
+            for name in self._absent
+        ]
+        return [*absent, *([DELAY] if self._delayed else [])]
 
     def _changes(
         self,

@@ -97,8 +97,8 @@ class BucketClient:
             ),
         )
 
-    def grant(self, name: str, wanted: Iterable[tuple[str, str]]) -> None:
-        """Add roles of members to a bucket's policy; other bindings stay."""
+    def grant(self, name: str, wanted: Iterable[tuple[str, str]]) -> bool:
+        """Add roles of members to a bucket's policy; False if the bucket does not exist."""
 
         def change() -> None:
             policy = self._bucket(name).get_iam_policy(
@@ -110,7 +110,11 @@ class BucketClient:
                 policy.version = POLICY_VERSION
                 self._bucket(name).set_iam_policy(policy, retry=None)
 
-        self._again_if_changed(name, change)
+        try:
+            self._again_if_changed(name, change)
+        except api.NotFound:
+            return False
+        return True
 
     def held(self, name: str, permissions: Sequence[str]) -> set[str]:
         """Those of some permissions that the caller has; all if the bucket does not exist."""
@@ -133,11 +137,12 @@ class BucketClient:
         """Make a change of what was read; again if another program changed it meanwhile."""
         for _ in range(MOST_TRIES - 1):
             try:
-                return self._call(name, change)
+                self._call(name, change)
             except api.PreconditionFailed:
                 continue
+            return
         with translate_errors(f"{GS}{name}"):
-            return call_with_retry(change)
+            call_with_retry(change)
 
     def _or_none(self, name: str, request: Callable[[], T]) -> T | None:
         try:

@@ -54,24 +54,30 @@ class Policies:
             return [one for one in wanted if found is None or not iam.holds(found, one)]
         return _missing(self._read(resource), wanted)
 
-    def grant(self, wanted: Sequence[Binding]) -> None:
-        """Add those of some bindings of one resource that are not there."""
+    def grant(self, wanted: Sequence[Binding]) -> bool:
+        """Add those of some bindings of one resource that are not there.
+
+        Returns:
+            False if the resource does not exist.
+        """
         resource = wanted[0].resource
         if resource.startswith(BUCKET):
             pairs = [(one.role, one.member) for one in wanted]
-            self._buckets.grant(resource.removeprefix(BUCKET), pairs)
-        elif any(part in resource for part in _PUBSUB):
+            return self._buckets.grant(resource.removeprefix(BUCKET), pairs)
+        if any(part in resource for part in _PUBSUB):
             with closing(PubSubAdmin(self._queue)) as admin:
                 iam.grant(admin, wanted)
-        else:
-            self._grant_by_rest(resource, wanted)
+                return admin.policy(resource) is not None
+        return self._grant_by_rest(resource, wanted)
 
-    def _grant_by_rest(self, resource: str, wanted: Sequence[Binding]) -> None:
+    def _grant_by_rest(self, resource: str, wanted: Sequence[Binding]) -> bool:
         for _ in range(MOST_TRIES):
-            policy = self._read(resource) or {}
+            policy = self._read(resource)
+            if policy is None:
+                return False
             missing = _missing(policy, wanted)
             if not missing:
-                return
+                return True
             pairs = [(one.role, one.member) for one in missing]
             bindings = with_members(policy.get("bindings", ()), pairs, list)
             changed = {**policy, "bindings": bindings}
@@ -83,7 +89,7 @@ class Policies:
                 )
             except ConflictError:  # also by this call, if its answer was lost
                 continue
-            return
+            return True
         raise UnreachableError(
             f"the rights of {resource} are changed by another program",
             hint="run the same command again",

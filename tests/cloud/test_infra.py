@@ -300,6 +300,8 @@ class SmallIam:
     def __init__(self) -> None:
         self.policies: dict[str, policy_pb2.Policy] = {}
         self.writes = 0
+        self.denied: set[str] = set()
+        self.others: list[str] = []  # members that another caller adds, one before each write
 
     def get(
         self, request: iam_policy_pb2.GetIamPolicyRequest, context: Untyped
@@ -313,12 +315,24 @@ class SmallIam:
         self, request: iam_policy_pb2.SetIamPolicyRequest, context: Untyped
     ) -> policy_pb2.Policy:
         """Replace the policy that was read, not a newer one."""
+        if self.others:
+            theirs = self.policies[request.resource]
+            theirs.bindings.add(role="roles/pubsub.viewer", members=[self.others.pop()])
+            theirs.etag += b"+"
         if request.policy.etag != self.policies[request.resource].etag:
             context.abort(grpc.StatusCode.ABORTED, "There were concurrent policy changes.")
         self.writes += 1
         self.policies[request.resource].CopyFrom(request.policy)
         self.policies[request.resource].etag = b"%d" % self.writes
         return self.policies[request.resource]
+
+    def test(
+        self, request: iam_policy_pb2.TestIamPermissionsRequest, context: Untyped
+    ) -> iam_policy_pb2.TestIamPermissionsResponse:
+        """Rights that the caller has."""
+        self.get(request, context)
+        held = [name for name in request.permissions if name not in self.denied]
+        return iam_policy_pb2.TestIamPermissionsResponse(permissions=held)
 
 
 @pytest.fixture
@@ -346,6 +360,7 @@ def _handlers(service: SmallIam) -> tuple[str, dict[str, grpc.RpcMethodHandler]]
     return "google.iam.v1.IAMPolicy", {
         "GetIamPolicy": _handler(service.get, iam_policy_pb2.GetIamPolicyRequest),
         "SetIamPolicy": _handler(service.set, iam_policy_pb2.SetIamPolicyRequest),
+        "TestIamPermissions": _handler(service.test, iam_policy_pb2.TestIamPermissionsRequest),
     }
 
 
@@ -353,7 +368,7 @@ def _handler(method: Callable[..., Untyped], request: Untyped) -> grpc.RpcMethod
     return grpc.unary_unary_rpc_method_handler(
         method,
         request_deserializer=request.FromString,
-        response_serializer=policy_pb2.Policy.SerializeToString,
+        response_serializer=lambda answer: answer.SerializeToString(),
     )
 
 
@@ -377,6 +392,37 @@ def test_rights_are_added_once_and_others_kept(small_iam: tuple[SmallIam, PubSub
         ("roles/pubsub.viewer", ["user:someone@example.com"]),
         ("roles/pubsub.publisher", [wanted[0].member]),
     ]
+
+
+def test_a_policy_that_changes_meanwhile_is_read_again(
+    small_iam: tuple[SmallIam, PubSubAdmin],
+) -> None:
+    """What another caller granted stays; a policy that never stands still is an error."""
+    service, admin = small_iam
+    wanted = bindings(queues(PubSubNames.parse("pubsub://some-project/lift"), ["2gi"], 60), 7)[:1]
+    policy = service.policies[wanted[0].resource] = policy_pb2.Policy(etag=b"0")
+    service.others = ["user:a@lab.org", "user:b@lab.org"]
+    iam.grant(admin, wanted)
+    roles = [binding.role for binding in policy.bindings]
+    assert roles == ["roles/pubsub.viewer", "roles/pubsub.viewer", wanted[0].role]
+    assert service.writes == 1
+    policy.Clear()
+    service.others = ["user:a@lab.org"] * iam.MOST_TRIES
+    with pytest.raises(UnreachableError, match="are changed by another program"):
+        iam.grant(admin, wanted)
+    iam.grant(admin, wanted)
+    assert [change.action for change in iam.compare(admin, wanted)] == [Action.OK]
+
+
+def test_rights_of_the_caller_are_tested(small_iam: tuple[SmallIam, PubSubAdmin]) -> None:
+    """On a topic that is not there yet, all count as held."""
+    service, admin = small_iam
+    topic = "projects/some-project/topics/lift-dead"
+    service.denied = {"pubsub.topics.publish"}
+    asked = ["pubsub.topics.publish", "pubsub.topics.get"]
+    assert admin.held(topic, asked) == set(asked)
+    service.policies[topic] = policy_pb2.Policy()
+    assert admin.held(topic, asked) == {"pubsub.topics.get"}
 
 
 def test_rights_of_what_is_not_there_yet_are_missing(

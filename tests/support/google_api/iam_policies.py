@@ -40,6 +40,16 @@ class IamPolicies:
         found = self.of(resource).get("bindings", [])
         return {binding["role"]: binding["members"] for binding in found}
 
+    def names(self) -> list[str]:
+        """Resources that have a policy."""
+        with self._lock:
+            return list(self._policies)
+
+    def replace(self, resource: str, bindings: list[dict[str, Any]]) -> None:
+        """Set a policy behind the API, as another caller would; its etag changes."""
+        with self._lock:
+            self._policies[resource] = {"version": 1, "bindings": bindings, "etag": _etag()}
+
     def handlers(self, prefix: str, is_there: Callable[[str], bool]) -> Handlers:
         """Of the three methods that resources of a kind have.
 
