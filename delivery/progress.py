@@ -66,6 +66,11 @@ class ScaleProgress(BaseModel):
     work_left_s: float | None
 
     @property
+    def dead(self) -> int:
+        """Number of shards that failed or were given up."""
+        return self.failed + self.given_up
+
+    @property
     def left(self) -> int:
         """Number of shards that can still be done."""
         return self.ready + self.waiting
@@ -89,12 +94,13 @@ class Progress(BaseModel):
     """Progress of a whole run.
 
     Attributes:
-        started: first start of a finished shard.
+        started: first start of a finished shard; before it has ended, or of a shard in work.
         finished: when the run ended; None before.
         backlogs: by tier, with the dead letters; a None in one means unknown.
         ready_by_tier: ready shards by the tier that the plan or their inputs give them.
         eta_s: seconds until the run ends; None if unknown.
         workers: number of those with a recent heartbeat.
+        memory_bytes: of their executors.
         unplanned: records and heartbeats of shards that the plan lacks, such as `failed/s0/beef`.
     """
 
@@ -108,6 +114,7 @@ class Progress(BaseModel):
     scales: tuple[ScaleProgress, ...]
     in_flight: tuple[InFlight, ...]
     workers: int
+    memory_bytes: int = 0
     chunks_per_s: float
     eta_s: float | None
     backlogs: dict[str, Backlog]
@@ -120,6 +127,38 @@ class Progress(BaseModel):
         if self.started is None or self.finished is None:
             return None
         return (self.finished - self.started).total_seconds()
+
+    @property
+    def elapsed_s(self) -> float | None:
+        """Seconds since the start of a run that goes on; of one that has ended, what it took."""
+        if self.ended or self.started is None:
+            return self.took_s
+        return max((self.at - self.started).total_seconds(), 0.0)
+
+    @property
+    def percent(self) -> int:
+        """Share of the shards that are done, rounded down: 100 is all."""
+        return 100 * self.done // self.total if self.total else 100
+
+    @property
+    def chunks(self) -> int:
+        """Chunks that finished shards store."""
+        return sum(scale.chunks for scale in self.scales)
+
+    @property
+    def bytes_out(self) -> int:
+        """Bytes that finished shards have written."""
+        return sum(scale.bytes_out for scale in self.scales)
+
+    @property
+    def dead(self) -> int:
+        """Number of shards that failed or were given up."""
+        return sum(scale.dead for scale in self.scales)
+
+    @property
+    def blocked(self) -> int:
+        """Number of shards that a dead one blocks."""
+        return sum(scale.blocked for scale in self.scales)
 
     @property
     def done(self) -> int:
@@ -150,9 +189,11 @@ class _RateWindow(NamedTuple):
         return chunks / self.seconds if self.seconds > 0 else 0.0
 
     def busy_s(self, receipt: ReceiptSummary) -> float:
-        """The part of a shard's work that falls into the window."""
+        """The part of a shard's seconds of work that falls into the window."""
         begin, end = max(receipt.started, self.begin), min(receipt.finished, self.end)
-        return max((end - begin).total_seconds(), 0.0)
+        inside_s = max((end - begin).total_seconds(), 0.0)
+        whole_s = (receipt.finished - receipt.started).total_seconds()
+        return receipt.seconds * inside_s / whole_s if whole_s > 0 else 0.0
 
 
 class _Shard(NamedTuple):
@@ -177,15 +218,17 @@ def measure(
     scales = _scales(status, now)
     busy_s = sum(map(window.busy_s, receipts))
     busy_workers = 0.0 if status.ended else busy_s / window.seconds
+    recent = [heartbeat for heartbeat in heartbeats if now - heartbeat.at < STALE]
     return Progress(
         run_id=run.run_id,
         at=now,
         ended=status.ended,
-        started=min((receipt.started for receipt in receipts), default=None),
+        started=_started(status, heartbeats),
         finished=_finished(status),
         scales=scales,
         in_flight=tuple(_in_flight(status, heartbeats, now)),
-        workers=sum(now - heartbeat.at < STALE for heartbeat in heartbeats),
+        workers=len(recent),
+        memory_bytes=sum(heartbeat.rss_bytes for heartbeat in recent),
         chunks_per_s=window.rate(receipts),
         eta_s=_eta_s(scales, busy_workers),
         backlogs=dict(backlogs),
@@ -233,6 +276,15 @@ def _rate_window(receipts: Iterable[ReceiptSummary], now: datetime, *, over: boo
     if over and spans:
         return _RateWindow(first, max(end for _, end in spans), over)
     return _RateWindow(max(now - RATE_WINDOW, first), now, over=False)
+
+
+def _started(status: RunStatus, heartbeats: Iterable[Heartbeat]) -> datetime | None:
+    """When the first shard was begun, as far as receipts and, of an open run, heartbeats know."""
+    begun = [receipt.started for receipt in status.receipts.values()]
+    if not status.ended:
+        shards = [shard for heartbeat in heartbeats for shard in heartbeat.all_shards]
+        begun += [one.since for one in shards if one.since is not None and one.key in status.plan]
+    return min(begun, default=None)
 
 
 def _finished(status: RunStatus) -> datetime | None:

@@ -1,0 +1,85 @@
+"""`status --watch`: a live screen of a run, or plain lines where there is no terminal."""
+
+import time
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from delivery.broker.base import Broker
+from delivery.ledger.run import Run
+from delivery.progress_display import FREE_COLUMNS, LINE_S, draw
+from delivery.progress_text import plain_line
+from producer.coverage import coverage_maps
+from producer.coverage_text import coverage_text
+from producer.status_look import StatusLook, look_at
+from producer.status_text import details, headline, status_text
+from producer.worker_pools import PoolLooks
+from runtime import cli
+from runtime.text import printable_lines
+
+_WATCH_S = 2.0
+_BEGINNING = "waiting for workers"
+
+
+def watch(run: Run, broker: Broker | None, why: str) -> None:
+    """Show a run until it has ended.
+
+    Args:
+        run: the run.
+        broker: its queues; None where they cannot be reached.
+        why: so, if not.
+    """
+    console = Console()
+    if console.is_terminal and not console.is_dumb_terminal:
+        _watch_live(run, broker, why, console)
+    else:
+        _watch_lines(run, broker, why)
+
+
+def _watch_live(run: Run, broker: Broker | None, why: str, console: Console) -> None:
+    pools = PoolLooks(run)
+    with Live(console=console, auto_refresh=False, vertical_overflow="visible") as live:
+        while True:
+            look = look_at(run, broker, why, pools)
+            live.update(_screen(run, look, console), refresh=True)
+            if look.progress.ended or run.cancelled():
+                return
+            time.sleep(_WATCH_S)
+
+
+def _watch_lines(run: Run, broker: Broker | None, why: str) -> None:
+    """A line every few seconds, and at the end what `status` prints."""
+    pools, last, next_s = PoolLooks(run), "", 0.0
+    while True:
+        look = look_at(run, broker, why, pools)
+        if look.progress.ended or run.cancelled():
+            cli.print_lines(status_text(run, look))
+            return
+        line = plain_line(look.progress, beginning=_BEGINNING)
+        if line != last and time.monotonic() >= next_s:
+            cli.print_line(line)
+            last, next_s = line, time.monotonic() + LINE_S
+        time.sleep(_WATCH_S)
+
+
+def _screen(run: Run, look: StatusLook, console: Console) -> Text:
+    """The run in a line, its bars, its map, and what else `status` prints."""
+    colours = console.color_system is not None and not console.no_color
+    plain = console.options.ascii_only
+    width = console.width
+    title = headline(run, look.ledger, look.progress)
+    if not look.progress.ended and not run.cancelled():
+        title = f"run {run.run_id}"  # the numbers follow
+    parts = [
+        Text(printable_lines(title)),
+        draw(look.progress, width, beginning=_BEGINNING, plain=plain),
+        coverage_text(
+            coverage_maps(run, look.ledger),
+            width - FREE_COLUMNS,
+            lines=max(console.height // 3, 4),
+            colours=colours and not plain,
+        ),
+        *(Text(printable_lines(part)) for part in details(run, look)),
+    ]
+    return Text("\n\n").join(part for part in parts if part)
