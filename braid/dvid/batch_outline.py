@@ -14,7 +14,7 @@ import numpy as np
 
 from braid.dvid.ipc import PREFIX_BYTES, RECORD_BATCH, Message, metadata_length, parse_metadata
 from braid.exceptions import InvalidShardFormatError
-from braid.io.byte_source import ByteSource, read_each
+from braid.io.byte_source import ByteSource, page_bytes, read_each
 from braid.io.ranges import merge_pages
 from braid.typing import BytesLike, Int64Array
 
@@ -156,7 +156,9 @@ def _read_ends(
 
 def _read_pages(source: ByteSource, ranges: Int64Array) -> list[memoryview]:
     """Read ranges (k, 2); the tail of a message shares its page with the head of the next."""
-    begins, stops, group = merge_pages(ranges[:, 0], ranges[:, 1], source.size, 0.0)
+    begins, stops, group = merge_pages(
+        ranges[:, 0], ranges[:, 1], source.size, 0.0, page_bytes(source)
+    )
     read = read_each(source, begins.tolist(), stops.tolist())
     return [
         read[number][begin - begins[number] : end - begins[number]]

@@ -12,6 +12,7 @@ from io import StringIO
 
 import numpy as np
 
+from braid.dvid.packed_heads import PackedHeads
 from braid.exceptions import InvalidShardFormatError, one_line
 from braid.typing import BoolArray, Int32Array, Int64Array, UInt32Array, UInt64Array
 
@@ -35,6 +36,7 @@ class ShardIndex:
         size: (n,) uint64, bytes of that message.
         batch_row: (n,) uint32, the row's position in its record batch.
         schema_size: bytes before the first batch.
+        heads: of the record batches, as far as a scan has read and kept them.
     """
 
     coords: Int32Array
@@ -42,6 +44,7 @@ class ShardIndex:
     size: UInt64Array
     batch_row: UInt32Array
     schema_size: int
+    heads: PackedHeads | None = None
 
     def __len__(self) -> int:
         return len(self.coords)

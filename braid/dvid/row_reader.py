@@ -12,7 +12,7 @@ from braid.dvid.csv_index import ShardIndex
 from braid.dvid.rows import Rows
 from braid.dvid.stream_scan import Preamble
 from braid.exceptions import InvalidShardFormatError
-from braid.io.byte_source import ByteSource, read_each, source_name
+from braid.io.byte_source import ByteSource, page_bytes, read_each, source_name
 from braid.io.ranges import merge_pages
 from braid.typing import Int64Array
 
@@ -49,6 +49,18 @@ class RowReader:
     def requests(self) -> int:
         """Reads from the Arrow file so far."""
         return int(getattr(self._source, "requests", 0))
+
+    @property
+    def page_bytes(self) -> int:
+        """Bytes of the pages that the Arrow file is read by; see `byte_source.page_bytes`."""
+        return page_bytes(self._source)
+
+    def ranges_of(self, batches: Int64Array) -> tuple[Int64Array, Int64Array]:
+        """First bytes of the reads that whole record batches take, and bytes past their last."""
+        begins, stops, _ = merge_pages(
+            *self._places(batches), self._source.size, GAP_SHARE, self.page_bytes
+        )
+        return begins, stops
 
     def read_rows(
         self, rows: npt.ArrayLike, *, whole_batches: bool = True, keep: Collection[int] = ()
@@ -100,12 +112,31 @@ class RowReader:
         """Read whole IPC messages; neighbours in the file share a request."""
         starts, ends = self._places(batches)
         new = np.array([number not in self._kept for number in batches.tolist()], bool)
-        read, group, begins = self._read_ranges(starts[new], ends[new])
+        read, group, begins = self._read_messages(batches[new], starts[new], ends[new])
         buffer, shift = np.empty_like(starts), starts.copy()
-        buffer[new], shift[new] = group, begins[group]
+        buffer[new], shift[new] = group, begins
         buffer[~new] = len(read) + np.arange(len(new) - new.sum())
         held = [self._kept[number] for number in batches[~new].tolist()]
         return [*read, *held], buffer, starts - shift, ends - shift
+
+    def _read_messages(
+        self, batches: Int64Array, starts: Int64Array, ends: Int64Array
+    ) -> tuple[list[memoryview], Int64Array, Int64Array]:
+        """Whole messages: buffers, the buffer of each, and where in the file that begins."""
+        heads = self.index.heads
+        lengths = np.zeros(0, np.int64) if heads is None else heads.lengths[batches]
+        if heads is None or not lengths.any():
+            read, group, begins = self._read_ranges(starts, ends)
+            return read, group, begins[group]
+        read, group, begins = self._read_ranges(starts + lengths, ends)
+        places = (batches.tolist(), lengths.tolist(), starts.tolist(), ends.tolist())
+        joined = [
+            heads.head(number) + read[at][start + length - begin : end - begin]
+            for number, length, start, end, at, begin in zip(
+                *places, group.tolist(), begins[group].tolist(), strict=True
+            )
+        ]
+        return [memoryview(message) for message in joined], np.arange(len(joined)), starts
 
     def _keep(self, keep: Collection[int], batches: Int64Array, buffers: BatchBuffers) -> None:
         """Hold some messages, copied, so that the buffers around them can go."""
@@ -177,7 +208,9 @@ class RowReader:
         self, starts: Int64Array, ends: Int64Array
     ) -> tuple[list[memoryview], Int64Array, Int64Array]:
         """Read ranges: buffers, the buffer of each range, and the first byte of each buffer."""
-        begins, stops, group = merge_pages(starts, ends, self._source.size, GAP_SHARE)
+        begins, stops, group = merge_pages(
+            starts, ends, self._source.size, GAP_SHARE, self.page_bytes
+        )
         return read_each(self._source, begins.tolist(), stops.tolist()), group, begins
 
     def _decode(

@@ -23,15 +23,18 @@ from braid.dvid.ipc import (
     metadata_length,
     parse_metadata,
 )
+from braid.dvid.packed_heads import PackedHeads
 from braid.dvid.rows import read_schema
 from braid.exceptions import InvalidShardFormatError
-from braid.io.byte_source import ByteSource, read_exactly, source_name
+from braid.io.byte_source import ByteSource, is_held, read_exactly, source_name
+from braid.typing import BytesLike
 
 __all__ = ["Preamble", "check_batches", "check_end", "read_preamble", "scan_offsets"]
 
 _AHEAD_BYTES = 8 << 20
-_SKIP_BYTES = 64 << 10
-_HEAD_ROW_BYTES = 12  # coordinates
+_FAR_SKIP_BYTES = 4 << 20  # of a batch over a network, where many are read at once
+_KEPT_HEADS = 8  # of batches that are no larger than as many of their heads
+_FIRST_BYTES = 4 << 10  # of the first batch
 _PROBE_BYTES = 4 << 10  # a batch's metadata and the coordinates of some hundred rows
 _HEAD_BYTES = 16 << 10  # a schema message takes about 700
 _COORDINATES = 3  # the first columns: x, y, z
@@ -66,9 +69,12 @@ class _ReadAhead:
         self._source = source
         self._ahead_bytes = ahead_bytes
         # What one more read is worth in bytes; sources over a network read many at once.
-        self._skip_bytes = _AHEAD_BYTES // 2 if hasattr(source, "read_many") else _SKIP_BYTES
+        far = hasattr(source, "read_many")
+        self._skip_bytes = _FAR_SKIP_BYTES if far else 0
+        self._keeps_heads = not (far or is_held(source))
         self._start = 0
         self._data = memoryview(b"")
+        self._seen_bytes, self._seen_heads = 0, 0
 
     def view(self, offset: int, length: int) -> memoryview:
         begin = offset - self._start
@@ -80,8 +86,14 @@ class _ReadAhead:
 
     def expect(self, batch: "_Batch") -> None:
         """Expect batches like this one: where they are large, only their beginnings are read."""
-        large = batch.size >= self._skip_bytes
-        self._ahead_bytes = _HEAD_ROW_BYTES * batch.rows + _PROBE_BYTES if large else _AHEAD_BYTES
+        self._seen_bytes += batch.size
+        self._seen_heads += batch.head
+        self._ahead_bytes = batch.head if batch.size >= self._skip_bytes else _AHEAD_BYTES
+
+    def kept_head(self, batch: "_Batch") -> BytesLike:
+        """Head of a batch, if it is to be kept: where heads are much of the stream."""
+        few = self._seen_bytes > _KEPT_HEADS * self._seen_heads
+        return b"" if few or not self._keeps_heads else self.view(batch.offset, batch.head)
 
 
 def read_preamble(source: ByteSource) -> Preamble:
@@ -196,8 +208,8 @@ def scan_offsets(source: ByteSource) -> ShardIndex:
     preamble = read_preamble(source)
     found = _FoundRows()
     end = preamble.end
-    for batch in _scan_batches(source, preamble):
-        found.add(batch)
+    for batch, head in _scan_batches(source, preamble):
+        found.add(batch, head)
         end = batch.end
     check_end(source, preamble, end)
     index = found.index(preamble)
@@ -206,10 +218,18 @@ def scan_offsets(source: ByteSource) -> ShardIndex:
 
 
 class _Batch(NamedTuple):
-    """Byte range of a record batch's message, and its x, y and z columns as stored (i32)."""
+    """Record batch, as far as a scan needs it.
+
+    Attributes:
+        offset: first byte of its message.
+        size: bytes of its message.
+        head: bytes up to the last of the coordinates.
+        columns: x, y and z as stored (i32).
+    """
 
     offset: int
     size: int
+    head: int
     rows: int
     columns: list[memoryview]
 
@@ -226,10 +246,12 @@ class _FoundRows:
         self._sizes = array("Q")
         self._lengths = array("q")
         self._columns = [bytearray() for _ in range(_COORDINATES)]
+        self._heads = PackedHeads()
 
-    def add(self, batch: _Batch) -> None:
+    def add(self, batch: _Batch, head: BytesLike) -> None:
         if not batch.rows:
             return
+        self._heads.add(head)
         self._offsets.append(batch.offset)
         self._sizes.append(batch.size)
         self._lengths.append(batch.rows)
@@ -247,11 +269,12 @@ class _FoundRows:
             size=np.repeat(np.array(self._sizes, np.uint64), lengths),
             batch_row=within.astype(np.uint32),
             schema_size=preamble.end,
+            heads=self._heads,
         )
 
 
-def _scan_batches(source: ByteSource, preamble: Preamble) -> Iterator[_Batch]:
-    ahead = _ReadAhead(source, _SKIP_BYTES)
+def _scan_batches(source: ByteSource, preamble: Preamble) -> Iterator[tuple[_Batch, BytesLike]]:
+    ahead = _ReadAhead(source, _FIRST_BYTES)
     limit = source.size if not preamble.is_file else _footer_start(source)
     at = preamble.end
     while at < limit:
@@ -263,7 +286,7 @@ def _scan_batches(source: ByteSource, preamble: Preamble) -> Iterator[_Batch]:
             ) from None
         if batch is None:
             return
-        yield batch
+        yield batch, ahead.kept_head(batch)
         ahead.expect(batch)
         at = batch.end
 
@@ -281,7 +304,9 @@ def _read_batch(ahead: _ReadAhead, at: int, limit: int) -> _Batch | None:
     message = parse_metadata(ahead.view(at + PREFIX_BYTES, length), want=_COORDINATES)
     _check_message(message, limit - body)
     columns = [_column(ahead, body, message, i) for i in range(_COORDINATES)]
-    return _Batch(at, body + message.body_bytes - at, message.rows, columns)
+    head = body + max(message.buffers[2 * i + 1][0] for i in range(_COORDINATES)) - at
+    size = body + message.body_bytes - at
+    return _Batch(at, size, head + 4 * message.rows, message.rows, columns)
 
 
 def _check_message(message: Message, room: int) -> None:

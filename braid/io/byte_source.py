@@ -17,6 +17,7 @@ __all__ = [
     "BytesSource",
     "FileSource",
     "GcsSource",
+    "is_held",
     "open_source",
     "page_bytes",
     "read_each",
@@ -29,8 +30,8 @@ __all__ = [
 class ByteSource(Protocol):
     """Object of fixed size.
 
-    Implementations may also have `name` (for errors), `requests`, and `page_bytes` where they read
-    by whole pages.
+    Implementations may also have `name` (for errors), `requests`, `page_bytes` where they read by
+    whole pages, and `is_held` where all bytes are in memory.
     """
 
     @property
@@ -45,6 +46,8 @@ class ByteSource(Protocol):
 
 class BytesSource:
     """Source of bytes in memory (or mapped)."""
+
+    is_held = True
 
     def __init__(self, data: BytesLike, name: str = "bytes") -> None:
         self._view = memoryview(data).cast("B")
@@ -158,6 +161,11 @@ def open_source(location: str | os.PathLike[str] | ByteSource) -> ByteSource:
 def source_name(source: ByteSource) -> str:
     """Name of a source in errors."""
     return str(getattr(source, "name", "source"))
+
+
+def is_held(source: ByteSource) -> bool:
+    """Whether all bytes of a source are in memory, or on their way into it."""
+    return bool(getattr(source, "is_held", False))
 
 
 def page_bytes(source: ByteSource) -> int:

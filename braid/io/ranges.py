@@ -7,9 +7,7 @@ import numpy as np
 
 from braid.typing import BoolArray, Int64Array
 
-__all__ = ["PAGE_BYTES", "merge_pages", "merge_ranges", "plan_windows"]
-
-PAGE_BYTES = 4 << 10  # storage is read by whole pages
+__all__ = ["merge_pages", "merge_ranges", "plan_windows"]
 
 MERGE_GAP_BYTES = 64 << 10  # one request more costs longer than reading this much in vain
 
@@ -43,7 +41,7 @@ def merge_ranges(
 
 
 def merge_pages(
-    starts: Int64Array, ends: Int64Array, size: int, spare_share: float
+    starts: Int64Array, ends: Int64Array, size: int, spare_share: float, page_bytes: int
 ) -> tuple[Int64Array, Int64Array, Int64Array]:
     """Merge the pages that hold ranges, as `merge_ranges` does.
 
@@ -52,11 +50,12 @@ def merge_pages(
         ends: (n,) bytes past the last.
         size: of the object.
         spare_share: of the bytes wanted: most that is read in vain if pages alone do not take it.
+        page_bytes: of a page; 1 where ranges are read as they are.
     """
     wanted = int((ends - starts).sum())
     beyond = ends > size  # whose error names the range itself
-    ends = np.where(beyond, ends, np.minimum(-(-ends // PAGE_BYTES) * PAGE_BYTES, size))
-    starts = starts // PAGE_BYTES * PAGE_BYTES
+    ends = np.where(beyond, ends, np.minimum(-(-ends // page_bytes) * page_bytes, size))
+    starts = starts // page_bytes * page_bytes
     begins, stops, _ = merge_ranges(starts, ends, gap_bytes=0)
     spare = (1 + spare_share) * wanted - float((stops - begins).sum())
     return merge_ranges(starts, ends, all_gaps_bytes=max(0.0, spare))

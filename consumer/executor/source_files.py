@@ -2,8 +2,9 @@
 
 Rows lie roughly in ZYX order and the output wants chunk-id order, so rows are read in windows of
 consecutive chunks, bounded in bytes. Remote files of up to 256 MiB in all are fetched whole, in
-parts, and work begins with the first; local and larger ones are read by merged ranges. What several
-files need first is requested side by side.
+parts, and work begins with the first; local ones that are no larger than the windows of a shard are
+read at once; others are read by merged ranges. What several files need first is requested side by
+side.
 """
 
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
@@ -17,7 +18,7 @@ import numpy as np
 from braid.dvid.block_batch import RowPlace
 from braid.dvid.row_reader import in_order_of_use
 from braid.exceptions import BraidError, InvalidShardFormatError
-from braid.io.byte_source import ByteSource, BytesSource
+from braid.io.byte_source import ByteSource, BytesSource, read_exactly
 from braid.io.crc32c import crc32c
 from braid.parallel.ordered_map import ordered_map
 from braid.precomputed.volume_spec import ScaleSpec
@@ -31,7 +32,7 @@ from consumer.executor.range_prefetch import RangePrefetch
 from consumer.executor.whole_fetch import Fetches, WholeFetch
 from consumer.executor.window_plan import Span, plan_windows
 from delivery.ledger.source_digest import source_digest
-from memmodel.estimate import LOCAL_WINDOW_BYTES, REMOTE_WINDOW_BYTES
+from memmodel.estimate import LOCAL_WHOLE_BYTES, LOCAL_WINDOW_BYTES, REMOTE_WINDOW_BYTES
 from memmodel.estimate import WHOLE_OBJECT_BYTES as WHOLE_BYTES
 from runtime.errors import DamagedInTransit, ObjectNotFound, UnreachableError
 from runtime.storage import Source, Storage, changed_meanwhile, source_stamp
@@ -149,7 +150,11 @@ class SourceFile:
         arrow: ByteSource = self._source
         if self._source.size <= whole_bytes:
             self.whole_bytes = self._source.size
-            arrow = WholeFetch(self._source, self._fetches)
+            if is_remote(self._storage.url):
+                arrow = WholeFetch(self._source, self._fetches)
+            else:
+                whole = read_exactly(self._source, 0, self._source.size)
+                arrow = BytesSource(whole, self.name)
         elif is_remote(self._storage.url):
             arrow = RangePrefetch(self._source)
         stem = path.removesuffix(".arrow")
@@ -209,7 +214,7 @@ class SourceFiles:
     def __init__(self, storage: Storage, paths: Sequence[str]) -> None:
         self._remote = is_remote(storage.url)
         self.files: list[SourceFile] = []
-        left = WHOLE_BYTES if self._remote else 0
+        left = WHOLE_BYTES if self._remote else LOCAL_WHOLE_BYTES
         with ExitStack() as stack:
             fetches = Fetches()
             stack.callback(fetches.close)
@@ -298,6 +303,7 @@ class SourceFiles:
             self._locations.record_batch_bytes[at],
             self._bytes_of_rows,
             self._window_bytes,
+            page_bytes=max((file.reader.page_bytes for file in self.files), default=1),
         )
 
         def read(span: Span) -> RowWindow:

@@ -30,8 +30,10 @@ class Span(NamedTuple):
     keep: frozenset[int] = frozenset()
 
 
+_READ_SHARE: Final = 0.12  # of a file: may be read twice, for fewer requests
 _ROWS_SHARE: Final = 0.05  # of a file: read in vain where rows are read without their batches
-_OUTLINE_BYTES: Final = 16 << 10  # the same for each batch: some pages, and those at edges of rows
+_OUTLINE_BYTES: Final = 512  # the same for each batch: beyond its metadata
+_OUTLINE_PAGES: Final = 4  # the same by whole pages: also those at edges of rows
 _LARGEST_SHARE: Final = 1.5  # bytes of whole batches in one window, by the limit
 KEPT_BYTES: Final = 16 << 20  # of whole batches, for later windows
 _BATCHES_AT_ONCE: Final = 32  # whose rows' sizes are looked up together
@@ -56,6 +58,8 @@ def plan_windows(
     batch_bytes: Int64Array,
     bytes_of_rows: Callable[[Int64Array], Int64Array],
     limit: int,
+    *,
+    page_bytes: int = 1,
 ) -> WindowPlan:
     """Plan the windows of a shard.
 
@@ -65,6 +69,7 @@ def plan_windows(
         batch_bytes: (pairs,) bytes of that batch.
         bytes_of_rows: bytes that rows take without the rest of their batches.
         limit: bytes to hold at once; a chunk that needs more is a window of its own.
+        page_bytes: of the pages that files are read by.
     """
     distinct, first = np.unique(batches, return_index=True)
     total = int(batch_bytes[first].sum())
@@ -74,8 +79,10 @@ def plan_windows(
     again = _read_again(assigned, batches, batch_bytes)
     cut = list(_cut(batches.tolist(), batch_bytes.tolist(), again, limit))
     spans, read = _with_kept([span for span, _ in cut], batches, batch_bytes)
-    by_rows = (1 + _ROWS_SHARE) * total + _OUTLINE_BYTES * len(distinct)
-    if max(held for _, held in cut) <= _LARGEST_SHARE * limit and read <= by_rows:
+    in_vain = _OUTLINE_PAGES * page_bytes if page_bytes > 1 else _OUTLINE_BYTES
+    by_rows = (1 + _ROWS_SHARE) * total + in_vain * len(distinct)
+    most = max((1 + _READ_SHARE) * total, by_rows)
+    if max(held for _, held in cut) <= _LARGEST_SHARE * limit and read <= most:
         return WindowPlan(spans, whole_batches=True)
     sizes = _row_sizes(assigned.blocks, batches, bytes_of_rows)
     by_row = _cut(assigned.blocks.tolist(), sizes, again, limit)

@@ -33,6 +33,14 @@ def read_again(action: Callable[[], T]) -> T:
     return action()
 
 
+def damaged_on_the_way(name: str, what: str) -> DamagedInTransit:
+    """Error of bytes of an object that changed on their way."""
+    return DamagedInTransit(
+        f"{name}: damaged on the way: {what}",
+        hint="it is read again; if it goes on, check disk and network of this machine",
+    )
+
+
 class CheckedReads:
     """Reads of one version of an object; threads may share it.
 
@@ -100,10 +108,7 @@ class CheckedReads:
 
     def damaged(self, what: str) -> DamagedInTransit:
         """Error of bytes that changed on their way."""
-        return DamagedInTransit(
-            f"{self._name}: damaged on the way: {what}",
-            hint="it is read again; if it goes on, check disk and network of this machine",
-        )
+        return damaged_on_the_way(self._name, what)
 
     def _fetch(self, span: Span) -> bytes:
         """Read pages and remember them."""

@@ -593,7 +593,7 @@ def test_a_scan_holds_little(tmp_path: Path) -> None:
     tracemalloc.start()
     with ShardRangeReader(path) as shard:
         assert shard.chunk_count == 200
-        assert shard.requests <= 202  # the beginnings of large batches, not what lies between
+        assert shard.requests <= 205  # the beginnings of large batches, not what lies between
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 30 << 20

@@ -110,7 +110,7 @@ def test_what_an_outcome_counts(made: Conversion) -> None:
     assert sum(o.bytes_out for o in outcomes.values()) == sum(map(len, made.shards().values()))
     for outcome in outcomes.values():
         assert outcome.code_path == "palette"
-        assert outcome.reads >= 3
+        assert outcome.reads >= 2  # a file and its index
         assert outcome.labels > outcome.chunks
         assert set(outcome.phases) == {"index", "read", "decompress", "transcode", "gzip", "wall"}
         assert 0 < outcome.phases["gzip"] < outcome.phases["wall"]

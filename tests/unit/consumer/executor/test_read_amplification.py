@@ -2,24 +2,34 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
+from braid.precomputed.volume_spec import ScaleSpec
 from braid.reader import ShardReader
 from braid.transcode.block_assignment import assign_blocks
-from consumer.executor import source_files
+from consumer.executor import range_prefetch, source_files, window_plan
 from consumer.executor.source_files import SourceFiles
+from memmodel.estimate import WINDOWS
 from producer.export_writer import Dialect, ExportFormat
 from producer.synthetic_export import write_large
-from runtime.storage import open_storage
+from runtime.storage import checked_reads, open_storage
 from runtime.storage.gcs_source import GcsSource
 from runtime.storage.local import LocalSource
+from tests.support.arrow_exports import DIALECTS, made_export
+from tests.support.block_rows import block_rows
 from tests.support.specs import made_scale
 
 MOST = 1.2
 CHUNKS = 1024
 WINDOW_BYTES = 2 << 20
+CASE_EDGE = 16  # of the cube of blocks in files of any form
+CASE_WINDOW_BYTES = 128 << 10  # 32 a row, as windows of 8 MiB have for 262,144 rows
+SCHEMA_BYTES = 48 << 10  # read of each file, however large
 
 
 @pytest.fixture(scope="module")
@@ -43,31 +53,38 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, Dialect],
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Lengths of everything that is read of a disk or a bucket."""
+    """Lengths of everything that is read of a disk or a bucket; no file is read whole at first."""
     lengths: list[int] = []
-    read, fetch = LocalSource._read, GcsSource._fetch
 
-    def local(self: LocalSource, offset: int, length: int) -> bytes:
-        lengths.append(length)
-        return read(self, offset, length)
+    def count(where: type[Any], name: str) -> None:
+        read = getattr(where, name)
 
-    def remote(self: GcsSource, offset: int, length: int) -> bytes:
-        lengths.append(length)
-        return fetch(self, offset, length)
+        def counting(self: Any, offset: int, length: int) -> bytes:  # noqa: ANN401 - a source
+            lengths.append(length)
+            found: bytes = read(self, offset, length)
+            return found
 
-    monkeypatch.setattr(LocalSource, "_read", local)
-    monkeypatch.setattr(GcsSource, "_fetch", remote)
-    monkeypatch.setattr(source_files, "LOCAL_WINDOW_BYTES", WINDOW_BYTES)
-    monkeypatch.setattr(source_files, "REMOTE_WINDOW_BYTES", WINDOW_BYTES)
-    monkeypatch.setattr(source_files, "WHOLE_BYTES", 0)
+        monkeypatch.setattr(where, name, counting)
+
+    count(LocalSource, "_read")
+    count(GcsSource, "_fetch")
+    limit(monkeypatch, WINDOW_BYTES)
     return lengths
 
 
-def check(url: str, path: str, bits: tuple[int, int], arrow: Path) -> int:
+def limit(monkeypatch: pytest.MonkeyPatch, window_bytes: int) -> None:
+    """Set the limits of windows."""
+    monkeypatch.setattr(source_files, "LOCAL_WINDOW_BYTES", window_bytes)
+    monkeypatch.setattr(source_files, "REMOTE_WINDOW_BYTES", window_bytes)
+    monkeypatch.setattr(source_files, "WHOLE_BYTES", 0)
+    monkeypatch.setattr(source_files, "LOCAL_WHOLE_BYTES", 0)
+    monkeypatch.setattr(window_plan, "KEPT_BYTES", 2 * window_bytes)
+
+
+def check(url: str, path: str, scale: ScaleSpec, arrow: Path) -> int:
     """Read the shard window by window; every row must be the file's. The largest window's bytes."""
-    scale = made_scale((1024,) * 3, bits=(*bits, 0))
     with ShardReader(arrow) as whole:
-        expected = whole.read_rows(range(CHUNKS))
+        expected = whole.read_rows(range(whole.chunk_count))
     place = {tuple(chunk): row for row, chunk in enumerate(expected.coords.tolist())}
     seen, most = 0, 0
     with SourceFiles(open_storage(url), [path]) as files:
@@ -81,8 +98,13 @@ def check(url: str, path: str, bits: tuple[int, int], arrow: Path) -> int:
                 assert np.array_equal(
                     window.rows.supervoxel_list(row), expected.supervoxel_list(at)
                 )
-    assert seen == CHUNKS
+    assert seen == len(expected)
     return most
+
+
+def scale_of(edge: int, preshift: int, minishard: int) -> ScaleSpec:
+    """Scale of one shard with so many chunks along each axis."""
+    return made_scale((64 * edge,) * 3, bits=(preshift, minishard, 0))
 
 
 @pytest.mark.parametrize("bits", [(6, 6), (9, 3), (0, 12), (3, 9)])
@@ -95,29 +117,83 @@ def test_a_local_file_is_read_about_once(
 ) -> None:
     """However many rows a record batch has, with windows that are no larger for it."""
     arrow = export(batch_rows, Dialect.MARCH_2026)
-    most = check(str(arrow.parent), arrow.name, bits, arrow)
+    most = check(str(arrow.parent), arrow.name, scale_of(16, *bits), arrow)
     assert sum(counted) <= MOST * arrow.stat().st_size
     assert most <= 1.5 * WINDOW_BYTES
 
 
+@pytest.mark.parametrize("batch_rows", [1, 100])
 @pytest.mark.parametrize("dialect", [d for d in Dialect if d is not Dialect.MARCH_2026])
 def test_a_file_of_any_dialect_is_read_about_once(
-    export: Callable[[int, Dialect], Path], counted: list[int], dialect: Dialect
+    export: Callable[[int, Dialect], Path], counted: list[int], dialect: Dialect, batch_rows: int
 ) -> None:
-    """Where the index lacks offsets, only the beginnings of large batches are read for them."""
-    arrow = export(100, dialect)
-    check(str(arrow.parent), arrow.name, (6, 6), arrow)
+    """Where the index lacks offsets, only the beginnings of batches are read for them."""
+    arrow = export(batch_rows, dialect)
+    check(str(arrow.parent), arrow.name, scale_of(16, 6, 6), arrow)
     assert sum(counted) <= MOST * arrow.stat().st_size
 
 
-@pytest.mark.parametrize("batch_rows", [1, 16, 256])
-def test_a_remote_file_is_read_about_once(
-    export: Callable[[int, Dialect], Path], counted: list[int], bucket: str, batch_rows: int
+class Case(NamedTuple):
+    """A file and the shard that is made of it."""
+
+    dialect: str
+    batch_rows: int
+    block_bytes: int
+    bits: tuple[int, int]
+    seed: int
+
+
+@given(
+    case=st.builds(
+        Case,
+        st.sampled_from(DIALECTS),
+        st.integers(1, 600),
+        st.integers(0, 3000),
+        st.sampled_from([(0, 12), (3, 9), (6, 6), (9, 3)]),
+        st.integers(0, 99),
+    )
+)
+@example(case=Case("none", 1, 60, (0, 12), 0))
+@example(case=Case("old", 256, 500, (6, 6), 0))
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_bound_holds_for_all(
+    counted: list[int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, case: Case
 ) -> None:
-    """By ranges, from a bucket."""
+    """Any dialect, rows in a batch, bytes of a row and order of chunks."""
+    rows = block_rows(CASE_EDGE, case.seed, block_bytes=case.block_bytes)
+    made = made_export(rows, case.dialect, batch_size=case.batch_rows)
+    arrow = tmp_path / "0_0_0.arrow"
+    arrow.write_bytes(made.arrow)
+    for name, data in ((".csv", made.csv), ("-offsets.csv", made.offsets)):
+        path = tmp_path / f"0_0_0{name}"
+        path.unlink(missing_ok=True)
+        if data is not None:
+            path.write_bytes(data)
+    window_bytes = max(CASE_WINDOW_BYTES, len(made.arrow) // 16)
+    limit(monkeypatch, window_bytes)
+    monkeypatch.setattr(source_files, "LOCAL_WHOLE_BYTES", WINDOWS * window_bytes)
+    counted.clear()
+    check(str(tmp_path), arrow.name, scale_of(CASE_EDGE, *case.bits), arrow)
+    index_bytes = sum(len(data) for data in (made.csv, made.offsets) if data is not None)
+    assert sum(counted) - index_bytes <= MOST * len(made.arrow) + SCHEMA_BYTES
+
+
+@pytest.mark.parametrize("batch_rows", [1, 16, 100, 256])
+def test_a_remote_file_is_read_about_once(
+    export: Callable[[int, Dialect], Path],
+    counted: list[int],
+    bucket: str,
+    batch_rows: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By ranges of whole pages, from a bucket; windows and pages are smaller than real ones."""
     arrow = export(batch_rows, Dialect.MARCH_2026)
     store = open_storage(f"gs://{bucket}/export")
     for path in arrow.parent.iterdir():
         store.write(path.name, path.read_bytes())
-    check(f"gs://{bucket}/export", arrow.name, (6, 6), arrow)
+    smaller = checked_reads.PAGE_BYTES // 4
+    for module in (checked_reads, range_prefetch):
+        monkeypatch.setattr(module, "PAGE_BYTES", smaller)
+    monkeypatch.setattr(range_prefetch.RangePrefetch, "page_bytes", smaller)
+    check(f"gs://{bucket}/export", arrow.name, scale_of(16, 6, 6), arrow)
     assert sum(counted) <= MOST * arrow.stat().st_size
