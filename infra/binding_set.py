@@ -86,7 +86,7 @@ class BindingSet:
     def notes(self) -> list[str]:
         """What is to be known of the bindings that were granted."""
         absent = [
-            f"{name} does not exist, so no rights on it were granted: make it, then `infra up`"
+            f"{name} does not exist, so no rights on it were granted: make it, then infra up"
             for name in self._absent
         ]
         return [*absent, *([DELAY] if self._delayed else [])]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Final
 
 from delivery.broker.pubsub_names import PubSubNames
 from infra.account_step import AccountsStep
@@ -29,6 +30,8 @@ from memmodel.tiers import Tier, parse_tiers
 from runtime import cli
 from runtime.errors import UsageError
 from runtime.urls import is_remote, split_bucket
+
+NO_ACCOUNTS: Final = "no region is configured, so accounts are left out: set REGION"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,8 @@ class InfraRequest:
     def _left_out(self) -> Iterator[str]:
         if POOLS in self.parts and (reason := reason_for_no_pools(self.region)):
             yield reason
+        if ACCOUNTS in self.parts and not self._has_accounts():
+            yield NO_ACCOUNTS
         parts = [one for one in (APIS, BUCKETS, ACCOUNTS) if one in self.parts and emulated(one)]
         if parts:
             yield f"the queue is an emulator's and the cloud is not: left out: {', '.join(parts)}"
