@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # One more than CPUs: tests of leases and processes wait a good part of their time.
 JOBS   ?= $(shell $(PYTHON) -c "import os; print(1 + (os.cpu_count() or 1))")
 
-.PHONY: demo test slow chaos lint docs format bench fuzz sanitize ext ext-debug clean help
+.PHONY: constraints demo test slow chaos lint docs format bench fuzz sanitize ext ext-debug clean help
 
 help:            ## show what there is
 	@grep -E '^[a-z-]+: .*##' Makefile | sed -E 's/: .*## /\t/' | expand -t 12
@@ -14,16 +14,16 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 # An editable install with the kernels built in place; redone when the build changes.
-$(VENV)/.installed: pyproject.toml setup.py _braid.pyx _braid.pxd $(wildcard kernels/*) | $(BIN)/python
-	$(BIN)/pip install --quiet --disable-pip-version-check -e .
+$(VENV)/.installed: pyproject.toml setup.py constraints.txt _braid.pyx _braid.pxd $(wildcard kernels/*) | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.installed
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
 demo: $(VENV)/.installed   ## make a small export, convert it, verify it, say how to look at it
-	$(BIN)/python -m producer demo --dir demo
+	$(BIN)/shardlift demo --dir demo
 
 test: $(VENV)/.dev         ## every test but the slow ones (ten minutes on two cores)
 	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not slow"
@@ -85,6 +85,13 @@ bench: $(VENV)/.bench      ## measure beside TensorStore and igneous; BENCH="--w
 $(VENV)/.bench: $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[bench]'
 	@touch $@
+
+# What is left after it: make test, and commit the file with what passed.
+constraints: | $(BIN)/python ## write constraints.txt anew: the newest versions of everything
+	rm -rf build/constraints && $(PYTHON) -m venv build/constraints
+	build/constraints/bin/pip install --quiet --disable-pip-version-check '.[dev]'
+	(grep '^#' constraints.txt; build/constraints/bin/pip freeze --exclude shardlift) > build/constraints.txt
+	mv build/constraints.txt constraints.txt
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info _braid*.so _braid.c

@@ -12,7 +12,7 @@ from runtime.option_panels import ORDER, OTHER
 _TYPES: Final = {"int": "N", "float": "NUMBER", "str": "TEXT", "path": "PATH", "file": "FILE"}
 _TYPE: Final = re.compile(r"<(\w+(?:\[\w+\])?)(?: range)?>|\b([A-Z]+) RANGE\b")
 _CHOICE: Final = re.compile(r"[<\[]([\w-]+(?:\|[\w-]+)+)[>\]]")
-_EXTRA: Final = re.compile(r"  ?\[([^\[\]]*)\]$")
+_EXTRA: Final = re.compile(r"  ?\\?\[([^\[\]]*)\]$")  # older versions escape the bracket
 _EXAMPLE: Final = "Example: "
 _HEADING: Final = "1"  # bold
 _NAME: Final = "36"  # cyan

@@ -14,7 +14,7 @@ from tests.support.workspace import clean_environment
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "tutorial.md").read_text()
 # The Makefile's target runs this in the clone; the reader's own data is the demo's here.
 STANDS_FOR = {
-    "make demo": "python -m producer demo --dir demo",
+    "make demo": "shardlift demo --dir demo",
     ". .venv/bin/activate": "true",
     "/data/export": "demo/export",
     "/data/volume": "own",
@@ -29,7 +29,7 @@ def commands() -> Iterator[str]:
             command = line
             for written, meant in STANDS_FOR.items():
                 command = command.replace(written, meant)
-            yield re.sub(r"^python ", f"{sys.executable} -u ", command)
+            yield re.sub(r"^shardlift ", f"{sys.executable} -u -m shardlift ", command)
 
 
 def run(command: str, folder: Path) -> "subprocess.CompletedProcess[str]":
