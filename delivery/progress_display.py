@@ -15,6 +15,7 @@ from rich.text import Text
 from delivery.progress import Progress, ScaleProgress
 from delivery.progress_text import HEADERS, ScaleRow, plain_line, scale_row, total_parts, wrap
 from runtime.cli import print_stderr
+from runtime.verbosity import is_quiet
 
 LINE_S: Final = 5.0  # between two lines where there is no live screen
 FREE_COLUMNS: Final = 6
@@ -101,7 +102,7 @@ class LineDisplay:
 def display(beginning: str = "") -> Display:
     """A live screen on a terminal, lines elsewhere, also on a terminal that moves no cursor."""
     console = Console(stderr=True)
-    if console.is_terminal and not console.is_dumb_terminal:
+    if console.is_terminal and not console.is_dumb_terminal and not is_quiet():
         return ScreenDisplay(console, beginning)
     return LineDisplay(beginning)
 

@@ -16,6 +16,7 @@ from rich.progress import Progress as Bars
 from braid.parallel.ordered_map import ordered_map
 from producer.render import duration
 from runtime.cli import print_stderr
+from runtime.verbosity import is_quiet
 
 DEFAULT_WORKERS: Final = 32
 _MOST_WORKERS: Final = 256
@@ -50,7 +51,7 @@ def read_files(
 
 
 def _with_progress(description: str, results: Iterable[R], total: int) -> Iterator[R]:
-    console = Console(stderr=True)
+    console = Console(stderr=True, quiet=is_quiet())
     if not console.is_terminal:
         yield from _with_lines(description, results, total)
         return

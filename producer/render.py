@@ -19,6 +19,7 @@ from runtime import amounts, text
 from runtime.interpreter import as_typed
 from runtime.table import format_table
 from runtime.text import join_first, printable
+from runtime.verbosity import is_quiet
 
 WIDTH = 80
 _NONE = "-"  # not applicable
@@ -244,6 +245,6 @@ def progress_document(progress: Progress) -> dict[str, Any]:
 
 def with_progress(description: str, items: Sequence[T]) -> Iterator[T]:
     """Iterate with a progress bar on stderr, if that is a terminal."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, quiet=is_quiet())
     with Bars(console=console, disable=not console.is_terminal, transient=True) as bars:
         yield from bars.track(items, description=description)

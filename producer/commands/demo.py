@@ -40,6 +40,7 @@ from runtime.interpreter import as_typed
 from runtime.storage import absolute, open_storage
 from runtime.storage.checksum import crc32c
 from runtime.text import join_first, printable
+from runtime.verbosity import is_quiet
 
 SIZE = (390, 340, 260)  # not multiples of 64, so that every face is clipped
 SCALES = 3
@@ -244,7 +245,7 @@ def _verify(folders: Folders, volume: VolumeSpec, sample: SyntheticVolume) -> in
 def _slabs(size: Vec3) -> Iterator[tuple[Vec3, Vec3]]:
     """Boxes of whole slices, with a progress bar on a terminal."""
     x, y, z = size
-    console = Console(stderr=True)
+    console = Console(stderr=True, quiet=is_quiet())
     starts = range(0, z, _SLAB)
     for start in track(
         starts, "comparing voxels", console=console, disable=not console.is_terminal
@@ -261,7 +262,7 @@ def _compare(found: UInt64Array, truth: UInt64Array, scale: int) -> None:
 @contextlib.contextmanager
 def _spinner(text: str) -> Iterator[None]:
     """Show an activity while the block runs."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, quiet=is_quiet())
     if not console.is_terminal:
         print_stderr(text)
         yield
