@@ -55,6 +55,33 @@ def test_a_command_that_names_its_interpreter_stays(environment: Path) -> None:
         assert as_typed(command) == command
 
 
+COMMANDS = (
+    "python -m producer status; python -m consumer fleet; python -m memmodel fit; "
+    "python -m infra up; python -m shardlift doctor; python -m pip install x"
+)
+
+
+def test_started_as_shardlift(environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All programs are below the command that was typed, which a shell finds, or by its path."""
+    own = environment.parent / "shardlift"
+    own.touch(mode=0o755)
+    monkeypatch.setattr(sys, "argv", [str(own), "status"])
+    words = "{0} status; {0} fleet; {0} memory fit; {0} infra up; {0} doctor; {1} -m pip install x"
+    own_python = "'my env/bin/python'"
+    assert as_typed(COMMANDS) == words.format("'my env/bin/shardlift'", own_python)
+    monkeypatch.setenv("PATH", f"{own.parent}:{os.environ['PATH']}")
+    assert as_typed(COMMANDS) == words.format("shardlift", "python")
+
+
+def test_started_as_a_module(environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`python -m shardlift` prints what begins with it; `python -m producer` its own."""
+    monkeypatch.setenv("PATH", f"{environment.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr(sys, "argv", ["/lib/shardlift/__main__.py"])
+    assert as_typed(COMMANDS).startswith("python -m shardlift status; python -m shardlift fleet;")
+    monkeypatch.setattr(sys, "argv", ["/lib/producer/__main__.py"])
+    assert as_typed(COMMANDS) == COMMANDS
+
+
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_python_without_packages(program: str) -> None:
     """Two lines and exit code 2 instead of a traceback; the hint is a command."""
