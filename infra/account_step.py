@@ -10,7 +10,7 @@ from infra.identities import Account, Identities
 from infra.policies import Policies
 from infra.rest_service import ConflictError, DeniedError, MissingError, RestService
 from infra.rights import ACCOUNT_ADMIN, Need
-from infra.steps import ACCOUNTS, Step
+from infra.steps import ACCOUNTS, UNSEEN, Step
 from runtime.google_endpoints import GoogleService
 
 KIND: Final = "account"
@@ -75,7 +75,7 @@ class AccountsStep(Step):
                 return Change(Action.CONFLICT, KIND, account.short, note)
             return Change(Action.CREATE, KIND, account.short, account.title)
         except DeniedError as error:
-            return Change(Action.SKIP, KIND, account.short, f"cannot be checked; {error}")
+            return Change(Action.SKIP, KIND, account.short, f"{UNSEEN}; {error}")
         return Change(Action.OK, KIND, account.short, account.title)
 
     def _create(self, account: Account) -> None:

@@ -6,7 +6,7 @@ from typing import ClassVar, Final
 from infra.changes import Action, Change
 from infra.rest_service import DeniedError, RestService
 from infra.rights import API_ADMIN, Need
-from infra.steps import APIS, Step
+from infra.steps import APIS, UNSEEN, Step
 from runtime.google_endpoints import GoogleService
 
 KIND: Final = "api"
@@ -40,7 +40,7 @@ class ApisStep(Step):
                 "GET", f"{_VERSION}/{parent}/services:batchGet", names=names
             )
         except DeniedError as error:
-            return [Change(Action.SKIP, KIND, "all", f"cannot be checked; {error}")]
+            return [Change(Action.SKIP, KIND, "all", f"{UNSEEN}; {error}")]
         on = {
             one["name"].rpartition("/")[2]
             for one in answer.get("services", ())

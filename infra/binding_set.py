@@ -1,5 +1,7 @@
 """Bindings of a step: which are missing, in lines for people, and how they are granted."""
 
+import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
@@ -14,12 +16,15 @@ from infra.rights import (
     STORAGE_ADMIN,
     Need,
 )
+from infra.steps import UNSEEN
 from runtime.errors import UsageError
 from runtime.text import counted
 
 KIND: Final = "binding"
 DELAY: Final = "new rights on the project take some minutes to hold"
 _PROJECT: Final = "project"
+_NEW_ACCOUNT: Final = re.compile(r"(?i)service account .* does not exist")
+_PAUSES_S: Final = (0.5, 1, 2, 4, 8, 15, 30)
 _KINDS: Final = (  # of resources, by a part of their names, with the right to set their policies
     ("/topics/", "topic", "pubsub.topics.setIamPolicy", PUBSUB_ADMIN),
     ("/subscriptions/", "subscription", "pubsub.subscriptions.setIamPolicy", PUBSUB_ADMIN),
@@ -70,7 +75,7 @@ class BindingSet:
         """Add the bindings that were missing, but for those on what does not exist."""
         for group in by_resource(self.missing):
             resource = group[0].resource
-            if not self._policies.grant(group):
+            if not self._grant(group):
                 self._absent.append(f"{_kind(resource)[1]} {resource.rpartition('/')[2]}")
             self._delayed |= _kind(resource)[1] == _PROJECT
 
@@ -91,6 +96,17 @@ class BindingSet:
         ]
         return [*absent, *([DELAY] if self._delayed else [])]
 
+    def _grant(self, group: Sequence[Binding]) -> bool:
+        """Add bindings of one resource; an account that is new is unknown to it for a while."""
+        for pause_s in _PAUSES_S:
+            try:
+                return self._policies.grant(group)
+            except UsageError as error:
+                if not _NEW_ACCOUNT.search(str(error)):
+                    raise
+            time.sleep(pause_s)
+        return self._policies.grant(group)
+
     def _changes(
         self,
         name: str,
@@ -103,7 +119,7 @@ class BindingSet:
         lacking = [one for one in group if one in self.missing]
         if unseen:
             reason = denied[unseen[0].resource]
-            note = f"{what} {_resources(kind, unseen)}; cannot be checked; {reason}"
+            note = f"{what} {_resources(kind, unseen)}; {UNSEEN}; {reason}"
             yield Change(Action.SKIP, KIND, name, note)
         if lacking:
             yield Change(Action.CREATE, KIND, name, f"{what} {_resources(kind, lacking)}")

@@ -46,7 +46,7 @@ class BucketFacts:
         return cls(
             name=bucket.name,
             location=str(bucket.location or "").lower(),
-            regional=bucket.location_type == "region",
+            regional=bucket.location_type in {"region", "zone"},
             soft_delete_s=int(bucket.soft_delete_policy.retention_duration_seconds or 0),
             storage_class=bucket.storage_class or "STANDARD",
             versioning=bool(bucket.versioning_enabled),

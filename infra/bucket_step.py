@@ -7,7 +7,7 @@ from infra.bucket_client import BucketClient, BucketDeniedError, PayerMissingErr
 from infra.bucket_findings import PAYER_MISSING, BucketUse, Use, findings
 from infra.changes import Action, Change, UnitPrice
 from infra.rights import STORAGE_ADMIN, Need
-from infra.steps import BUCKETS, Step
+from infra.steps import BUCKETS, UNSEEN, Step
 from memmodel import prices
 from runtime import settings
 from runtime.errors import ShardliftError
@@ -67,7 +67,7 @@ class BucketsStep(Step):
         try:
             facts = self._client.get(use.name)
         except BucketDeniedError as error:
-            yield Change(Action.SKIP, KIND, use.name, f"{use}: cannot be checked; {_reason(error)}")
+            yield Change(Action.SKIP, KIND, use.name, f"{use}: {UNSEEN}; {_reason(error)}")
             return
         except PayerMissingError:
             yield Change(PAYER_MISSING.action, KIND, use.name, f"{use}: {PAYER_MISSING.note}")

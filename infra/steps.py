@@ -14,9 +14,12 @@ refused or made, in the order of the steps:
 Each write of a step can be repeated, so that after a step was stopped between any two of them the
 same command completes it; and where there is nothing to change, a step writes nothing.
 What a step compares may be unknown while an API is off that an earlier step switches on: its plan
-is then not `known`, and it is compared again right before it is made.
+is then not `known`, and it is compared again right before it is made, as soon as the API is on,
+which takes Google some seconds.
 """
 
+import re
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -35,6 +38,12 @@ IMAGE: Final = "image"
 POOLS: Final = "pools"
 PARTS: Final = (APIS, BUCKETS, TOPICS, ACCOUNTS, IMAGE, POOLS)
 ALL_PARTS: Final = ",".join(PARTS)
+
+UNSEEN: Final = "cannot be checked"
+"""What the note of a change says where Google denies the look."""
+
+_STILL_OFF: Final = re.compile(r"(?i)has not been used|is disabled|accessNotConfigured")
+_PAUSES_S: Final = (0.5, 1, 2, 4, 8, 15, 30, 30, 30)
 
 
 class Step(ABC):
@@ -106,7 +115,7 @@ class Steps:
 
     def apply(
         self,
-        plans: Iterable[StepPlan],
+        plans: Sequence[StepPlan],
         on_begin: Callable[[Step], None] = lambda _step: None,
         on_done: Callable[[StepPlan], None] = lambda _plan: None,
     ) -> list[StepPlan]:
@@ -125,7 +134,7 @@ class Steps:
             refuse_conflicts(plan.changes)
         for plan in plans:
             on_begin(plan.step)
-            changes = plan.changes if plan.known else plan.step.compare()
+            changes = plan.changes if plan.known else _compare_once_on(plan.step)
             refuse_conflicts(changes)
             plan.step.apply(changes)
             done.append(StepPlan(plan.step, changes))
@@ -168,12 +177,32 @@ def parse_parts(text: str) -> frozenset[str]:
 
 
 def _plan(step: Step, off: set[str]) -> StepPlan:
-    """What a step would do; unknown where it fails for an API that is off."""
+    """What a step would do; unknown where an API is off, as far as that keeps it from looking."""
+    missing = sorted(step.apis & off)
+    unseen = False
+    changes: list[Change] = []
     try:
-        return StepPlan(step, step.compare())
+        changes = step.compare()
+        unseen = any(UNSEEN in one.note for one in changes)
     except UsageError:
-        missing = sorted(step.apis & off)
         if not missing:
             raise
-        note = f"to be seen once {join_first(missing, 2)} is on"
-        return StepPlan(step, [Change(Action.CREATE, step.part, "all", note)], known=False)
+        unseen = True
+    if missing and unseen:
+        note = f"to be seen once these APIs are on: {', '.join(missing)}"
+        changes = [Change(Action.CREATE, step.part, "all", note)]
+    return StepPlan(step, changes, known=not missing)
+
+
+def _compare_once_on(step: Step) -> list[Change]:
+    """Changes of a step whose API was switched on just now, as soon as Google lets it look."""
+    for pause_s in _PAUSES_S:
+        try:
+            changes = step.compare()
+            unseen = [one.note for one in changes if UNSEEN in one.note]
+        except UsageError as error:
+            unseen = [str(error)]
+        if not any(_STILL_OFF.search(text) for text in unseen):
+            break
+        time.sleep(pause_s)
+    return step.compare()
