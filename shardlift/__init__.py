@@ -16,10 +16,54 @@ from runtime.interpreter import explain_missing_packages  # noqa: E402 - it take
 explain_missing_packages()
 
 
-def __getattr__(name: str) -> str:
-    """`__version__`, found when it is used: package metadata takes as long as all else here."""
-    if name != "__version__":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib.metadata import version  # noqa: PLC0415 - see above
+TYPE_CHECKING = False  # typing's, without its import; type checkers know it
+if TYPE_CHECKING:
+    from runtime.errors import ShardliftError as Error
+    from runtime.errors import UnreachableError, UsageError
+    from shardlift.conversion import convert, open_run
+    from shardlift.run import Run, RunFailedError
+    from shardlift.volume_view import VolumeView
 
-    return version("shardlift")
+    __version__: str
+
+__all__ = [
+    "Error",
+    "Run",
+    "RunFailedError",
+    "UnreachableError",
+    "UsageError",
+    "VolumeView",
+    "__version__",
+    "convert",
+    "open_run",
+]
+
+_PLACES = {
+    "Error": ("runtime.errors", "ShardliftError"),
+    "Run": ("shardlift.run", "Run"),
+    "RunFailedError": ("shardlift.run", "RunFailedError"),
+    "UnreachableError": ("runtime.errors", "UnreachableError"),
+    "UsageError": ("runtime.errors", "UsageError"),
+    "VolumeView": ("shardlift.volume_view", "VolumeView"),
+    "convert": ("shardlift.conversion", "convert"),
+    "open_run": ("shardlift.conversion", "open_run"),
+}
+
+
+def __getattr__(name: str) -> object:
+    """The public names, imported when they are used: they take longer than all else here."""
+    if name == "__version__":
+        from importlib.metadata import version  # noqa: PLC0415 - see above
+
+        return version("shardlift")
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415 - likewise
+
+    module, attribute = _PLACES[name]
+    found: object = getattr(import_module(module), attribute)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

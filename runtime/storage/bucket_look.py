@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from runtime import settings
-from runtime.storage.gcs_client import client
-from runtime.storage.gcs_errors import call_with_retry, translate_errors
 from runtime.urls import GS, split_bucket
 
 _REGION: Final = re.compile(r"[a-z]+-[a-z]+\d+")  # several regions are one word, such as us
@@ -35,6 +33,10 @@ def look_at_bucket(url: str) -> BucketProperties:
     Raises:
         ShardliftError: it cannot be seen: no such bucket, no permission, no connection.
     """
+    # Google's libraries take a second to import, and places on this machine need none.
+    from runtime.storage.gcs_client import client  # noqa: PLC0415 - see above
+    from runtime.storage.gcs_errors import call_with_retry, translate_errors  # noqa: PLC0415
+
     name, _ = split_bucket(url)
     payer = settings.get(settings.USER_PROJECT)
     bucket = client().bucket(name, user_project=payer)

@@ -3,6 +3,7 @@
 from functools import cache
 from typing import Any, Final
 
+import google.auth
 import google.auth.exceptions
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
@@ -42,6 +43,20 @@ def _client_of(project: str | None, emulator: str | None) -> Client:
                 hint="gcloud auth application-default login",
             ) from error
         return _keep_connections(_anonymous(project or _NO_PROJECT))
+
+
+def find_credentials() -> tuple[str | None, str | None]:
+    """Service account and project of this machine's credentials, where they name one.
+
+    Raises:
+        UsageError: there are no credentials.
+    """
+    try:
+        found, project = google.auth.default()
+    except google.auth.exceptions.DefaultCredentialsError as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(reason, hint="gcloud auth application-default login") from error
+    return getattr(found, "service_account_email", None), project
 
 
 def _anonymous(project: str) -> Client:

@@ -14,13 +14,12 @@ from delivery.broker.sqlite_file import on_network
 from memmodel.tiers import parse_tiers
 from runtime import settings
 from runtime.amounts import size
-from runtime.errors import ShardliftError
+from runtime.errors import ShardliftError, UsageError
 from runtime.storage import absolute, open_storage
 from runtime.urls import is_remote
 from shardlift.doctor.finding import Finding, ok, problem, warning
 
 _FEW_BYTES: Final = 10 << 30
-_LOGIN: Final = "gcloud auth application-default login"
 _NAMES: Final = {
     "source": (settings.SOURCE_PATH, "--source"),
     "dest": (settings.DEST_PATH, "--dest"),
@@ -70,16 +69,14 @@ def credentials(places: Places) -> Finding:
         return ok("credentials", "not needed: an emulator is set")
     if not places.in_the_cloud:
         return ok("credentials", "not needed: no place in the cloud is set")
-    import google.auth  # noqa: PLC0415 - half a second, and only for the cloud
-    import google.auth.exceptions  # noqa: PLC0415 - see above
+    from runtime.storage.gcs_client import find_credentials  # noqa: PLC0415 - for the cloud only
 
     try:
-        found, project = google.auth.default()
-    except google.auth.exceptions.DefaultCredentialsError as error:
-        return problem("credentials", str(error).splitlines()[0], _LOGIN)
-    account = getattr(found, "service_account_email", None) or "a user's"
+        account, project = find_credentials()
+    except UsageError as error:
+        return problem("credentials", str(error), error.hint)
     named = settings.get(settings.PROJECT_ID) or project or "none"
-    return ok("credentials", f"{account}, project {named}")
+    return ok("credentials", f"{account or 'of a user'}, project {named}")
 
 
 def folder(role: str, place: str) -> Finding:
