@@ -16,6 +16,32 @@ QueueOption = Annotated[
         help="The queue. Default: made of PROJECT_ID and BASE_JOB_NAME.",
     ),
 ]
+DownresOption = Annotated[
+    str | None,
+    typer.Option(
+        "--downres",
+        envvar=settings.DOWNRES_SCALES,
+        metavar="N,N,...|none",
+        help="Scales of a first run to make from the scale before each.",
+    ),
+]
+CanaryOption = Annotated[
+    bool,
+    typer.Option(
+        "--canary",
+        help="Also start one instance of the smallest pool, with `--only pools` of each, for a "
+        "sign of life.",
+    ),
+]
+CanaryTimeoutOption = Annotated[
+    float,
+    typer.Option(
+        "--canary-timeout",
+        metavar="SECONDS",
+        min=1,
+        help="In which the sign of life of --canary is to come.",
+    ),
+]
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Print what would be done; change nothing.")
 ]

@@ -10,7 +10,8 @@ from infra import google_clients
 from infra.cloud_run import CloudRun
 
 COUNT: Final = "scaling.manual_instance_count"
-STAMP: Final = "shardlift/started"  # annotation: when a command published work last
+STAMP: Final = "shardlift/started"  # annotation: when a command published work last, or a canary
+CANARY: Final = "canary-"  # begin of a canary's stamp
 _DEFAULT_COUNT: Final = 1  # instances of a pool without `scaling`
 
 Untyped = Any  # Google publishes no types
@@ -44,6 +45,16 @@ class FoundPool:
         """Labels of the pool."""
         labels: Mapping[str, str] = self.fields["labels"]
         return labels
+
+    @property
+    def stamp(self) -> str:
+        """What the last program left that started instances and stamps; empty before."""
+        return str(self.fields.get("annotations", {}).get(STAMP, ""))
+
+    @property
+    def left_by_canary(self) -> bool:
+        """Whether it has an instance of a canary, which could not stop it if none runs now."""
+        return self.count > 0 and self.stamp.startswith(CANARY)
 
     @property
     def set_fields(self) -> dict[str, Any]:

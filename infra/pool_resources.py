@@ -32,6 +32,7 @@ from runtime.settings import STATE_PATH
 from runtime.text import counted
 
 FOREIGN: Final = "was not made for this queue: it is left alone"
+LEFT_BY_CANARY: Final = "has an instance of `check --canary`, now or left: python -m infra stop"
 NO_IMAGE: Final = "no image is configured: set WORKER_IMAGE or pass --image"
 MOST_TRIES: Final = 10  # to set a count that another program changes, too
 
@@ -161,8 +162,10 @@ class PoolResources:
         if not self.is_own(found):
             return Change(Action.CONFLICT, self._home.kind, wanted.pool_id, FOREIGN)
         paths = differing_fields(wanted.fields, found.fields)
+        if not paths and found.left_by_canary:
+            return Change(Action.WARN, self._home.kind, wanted.pool_id, LEFT_BY_CANARY)
         action = Action.UPDATE if paths else Action.OK
-        note = "; ".join(sorted(paths)) or _not_ready_note(found)
+        note = "; ".join(sorted(paths)) or not_ready_note(found)
         return Change(action, self._home.kind, wanted.pool_id, note)
 
     def _create(self, wanted: Pool) -> list[Untyped]:
@@ -251,7 +254,7 @@ def _running_note(count: int) -> str:
     return counted(count, "running instance") if count else ""
 
 
-def _not_ready_note(found: FoundPool) -> str:
+def not_ready_note(found: FoundPool) -> str:
     """Why Cloud Run cannot run a pool, such as an image that it cannot read."""
     condition = found.fields.get("terminal_condition") or {}
     if condition.get("state") != _FAILED:

@@ -74,6 +74,12 @@ LAUNCHED_MEANWHILE: Final = _event(
     "reason",
     "Another launch of the same destination came first; this one looks again.",
 )
+RUN_NOTE: Final = _event(
+    "run_note",
+    "warning",
+    "text",
+    "A note for people, of a run that a Python program waits for.",
+)
 RUN_CANCELLED: Final = _event(
     "run_cancelled",
     "info",
@@ -247,6 +253,12 @@ WORKER_STARTED: Final = _event(
     "worker tier queue roots slots memory_mib",
     "A worker begins to serve its tier, for the runs below its state roots.",
 )
+CANARY_ANSWERED: Final = _event(
+    "canary_answered",
+    "info",
+    "worker problems",
+    "A worker answered `infra check --canary`; problems name what it cannot read or write.",
+)
 WORKER_BACKOFF: Final = _event(
     "worker_backoff",
     "warning",
@@ -304,6 +316,12 @@ def configure(json: bool | None = None, level: str = "info") -> None:
         logger_factory=lambda *_: structlog.WriteLogger(sys.stderr),
         cache_logger_on_first_use=False,
     )
+
+
+def configure_once(level: str = "warning") -> None:
+    """Set up logging for a program of others, unless it or we did."""
+    if not structlog.is_configured():
+        configure(level=level)
 
 
 def environment() -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import Final
 import typer
 
 from consumer import forced_exit
+from consumer.canary import CanaryReply
 from consumer.commands import options
 from consumer.commands.serving import (
     check_roots,
@@ -113,7 +114,10 @@ def work(
         notice = IdleNotice(tier, discovery) if owner is None else None  # a fleet serves all tiers
         idle = IdleTimeout(until_idle)
 
+        canary = CanaryReply(broker, config)
+
         def on_busy(busy: bool) -> None:
+            canary.send_once()
             report(WorkerReport(busy=busy))
             idle.reset()
             if notice is not None:

@@ -34,6 +34,7 @@ class Instance:
     def __init__(self, pool: str, log: Path, arguments: list[str], env: Mapping[str, str]) -> None:
         self.pool, self._log = pool, log
         self.stopped = False
+        self._read = 0  # lines of the log
         self._kill_s: float | None = None
         with log.open("wb") as output:
             self._process = subprocess.Popen(
@@ -69,6 +70,12 @@ class Instance:
         found = [json.loads(line) for line in lines if line.startswith("{")]
         return [event for event in found if event.get("event") == name]
 
+    def new_lines(self) -> list[str]:
+        """Whole lines of its log that were not returned before."""
+        lines = [line for line in self.text.splitlines(keepends=True) if line.endswith("\n")]
+        before, self._read = self._read, len(lines)
+        return lines[before:]
+
     @property
     def text(self) -> str:
         """Its whole log."""
@@ -83,6 +90,9 @@ class CloudRunInstances:
         folder: for logs.
         environment: of every instance, besides its pool's own.
         first: more variables for the first instance of a pool, by the pool's id.
+
+    Attributes:
+        missing: images that are not there.
     """
 
     def __init__(
@@ -99,6 +109,7 @@ class CloudRunInstances:
         self._thread = threading.Thread(target=self._loop, daemon=True)
         self._chance = random.Random(1)
         self.all: list[Instance] = []
+        self.missing: set[str] = set()
 
     def __enter__(self) -> Self:
         self.google.worker_pools.on_scaled = self._wanted.__setitem__
@@ -136,6 +147,7 @@ class CloudRunInstances:
         pool = name.rpartition("/")[2]
         for one in self.running(pool):
             one.kill_when_due()
+        self._log(name, pool)
         staying = [one for one in self.running(pool) if not one.stopped]
         for _ in range(count - len(staying)):
             self._start(name, pool)
@@ -144,7 +156,21 @@ class CloudRunInstances:
 
     def _start(self, name: str, pool: str) -> None:
         container = self.google.worker_pools.found.get(name)["template"]["containers"][0]
+        if container["image"] in self.missing:
+            self.google.worker_pools.fail(name, f"Image '{container['image']}' not found.")
+            return
         own = {entry["name"]: entry["value"] for entry in container.get("env", ())}
         env = {**os.environ, **self._environment, **own, **self._first.pop(pool, {})}
         log = self._folder / f"{pool}-{len(self.all)}.log"
         self.all.append(Instance(pool, log, list(container["args"]), env))
+
+    def _log(self, name: str, pool: str) -> None:
+        """Pass new lines on to Cloud Logging."""
+        _, project, _, region, *_ = name.split("/")
+        labels = {"worker_pool_name": pool, "location": region}
+        resource = {"type": "cloud_run_worker_pool", "labels": labels}
+        own = [one for one in list(self.all) if one.pool == pool]
+        for line in (line for one in own for line in one.new_lines()):
+            payload = json.loads(line) if line.startswith("{") else None
+            said = {"jsonPayload": payload} if payload else {"textPayload": line.rstrip()}
+            self.google.logs.add(project, resource, **said)

@@ -44,6 +44,14 @@ class WorkerPools:
             self.found.put(name, {**pool, "scaling": {"manualInstanceCount": count}})
         self.on_scaled(name, count)
 
+    def fail(self, name: str, message: str) -> None:
+        """Let a pool say that it cannot run."""
+        failed = {"type": "Ready", "state": "CONDITION_FAILED", "message": message}
+        with self.found.lock:
+            pool = self.found.get(name)
+            if pool["terminalCondition"].get("message") != message:
+                self.found.put(name, {**pool, "terminalCondition": failed})
+
     def handlers(self) -> Handlers:
         """By method id."""
         return {
