@@ -93,6 +93,12 @@ def _work_row(name: str, usage: Usage, money: float) -> list[str]:
 
 def bill_table(found: Bill) -> str:
     """A bill, the ways to rent workers side by side; then what it assumes."""
+    grid = table(["cost", *Offer], bill_rows(found))
+    return "\n".join([grid, *map(printable, _assumptions(found))])
+
+
+def bill_rows(found: Bill) -> list[list[str]]:
+    """Rows of a bill: its lines, their sum, storage; a column for each way to rent workers."""
     rows = [
         [_label(line.name, found), *(dollars(line.dollars[offer]) for offer in Offer)]
         for line in found.lines
@@ -101,8 +107,7 @@ def bill_table(found: Bill) -> str:
     month = dollars(found.storage_month)
     stored = size(found.usage.bytes_out)
     rows.append([f"storage, {stored}, each month", *(month for _ in Offer)])
-    grid = table(["cost", *Offer], rows)
-    return "\n".join([grid, *map(printable, _assumptions(found))])
+    return rows
 
 
 def _label(name: str, found: Bill) -> str:

@@ -58,7 +58,7 @@ class _Plot:
         parts += [_label(self.x(tick), below, _number(tick), "middle") for tick in self.x_ticks]
         middle = (_LEFT + _WIDTH - _RIGHT) / 2
         parts.append(_label(middle, _HEIGHT - 6, x_name, "middle"))
-        return _svg(_WIDTH, _HEIGHT, title, "".join(parts) + body)
+        return image(_WIDTH, _HEIGHT, title, "".join(parts) + body)
 
 
 def bar(title: str, pieces: Sequence[tuple[int, str]]) -> str:
@@ -71,7 +71,7 @@ def bar(title: str, pieces: Sequence[tuple[int, str]]) -> str:
         parts.append(_rect(left, 0, length * stretch, _BAR, colour))
         left += length * stretch
     more = ' preserveAspectRatio="none" class="bar"'
-    return _svg(_BAR_LENGTH, _BAR, title, "".join(parts), more)
+    return image(_BAR_LENGTH, _BAR, title, "".join(parts), more)
 
 
 def steps(title: str, points: Sequence[Point], x_name: str, y_name: str) -> str:
@@ -170,7 +170,8 @@ def _label(x: float, y: float, text: str, anchor: str) -> str:
     )
 
 
-def _svg(width: int, height: int, title: str, body: str, more: str = "") -> str:
+def image(width: int, height: int, title: str, body: str, more: str = "") -> str:
+    """SVG document: its size in units, what it shows in words, its content, further attributes."""
     return (
         f'<svg viewBox="0 0 {width} {height}" role="img"{more}>'
         f"<title>{html.escape(printable(title))}</title>{body}</svg>"

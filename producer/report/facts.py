@@ -9,6 +9,10 @@ from delivery.ledger.receipts import Receipt, ReceiptSummary
 from delivery.ledger.run import Run
 from delivery.ledger.shard_status import RunStatus
 from delivery.progress import Progress, measure
+from memmodel.bill import Bill
+from producer.coverage import CoverageMap, coverage_maps
+from producer.report.cost_table import bill_so_far
+from producer.report.picture import Picture, read_picture
 from runtime.urls import is_remote
 
 MOST_IN_FULL = 200
@@ -28,6 +32,9 @@ class RunFacts:
             lack chunks, likewise.
         workers: number of those that finished a shard.
         skipped_outside: rows.
+        maps: where the shards of each scale lie, and their states.
+        picture: of the volume.
+        bill: of the finished shards.
         at: time of reading.
     """
 
@@ -38,6 +45,9 @@ class RunFacts:
     workers: int
     skipped_outside: int
     progress: Progress
+    maps: Sequence[CoverageMap]
+    picture: Picture
+    bill: Bill
     at: datetime
 
 
@@ -52,6 +62,9 @@ def read_facts(run: Run, status: RunStatus, at: datetime) -> RunFacts:
         len({one.worker for one in receipts}),
         sum(one.skipped_outside for one in receipts),
         measure(run, status, (), {}, at),
+        coverage_maps(run, status),
+        read_picture(run),
+        bill_so_far(run, receipts),
         at,
     )
 

@@ -4,11 +4,15 @@ from collections import Counter
 
 from delivery.ledger.selection import describe_selection
 from delivery.ledger.shard_status import STUCK, ShardState
+from producer.bill_table import dollars
 from producer.render import count, duration, partial, size
 from producer.report import charts, tables
+from producer.report.cost_table import cost_table
+from producer.report.coverage_chart import coverage_chart
 from producer.report.elements import escaped, section, table, words
 from producer.report.facts import RunFacts, wall_s
 from producer.report.failures import failures_section
+from producer.report.picture import picture_figure
 from producer.report.style import STYLE
 
 
@@ -20,12 +24,14 @@ def page(facts: RunFacts) -> str:
         f'<p class="lead">{_lead(facts)}</p>',
         _cards(facts),
         section("Shards", _states(facts)),
+        _where(facts),
         section("Scales", tables.scales_table(facts.progress.scales)),
         _charts(facts),
         section("Memory and tiers", tables.tiers_table(facts)),
         section("Moved to a larger tier", tables.escalations_table(facts.special)),
         section("Failures", failures_section(facts), name="failures"),
         _bad_chunks(facts),
+        section("Cost so far", cost_table(facts.bill)),
         section("What was run", tables.settings_table(facts)),
     ]
     return (
@@ -56,7 +62,6 @@ def _run_state(facts: RunFacts) -> str:
 
 def _cards(facts: RunFacts) -> str:
     receipts = facts.receipts
-    chunks = sum(one.chunks for one in receipts)
     wall = wall_s(receipts)
     peak = max((one.peak_bytes or 0 for one in receipts), default=0)
     counts = Counter(state for state in facts.status.states.values() if state in STUCK)
@@ -65,7 +70,7 @@ def _cards(facts: RunFacts) -> str:
     cards = [
         (count(facts.progress.done), "shards done"),
         (count(lost), f'<a href="#failures">{word}</a>' if lost else word),
-        (count(chunks), "chunks stored"),
+        (dollars(facts.bill.total()), "so far, if on worker pools"),
         (f"{count(facts.progress.chunks_per_s)}/s" if wall else "-", "chunks"),
         (size(sum(one.bytes_in for one in receipts)), "read"),
         (size(sum(one.bytes_out for one in receipts)), "written"),
@@ -90,6 +95,14 @@ def _states(facts: RunFacts) -> str:
     ]
     counted = table("Shards by scale and state", ["scale", *map(str, charts.STATES)], rows)
     return f'<div class="bars">{bars}</div>{explained}{counted}'
+
+
+def _where(facts: RunFacts) -> str:
+    """Where the shards are, and what the volume looks like."""
+    parts = [section("The volume", picture_figure(facts.picture))]
+    if facts.maps:
+        parts.insert(0, section("Where the shards lie", coverage_chart(facts.maps)))
+    return f'<div class="two">{"".join(parts)}</div>'
 
 
 def _bad_chunks(facts: RunFacts) -> str:

@@ -4,14 +4,15 @@ from typing import Final
 
 STYLE: Final = """
 :root { color-scheme: light dark; --ink: #1d2733; --muted: #55606d; --page: #f4f6f8;
-  --panel: #fff; --line: #dde3e9; --main: #33658a; --code: #eef2f5;
+  --panel: #fff; --line: #dde3e9; --main: #33658a; --code: #eef2f5; --mark: #fff;
   --done: #2a9d5c; --failed: #d1495b; --given-up: #8d3b72; --blocked: #e9a03b; --ready: #4a8fd4;
   --waiting: #98a4b1; --scale-0: #33658a; --scale-1: #6fabcc; --scale-2: #d9930f;
   --scale-3: #e0560f; --scale-4: #758e4f; --scale-5: #8d3b72; }
 @media screen and (prefers-color-scheme: dark) {
   :root { --ink: #e6eaef; --muted: #a9b4c0; --page: #13171c; --panel: #1c222a; --line: #353f4a;
-    --main: #7fb3d9; --code: #28303a; --done: #3fb873; --failed: #ee6a7a; --given-up: #c983b9;
-    --blocked: #f0b35c; --ready: #6aa9e6; --waiting: #74808d; --scale-0: #5b9bd5;
+    --main: #7fb3d9; --code: #28303a; --mark: #12161b; --done: #3fb873; --failed: #ee6a7a;
+    --given-up: #c983b9; --blocked: #f0b35c; --ready: #6aa9e6; --waiting: #74808d;
+    --scale-0: #5b9bd5;
     --scale-1: #b5dcf0; --scale-2: #f6ae2d; --scale-3: #f2793a; --scale-4: #9dbb6d;
     --scale-5: #d07ab8; }
 }
@@ -53,6 +54,12 @@ svg { display: block; width: 100%; color: var(--muted); }
 .bars { display: grid; grid-template-columns: auto 1fr; gap: 8px 12px; align-items: center;
   margin: 0 0 14px; }
 .bars svg { height: 18px; }
+figure { margin: 0; } figcaption { color: var(--muted); font-size: 13px; margin: 6px 0 0; }
+.maps { display: flex; flex-wrap: wrap; gap: 16px; align-items: flex-end; margin: 0 0 12px; }
+.maps figure { max-width: 100%; } .map { max-width: 100%; shape-rendering: crispEdges; }
+.chip { display: inline-block; vertical-align: -3px; margin: 0 6px 0 0; }
+.slice { display: block; width: 100%; max-width: 512px; image-rendering: pixelated;
+  border-radius: 4px; background: #000; }
 .words { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 300px), 1fr));
   gap: 2px 20px; margin: 0 0 14px; font-size: 13px; color: var(--muted); }
 .words:last-child { margin: 12px 0 0; }
@@ -74,7 +81,7 @@ i { display: inline-block; width: 11px; height: 11px; border-radius: 3px; margin
   .cards { grid-template-columns: repeat(4, 1fr); gap: 8px; } .card { padding: 4px 10px; }
   .card b { font-size: 13pt; }
   .two { grid-template-columns: 1fr 1fr; }
-  section, .card, .bars, .words, svg, tr { break-inside: avoid; }
+  section, .card, .bars, .words, svg, img, figure, tr { break-inside: avoid; }
   caption, thead { break-after: avoid; } tbody tr:first-child { break-before: avoid; }
   .scroll { overflow: visible; }
   table { font-size: 8.5pt; } thead th, caption, .words, code { font-size: 8pt; }

@@ -1,17 +1,26 @@
 """The report page: one file that everybody can read, on a phone, in the dark, on paper, aloud."""
 
+import base64
+import io
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from delivery.ledger.run import Run
 from delivery.ledger.shard_status import ShardState, read_status
+from producer.report import picture
 from producer.report.facts import read_facts
 from producer.report.page import page
-from tests.support.ledgers import at, fail, finish, made_run
+from producer.report.picture import read_picture
+from producer.synthetic_export import SyntheticVolume
+from tests.support.ledgers import at, fail, finish, made_run, row
+from tests.support.run_harness import small_spec
+from tests.support.volumes import write_volume
 
 _MIB = 1 << 20
 
@@ -30,7 +39,7 @@ class Reader(HTMLParser):
         """Note an element."""
         self.elements.append((tag, dict(attrs), self._open[-1] if self._open else -1))
         self.texts.append("")
-        if tag != "meta":
+        if tag not in {"meta", "img"}:  # these have no end
             self._open.append(len(self.elements) - 1)
 
     def handle_endtag(self, tag: str) -> None:
@@ -85,7 +94,7 @@ def test_every_table_scrolls_by_itself_and_is_named(mixed: str) -> None:
     """In a region that takes the focus; columns and rows have headers."""
     read = Reader(mixed)
     tables = read.all("table")
-    assert len(tables) == 7
+    assert len(tables) == 8
     for number in tables:
         caption = read.children(number)[0]
         assert read.elements[caption][0] == "caption"
@@ -143,7 +152,7 @@ def test_colours_follow_the_reader(mixed: str) -> None:
 
 def test_it_needs_nothing_else(mixed: str) -> None:
     """No file, no network; small."""
-    assert not re.search(r"https?:|src=|@import|url\(|<link|<script", mixed)
+    assert not re.search(r"https?:|src=(?!\"data:)|@import|url\(|<link|<script", mixed)
     assert len(mixed) < 32_000
 
 
@@ -163,3 +172,78 @@ def test_long_runs_have_longer_units(tmp_path: Path, seconds: int, unit: str) ->
     run = made_run(tmp_path)
     finish(run, "s0/00", seconds=float(seconds), finished=at(seconds))
     assert html_of(run).count(f">{unit}</text>") == 2
+
+
+def test_cost_so_far(mixed: str) -> None:
+    """What finished shards took, for each way to rent workers; a tile has the sum."""
+    assert "<span>so far, if on worker pools</span>" in mixed
+    table = mixed[mixed.index("<h2>Cost so far</h2>") :]
+    assert re.findall(r'<th scope="col">([^<]+)</th>', table)[:4] == [
+        "cost", "worker pool", "job", "Spot VM",
+    ]  # fmt: skip
+    assert '<th scope="row">workers, 11 s</th>' in table
+    assert "On machines of your own none of it is billed." in table
+
+
+def test_no_picture_is_no_error(mixed: str) -> None:
+    """It says why."""
+    assert "<p>no picture: " in mixed
+
+
+@pytest.fixture(scope="module")
+def of_a_volume(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A run whose volume has one shard of two."""
+    folder = tmp_path_factory.mktemp("volume")
+    size = (128, 64, 64)
+    spec = small_spec(size, 1)
+    labels = SyntheticVolume(size).labels((0, 0, 0), size)
+    labels[:, :, 64:] = 0
+    write_volume(folder / "out", spec.to_info(), labels)
+    run = made_run(
+        folder / "state", [row("s0/0"), row("s0/1")], downres=(), dest=str(folder / "out"),
+        volume=spec.to_info(),
+    )  # fmt: skip
+    finish(run, "s0/0")
+    fail(run, "s0/1")
+    return html_of(run)
+
+
+def test_where_the_shards_lie(of_a_volume: str) -> None:
+    """A cell for each, by pattern as well as by colour; what a cell is, in words."""
+    assert "Map of scale 0, seen along z: cells 1 done, 1 failed" in of_a_volume
+    assert '<path d="M0 0h1v1h-1z" fill="url(#cell-done)"/>' in of_a_volume
+    assert '<path d="M1 0h1v1h-1z" fill="url(#cell-failed)"/>' in of_a_volume
+    assert of_a_volume.count('<pattern id="cell-') == len(ShardState)
+    signs = re.findall(r'<pattern id="cell-([\w-]+)"[^>]*>(.*?)</pattern>', of_a_volume)
+    marks = [sign.partition("/>")[2] for _, sign in signs]
+    assert len(set(marks)) == len(ShardState)  # told apart without colours
+    assert "s0: 2 shards, a cell is a shard" in of_a_volume
+    read = Reader(of_a_volume)
+    for number in read.all("svg"):
+        assert read.elements[read.children(number)[0]][0] == "title"
+
+
+def test_what_the_volume_looks_like(of_a_volume: str) -> None:
+    """The picture is in the page, with what it shows in words."""
+    found = re.search(r'<img class="slice" alt="([^"]+)" src="data:image/png;base64,([^"]+)">',
+                      of_a_volume)  # fmt: skip
+    assert found
+    assert re.fullmatch(r"Slice at z \d+ of scale 0: \d+ x \d+ voxels, in the colours of "
+                        r"Neuroglancer", found[1])  # fmt: skip
+    image = Image.open(io.BytesIO(base64.b64decode(found[2])))
+    assert max(image.size) <= 64
+    assert len(of_a_volume) < 64_000
+
+
+def test_a_large_picture_is_made_smaller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until it fits the page."""
+    size = (128, 128, 64)
+    spec = small_spec(size, 1)
+    labels = np.random.default_rng(0).integers(1, 1 << 60, size[::-1], dtype=np.uint64)
+    write_volume(tmp_path / "out", spec.to_info(), labels)
+    run = made_run(tmp_path / "state", dest=str(tmp_path / "out"), volume=spec.to_info())
+    assert read_picture(run).width == 128
+    monkeypatch.setattr(picture, "_MOST_BYTES", 16 << 10)
+    found = read_picture(run)
+    assert found.width == 64
+    assert len(found.png) <= 16 << 10
