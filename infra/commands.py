@@ -6,7 +6,7 @@ unfinished run stands still.
 """
 
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext
 from typing import Final
 
 import typer
@@ -17,6 +17,8 @@ from infra.bucket_step import kept_buckets
 from infra.caller_rights import as_changes, needs_of, refuse_lacking
 from infra.changes import FINDINGS, Action, Change, summary, table
 from infra.documents import changes_document
+from infra.guide.next_command import enqueue_command, keep_given
+from infra.guide.session import session_of
 from infra.job_starter import start_tasks
 from infra.places import places
 from infra.pool_configuration import reason_for_no_pools, state_root
@@ -55,21 +57,58 @@ def up(
     source: cli.OptionalSourceOption = None,
     dest: cli.OptionalDestOption = None,
     state: cli.StateOption = None,
+    spec: cli.OptionalSpecOption = None,
+    scales: cli.OptionalScalesOption = None,
+    downres: options.DownresOption = None,
     only: options.OnlyOption = ALL_PARTS,
     dry_run: options.DryRunOption = False,
+    yes: cli.YesOption = False,
     json: cli.JsonOption = False,
 ) -> None:
     """Create what is missing and update what differs; idempotent.
+
+    On a terminal it asks for what no setting has, shows what it will make, and asks once. With
+    --yes it asks nothing, and keeps what options gave in .env, as answers are.
+
+    Example: python -m infra up
 
     Example: python -m infra up --queue pubsub://my-project/brain --dry-run
 
     Example: python -m infra up --queue pubsub://my-project/brain --region us-central1
     """
-    request = InfraRequest(
-        _names(queue, project, base_name), parse_parts(only), tiers, lease, project_number,
-        region, image, worker_account, home, state, source, dest, autoscaler_account,
-        build_account,
-    )  # fmt: skip
+    parts = parse_parts(only)
+    given = {
+        settings.PROJECT_ID: project or (PubSubNames.parse(queue).project if queue else None),
+        settings.REGION: region,
+        settings.SOURCE_PATH: source,
+        settings.DEST_PATH: dest,
+        settings.NG_SPEC_PATH: spec,
+        settings.SCALES: scales,
+        settings.DOWNRES_SCALES: downres,
+        settings.STATE_PATH: state,
+        settings.QUEUE_URL: queue,
+    }
+    session = session_of(parts, plain=yes or dry_run or json)
+    with session.going_on() if session else nullcontext():
+        if session:
+            given |= session.settle(given, base_name)
+        names = _names(given[settings.QUEUE_URL], given[settings.PROJECT_ID], base_name)
+        if yes and not dry_run:
+            keep_given({**given, settings.QUEUE_URL: names.url})
+        request = InfraRequest(
+            names, parts, tiers, lease, project_number, given[settings.REGION], image,
+            worker_account, home, state, given[settings.SOURCE_PATH], given[settings.DEST_PATH],
+            autoscaler_account, build_account,
+        )  # fmt: skip
+        changes, notes = session.make(request) if session else _make(request, dry_run=dry_run)
+    next_line = enqueue_command({**given, settings.QUEUE_URL: names.url})
+    _print_changes(
+        names, changes, notes, json=json, dry_run=dry_run, brief=bool(session), then=next_line
+    )
+
+
+def _make(request: InfraRequest, *, dry_run: bool) -> tuple[list[Change], list[str]]:
+    """Make what a request needs, or only find out; the changes, and notes."""
     steps = request.steps()
     plans = steps.compare()
     lacking = request.caller().lacking(needs_of(plans))
@@ -78,8 +117,7 @@ def up(
             cli.print_stderr(line)
         refuse_lacking(lacking)
         plans = steps.apply(plans)
-    changes = [*all_changes(plans), *as_changes(lacking)]
-    _print_changes(request.names, changes, steps.notes(), json=json, dry_run=dry_run)
+    return [*all_changes(plans), *as_changes(lacking)], steps.notes()
 
 
 @app.command()
@@ -250,12 +288,27 @@ def _print_changes(
     *,
     json: bool,
     dry_run: bool,
+    brief: bool = False,
+    then: str | None = None,
 ) -> None:
+    """Print changes: a line each, unless a session showed them, and how many there are.
+
+    Args:
+        names: of the queue.
+        changes: that were made, or would be.
+        notes: for people.
+        json: print one document.
+        dry_run: nothing was made.
+        brief: leave the lines out.
+        then: the next command, if it is known.
+    """
     if json:
         cli.print_document(changes_document(names.url, changes, notes, dry_run=dry_run))
         return
     for note in notes:
         cli.print_stderr(f"note: {note}")
-    if changes:
+    if changes and not brief:
         cli.print_lines(table(changes, done=not dry_run))
     cli.print_line(f"{names.url}: {summary(changes, done=not dry_run) or 'nothing there'}")
+    if then and not dry_run:
+        cli.print_line(f"next: {then}")

@@ -15,9 +15,10 @@ NAMES = {value for name, value in vars(settings).items() if name.isupper() and v
 def examples() -> dict[str, str]:
     """Values by name, without the marks that make them comments."""
     lines = EXAMPLE.read_text().splitlines()
-    found = [match.groups() for line in lines if (match := LINE.fullmatch(line))]
-    assert len(dict(found)) == len(found)
-    return dict(found)
+    found = [match for line in lines if (match := LINE.fullmatch(line))]
+    values = {match[1]: match[2] for match in found}
+    assert len(values) == len(found)
+    return values
 
 
 def test_every_setting_is_explained() -> None:
