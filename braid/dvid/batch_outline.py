@@ -113,7 +113,11 @@ class _Ends:
 
 
 def read_outlines(
-    source: ByteSource, begins: Int64Array, sizes: Int64Array, rows: Int64Array
+    source: ByteSource,
+    begins: Int64Array,
+    sizes: Int64Array,
+    rows: Int64Array,
+    heads: Sequence[bytes],
 ) -> list[BatchOutline | None]:
     """Read the outlines of record batches in two rounds of requests.
 
@@ -122,11 +126,12 @@ def read_outlines(
         begins: (k,) first byte of each message.
         sizes: (k,) its bytes.
         rows: (k,) rows that it must have.
+        heads: first bytes of each, as far as they were kept.
 
     Returns:
         None for a message that is not as expected: who reads it whole finds out why.
     """
-    found = _read_ends(source, begins, sizes, rows)
+    found = _read_ends(source, begins, sizes, rows, heads)
     far = [
         (ends.begin + at, ends.begin + end)
         for ends in found
@@ -143,14 +148,20 @@ def read_outlines(
 
 
 def _read_ends(
-    source: ByteSource, begins: Int64Array, sizes: Int64Array, rows: Int64Array
+    source: ByteSource,
+    begins: Int64Array,
+    sizes: Int64Array,
+    rows: Int64Array,
+    heads: Sequence[bytes],
 ) -> list[_Ends | None]:
-    heads = begins + np.minimum(sizes, _HEAD_BYTES + _HEAD_ROW_BYTES * rows)
+    needed = np.minimum(sizes, _HEAD_BYTES + _HEAD_ROW_BYTES * rows)
+    stops_of_heads = begins + np.where([len(head) > 0 for head in heads], 0, needed)
     stops = begins + sizes
     tails = stops - np.minimum(sizes, _PADDING_BYTES + _TAIL_ROW_BYTES * rows)
-    ranges = np.stack([np.append(begins, tails), np.append(heads, stops)], axis=1)
+    ranges = np.stack([np.append(begins, tails), np.append(stops_of_heads, stops)], axis=1)
     read = _read_pages(source, ranges)
-    parts = (begins.tolist(), sizes.tolist(), rows.tolist(), read[: len(rows)], read[len(rows) :])
+    first = [memoryview(head) if head else one for head, one in zip(heads, read, strict=False)]
+    parts = (begins.tolist(), sizes.tolist(), rows.tolist(), first, read[len(rows) :])
     return [_Ends.parse(*part) for part in zip(*parts, strict=True)]
 
 

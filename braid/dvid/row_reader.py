@@ -194,7 +194,9 @@ class RowReader:
         if len(new):
             starts, ends = self._places(new)
             rows = self.index.batch_lengths[new]
-            read = read_outlines(self._source, starts, ends - starts, rows)
+            kept = self.index.heads
+            heads = [kept.head(number) if kept else b"" for number in new.tolist()]
+            read = read_outlines(self._source, starts, ends - starts, rows, heads)
             self._outlines.update(zip(new.tolist(), read, strict=True))
         return [self._outlines.get(number) for number in batches.tolist()]
 

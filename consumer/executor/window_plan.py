@@ -35,7 +35,7 @@ _ROWS_SHARE: Final = 0.05  # of a file: read in vain where rows are read without
 _OUTLINE_BYTES: Final = 512  # the same for each batch: beyond its metadata
 _OUTLINE_PAGES: Final = 4  # the same by whole pages: also those at edges of rows
 _LARGEST_SHARE: Final = 1.5  # bytes of whole batches in one window, by the limit
-KEPT_BYTES: Final = 16 << 20  # of whole batches, for later windows
+KEPT_BATCHES_BYTES: Final = 16 << 20  # of whole batches, for later windows
 _BATCHES_AT_ONCE: Final = 32  # whose rows' sizes are looked up together
 
 
@@ -120,7 +120,7 @@ def _with_kept(
         kept = {
             batch: size
             for (_, batch, size), reach in zip(later, sums, strict=True)
-            if reach <= KEPT_BYTES
+            if reach <= KEPT_BATCHES_BYTES
         }
         found.append(span._replace(keep=frozenset(kept)))
     return found, read

@@ -78,7 +78,7 @@ def limit(monkeypatch: pytest.MonkeyPatch, window_bytes: int) -> None:
     monkeypatch.setattr(source_files, "REMOTE_WINDOW_BYTES", window_bytes)
     monkeypatch.setattr(source_files, "WHOLE_BYTES", 0)
     monkeypatch.setattr(source_files, "LOCAL_WHOLE_BYTES", 0)
-    monkeypatch.setattr(window_plan, "KEPT_BYTES", 2 * window_bytes)
+    monkeypatch.setattr(window_plan, "KEPT_BATCHES_BYTES", 2 * window_bytes)
 
 
 def check(url: str, path: str, scale: ScaleSpec, arrow: Path) -> int:
