@@ -15,6 +15,8 @@ from delivery.broker.pubsub_names import PubSubNames
 from infra import options, unfinished_runs
 from infra.bucket_step import kept_buckets
 from infra.caller_rights import as_changes, needs_of, refuse_lacking
+from infra.canary import MOST_S
+from infra.canary_check import check_pools
 from infra.changes import FINDINGS, Action, Change, summary, table
 from infra.documents import changes_document
 from infra.guide.next_command import enqueue_command, keep_given
@@ -139,14 +141,19 @@ def check(
     dest: cli.OptionalDestOption = None,
     state: cli.StateOption = None,
     only: options.OnlyOption = ALL_PARTS,
+    canary: options.CanaryOption = False,
+    canary_timeout: options.CanaryTimeoutOption = MOST_S,
     json: cli.JsonOption = False,
 ) -> None:
     """Compare; exit code 1 if something is missing or differs.
 
     Example: python -m infra check --queue pubsub://my-project/brain
+
+    Example: python -m infra check --canary --only pools
     """
+    parts = parse_parts(only)
     request = InfraRequest(
-        _names(queue, project, base_name), parse_parts(only), tiers, lease, project_number,
+        _names(queue, project, base_name), parts, tiers, lease, project_number,
         region, image, worker_account, home, state, source, dest, autoscaler_account,
         build_account,
     )  # fmt: skip
@@ -158,6 +165,15 @@ def check(
         *as_changes(caller.lacking(needs_of(plans))),
         *as_changes(caller.lacking(request.usage_needs()), Action.NOTE),
     ]
+    if canary:
+        changes += check_pools(
+            request.names,
+            _region(region),
+            places(source, dest, state),
+            cli.print_stderr,
+            each=parts == {POOLS},
+            most_s=canary_timeout,
+        )
     _print_changes(request.names, changes, steps.notes(), json=json, dry_run=True)
     if any(change.action in FINDINGS for change in changes):
         raise typer.Exit(EXIT_FINDINGS)

@@ -22,7 +22,7 @@ CLEANUP: Final[dict[str, Any]] = {
     "delete-older": {
         "id": "delete-older",
         "action": "DELETE",
-        "condition": {"olderThan": "86400s"},  # one that is being made has no pool yet
+        "condition": {"olderThan": "2592000s"},  # pools may still use it
     },
 }
 _REFERENCE: Final = re.compile(
