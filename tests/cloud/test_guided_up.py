@@ -1,6 +1,7 @@
 """Guided `infra up`, in a pseudo-terminal: an empty folder, strict services, a first run."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from runtime.env_file import read_env_file
+from runtime.interpreter import python
+from runtime.settings import DEFAULT_TIERS
 from runtime.storage import open_storage
 from tests.support.emulator import new_queue_url
 from tests.support.gcs_server import GcsServer
@@ -20,6 +23,7 @@ from tests.support.workspace import make_small_workspace
 
 PROJECT = "shardlift-tests"
 OURS = ("PROJECT_ID", "REGION", "DEST_PATH", "SOURCE_PATH", "STATE_PATH", "QUEUE_URL", "SCALES")
+TIERS = [f"{gib}gi" for gib in DEFAULT_TIERS.split(",")]
 LABELS = ("project", "region", "source", "destination", "spec", "scales", "downsampled")
 SETTINGS = (
     "PROJECT_ID", "REGION", "SOURCE_PATH", "DEST_PATH", "NG_SPEC_PATH", "SCALES", "DOWNRES_SCALES",
@@ -36,6 +40,7 @@ class Lab:
     export: str
     dest: str
     base: str
+    tiers: str = "2,4"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -44,7 +49,7 @@ class Lab:
         return known | {
             "PYTHONPATH": str(ROOT),
             "BASE_JOB_NAME": self.base,
-            "TIERS": "2,4",
+            "TIERS": self.tiers,
             "STORAGE_RETRY_S": "5",
             "LC_ALL": "C.UTF-8",
         }
@@ -95,6 +100,7 @@ def lab(
 ) -> Lab:
     """An export in a bucket; the destination's bucket is to be made."""
     del pubsub_emulator
+    gcs.state.bucket_properties[bucket] = {"location": "US-CENTRAL1"}
     workspace = make_small_workspace(tmp_path / "made")
     storage = open_storage(f"gs://{bucket}/export")
     for path in sorted(workspace.export.rglob("*.*")):
@@ -111,6 +117,7 @@ def lab(
 def test_from_an_empty_folder_to_a_first_run(lab: Lab) -> None:
     """Wrong answers are refused as they are typed; one screen, one question, ticks, `enqueue`."""
     (lab.folder / ".env").write_text("# ours\nTEAM=flies  # and fish\n")
+    lab.tiers = DEFAULT_TIERS
     wrong = {
         "project": ("no-such-project", "does not exist, or these credentials may not see it"),
         "region": ("us-centrall1", "is it us-central1"),
@@ -138,7 +145,8 @@ def test_from_an_empty_folder_to_a_first_run(lab: Lab) -> None:
     ended = terminal.text[terminal.text.index("Make this?") :]
     for tick in ("APIs", "buckets", "topics", "accounts and rights", "image", "worker pools"):
         assert f"✓ {tick}" in ended
-    assert lab.counts() == {"2gi": 0, "4gi": 0, "autoscaler": 0}
+    _check_howto(lab, terminal.text)
+    assert lab.counts() == dict.fromkeys((*TIERS, "autoscaler"), 0)
     assert lab.env_file() == lab.kept | {"TEAM": "flies"}
     assert (lab.folder / ".env").read_text().startswith("# ours\nTEAM=flies  # and fish\n")
 
@@ -154,6 +162,29 @@ def test_from_an_empty_folder_to_a_first_run(lab: Lab) -> None:
     assert "questions" not in again.text
     assert len(lab.google.writes()) == writes
     assert lab.env_file() == lab.kept | {"TEAM": "flies"}
+
+
+def _check_howto(lab: Lab, shown: str) -> None:
+    """Each line of the session in docs/howto-cloud.md was shown, but for names and commands."""
+    page = (ROOT / "docs" / "howto-cloud.md").read_text()
+    session = page.split("<!-- session -->")[1].split("<!-- /session -->")[0]
+    names = {
+        "my-lab-shardlift": f"{PROJECT}-shardlift",
+        "my-lab/shardlift": f"{PROJECT}/{lab.base}",
+        "my-lab": PROJECT,
+        "123456789": "4711",
+        "gs://lab-export/export": lab.export,
+        "gs://lab-volume/brain": lab.dest,
+        "lab-volume": lab.dest.split("/")[2],
+        "$ shardlift infra up": "",
+        "shardlift enqueue": f"{python()} -m producer enqueue",
+    }
+    for theirs, ours in names.items():
+        session = session.replace(theirs, ours)
+    moving = re.compile(r"^[\u2800-\u28ff].*$", re.MULTILINE)  # what goes on meanwhile
+    seen = " ".join(moving.sub("", shown).split())
+    for part in re.split(r"\n(?!\s{8})", session.strip().strip("`").removeprefix("text")):
+        assert " ".join(part.split()) in seen
 
 
 def test_ctrl_c_at_every_question(lab: Lab) -> None:
