@@ -42,15 +42,6 @@ CanaryTimeoutOption = Annotated[
         help="In which the sign of life of --canary is to come.",
     ),
 ]
-DownresOption = Annotated[
-    str | None,
-    typer.Option(
-        "--downres",
-        envvar=settings.DOWNRES_SCALES,
-        metavar="N,N,...|none",
-        help="Scales of a first run to make from the scale before each.",
-    ),
-]
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Print what would be done; change nothing.")
 ]
