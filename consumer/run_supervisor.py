@@ -32,6 +32,7 @@ class RunSupervisor:
         broker: their queues.
         discovery: of the runs.
         clock: monotonic seconds.
+        on_status: called with each status of a run that was read.
 
     Attributes:
         failed: by run, why it did not succeed, of runs that ended with shards that are not done.
@@ -39,13 +40,18 @@ class RunSupervisor:
     """
 
     def __init__(
-        self, broker: Broker, discovery: RunDiscovery, clock: Callable[[], float] = time.monotonic
+        self,
+        broker: Broker,
+        discovery: RunDiscovery,
+        clock: Callable[[], float] = time.monotonic,
+        on_status: Callable[[Run, RunStatus], None] = lambda _run, _status: None,
     ) -> None:
         self.failed: dict[str, str] = {}
         self.given_up: dict[str, str] = {}
         self._discovery = discovery
         self._roots = StateRoots(broker, discovery.roots)
         self._clock = clock
+        self._on_status = on_status
         self._most_pause_s = broker.lease_s / 2
         self._reconciler = Reconciler(broker, tier_chooser, clock)
         self._unfinished: dict[str, Run] = {}
@@ -125,6 +131,7 @@ class RunSupervisor:
 
     def _check(self, run: Run) -> None:
         status = read_status(run)
+        self._on_status(run, status)
         if run.cancelled() or not self._discovery.serves(run):
             self._remove(run)
         elif status.ended:

@@ -101,10 +101,15 @@ class LineDisplay:
 
 def display(beginning: str = "") -> Display:
     """A live screen on a terminal, lines elsewhere, also on a terminal that moves no cursor."""
+    return screen_or_none(beginning) or LineDisplay(beginning)
+
+
+def screen_or_none(beginning: str = "") -> ScreenDisplay | None:
+    """A live screen, if stderr is a terminal whose cursor can be moved."""
     console = Console(stderr=True)
     if console.is_terminal and not console.is_dumb_terminal and not is_quiet():
         return ScreenDisplay(console, beginning)
-    return LineDisplay(beginning)
+    return None
 
 
 def draw(progress: Progress, width: int, *, beginning: str = "", plain: bool = False) -> Text:
@@ -151,7 +156,10 @@ def _bar(scale: ScaleProgress, width: int, *, plain: bool) -> Text:
     """Done, dead and open shards as lengths; none that is there is shorter than a character."""
     lost = scale.dead + scale.blocked
     done = scale.done * width // scale.total
-    dead = min(max(lost * width // scale.total, 1 if lost and width else 0), width - done)
+    if scale.left:
+        dead = min(max(lost * width // scale.total, 1 if lost and width else 0), width - done)
+    else:
+        dead = width - done
     marks = _ASCII_MARKS if plain else _MARKS
     bar = Text()
     for mark, length, style in zip(marks, (done, dead, width - done - dead), _STYLES, strict=True):

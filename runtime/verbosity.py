@@ -64,6 +64,11 @@ def trace(error: BaseException) -> None:
         log.trace(error)
 
 
+def is_chosen() -> bool:
+    """Whether -v or -q was given."""
+    return _State.steps != 0
+
+
 def is_quiet() -> bool:
     """Whether only results and errors are wanted."""
     return _State.steps < 0

@@ -16,6 +16,7 @@ from consumer.commands.serving import (
 from consumer.exit_condition import ExitCondition
 from consumer.fleet.fleet import Fleet, FleetConfig
 from consumer.fleet.host_resources import cpus, free_bytes
+from consumer.fleet.screen import fleet_screen, print_log
 from consumer.forced_exit import ForcedExit
 from consumer.revision_check import check_revisions
 from consumer.run_supervisor import RunSupervisor
@@ -52,6 +53,8 @@ def fleet(
 ) -> None:
     """Run workers for every tier within one machine's budget.
 
+    On a terminal it shows how far the run is, as `enqueue --wait` does; with -v its log instead.
+
     Example: python -m consumer fleet --dest out --until-drained
 
     Example: python -m consumer fleet --dest out --memory 16GiB --cpus 4
@@ -62,7 +65,11 @@ def fleet(
     discovery = find_runs(queue, run, state, dest)
     names = tier_names(tiers, discovery)
     budget = Budget(parse_size(memory) if memory else free_bytes(), cpus_wanted or cpus())
-    with open_broker(discovery.queue, names, lease) as broker, _fleet_lock(broker):
+    with (
+        fleet_screen() as screen,
+        open_broker(discovery.queue, names, lease) as broker,
+        _fleet_lock(broker),
+    ):
         check_roots(broker, discovery)
         check_revisions(discovery)
         config = FleetConfig(
@@ -71,13 +78,16 @@ def fleet(
             options=_worker_options(broker, budget, discovery.roots, slots),
             roots=discovery.roots,
             planned=discovery.planned(),
+            on_log=print_log if screen.live else None,
         )
         _log.info(log.FLEET_STARTED, queue=broker.url, roots=[*discovery.roots], cpus=budget.cpus)
         warn_of_missing_run(discovery)
         ForcedExit(flags, forced_exit.FLEET_S).watch()
         workers = Fleet(broker, config, flags, lambda uri: discovery.add(Run(uri)))
         exit_condition = ExitCondition(
-            broker, RunSupervisor(broker, discovery), busy=lambda: workers.busy
+            broker,
+            RunSupervisor(broker, discovery, on_status=screen.show),
+            busy=lambda: workers.busy,
         )
         workers.run(exit_condition, until_drained=until_drained)
         _log.info(log.FLEET_STOPPED)

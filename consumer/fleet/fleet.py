@@ -58,6 +58,7 @@ class FleetConfig:
         options: of `consumer work`, for every worker.
         roots: URLs of the state roots that were given.
         command: the worker program.
+        on_log: called with each line that a worker logs; None: workers log to stderr themselves.
         planned: shards per tier by the plans; where queue lengths are unknown, tiers without any
             are probed last.
     """
@@ -68,6 +69,7 @@ class FleetConfig:
     roots: tuple[str, ...] = ()
     command: tuple[str, ...] = COMMAND
     planned: Mapping[str, int] = field(default_factory=dict)
+    on_log: Callable[[str], None] | None = None
 
 
 @dataclass(slots=True)
@@ -264,7 +266,8 @@ class Fleet:
     def _start_process(
         self, tier: Tier, on_report: Callable[[WorkerReport], None]
     ) -> WorkerProcess:
-        return WorkerProcess(tier, self._config.options, on_report, self._config.command)
+        config = self._config
+        return WorkerProcess(tier, config.options, on_report, config.command, config.on_log)
 
     def _on_report(self, report: WorkerReport) -> None:
         if report.error is not None:

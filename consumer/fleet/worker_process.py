@@ -54,6 +54,8 @@ class WorkerProcess:
         options: of `consumer work`, without tier and owner.
         on_report: called with each report of the worker, on another thread.
         command: the program.
+        on_log: called with each line that the worker logs, on another thread; None: it logs to
+            this process's stderr.
 
     Attributes:
         state: `busy` with a shard, `idle` after a poll without a message, `new` before either.
@@ -69,6 +71,7 @@ class WorkerProcess:
         options: Sequence[str],
         on_report: Callable[[WorkerReport], None],
         command: Sequence[str] = COMMAND,
+        on_log: Callable[[str], None] | None = None,
     ) -> None:
         self.tier = tier
         self.state: Literal["new", "busy", "idle"] = "new"
@@ -81,6 +84,7 @@ class WorkerProcess:
                 env=module_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
+                stderr=None if on_log is None else subprocess.PIPE,
                 start_new_session=True,  # Ctrl-C reaches only the fleet, which stops its workers
             )
         self._reader = threading.Thread(
@@ -88,6 +92,11 @@ class WorkerProcess:
         )
         try:
             start_thread(self._reader)
+            if on_log is not None:
+                name, arguments = "worker log", (on_log,)
+                start_thread(
+                    threading.Thread(target=self._read_log, name=name, args=arguments, daemon=True)
+                )
         except MachineError:
             self.kill()
             raise
@@ -142,6 +151,14 @@ class WorkerProcess:
             for line in pipe:
                 with contextlib.suppress(ValidationError):
                     self._handle(WorkerReport.model_validate_json(line))
+
+    def _read_log(self, on_log: Callable[[str], None]) -> None:
+        pipe = self._process.stderr
+        if pipe is None:
+            return
+        with pipe:
+            for line in pipe:
+                on_log(line.decode(errors="replace").rstrip("\n"))
 
     def _handle(self, report: WorkerReport) -> None:
         if report.busy is not None:

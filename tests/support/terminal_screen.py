@@ -4,7 +4,6 @@ import contextlib
 import fcntl
 import os
 import pty
-import signal
 import struct
 import subprocess
 import termios
@@ -17,6 +16,8 @@ import pyte
 from tests.support.workspace import clean_environment
 
 ROWS = 40
+_CTRL_C = b"\x03"
+_NOT_SET = ("COLUMNS", "LINES", "LOG_FORMAT", "LOG_LEVEL", "NO_COLOR")
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,12 @@ def run_on_terminal(
     process = subprocess.Popen(
         command,
         cwd=folder,
-        env=clean_environment() | {"TERM": "xterm-256color"} | environment,
+        env=_of_a_terminal() | environment,
         stdin=follower,
         stdout=follower,
         stderr=follower,
         start_new_session=True,
+        preexec_fn=_take_terminal,  # noqa: PLW1509 - one call of the system, before any thread
     )
     os.close(follower)
     screen = pyte.Screen(columns, ROWS)
@@ -72,8 +74,18 @@ def run_on_terminal(
             seen += [shown] if shown != seen[-1] else []
             if not interrupted and interrupt_at(shown):
                 interrupted = True
-                stream.feed(b"^C")  # as a terminal echoes it
-                process.send_signal(signal.SIGINT)
+                os.write(leader, _CTRL_C)  # the terminal echoes it, and interrupts the program
     os.close(leader)
     code = process.wait(60)
     return Shown([line.rstrip() for line in screen.display], "\n\n".join(seen), code)
+
+
+def _of_a_terminal() -> dict[str, str]:
+    """The environment without what would outdo the terminal's own size and log format."""
+    kept = clean_environment() | {"TERM": "xterm-256color"}
+    return {name: value for name, value in kept.items() if name not in _NOT_SET}
+
+
+def _take_terminal() -> None:
+    """Let the terminal on stdin be the new process's own, so that it gets signals of keys."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
