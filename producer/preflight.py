@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from delivery.ledger.launches import Launches
 from delivery.ledger.plan import PlanRow
+from delivery.ledger.selection import Selection
 from memmodel.tiers import Tier
 from producer.export_listing import ScaleListing
 from producer.export_problems import find_problems, list_scales
@@ -67,6 +68,7 @@ class Preflight:
         problems: what the export lacks, in words; converted without by --partial.
         outdated: unfinished runs whose plan is not what a fresh one would be, with the reason.
         after: number of the newest launch of the state root, which all of this takes in.
+        overwritten: shards that exist and are made again by --overwrite.
     """
 
     request: Request
@@ -77,6 +79,7 @@ class Preflight:
     problems: Sequence[str] = ()
     outdated: Sequence[tuple[PriorRun, str]] = ()
     after: int = 0
+    overwritten: int = 0
 
     @property
     def idle(self) -> bool:
@@ -88,6 +91,14 @@ class Preflight:
     def incomplete(self) -> Mapping[str, int]:
         """Chunks that shards which stay lack, because they do not decode, by key."""
         return self.planned.plan.bad_chunks if self.planned else {}
+
+    @property
+    def selection(self) -> Selection | None:
+        """The requested selection, with the shards that its plan leaves out."""
+        selection = self.request.selection
+        if selection is None or self.planned is None:
+            return None
+        return selection.model_copy(update={"left_out": self.planned.left_out_by_scale})
 
     @property
     def shards(self) -> int:
@@ -162,7 +173,8 @@ def preflight(
     notes = spec_notes(request.volume, request.made, request.scales, request.z_compress)
     notes += [*inputs.notes, *selection_notes(request, planned)]
     notes += [*export_notes(request, listings), *coarser_notes(dest, request, history, planned)]
-    return replace(found, planned=planned, notes=notes)
+    overwritten = fresh.present - planned.present if overwrites else 0
+    return replace(found, planned=planned, notes=notes, overwritten=overwritten)
 
 
 def check_still_whole(found: Preflight, config: LaunchConfig) -> None:
