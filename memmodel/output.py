@@ -1,8 +1,5 @@
 """Output of the commands: tables and JSON on stdout."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from memmodel.coefficients import Coefficients
 from memmodel.estimate import Estimate, Work, sizes
 from memmodel.fit import FitResult
@@ -10,12 +7,7 @@ from memmodel.labels import LabelSummary
 from memmodel.tiers import MIB
 from runtime.cli import print_lines
 from runtime.table import format_table
-from runtime.text import counted, json_text
-
-
-def print_document(value: Mapping[str, Any]) -> None:
-    """Print one JSON document."""
-    print_lines(json_text(value, indent=2))
+from runtime.text import counted
 
 
 def print_terms(work: Work, needed: Estimate, factors: Coefficients) -> None:

@@ -14,10 +14,10 @@ from delivery.ledger.launches import Launches
 from delivery.ledger.output_revision import OUTPUT_REVISION
 from delivery.ledger.plan import Plan
 from delivery.ledger.run import Run, RunInfo, new_run_id
-from delivery.ledger.selection import Selection
 from delivery.ledger.shard_status import RunStatus, ShardState, read_status
 from delivery.messages import now
 from delivery.progress import Progress
+from delivery.progress_display import Display, display
 from delivery.reconciler import Reconciler
 from memmodel.run_context import tier_chooser
 from producer import worker_pools
@@ -25,7 +25,7 @@ from producer.failure_groups import failures_of
 from producer.fleet_process import FleetProcess
 from producer.info import write_info
 from producer.preflight import LaunchConfig, Preflight
-from producer.wait import display, wait
+from producer.wait import wait
 from runtime import log
 from runtime.cli import print_stderr
 from runtime.storage import OWNER, open_storage
@@ -174,20 +174,40 @@ def publish_and_wait(
 
 
 def _wait(run: Run, broker: Broker, config: LaunchConfig) -> Progress:
-    """Wait until the run has ended; meanwhile a fleet works here, or the pools are watched."""
+    """Wait until the run has ended, with its progress on stderr."""
+    options = ("--lease", str(config.lease_s), *config.fleet_options)
+    try:
+        return work_and_wait(run, broker, options, display)
+    except KeyboardInterrupt:
+        print_stderr(f"note: stopping; the same command continues run {run.run_id}")
+        raise
+
+
+def work_and_wait(
+    run: Run,
+    broker: Broker,
+    fleet_options: Sequence[str],
+    display_of: Callable[[str], Display],
+    say: Callable[[str], None] = print_stderr,
+) -> Progress:
+    """Wait until a run has ended; meanwhile a fleet works here, or the pools are watched.
+
+    Args:
+        run: the run.
+        broker: its queues.
+        fleet_options: of the fleet that is started on one machine.
+        display_of: makes the display of progress from what is under way at first.
+        say: takes notes for people.
+    """
     fleet, pools = None, worker_pools.configured(broker.url)
-    with ExitStack() as stack:
-        try:
-            if broker.one_machine:
-                options = ("--lease", str(config.lease_s), *config.fleet_options)
-                fleet = stack.enter_context(FleetProcess(run, broker.url, options))
-            elif pools:
-                stack.enter_context(worker_pools.PoolWatch(run, broker.url))
-            shown = stack.enter_context(display())
-            return wait(run, broker, shown, fleet, pools=pools)
-        except KeyboardInterrupt:
-            print_stderr(f"note: stopping; the same command continues run {run.run_id}")
-            raise
+    starts = broker.one_machine or pools
+    beginning = "starting workers" if starts else "waiting for workers"
+    with ExitStack() as stack, display_of(beginning) as shown:
+        if broker.one_machine:
+            fleet = stack.enter_context(FleetProcess(run, broker.url, fleet_options))
+        elif pools:
+            stack.enter_context(worker_pools.PoolWatch(run, broker.url))
+        return wait(run, broker, shown, fleet, pools=pools, say=say)
 
 
 def publish(run: Run, broker: Broker) -> PublishReport:
@@ -243,14 +263,6 @@ def _run_info(found: Preflight, run_id: str, config: LaunchConfig) -> RunInfo:
             "partial": tuple(found.problems),
             "adopted": bool(found.planned and found.planned.unknown),
             "token": uuid.uuid4().hex[:12],
-            "selection": _selection(found),
+            "selection": found.selection,
         }
     )
-
-
-def _selection(found: Preflight) -> Selection | None:
-    """The requested selection, with the shards that it leaves out."""
-    selection, planned = found.request.selection, found.planned
-    if selection is None or planned is None:
-        return selection
-    return selection.model_copy(update={"left_out": planned.left_out_by_scale})

@@ -10,6 +10,7 @@ from delivery.ledger.shard_status import RunStatus, ShardState, describe_incompl
 from delivery.messages import now
 from memmodel.tiers import Tier
 from producer import bill_table, render
+from producer.begin import Begun
 from producer.fleet_process import fleet_command
 from producer.launch import LaunchResult, PublishReport
 from producer.planner import OVERWRITE, PlanResult, has_shards
@@ -20,6 +21,13 @@ from runtime.storage import open_storage
 
 _NAMED = 5  # shards in a list
 _MOST_PROBLEMS = 20
+
+
+def print_notes_of(found: Preflight) -> None:
+    """Print to stderr what a preflight found: problems, runs that end, notes."""
+    print_problems(found.problems, "and is converted without them")
+    print_outdated(found)
+    print_notes(found.notes)
 
 
 def print_problems(problems: Sequence[str], when: str) -> None:
@@ -88,12 +96,19 @@ def print_started(found: Preflight, run: Run, tiers: Sequence[Tier]) -> None:
     print_line(f"run {run.run_id}")
 
 
+def print_begun(begun: Begun, tiers: Sequence[Tier], *, dry_run: bool) -> None:
+    """Print what a launch found, and what it does or would do."""
+    if dry_run:
+        print_dry_run(begun.found, tiers)
+    elif begun.run is None:
+        print_nothing_to_do(begun.found)
+    else:
+        print_started(begun.found, begun.run, tiers)
+
+
 def print_selection(found: Preflight, run: Run | None = None) -> None:
     """Print what a selection holds, and what it leaves to a run of the whole."""
-    selection = run.info.selection if run is not None else None
-    if found.planned is not None and found.request.selection is not None:
-        left_out = found.planned.left_out_by_scale
-        selection = found.request.selection.model_copy(update={"left_out": left_out})
+    selection = found.selection or (run.info.selection if run is not None else None)
     if selection is not None:
         print_line(describe_selection(selection))
 

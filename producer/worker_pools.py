@@ -23,7 +23,7 @@ from delivery.ledger.run import Run
 from delivery.messages import now
 from memmodel.tiers import GIB, tier_of
 from runtime import settings
-from runtime.cli import print_line, print_stderr
+from runtime.cli import print_stderr
 from runtime.errors import ShardliftError
 from runtime.google_endpoints import GoogleService
 from runtime.interpreter import as_typed, module_command, module_environment
@@ -79,7 +79,7 @@ def start(run: Run, queue: str) -> None:
         print_stderr(f"note: worker pools were not started: {error}")
         return
     running = [f"{name} {count}" for name, count in counts.items() if count]
-    print_line(f"worker pools: {', '.join(running) or 'no instance'}")
+    print_stderr(f"worker pools: {', '.join(running) or 'no instance'}")
 
 
 def state_of(run: Run, queue: str) -> PoolState | None:

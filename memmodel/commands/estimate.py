@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +12,7 @@ from braid.precomputed.volume_spec import ScaleSpec
 from memmodel import output
 from memmodel.coefficients import Coefficients, load
 from memmodel.commands.options import CoefficientsOption
+from memmodel.documents import EstimateDocument
 from memmodel.estimate import DoesNotFit, Estimate, Work, choose
 from memmodel.estimate import estimate as estimate_work
 from memmodel.spec_file import folder_of, read_spec
@@ -58,8 +59,14 @@ def estimate(
     choice = _choose_tier(needed, tiers)
     seconds = estimated_seconds(work)
     if as_json:
-        terms = {"terms": dict(needed.terms), "total_bytes": needed.total_bytes}
-        output.print_document(terms | asdict(choice) | {"seconds": round(seconds, 1)})
+        document = EstimateDocument(
+            terms=dict(needed.terms),
+            total_bytes=needed.total_bytes,
+            tier=choice.tier,
+            why=choice.why,
+            seconds=round(seconds, 1),
+        )
+        cli.print_document(document)
     else:
         output.print_terms(work, needed, factors)
         cli.print_line(f"{choice}, about {seconds:.0f} s")

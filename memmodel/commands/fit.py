@@ -10,6 +10,7 @@ from memmodel import fit as fitting
 from memmodel import output
 from memmodel.coefficients import Coefficients, load
 from memmodel.commands import options
+from memmodel.documents import FitDocument
 from memmodel.plot import plot_fit
 from memmodel.receipt_samples import read_samples
 from runtime import cli, settings
@@ -56,13 +57,13 @@ def fit(
     if plot is not None:
         plot_fit(found, before, plot)
     if as_json:
-        output.print_document(
-            {
-                "coefficients": dict(found.coefficients.values),
-                "before": [asdict(one) for one in found.before],
-                "after": [asdict(one) for one in found.after],
-            }
-        )
+        facts = {
+            "out": str(out),
+            "coefficients": dict(found.coefficients.values),
+            "before": [asdict(one) for one in found.before],
+            "after": [asdict(one) for one in found.after],
+        }
+        cli.print_document(FitDocument.model_validate(facts))
         return
     output.print_residuals(found)
     cli.print_line(f"wrote {out}; use it with {settings.MEMORY_COEFFICIENTS}={out}")

@@ -7,6 +7,7 @@ import typer
 
 from memmodel import output
 from memmodel.commands import options
+from memmodel.documents import LabelsDocument
 from memmodel.labels import summarise
 from runtime import cli
 
@@ -32,6 +33,6 @@ def labels(
     """
     found = summarise(options.find(run, state, dest), target_scale)
     if as_json:
-        output.print_document(asdict(found))
+        cli.print_document(LabelsDocument.model_validate(asdict(found)))
     else:
         output.print_labels(found)

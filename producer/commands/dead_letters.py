@@ -10,10 +10,15 @@ from delivery.ledger.failures import FOLDER, Failure, FailureSummary
 from delivery.ledger.run import Run
 from memmodel.run_context import tier_chooser
 from producer import render, run_lookup, worker_pools
+from producer.documents.failure_documents import (
+    DeadLetterDocument,
+    DeadLettersDocument,
+    DroppedDocument,
+    published_document,
+)
 from runtime import cli
 from runtime.errors import EXIT_FINDINGS, UsageError
 from runtime.table import format_table
-from runtime.text import json_text
 
 app = cli.new_app(
     "Shards that cannot be made, with the reason.\n\n"
@@ -59,8 +64,10 @@ def list_letters(
         and (reason is None or reason in letter.reason)
     ]
     if as_json:
-        shown = [letter.model_dump(mode="json") for letter in letters]
-        cli.print_lines(json_text({"run": found.uri, "dead_letters": shown}))
+        document = DeadLettersDocument(
+            run=found.uri, run_id=found.run_id, dead_letters=tuple(letters)
+        )
+        cli.print_document(document)
         return
     _print_table(letters, len(records) - len(letters))
 
@@ -81,7 +88,7 @@ def show(
     found = run_lookup.find_looked(run, state, dest, queue)
     letter = _letter(found, key)
     if as_json:
-        cli.print_lines(json_text(letter.model_dump(mode="json")))
+        cli.print_document(DeadLetterDocument.of(found, letter))
         return
     state_word = "given up" if letter.dropped else "dead"
     cli.print_line(f"{key} ({letter.kind}), {state_word} since {letter.at:%Y-%m-%d %H:%M:%S} UTC")
@@ -114,6 +121,7 @@ def requeue(
     state: cli.StateOption = None,
     dest: cli.OptionalDestOption = None,
     queue: run_lookup.RunQueueOption = None,
+    as_json: cli.JsonOption = False,
 ) -> None:
     """Publish dead shards again, on their tier or another.
 
@@ -132,7 +140,11 @@ def requeue(
         sent = replay.failed(found, broker, tier_chooser(found), keys=wanted, tier=tier)
         worker_pools.start(found, broker.url)
     named = f": {', '.join(sent)}" if sent else ""
-    cli.print_line(f"{render.shards(len(sent))} published again{named}")
+    if as_json:
+        left = dict.fromkeys(unplanned, "the plan has no such shard")
+        cli.print_document(published_document(found, sent, left))
+    else:
+        cli.print_line(f"{render.shards(len(sent))} published again{named}")
     if keys and unplanned:
         raise typer.Exit(EXIT_FINDINGS)
 
@@ -146,6 +158,7 @@ def drop(
     state: cli.StateOption = None,
     dest: cli.OptionalDestOption = None,
     queue: run_lookup.RunQueueOption = None,
+    as_json: cli.JsonOption = False,
 ) -> None:
     """Give dead shards up: the run ends without them.
 
@@ -167,14 +180,19 @@ def drop(
         else:  # nothing to give up: only its record can go
             found.failures.delete(key)
     named = f": {', '.join(chosen)}" if chosen else ""
-    cli.print_line(f"{render.shards(len(chosen))} given up{named}")
+    if as_json:
+        document = DroppedDocument(run=found.uri, run_id=found.run_id, dropped=tuple(chosen))
+        cli.print_document(document)
+    else:
+        cli.print_line(f"{render.shards(len(chosen))} given up{named}")
 
 
 def _check_chosen(keys: Sequence[str] | None, *, every: bool) -> None:
     """Raise UsageError unless the command names either keys or --all."""
     if bool(keys) == every:
         raise UsageError(
-            "which shards? Either keys or --all are needed", hint="name their keys, or pass --all"
+            "which shards? Name their keys, or pass --all",
+            hint="`python -m producer dead-letters list` shows the keys",
         )
 
 

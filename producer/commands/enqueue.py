@@ -1,7 +1,7 @@
 """`producer enqueue`: plan a run, publish its shards, optionally wait for its end."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -9,33 +9,38 @@ import typer
 from braid.downsample.downsampler import Rule
 from braid.precomputed.volume_spec import VolumeSpec
 from braid.reader import LabelType
-from delivery.broker import absolute_queue_url
-from delivery.ledger.launches import LaunchedMeanwhile
-from delivery.ledger.run import Run
+from delivery.broker import SQLITE, absolute_queue_url
 from memmodel.spec_file import read_spec
 from memmodel.tiers import parse_size, parse_tiers
 from producer import launch_output as output
+from producer.begin import Begun, begin
 from producer.cost_guard import confirm_cost
-from producer.info import read_volume, write_info
-from producer.launch import cancel_outdated, create_or_resume, publish_and_wait
+from producer.info import read_volume
+from producer.launch import LaunchResult, PublishReport, publish_and_wait
+from producer.launch_report import enqueue_document
+from producer.overwrite_guard import confirm_overwrite
+from producer.planner import ShardForecast
 from producer.preflight import (
+    ExportChangedError,
     LaunchConfig,
     LaunchOptions,
     Preflight,
     check_still_whole,
-    preflight,
 )
 from producer.run_lookup import state_root
-from producer.run_queue import prepare_queue
 from producer.run_request import BadChunks, Request
+from producer.sample import (
+    SampleResult,
+    measure,
+    sample_lines,
+    sample_of,
+    sampled_receipts,
+    whole_of,
+)
 from producer.selection_request import parse_selection
-from runtime import cli, log, settings
-from runtime.errors import EXIT_FINDINGS, UnreachableError, UsageError
+from runtime import cli, settings
+from runtime.errors import EXIT_FINDINGS, UsageError
 from runtime.storage import absolute, open_storage
-
-_MOST_LOOKS = 50  # each shows what another launch has done
-
-_log = log.get()
 
 
 def register(parent: typer.Typer) -> None:
@@ -93,6 +98,13 @@ def enqueue(
             "--limit", min=1, metavar="N", help="Make only the first N shards, and coarser ones."
         ),
     ] = None,
+    sample: Annotated[
+        bool,
+        typer.Option(
+            "--sample",
+            help="Make the three densest shards now, and print what the whole will take.",
+        ),
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Also make shards that exist; cancels other runs.")
     ] = False,
@@ -152,6 +164,7 @@ def enqueue(
         ),
     ] = settings.DEFAULT_MAX_DOLLARS,
     yes: cli.YesOption = False,
+    as_json: cli.JsonOption = False,
 ) -> None:
     """Plan a run and publish its shards to the queue, those that take longest first.
 
@@ -188,72 +201,105 @@ def enqueue(
         queue_given=queue is not None,
     )
     look = LaunchOptions(run_id, new_run, partial, adopt, dry_run)
-    guard = functools.partial(confirm_cost, config=config, max_dollars=max_dollars, yes=yes)
-    found, begun = _begin(request, config, look, guard)
-    output.print_problems(found.problems, "and is converted without them")
-    output.print_outdated(found)
-    output.print_notes(found.notes)
-    succeeded = not found.incomplete
-    if dry_run:
-        output.print_dry_run(found, config.tiers)
-        succeeded = succeeded and not (found.planned and found.planned.beyond)
-    elif begun is None:
-        cancel_outdated(found)
-        write_info(open_storage(request.dest), request.volume)
-        output.print_nothing_to_do(found)
-        output.print_empty_scales(found)
-    else:
-        run, moved = begun
-        output.print_started(found, run, config.tiers)
-        result = publish_and_wait(
-            run,
-            config,
-            again=found.continues is not None and not moved,
-            wait_for_end=wait_for_end,
-            on_published=functools.partial(output.print_published, run),
+    request, whole = _sampled(request, config, look) if sample else (request, [])
+
+    def guard(found: Preflight) -> None:
+        confirm_overwrite(found, yes=yes)
+        confirm_cost(found, config, max_dollars, yes=yes)
+
+    begun = begin(request, config, look, guard)
+    output.print_notes_of(begun.found)
+    if not as_json:
+        output.print_begun(begun, config.tiers, dry_run=dry_run)
+    waits = wait_for_end or sample
+    result = _work(begun, config, wait_for_end=waits, quiet=as_json)
+    if not dry_run and not sample and (wait_for_end or begun.run is None):
+        output.print_empty_scales(begun.found)
+    measured = None
+    if sample and not (result and result.lost):
+        measured = _measured(begun, whole, config, quiet=as_json)
+    changed = _changed(begun.found, config) if result and waits and not result.lost else None
+    if as_json:
+        why = str(changed) if changed else None
+        cli.print_document(
+            enqueue_document(begun, result, dry_run=dry_run, sample=measured, changed=why)
         )
-        output.print_result(run, result)
-        succeeded = result.succeeded
-        if wait_for_end:
-            output.print_empty_scales(found)
-        if wait_for_end and not result.lost:
-            check_still_whole(found, config)
-    output.print_problems(found.problems, "still")
-    if found.problems or not succeeded:
+    if changed is not None:
+        raise changed
+    output.print_problems(begun.found.problems, "still")
+    if begun.found.problems or not _succeeded(begun, result, dry_run=dry_run):
         raise typer.Exit(EXIT_FINDINGS)
 
 
-def _begin(
-    request: Request,
-    config: LaunchConfig,
-    options: LaunchOptions,
-    guard: Callable[[Preflight], None],
-) -> tuple[Preflight, tuple[Run, bool] | None]:
-    """Look, then create a run or resume one; look again while other launches come first.
-
-    Args:
-        request: the request.
-        config: root of the runs, queue and tiers.
-        options: what the launch may do.
-        guard: refuses what costs too much, before anything is written.
-
-    Returns:
-        What was seen; the run, if there is anything to do, and whether it was moved to this queue.
-    """
-    for _ in range(_MOST_LOOKS):
-        found = preflight(request, config, options)
-        if options.dry_run or found.idle:
-            return found, None
-        guard(found)
-        moved = prepare_queue(found, config, options.run_id)
-        try:
-            return found, (create_or_resume(found, config, options.run_id), moved)
-        except LaunchedMeanwhile as error:
-            _log.info(log.LAUNCHED_MEANWHILE, reason=str(error))
-    raise UnreachableError(
-        f"other commands began a run of {request.dest} each time this one looked",
-        hint="run the same command again when they have ended",
+def _work(
+    begun: Begun, config: LaunchConfig, *, wait_for_end: bool, quiet: bool
+) -> LaunchResult | None:
+    """Publish the run of a launch, and wait for its end on request; None if there is no run."""
+    run = begun.run
+    if run is None:
+        return None
+    said = _say_nothing if quiet else functools.partial(output.print_published, run)
+    result = publish_and_wait(
+        run, config, again=begun.again, wait_for_end=wait_for_end, on_published=said
     )
+    if not quiet:
+        output.print_result(run, result)
+    return result
+
+
+def _sampled(
+    request: Request, config: LaunchConfig, look: LaunchOptions
+) -> tuple[Request, Sequence[ShardForecast]]:
+    """The request of a sample, and the forecasts of the whole."""
+    _check_sample(request, dry_run=look.dry_run)
+    whole = whole_of(request, config, look)
+    return sample_of(request, whole), whole
+
+
+def _measured(
+    begun: Begun, whole: Sequence[ShardForecast], config: LaunchConfig, *, quiet: bool
+) -> SampleResult:
+    """What the sample says of the whole, also as text on stdout."""
+    receipts = sampled_receipts(begun.found, begun.run)
+    here = config.queue.startswith(SQLITE)
+    measured = measure(begun.found.request, whole, receipts, here=here)
+    if not quiet:
+        cli.print_line()
+        cli.print_lines(sample_lines(measured))
+    return measured
+
+
+def _say_nothing(_: PublishReport) -> None: ...
+
+
+def _succeeded(begun: Begun, result: LaunchResult | None, *, dry_run: bool) -> bool:
+    """Whether all shards can be made, and none that was made lacks chunks."""
+    if result is not None:
+        return result.succeeded
+    planned = begun.found.planned
+    beyond = dry_run and planned is not None and planned.beyond
+    return not (begun.found.incomplete or beyond)
+
+
+def _changed(found: Preflight, config: LaunchConfig) -> ExportChangedError | None:
+    """How the export changed while the run was under way, if it did; shards are not lost for it."""
+    try:
+        check_still_whole(found, config)
+    except ExportChangedError as error:
+        return error
+    return None
+
+
+def _check_sample(request: Request, *, dry_run: bool) -> None:
+    """Raise UsageError for options that contradict --sample."""
+    given = {"--dry-run": dry_run, "--overwrite": request.overwrite}
+    given["--bbox, --shards and --limit"] = request.selection is not None
+    for option, contradicts in given.items():
+        if contradicts:
+            raise UsageError(
+                f"--sample and {option} contradict each other: the sample makes the densest shards",
+                hint="pass one of them",
+            )
 
 
 def _fleet_options(memory: str | None, cpus: int | None) -> tuple[str, ...]:

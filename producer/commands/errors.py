@@ -10,7 +10,8 @@ from delivery.ledger.receipts import BadChunk
 from delivery.ledger.run import Run
 from delivery.ledger.shard_status import ShardState, read_status
 from producer import render, run_lookup
-from producer.failure_groups import FailureGroup, failures_of, group_failures
+from producer.documents.failure_documents import ErrorsDocument, FailureGroupPart
+from producer.failure_groups import failures_of, group_failures
 from producer.trouble_note import describe, last_trouble
 from runtime import cli
 from runtime.errors import EXIT_FINDINGS
@@ -45,17 +46,16 @@ def errors(
     records = _records(found, dead) if details or as_json else []
     lacking = {key: _bad_chunks(found, key) for key in status.incomplete}
     if as_json:
-        shown = [record.model_dump(mode="json") for record in records]
-        made = {key: [bad.model_dump(mode="json") for bad in bads] for key, bads in lacking.items()}
-        document = {
-            "run": found.uri,
-            "groups": [_group(group) for group in group_failures(records)],
-            "failed": shown,
-            "blocked": status.keys(ShardState.BLOCKED),
-            "incomplete": made,
-            "trouble": trouble.model_dump(mode="json") if trouble else None,
-        }
-        cli.print_lines(render.document(document))
+        document = ErrorsDocument(
+            run=found.uri,
+            run_id=found.run_id,
+            groups=tuple(map(FailureGroupPart.of, group_failures(records))),
+            failed=tuple(records),
+            blocked=tuple(status.keys(ShardState.BLOCKED)),
+            incomplete=lacking,
+            trouble=trouble,
+        )
+        cli.print_document(document)
     elif not dead and not lacking:
         cli.print_line("no shard failed" if trouble else "no errors")
     elif dead:
@@ -75,16 +75,6 @@ def _records(run: Run, dead: Sequence[FailureSummary]) -> list[Failure]:
     """The whole records; one that was removed since is left out."""
     found = (run.failures.get(failure.key) for failure in dead)
     return [record for record in found if record is not None]
-
-
-def _group(group: FailureGroup) -> dict[str, object]:
-    """A group as a JSON object."""
-    return {
-        "class": group.failure_class,
-        "advice": group.advice,
-        "example": group.example,
-        "keys": group.keys,
-    }
 
 
 def _bad_chunks(run: Run, key: str) -> tuple[BadChunk, ...]:

@@ -7,6 +7,7 @@ import typer
 from braid.precomputed.volume_spec import ScaleSpec
 from memmodel.spec_file import read_spec
 from producer import render
+from producer.documents.check_documents import InitDocument, ScalePathPart
 from producer.info import INFO, write_info
 from producer.spec_notes import spec_notes, unserved_notes
 from runtime import cli
@@ -26,6 +27,7 @@ def init(
         bool,
         typer.Option("--force", help="Replace an info that differs. Foreign keys are kept."),
     ] = False,
+    as_json: cli.JsonOption = False,
 ) -> None:
     """Check the spec, write info, and show the code path of each scale.
 
@@ -35,13 +37,34 @@ def init(
     Example: python -m producer init --spec spec.json --dest gs://bucket/volume
     """
     volume = read_spec(spec)
-    for note in [*unserved_notes(volume), *spec_notes(volume)]:
+    notes = [*unserved_notes(volume), *spec_notes(volume)]
+    for note in notes:
         cli.print_stderr(f"note: {note}")
     storage = open_storage(dest)
     written = write_info(storage, volume, force=force)
+    if as_json:
+        document = InitDocument(
+            info=f"{storage.url}/{INFO}",
+            written=written,
+            scales=tuple(map(_part, volume.scales)),
+            notes=tuple(notes),
+        )
+        cli.print_document(document)
+        return
     headers = ["scale", "key", "size", "chunks", "path"]
     cli.print_lines(render.table(headers, map(_row, volume.scales)))
     cli.print_line(f"{'wrote' if written else 'kept'} {storage.url}/{INFO}")
+
+
+def _part(scale: ScaleSpec) -> ScalePathPart:
+    return ScalePathPart(
+        scale=scale.index,
+        key=scale.key,
+        size=scale.size,
+        grid=scale.grid,
+        code_path=None if scale.unserved else scale.code_path(),
+        why_not=scale.unserved,
+    )
 
 
 def _row(scale: ScaleSpec) -> list[str]:

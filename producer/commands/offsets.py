@@ -8,6 +8,7 @@ import typer
 
 from braid.exceptions import BraidError
 from braid.reader import write_index
+from producer.documents.check_documents import OffsetsDocument, ScaleOffsetsPart
 from producer.export_listing import ExportFile, list_scale
 from producer.export_reader import has_offsets, open_file
 from producer.file_pool import DEFAULT_WORKERS, WorkersOption, read_files
@@ -30,6 +31,7 @@ def offsets(
         bool, typer.Option("--dry-run", help="Only print how many files lack them.")
     ] = False,
     workers: WorkersOption = DEFAULT_WORKERS,
+    as_json: cli.JsonOption = False,
 ) -> None:
     """Scan each Arrow file without byte offsets once, and write its offsets.
 
@@ -40,24 +42,36 @@ def offsets(
     """
     store = open_storage(source)
     store.check_readable()
-    written, damaged = 0, 0
+    say = (lambda _: None) if as_json else cli.print_line
+    found = []
     for scale in cli.parse_scales(scales):
-        lacking, errors = _find_lacking(store, list_scale(store, scale).files, workers)
-        damaged += len(errors)
-        cli.print_line(f"s{scale}: {_lack(len(lacking))} byte offsets")
-        for error in errors:
-            cli.print_line(f"  {error}")
-        if dry_run:
-            continue
-        for path, fault in read_files(partial(_write, store), lacking, workers, "scanning"):
-            cli.print_line(f"  {fault or f'wrote {path}'}")
-            written += fault is None
-            damaged += fault is not None
+        lacking, damaged = _find_lacking(store, list_scale(store, scale).files, workers)
+        written: list[str] = []
+        say(f"s{scale}: {_lack(len(lacking))} byte offsets")
+        for error in damaged:
+            say(f"  {error}")
+        files = [] if dry_run else lacking
+        for path, fault in read_files(partial(_write, store), files, workers, "scanning"):
+            say(f"  {fault or f'wrote {path}'}")
+            (damaged if fault else written).append(fault or path)
+        found.append(_part(scale, lacking, written, damaged))
+    if as_json:
+        cli.print_document(OffsetsDocument(source=store.url, scales=tuple(found)))
+    number = sum(len(part.damaged) for part in found)
     if not dry_run:
-        indices = "index" if written == 1 else "indices"
-        cli.print_line(f"{written:,} {indices} written, {counted(damaged, 'file')} damaged")
-    if damaged:
+        count = sum(len(part.written) for part in found)
+        indices = "index" if count == 1 else "indices"
+        say(f"{count:,} {indices} written, {counted(number, 'file')} damaged")
+    if number:
         raise typer.Exit(EXIT_FINDINGS)
+
+
+def _part(
+    scale: int, lacking: Sequence[ExportFile], written: Sequence[str], damaged: Sequence[str]
+) -> ScaleOffsetsPart:
+    return ScaleOffsetsPart(
+        scale=scale, lacking=len(lacking), written=tuple(written), damaged=tuple(damaged)
+    )
 
 
 def _lack(number: int) -> str:

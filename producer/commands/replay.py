@@ -13,6 +13,7 @@ from delivery.messages import now, parse_key
 from delivery.replay import ReplayResult
 from memmodel.run_context import tier_chooser
 from producer import render, run_lookup, worker_pools
+from producer.documents.failure_documents import published_document
 from runtime import cli
 from runtime.errors import EXIT_FINDINGS, UsageError
 
@@ -44,6 +45,7 @@ def replay(
     state: cli.StateOption = None,
     dest: cli.OptionalDestOption = None,
     queue: run_lookup.RunQueueOption = None,
+    as_json: cli.JsonOption = False,
 ) -> None:
     """Publish shards again; safe, because workers ack shards that are done without making them.
 
@@ -74,7 +76,12 @@ def replay(
             _check_made(found, keys if redo else [])
             done = again.shards(found, broker, choose, keys, redo=redo, tier=tier)
         worker_pools.start(found, broker.url)
-    _print_result(done)
+    if as_json:
+        cli.print_document(published_document(found, done.published, done.left))
+    else:
+        _print_result(done)
+    if done.left:
+        raise typer.Exit(EXIT_FINDINGS)
 
 
 def parse_time(text: str) -> datetime:
@@ -103,8 +110,8 @@ def _check_choice(chosen: Sequence[bool]) -> None:
     """Raise UsageError unless exactly one of the options that select shards does."""
     if sum(chosen) != 1:
         raise UsageError(
-            "which shards? One of the options is needed",
-            hint="pass one of --failed, --missing, --since TIME, --shards KEY,KEY",
+            "which shards? Pass one of --failed, --missing, --since TIME, --shards KEY,KEY",
+            hint="--missing is for a run that stands still, --failed after the cause is mended",
         )
 
 
@@ -128,5 +135,3 @@ def _print_result(done: ReplayResult) -> None:
         cli.print_line(f"  ... and {len(done.published) - _SHOWN} more")
     for key, why in done.left.items():
         cli.print_line(f"not published: {key}: {why}")
-    if done.left:
-        raise typer.Exit(EXIT_FINDINGS)

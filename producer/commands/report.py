@@ -8,6 +8,7 @@ import typer
 from delivery.ledger.shard_status import read_status
 from delivery.messages import now
 from producer import run_lookup
+from producer.documents.run_documents import ReportDocument
 from producer.report.facts import read_facts
 from producer.report.page import page
 from runtime import cli
@@ -25,6 +26,7 @@ def report(
     run: cli.RunOption = None,
     state: cli.StateOption = None,
     dest: cli.OptionalDestOption = None,
+    as_json: cli.JsonOption = False,
 ) -> None:
     """Write a run as one HTML page: counts, rates, memory, tiers, failures.
 
@@ -39,4 +41,9 @@ def report(
     with translate_write_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(text, encoding="utf-8")
-    cli.print_line(f"wrote {out} ({len(text.encode()) >> 10} KiB)")
+    number = len(text.encode())
+    if as_json:
+        document = ReportDocument(run=found.uri, run_id=found.run_id, out=str(out), bytes=number)
+        cli.print_document(document)
+    else:
+        cli.print_line(f"wrote {out} ({number >> 10} KiB)")

@@ -1,7 +1,6 @@
 """`producer validate`: check an export before it is converted."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -9,6 +8,7 @@ import typer
 from braid.precomputed.volume_spec import VolumeSpec
 from braid.transcode.block_assignment import check_z_step
 from memmodel.spec_file import read_spec
+from producer.documents.check_documents import ScaleReportPart, ValidateDocument
 from producer.export_log import NO_LOG, read_log
 from producer.file_pool import DEFAULT_WORKERS, WorkersOption
 from producer.spec_notes import spec_notes
@@ -17,7 +17,6 @@ from runtime import cli
 from runtime.errors import EXIT_FINDINGS, UsageError
 from runtime.storage import open_storage
 from runtime.table import format_table
-from runtime.text import json_text
 
 
 def register(parent: typer.Typer) -> None:
@@ -83,9 +82,8 @@ def validate(
         for number in numbers
     ]
     if as_json:
-        cli.print_lines(
-            json_text({"source": store.url, "scales": [asdict(one) for one in reports]})
-        )
+        scales_found = tuple(map(ScaleReportPart.of, reports))
+        cli.print_document(ValidateDocument(source=store.url, scales=scales_found))
     else:
         _print_reports(reports)
     if any(report.findings for report in reports):

@@ -12,6 +12,7 @@ from delivery.ledger.run import list_runs
 from delivery.ledger.selection import describe_left_out
 from memmodel.spec_file import read_spec
 from producer import run_lookup
+from producer.documents.check_documents import VerifyDocument
 from producer.expected_volume import (
     ExpectedVolume,
     expected_of_export,
@@ -21,15 +22,15 @@ from producer.expected_volume import (
 from producer.info import read_volume
 from producer.launch_output import empty_scales_notes, print_notes
 from producer.planner import has_shards
-from producer.point_check import DEFAULT_POINTS, PointCheck, open_instance
+from producer.point_check import DEFAULT_POINTS, open_instance
 from producer.render import counted, of_shards, shards, with_progress
 from producer.run_request import Request
-from producer.verify import Finding, ValueCheck, Verifier
+from producer.verification import Checks, Verification, verify_volume
+from producer.verify import Finding
 from runtime import cli
 from runtime.errors import EXIT_FINDINGS, UsageError
 from runtime.storage import absolute, open_storage
 from runtime.storage.files import translate_write_errors
-from runtime.text import json_text
 
 _MOST_SHOWN = 20
 
@@ -118,30 +119,12 @@ def verify(
         expected = expected_of_runs(newest.state_url, newest.info.dest, named, given)
     print_notes(expected.notes)
     run_lookup.note_unplanned(expected.history.provenance.unplanned)
-    verifier = Verifier(expected, chosen, deep=deep)
-    if chosen is not None and (unknown := set(chosen) - set(expected.request.made)):
-        raise UsageError(f"no run of {expected.request.dest} makes scale {min(unknown)}")
-    points = None if server is None else PointCheck(verifier, server, chosen, seed)
-    findings = list(verifier.completeness())
-    checked = {"shards": len(verifier.rows()), "files_read": 0, "values": 0}
-    if deep:
-        files = verifier.files()
-        for row in with_progress("reading files", files):
-            findings += verifier.deep(row)
-        checked["files_read"] = len(files)
-    if points is not None:
-        for batch in with_progress("comparing with DVID", points.batches(values or DEFAULT_POINTS)):
-            findings += points.check(batch)
-        checked["points"] = points.compared
-    elif values:
-        check = ValueCheck(verifier, seed)
-        for row in with_progress("comparing voxels", check.choose(values)):
-            findings += check.check(row)
-        checked["values"] = check.compared
+    checks = Checks(chosen, values, deep, seed, server)
+    found = verify_volume(expected, checks, with_progress)
     print_notes(_empty_scales(expected))
-    if verifier.left_out:
-        print_notes([f"a selection was made of the volume: {describe_left_out(verifier.left_out)}"])
-    _print_report(uri, verifier, checked, findings, json_report, as_json=as_json)
+    if left_out := found.verifier.left_out:
+        print_notes([f"a selection was made of the volume: {describe_left_out(left_out)}"])
+    _print_report(found, found.document(uri), json_report, as_json=as_json)
 
 
 def _request_without_runs(
@@ -178,36 +161,19 @@ def _empty_scales(expected: ExpectedVolume) -> list[str]:
 
 
 def _print_report(
-    uri: str | None,
-    verifier: Verifier,
-    checked: dict[str, int],
-    findings: Sequence[Finding],
-    report: Path | None,
-    *,
-    as_json: bool,
+    found: Verification, document: VerifyDocument, report: Path | None, *, as_json: bool
 ) -> None:
-    found = [{"key": finding.key, "what": finding.what} for finding in findings]
-    document = json_text(
-        {
-            "run": uri,
-            "scales": list(verifier.scales),
-            "checked": checked,
-            "left_out": {str(scale): number for scale, number in verifier.left_out.items()},
-            "findings": found,
-        },
-        indent=1,
-    )
     if report is not None:
         with translate_write_errors(report):
-            report.write_text(document + "\n", encoding="utf-8")
+            report.write_text(document.text() + "\n", encoding="utf-8")
     if as_json:
-        cli.print_lines(document)
+        cli.print_document(document)
     else:
-        _print_findings(checked, findings)
-        if verifier.left_out:
-            number = sum(verifier.left_out.values())
+        _print_findings(found.checked, found.findings)
+        if left_out := found.verifier.left_out:
+            number = sum(left_out.values())
             cli.print_line(f"of a selection: {of_shards(number, 'is', 'are')} not made yet")
-    if findings:
+    if found.findings:
         raise typer.Exit(EXIT_FINDINGS)
 
 

@@ -1,12 +1,8 @@
 """`enqueue`: one command that does the whole job, and what it prints."""
 
-import contextlib
 import json
-import os
-import pty
 import shutil
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,8 +12,9 @@ import pytest
 from delivery.ledger.run import find_run
 from producer.tensorstore_reader import Volume, vote
 from tests.support.emulator import make_topology, new_queue_url
+from tests.support.terminal_screen import run_on_terminal
 from tests.support.waiting import wait_for
-from tests.support.workspace import Workspace, clean_environment, error_line, make_workspace
+from tests.support.workspace import Workspace, error_line, make_workspace
 
 PYRAMID = ("--scales", "0", "--downres", "1,2")
 
@@ -61,8 +58,10 @@ def test_it_says_what_it_did(made: Workspace) -> None:
     assert len(times) == 3
     assert max(len(line) for line in said.splitlines() if str(made.folder) not in line) <= 80
     lines = (made.folder / "stderr").read_text().splitlines()
-    assert lines[-1].startswith("s0 22/22  s1 4/4  s2 1/1  ")
-    assert all(line.startswith("s0 ") for line in lines)  # no log between them
+    assert lines[-1].startswith("27 of 27 shards done · 100 % · ")
+    assert lines[-1].endswith(" · 0 dead · s0 22/22  s1 4/4  s2 1/1")
+    assert "starting workers" in lines[0]
+    assert all(" of 27 shards done · " in line for line in lines)  # no log between them
 
 
 def test_its_log_can_be_switched_on(workspace: Workspace) -> None:
@@ -126,7 +125,9 @@ def test_status_errors_and_runs_report_it(made: Workspace) -> None:
     assert [scale["done"] for scale in status["scales"]] == [22, 4, 1]
     assert {backlog["waiting"] for backlog in status["backlogs"].values()} == {0}
     assert made.run("errors", "--dest", "out", "--json").document == {
+        "schema": 1,
         "run": status["run"],
+        "run_id": status["run_id"],
         "groups": [],
         "failed": [],
         "blocked": [],
@@ -430,20 +431,15 @@ def test_no_second_fleet_on_one_queue(workspace: Workspace) -> None:
 
 @pytest.mark.slow  # starts a fleet; `make test` has five minutes for all
 def test_progress_on_a_terminal(workspace: Workspace) -> None:
-    """Bars instead of lines, one per scale."""
-    leader, follower = pty.openpty()
+    """A line for the whole and a bar per scale, each once; before, what is under way."""
     command = [sys.executable, "-m", "producer", *workspace.enqueue_command(*PYRAMID, "--wait")]
-    environment = clean_environment() | {"TERM": "xterm-256color", "COLUMNS": "80"}
-    process = subprocess.Popen(
-        command, cwd=workspace.folder, env=environment, stdout=subprocess.DEVNULL, stderr=follower
-    )
-    os.close(follower)
-    shown = b""
-    with contextlib.suppress(OSError):  # the terminal's end
-        while piece := os.read(leader, 4096):
-            shown += piece
-    os.close(leader)
-    assert process.wait() == 0
-    assert "scale 0" in shown.decode()
-    assert "22/22" in shown.decode()
-    assert "━" in shown.decode()
+    shown = run_on_terminal(command, workspace.folder, columns=80)
+    assert shown.exit_code == 0
+    assert "starting workers" in shown.seen
+    lines = shown.lines
+    (total,) = [number for number, line in enumerate(lines) if "27 of 27 shards done" in line]
+    assert "100 %" in lines[total]
+    assert lines[total + 1].endswith("0 dead") or "0 dead" in lines[total]
+    bars = [line for line in lines if "━" in line]
+    assert [line.split()[0] for line in bars] == ["s0", "s1", "s2"]
+    assert bars[0].split()[2:] == ["22", "of", "22", bars[0].split()[-1]]

@@ -119,7 +119,7 @@ def cloud(
 
 def test_a_run_starts_its_workers_and_ends_them(cloud: Cloud) -> None:
     """With a pyramid and escalations: nothing is lost, no busy worker is stopped, all end at 0."""
-    assert "worker pools: " in cloud.enqueue("one").stdout
+    assert "worker pools: " in cloud.enqueue("one").stderr
     shown = cloud.run("producer", "status", "--json").document["pools"]
     assert shown["watched"]
     assert shown["counts"][SMALL] > 0
