@@ -15,6 +15,7 @@ from runtime.urls import GS
 
 POLICY_VERSION: Final = 3  # with conditions
 PAYER_HINT: Final = "requester pays, and no project is named to pay: set USER_PROJECT"
+_REQUEST: Final = re.compile(r"[A-Z]+ https?://\S+: ")  # with which the client begins messages
 _PAYER_MISSING: Final = re.compile(r"(?i)requester pays|UserProjectMissing")
 STANDARD: Final = "STANDARD"
 MOST_TRIES: Final = 10  # to change what another program changes, too
@@ -157,7 +158,7 @@ class BucketClient:
             return call_with_retry(request)
         except (api.Forbidden, api.Unauthorized) as error:
             raise BucketDeniedError(
-                f"{GS}{name}: no permission ({error.message})",
+                f"{GS}{name}: {_REQUEST.sub('', error.message, count=1)}",
                 hint=f"grant roles/storage.admin on {GS}{name} to the account that runs this",
             ) from error
         except (api.NotFound, api.Conflict, api.PreconditionFailed):

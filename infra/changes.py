@@ -89,16 +89,21 @@ def _lines(change: Change, *, done: bool) -> Sequence[str]:
     word = _DONE.get(change.action, change.action) if done else change.action
     first = f"{word:<{action}}{change.kind:<{kind}}{printable(change.name)}"
     texts = (*change.note.split("; "), str(change.price or ""))
-    parts = [printable(text) for text in texts if text]
+    helps = not (done and change.action in _DONE)  # a command that does what was done already
+    parts = [printable(text) for text in texts if text and (helps or not _is_command(text))]
     note = "; ".join(parts)
     if len(first) + 2 + len(note) <= WIDTH:
         return [f"{first}  {note}".rstrip()]
     return [first, *(f"{'':<{action}}{line}" for part in parts for line in _wrapped(part))]
 
 
+def _is_command(part: str) -> bool:
+    return part.startswith(_COMMAND)
+
+
 def _wrapped(part: str) -> Sequence[str]:
     """Lines of a part of a note; a command can be pasted as it is shown."""
-    end = " \\" if part.startswith(_COMMAND) else ""
+    end = " \\" if _is_command(part) else ""
     width = WIDTH - _COLUMNS[0] - len(end)
     lines = textwrap.wrap(
         part, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
