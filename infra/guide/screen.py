@@ -22,6 +22,7 @@ _NAMED: Final = 3  # resources of a step
 _TO_DO: Final = {Action.CREATE: "to make", Action.UPDATE: "to change"}
 _DONE: Final = {Action.CREATE: "made", Action.UPDATE: "changed"}
 _UNSEEN: Final = "all"  # resources of a step that could not look yet
+_COMMANDS: Final = ("gcloud ", "--member=")  # begins of what people copy
 _API: Final = "api"  # these are not made
 _SWITCHED: Final = {"to make": "to switch on", "made": "switched on"}
 _SAID: Final = frozenset({Action.WARN, Action.CONFLICT, Action.SKIP, Action.NOTE, Action.EXTRA})
@@ -33,8 +34,8 @@ class Screen:
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False, markup=False, emoji=False)
         self._console.width = min(self._console.width, WIDTH)
-        fancy = "utf" in (self._console.encoding or "").lower()
-        self._tick, self._cross = ("✓", "✗") if fancy else ("+", "x")
+        self._fancy = "utf" in (self._console.encoding or "").lower()
+        self._tick, self._cross = ("✓", "✗") if self._fancy else ("+", "x")
 
     def say(self, text: str = "", style: str = "") -> None:
         """Print a line, wrapped at the terminal's width."""
@@ -86,7 +87,8 @@ class Screen:
 
     def status(self, text: str) -> Status:
         """What goes on, to be shown while it does; other lines appear above it."""
-        return self._console.status(Text(printable(text), style="dim"))
+        spinner = "dots" if self._fancy else "line"
+        return self._console.status(Text(printable(text), style="dim"), spinner=spinner)
 
     def plan(self, plans: Sequence[StepPlan]) -> None:
         """Print what each step would do."""
@@ -98,7 +100,18 @@ class Screen:
         for one in changes:
             if one.action in _SAID:
                 style = "yellow" if one.action in FINDINGS else "dim"
-                self.row(f"{one.action}: {one.kind}", f"{one.name}: {one.note}", style)
+                first, *parts = one.note.split("; ")
+                self.row(f"{one.action}: {one.kind}", f"{one.name}: {first}", style)
+                for part in parts:
+                    self._part(part.strip(), style)
+
+    def _part(self, text: str, style: str) -> None:
+        """Print a part of a remark; a command is one line for the clipboard."""
+        if text.startswith(_COMMANDS):
+            line = Text(f"  {printable(text)}", style=style)
+            self._console.print(line, soft_wrap=True)
+        else:
+            self.row("", text, style)
 
     def done(self, plan: StepPlan) -> None:
         """Print that a step is done."""
@@ -157,9 +170,9 @@ def doing(plan: StepPlan, words: dict[Action, str]) -> str:
     done = [part for part in parts if part]
     if done and there:
         done.append(f"{there} there")
-    return "; ".join(done) or (
-        f"all {there} there" if there > 1 else "there" if there else "nothing"
-    )
+    if not done and there > 1:
+        return f"all {there} there"
+    return "; ".join(done) or ("there" if there else "nothing to do")
 
 
 def _counted(changes: Sequence[Change], word: str) -> str:
