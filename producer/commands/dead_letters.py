@@ -42,8 +42,12 @@ def list_letters(
     state: cli.StateOption = None,
     dest: cli.OptionalDestOption = None,
     queue: run_lookup.RunQueueOption = None,
-    tier: run_lookup.TierOption = None,
-    scale: Annotated[int | None, typer.Option("--scale", help="Only this scale.")] = None,
+    tier: Annotated[
+        str | None, typer.Option("--tier", metavar="NAME", help="Only those of this tier.")
+    ] = None,
+    scale: Annotated[
+        int | None, typer.Option("--scale", metavar="N", help="Only those of this scale.")
+    ] = None,
     reason: Annotated[
         str | None, typer.Option("--reason", metavar="TEXT", help="Only where the reason has TEXT.")
     ] = None,
