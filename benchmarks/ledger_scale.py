@@ -102,11 +102,17 @@ def _far(root: Path, run: Run, own: str) -> Iterator[str]:
             with server.state.lock:
                 server.state.put("state", f"v/{path}", data, metadata, {}, component_count=1)
         server.network = Network(_DELAY_S, _BYTES_PER_S, _BYTES_PER_S)
-        for command in ("status", "runs"):
+        page = root / "far.html"
+        commands = {"status": [], "runs": [], "report": ["--out", str(page)]}
+        for command, options in commands.items():
             before = len(server.seen)
-            found = _run([command, "--state", "gs://state/v"], root, server.environment())
+            words = [command, "--state", "gs://state/v", *options]
+            found = _run(words, root, server.environment())
             requests = len(server.seen) - before
-            yield _row(f"{own}, bucket at 60 ms", f"`{command}`", found, requests=requests)
+            size = page.stat().st_size if options else None
+            name = f"`{command}`"
+            where = f"{own}, bucket at 60 ms"
+            yield _row(where, name, found, requests=requests, page_bytes=size)
         server.network = None
 
 
