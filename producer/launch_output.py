@@ -11,6 +11,7 @@ from delivery.messages import now
 from memmodel.tiers import Tier
 from producer import bill_table, render
 from producer.begin import Begun
+from producer.end_picture import show_end_picture
 from producer.fleet_process import fleet_command
 from producer.launch import LaunchResult, PublishReport
 from producer.planner import OVERWRITE, PlanResult, has_shards
@@ -139,6 +140,7 @@ def print_result(run: Run, result: LaunchResult) -> None:
             print_line(f"next: {fleet_command(run)}")
         return
     print_lines(render.time_table(result.progress.scales))
+    show_end_picture(run)
     if result.lost:
         _print_lost(run, result.status or result.published.status, result.lost)
     if result.incomplete:
