@@ -9,6 +9,7 @@ from producer.failure_groups import failures_of, group_failures
 from producer.render import count
 from producer.report.elements import Advised, Cell, escaped, table
 from producer.report.facts import RunFacts
+from runtime.interpreter import as_typed
 
 _MOST_FAILURES = 200
 
@@ -49,4 +50,4 @@ def _failure_row(run: Run, failure: FailureSummary) -> list[Cell]:
 
 
 def _command(words: str, run: Run) -> str:
-    return f"python -m producer {words} --run {shlex.quote(run.uri)}"
+    return as_typed(f"python -m producer {words} --run {shlex.quote(run.uri)}")

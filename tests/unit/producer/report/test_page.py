@@ -108,7 +108,7 @@ def test_every_table_scrolls_by_itself_and_is_named(mixed: str) -> None:
 def test_each_failure_has_its_next_command(mixed: str) -> None:
     """Beside the reason, which is untrusted text; a path with a blank is quoted."""
     assert "<b>s0</b>" not in mixed
-    command = re.search(r"<code>(python -m producer dead-letters requeue s0/02 --run [^<]*)", mixed)
+    command = re.search(r"<code>(\S+ -m producer dead-letters requeue s0/02 --run [^<]*)", mixed)
     assert command
     assert "a state/" in command[1]
     assert command[1].count("&#x27;") == 2
