@@ -22,20 +22,28 @@ from runtime.errors import ShardliftError
 WATCHDOG_SHARE: Final = 0.9  # of its tier's limit; beyond it the worker stops the work
 
 BASE_BYTES: Final = 112 * MIB  # interpreter, numpy, pyarrow, the storage client
+FORKED_BASE_BYTES: Final = 56 * MIB  # of these, what executors of one worker share
+WORKER_BYTES: Final = 120 * MIB  # a worker of several executors, and what these share
+WORKER_AIM_BYTES: Final = 400 * MIB  # for each CPU, with all executors
 TENSORSTORE_BYTES: Final = 32 * MIB  # its import and threads
 WHOLE_OBJECT_BYTES: Final = 256 * MIB  # remote source files are fetched whole while they fit
-FETCH_PART_BYTES: Final = 4 * MIB  # of a file that is fetched whole: one request
+SHARED_SOURCE_BYTES: Final = 96 * MIB  # of these, held as several windows need them
+AHEAD_SOURCE_BYTES: Final = 48 * MIB  # of these, that windows to come need
+FIRST_SOURCE_BYTES: Final = 8 * MIB  # of these, before it is known which window needs what
+FETCH_PART_BYTES: Final = 4 * MIB  # of a file that is fetched whole: one request, at most
 FETCHES_AT_ONCE: Final = 4
-_FETCH_COPIES: Final = 2  # of a part on its way, one in the client and one for us
 READ_AHEAD_PART_BYTES: Final = 2 * MIB  # of an input over a network: one request
 READ_AHEAD_BYTES: Final = 16 * MIB  # of inputs that are here or on their way
 REMOTE_WINDOW_BYTES: Final = 24 * MIB  # of larger ones, because each costs dozens of requests
-_FETCHING_BYTES: Final = _FETCH_COPIES * FETCHES_AT_ONCE * FETCH_PART_BYTES
+_SOURCE_BYTES: Final = SHARED_SOURCE_BYTES + AHEAD_SOURCE_BYTES
+_FETCHING_BYTES: Final = FETCHES_AT_ONCE * FETCH_PART_BYTES  # in the client, before they are whole
 _AHEAD_BYTES: Final = READ_AHEAD_BYTES + FETCHES_AT_ONCE * READ_AHEAD_PART_BYTES
+HELD_WINDOW_BYTES: Final = 4 * MIB  # of those that are fetched whole: reading them is no request
 LOCAL_WINDOW_BYTES: Final = 8 * MIB  # of Arrow messages
 WINDOWS: Final = 3  # of source rows: read ahead, in work, and held by the batches
 LOCAL_WHOLE_BYTES: Final = WINDOWS * LOCAL_WINDOW_BYTES  # local files that are windows themselves
 EDGE_PAGES_BYTES: Final = 8 * MIB  # of remote ranges, for the windows beside
+KEPT_BATCHES_BYTES: Final = 16 * MIB  # of record batches, for windows to come
 ROW_BYTES: Final = 320  # a row of all indices and lists, while rows are assigned
 ENTRY_BYTES: Final = 160  # a chunk of an output or input index, as arrays and as numbers
 PIECE_BYTES: Final = 10 * MIB  # of output: joined payloads
@@ -145,14 +153,16 @@ def sizes(work: Work) -> dict[str, float]:
 
 def _convert_sizes(work: Work) -> dict[str, float]:
     whole = work.bytes_in if work.remote and work.bytes_in <= WHOLE_OBJECT_BYTES else 0
-    window = REMOTE_WINDOW_BYTES if work.remote and not whole else LOCAL_WINDOW_BYTES
+    window = HELD_WINDOW_BYTES if whole else LOCAL_WINDOW_BYTES
+    if work.remote and not whole:
+        window = REMOTE_WINDOW_BYTES
     rows = min(_SPARE_ROWS * work.chunks * work.slices, work.bytes_in / _LEAST_ROW_BYTES)
     decompressed = _ZSTD_INFLATION * work.bytes_in + _SPARSE_BLOCK_BYTES * rows
     batches = 2 if work.threads > 1 else 1
     payloads = _PAYLOAD_PART * batches * TRANSCODE_BYTES
     terms = {
-        "source": float(whole),
-        "fetching": float(min(_FETCH_COPIES * whole, _FETCHING_BYTES)),
+        "source": float(min(whole, _SOURCE_BYTES) or min(work.bytes_in, KEPT_BATCHES_BYTES)),
+        "fetching": float(min(whole, _FETCHING_BYTES)),
         "windows": min(work.bytes_in, WINDOWS * window),
         "rows": ROW_BYTES * rows,
         "blocks": min(decompressed, payloads + work.threads * SCRATCH_BYTES),

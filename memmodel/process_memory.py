@@ -1,6 +1,8 @@
 """Memory of a process: resident, peak, and limit."""
 
+import contextlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +48,28 @@ def proportional_bytes(pid: int | None = None) -> int:
         if line.startswith("Pss:"):
             return int(line.split()[1]) << 10
     return rss_bytes(pid)  # some sandboxes leave the line out
+
+
+def sum_bytes(pids: Sequence[int], exact_above: float) -> int:
+    """Resident memory of processes, pages that they share counted once.
+
+    Args:
+        pids: the processes; those that ended count nothing.
+        exact_above: up to so many bytes the sum may count pages twice that a fork shares.
+    """
+    resident, unshared, exact = [], [], 0
+    for pid in pids:
+        with contextlib.suppress(OSError):  # it ended
+            resident.append(rss_bytes(pid))
+            unshared.append(unshared_bytes(pid))
+    shared = (a - b for a, b in zip(resident, unshared, strict=False))
+    rough = sum(unshared) + max(shared, default=0)
+    if rough <= exact_above:
+        return rough
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            exact += proportional_bytes(pid)
+    return exact
 
 
 def peak_bytes(pid: int | None = None) -> int:

@@ -50,7 +50,7 @@ SlotsOption = Annotated[
         max=MOST_SLOTS,
         metavar="N",
         help="Shards that a worker holds at once; half of them are in work, as far as its memory "
-        "allows. Default: 4 per CPU where source, destination or state is in a bucket, else 1.",
+        "allows. Default: 8 per CPU where source, destination or state is in a bucket, else 1.",
     ),
 ]
 # Without `envvar`, which splits at blanks: the variable holds one place.

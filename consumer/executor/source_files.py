@@ -27,12 +27,19 @@ from braid.transcode.block_assignment import BlockAssignment
 from braid.transcode.file_extent import check_rows
 from braid.transcode.row_window import RowWindow
 from braid.typing import Int32Array, Int64Array
+from consumer.executor.fetches import Fetches, Part
 from consumer.executor.file_opening import INDEX_ENDS, OpenedFile, opened_files
 from consumer.executor.range_prefetch import RangePrefetch
-from consumer.executor.whole_fetch import Fetches, WholeFetch
-from consumer.executor.window_plan import Span, plan_windows
+from consumer.executor.whole_fetch import WholeFetch, may_hold
+from consumer.executor.window_plan import Span, WindowPlan, plan_windows
 from delivery.ledger.source_digest import source_digest
-from memmodel.estimate import LOCAL_WHOLE_BYTES, LOCAL_WINDOW_BYTES, REMOTE_WINDOW_BYTES
+from memmodel.estimate import (
+    HELD_WINDOW_BYTES,
+    LOCAL_WHOLE_BYTES,
+    LOCAL_WINDOW_BYTES,
+    REMOTE_WINDOW_BYTES,
+)
+from memmodel.estimate import SHARED_SOURCE_BYTES as SHARED_BYTES
 from memmodel.estimate import WHOLE_OBJECT_BYTES as WHOLE_BYTES
 from runtime.errors import DamagedInTransit, ObjectNotFound, UnreachableError
 from runtime.storage import Source, Storage, changed_meanwhile, source_stamp
@@ -68,6 +75,7 @@ class SourceFile:
         self.stamps = {path: self._source.stamp}
         self._index_crcs: dict[str, int] = {}
         self.whole_bytes = 0
+        self.fetch: WholeFetch | None = None
         self._index_requests = 0
         try:
             with guarded([self]):
@@ -141,6 +149,19 @@ class SourceFile:
         x, y, z = self.reader.index.coords[row].tolist()
         return RowPlace(self.reader.name, row, (x, y, z))
 
+    def plan(self, batches: Iterator[Int64Array]) -> list[Part]:
+        """Parts to fetch, for windows of these record batches."""
+        if self.fetch is None:
+            return []
+        self.fetch.plan([self.reader.ranges_of(one) for one in batches])
+        return self.fetch.parts
+
+    def read_by_ranges(self) -> None:
+        """Fetch the file whole no more."""
+        if self.fetch is not None:
+            self.fetch.read_by_ranges()
+            self.fetch, self.whole_bytes = None, 0
+
     def close(self) -> None:
         """Close the file."""
         self._source.close()
@@ -151,7 +172,7 @@ class SourceFile:
         if self._source.size <= whole_bytes:
             self.whole_bytes = self._source.size
             if is_remote(self._storage.url):
-                arrow = WholeFetch(self._source, self._fetches)
+                arrow = self.fetch = WholeFetch(self._source, self._fetches)
             else:
                 whole = read_exactly(self._source, 0, self._source.size)
                 arrow = BytesSource(whole, self.name)
@@ -216,7 +237,7 @@ class SourceFiles:
         self.files: list[SourceFile] = []
         left = WHOLE_BYTES if self._remote else LOCAL_WHOLE_BYTES
         with ExitStack() as stack:
-            fetches = Fetches()
+            fetches = self._fetches = Fetches()
             stack.callback(fetches.close)
             opened = stack.enter_context(opened_files(storage, paths, side_by_side=self._remote))
             for path, one in zip(paths, opened, strict=True):
@@ -284,8 +305,10 @@ class SourceFiles:
     @property
     def _window_bytes(self) -> int:
         """Bytes of record batches to read at once."""
-        here = not self._remote or all(file.whole_bytes for file in self.files)
-        return LOCAL_WINDOW_BYTES if here else REMOTE_WINDOW_BYTES
+        if not self._remote:
+            return LOCAL_WINDOW_BYTES
+        held = all(file.whole_bytes for file in self.files)
+        return HELD_WINDOW_BYTES if held else REMOTE_WINDOW_BYTES
 
     def bytes_of(self, rows: Int64Array) -> int:
         """Bytes of the record batches that hold these rows, each counted once."""
@@ -296,8 +319,29 @@ class SourceFiles:
 
     def windows(self, assigned: BlockAssignment) -> Generator[RowWindow]:
         """Read the rows that a shard needs, window by window; the next is read ahead."""
+        plan = self._plan(assigned)
+        if not self._fetch_in_order(assigned, plan):
+            for file in self.files:
+                file.read_by_ranges()
+            self._fetches.plan([])
+            plan = self._plan(assigned)
+
+        def read(numbered: tuple[int, Span]) -> RowWindow:
+            number, span = numbered
+            self._fetches.reach(number)
+            return self._read(assigned, span, whole_batches=plan.whole_batches)
+
+        several = not (isinstance(plan.spans, list) and len(plan.spans) == 1)
+        spans = enumerate(plan.spans)
+        yield from ordered_map(read, spans, threads=1, prefetch=int(several), name="read")
+
+    def place(self, row: int) -> RowPlace:
+        """Place of a row."""
+        return self.files[int(self._locations.file[row])].place(int(self._locations.row[row]))
+
+    def _plan(self, assigned: BlockAssignment) -> WindowPlan:
         at = assigned.blocks
-        plan = plan_windows(
+        return plan_windows(
             assigned,
             self._locations.record_batch[at],
             self._locations.record_batch_bytes[at],
@@ -306,15 +350,30 @@ class SourceFiles:
             page_bytes=max((file.reader.page_bytes for file in self.files), default=1),
         )
 
-        def read(span: Span) -> RowWindow:
-            return self._read(assigned, span, whole_batches=plan.whole_batches)
+    def _fetch_in_order(self, assigned: BlockAssignment, plan: WindowPlan) -> bool:
+        """Fetch files in the order of use; False if windows share more than may be held."""
+        whole = [number for number, file in enumerate(self.files) if file.fetch is not None]
+        if not whole:
+            return True
+        if not (plan.whole_batches and isinstance(plan.spans, list)):
+            return sum(file.whole_bytes for file in self.files) <= SHARED_BYTES
+        parts = []
+        for number in whole:
+            batches = self._batches_by_window(assigned, plan.spans, number)
+            parts += self.files[number].plan(batches)
+        if not may_hold(parts):
+            return False
+        self._fetches.plan(parts)
+        return True
 
-        several = not (isinstance(plan.spans, list) and len(plan.spans) == 1)
-        yield from ordered_map(read, plan.spans, threads=1, prefetch=int(several), name="read")
-
-    def place(self, row: int) -> RowPlace:
-        """Place of a row."""
-        return self.files[int(self._locations.file[row])].place(int(self._locations.row[row]))
+    def _batches_by_window(
+        self, assigned: BlockAssignment, spans: list[Span], number: int
+    ) -> Iterator[Int64Array]:
+        """Record batches of a file that each window reads."""
+        for first, end, _ in spans:
+            rows = assigned.blocks[first:end]
+            batches = self._locations.record_batch[rows[self._locations.file[rows] == number]]
+            yield np.unique(batches) - self._first_batches[number]
 
     def _bytes_of_rows(self, rows: Int64Array) -> Int64Array:
         """Bytes that each of these rows takes without the rest of its record batch."""

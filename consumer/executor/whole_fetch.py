@@ -1,69 +1,30 @@
-"""Remote object fetched whole, side by side in parts: what has come is read while the rest comes.
+"""Remote objects fetched whole, side by side in parts: what has come is read while the rest comes.
 
-Held in one buffer, which what is read are views of.
+Once it is known which windows of rows need which bytes, the parts come in the order of their first
+use, and go after their last: as much is held as windows share, and some parts ahead. Where windows
+share too much, the rest of the object is read by ranges instead.
 """
 
-import itertools
-import threading
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Sequence
 from functools import partial
-from heapq import heappop, heappush
 from typing import Final
 
+import numpy as np
+
 from braid.io.byte_source import read_exactly
-from memmodel.estimate import FETCH_PART_BYTES, FETCHES_AT_ONCE
-from runtime.machine import translate_machine_errors
+from braid.typing import BytesLike, Int64Array
+from consumer.executor.fetches import Fetches, Part
+from consumer.executor.range_prefetch import RangePrefetch
+from memmodel.estimate import FETCH_PART_BYTES, SHARED_SOURCE_BYTES
 from runtime.storage import Source
 
-_END_WAIT_S: Final = 1.0  # for parts on their way that nobody needs
+RangesOfWindow = tuple[Int64Array, Int64Array]
+"""First bytes of the ranges that a window reads, and the bytes past their last."""
 
-
-class Fetches:
-    """Threads that fetch parts of a shard's files, few at a time however many files there are.
-
-    What lies near the begin of its file comes first: it is needed when the file is opened.
-    """
-
-    def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(FETCHES_AT_ONCE, thread_name_prefix="fetch")
-        self._waiting: list[tuple[int, int, Future[None], Callable[[], None]]] = []
-        self._numbers = itertools.count()
-        self._running: set[Future[None]] = set()
-        self._lock = threading.Lock()
-
-    def begin(self, at: int, fetch: Callable[[], None]) -> Future[None]:
-        """Fetch the part at this byte of its file, when it is its turn."""
-        part: Future[None] = Future()
-        with self._lock:
-            heappush(self._waiting, (at, next(self._numbers), part, fetch))
-        with translate_machine_errors():
-            self._pool.submit(self._fetch_next)
-        return part
-
-    def close(self) -> None:
-        """Fetch no more, and wait a moment for what is on its way."""
-        with self._lock:
-            for _, _, part, _ in self._waiting:
-                part.cancel()
-            self._waiting.clear()
-            running = set(self._running)
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        wait(running, _END_WAIT_S)
-
-    def _fetch_next(self) -> None:
-        with self._lock:
-            if not self._waiting:
-                return
-            _, _, part, fetch = heappop(self._waiting)
-            self._running.add(part)
-        try:
-            part.set_result(fetch())
-        except BaseException as error:  # noqa: BLE001 - raised where the part is read
-            part.set_exception(error)
-        finally:
-            with self._lock:
-                self._running.discard(part)
+GRAIN_BYTES: Final = 256 << 10  # a part is some of these
+_LONGER: Final = 0.5  # of the time that bytes are held: what joining parts may add to it
+_LONGER_WINDOWS: Final = 2  # and what is too short to matter
+_NEVER: Final = 1 << 40  # a window after all others
 
 
 class WholeFetch:
@@ -74,28 +35,127 @@ class WholeFetch:
         fetches: fetch it.
     """
 
+    is_held = True
+
     def __init__(self, source: Source, fetches: Fetches) -> None:
         self._source = source
+        self._fetches = fetches
+        self._ranges: RangePrefetch | None = None
         self.name = source.name
         self.size = source.size
-        self._data = bytearray(self.size)  # pages that were not written yet take no memory
-        self._parts = [
-            fetches.begin(at, partial(self._fetch, at))
-            for at in range(0, self.size, FETCH_PART_BYTES)
-        ]
+        self.parts = self._new_parts(range(0, self.size, FETCH_PART_BYTES))
+        fetches.begin(self.parts)
 
     @property
     def requests(self) -> int:
         """Number of requests to the source."""
         return self._source.requests
 
-    def read_at(self, offset: int, length: int) -> memoryview:
-        """A view of a range, once it has come."""
-        end = min(offset + length, self.size)
-        for part in range(offset // FETCH_PART_BYTES, -(-end // FETCH_PART_BYTES)):
-            self._parts[part].result()
-        return memoryview(self._data)[offset:end]
+    @property
+    def page_bytes(self) -> int:
+        """Bytes of the pages that it is read by; 1 while it is fetched whole."""
+        return 1 if self._ranges is None else self._ranges.page_bytes
 
-    def _fetch(self, at: int) -> None:
-        length = min(FETCH_PART_BYTES, self.size - at)
-        self._data[at : at + length] = read_exactly(self._source, at, length)
+    @property
+    def read_many(self) -> Callable[[Sequence[int], Sequence[int]], list[bytes]]:
+        """Read ranges side by side, once nothing is fetched whole any more.
+
+        Raises:
+            AttributeError: it is fetched whole.
+        """
+        if self._ranges is None:
+            raise AttributeError("read_many")
+        return self._ranges.read_many
+
+    def read_at(self, offset: int, length: int) -> BytesLike:
+        """A range, once it has come."""
+        if self._ranges is not None:
+            return self._ranges.read_at(offset, length)
+        end = min(offset + length, self.size)
+        pieces = [
+            memoryview(self._fetches.take(part))[max(0, offset - part.begin) : end - part.begin]
+            for part in self.parts
+            if part.begin < end and part.end > offset
+        ]
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def plan(self, windows: Sequence[RangesOfWindow]) -> None:
+        """Note what each window reads, before the first does."""
+        first, last = self._uses(windows)
+        begun = [part for part in self.parts if part.begun]
+        fetched = np.zeros(len(first), bool)
+        for part in begun:
+            grains = slice(part.begin // GRAIN_BYTES, -(-part.end // GRAIN_BYTES))
+            part.first, part.last = int(first[grains].min()), int(last[grains].max())
+            fetched[grains] = True
+        cut = _cut(first, last, fetched)
+        new = [self._part(a * GRAIN_BYTES, b * GRAIN_BYTES) for a, b in cut]
+        for part, (a, b) in zip(new, cut, strict=True):
+            part.first, part.last = int(first[a:b].min()), int(last[a:b].max())
+        self.parts = sorted([*begun, *new], key=lambda part: part.begin)
+
+    def read_by_ranges(self) -> None:
+        """Fetch nothing any more; ranges are requested as they are read."""
+        self._ranges = RangePrefetch(self._source)
+        self.parts = []
+
+    def _uses(self, windows: Sequence[RangesOfWindow]) -> tuple[Int64Array, Int64Array]:
+        """Number of the first and the last window that reads each grain."""
+        count = -(-self.size // GRAIN_BYTES)
+        first, last = np.full(count, _NEVER), np.full(count, -1)
+        for number, (begins, ends) in enumerate(windows):
+            lows, highs = begins // GRAIN_BYTES, -(-ends // GRAIN_BYTES)
+            edges = np.zeros(count + 1, np.int64)
+            np.add.at(edges, lows, 1)
+            np.add.at(edges, highs, -1)
+            read = np.cumsum(edges)[:-1] > 0
+            first[read & (first == _NEVER)] = number
+            last[read] = number
+        return first, last
+
+    def _new_parts(self, begins: Sequence[int]) -> list[Part]:
+        return [self._part(at, at + FETCH_PART_BYTES) for at in begins]
+
+    def _part(self, begin: int, end: int) -> Part:
+        end = min(end, self.size)
+        return Part(begin, end, partial(read_exactly, self._source, begin, end - begin))
+
+
+def shared_bytes(parts: Sequence[Part]) -> int:
+    """Most bytes of parts that a window needs, or that lie between two uses by windows."""
+    used = [part for part in parts if part.last >= 0]
+    change = np.zeros(max((part.last for part in used), default=0) + 2, np.int64)
+    for part in used:
+        change[part.first] += part.size
+        change[part.last + 1] -= part.size
+    return int(np.cumsum(change).max())
+
+
+def may_hold(parts: Sequence[Part]) -> bool:
+    """Whether so much may be held as windows share."""
+    return shared_bytes(parts) <= SHARED_SOURCE_BYTES
+
+
+def _cut(first: Int64Array, last: Int64Array, fetched: Int64Array) -> list[tuple[int, int]]:
+    """Parts of the grains that are used and not fetched, as (begin, end).
+
+    Neighbours are joined while that does not prolong much the time that their bytes are held.
+    """
+    found: list[tuple[int, int]] = []
+    begin, low, high, held = 0, 0, 0, 0
+    most = FETCH_PART_BYTES // GRAIN_BYTES
+    places = zip(first.tolist(), last.tolist(), fetched.tolist(), strict=True)
+    for at, (one, other, is_fetched) in enumerate(places):
+        if is_fetched or other < 0:
+            continue
+        lives, size = other - one + 1, at + 1 - begin
+        joined_low, joined_high = min(low, one), max(high, other)
+        mean = (held + lives) / size
+        longer = joined_high - joined_low + 1 - mean > max(_LONGER_WINDOWS, _LONGER * mean)
+        if found and found[-1][1] == at and size <= most and not longer:
+            found[-1] = (begin, at + 1)
+            low, high, held = joined_low, joined_high, held + lives
+        else:
+            found.append((at, at + 1))
+            begin, low, high, held = at, one, other, lives
+    return found

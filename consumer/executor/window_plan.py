@@ -16,6 +16,7 @@ import numpy as np
 from braid.dvid.row_reader import in_order_of_use
 from braid.transcode.block_assignment import BlockAssignment
 from braid.typing import Int64Array
+from memmodel.estimate import KEPT_BATCHES_BYTES
 
 
 class Span(NamedTuple):
@@ -35,7 +36,6 @@ _ROWS_SHARE: Final = 0.05  # of a file: read in vain where rows are read without
 _OUTLINE_BYTES: Final = 512  # the same for each batch: beyond its metadata
 _OUTLINE_PAGES: Final = 4  # the same by whole pages: also those at edges of rows
 _LARGEST_SHARE: Final = 1.5  # bytes of whole batches in one window, by the limit
-KEPT_BATCHES_BYTES: Final = 16 << 20  # of whole batches, for later windows
 _BATCHES_AT_ONCE: Final = 32  # whose rows' sizes are looked up together
 
 

@@ -17,12 +17,15 @@ from consumer.protocol.tasks import Task
 from consumer.worker.executor_client import Check, ExecutorClient, TaskCallbacks
 from consumer.worker.executor_process import SAMPLE_S
 from consumer.worker.fork_server import ForkServer
+from delivery.messages import Kind
 from memmodel import process_memory
-from memmodel.estimate import BASE_BYTES, WATCHDOG_SHARE
+from memmodel.estimate import BASE_BYTES, FORKED_BASE_BYTES, WATCHDOG_SHARE
 from runtime.machine import start_thread
 
 POLL_S: Final = 0.1  # between two checks of a shard that waits
 LONG_S: Final = 10.0  # of waiting, after which a shard may not be wanted any more
+SEEN: Final = 8  # shards of a kind, whose peaks tell what the next one needs
+PASSED_SHARE: Final = 0.85  # of the peak, from which on a shard is past it
 CROWDED_SHARE: Final = 0.75  # of the limit; above it a shard that died may have died of others
 
 
@@ -39,17 +42,48 @@ class _Turn:
     """One shard that waits for an executor, or has one.
 
     Attributes:
+        kind: of its task.
         needs_bytes: by its estimate; None: unknown, so nothing else may run.
         alone: whether it was stopped because of others.
         stopped: likewise, this time.
         crowd_bytes: the most that all executors used together while it was not alone.
+        passed: whether its memory has been near its peak.
     """
 
+    kind: Kind
     needs_bytes: int | None
     client: ExecutorClient | None = None
     alone: bool = False
     stopped: bool = False
     crowd_bytes: int = 0
+    passed: bool = False
+
+
+class _Usage:
+    """Memory that shards use beyond what all executors share, by those of their kind before."""
+
+    def __init__(self) -> None:
+        self._shares: dict[Kind, deque[float]] = {}  # of estimates
+
+    def note(self, turn: _Turn, result: Done | Failed) -> None:
+        """Note the peak of a shard that was made."""
+        if isinstance(result, Done) and result.peak_bytes and turn.needs_bytes:
+            seen = self._shares.setdefault(turn.kind, deque(maxlen=SEEN))
+            seen.append(result.peak_bytes / turn.needs_bytes)
+
+    def peak(self, turn: _Turn) -> int:
+        """The most that a shard will use; of a kind that is new, by its estimate."""
+        share = max(self._shares.get(turn.kind, (1.0,)))
+        return max(0, int(share * (turn.needs_bytes or 0)) - FORKED_BASE_BYTES)
+
+    def now(self, turn: _Turn) -> int:
+        """The most that a shard in work will still use: less once it is past its peak."""
+        peak = self.peak(turn)
+        if turn.client is None:
+            return peak
+        used = turn.client.rss_bytes - FORKED_BASE_BYTES
+        turn.passed = turn.passed or used >= PASSED_SHARE * peak
+        return min(peak, used) if turn.passed else peak
 
 
 class ExecutorPool:
@@ -58,6 +92,8 @@ class ExecutorPool:
     Args:
         limit_bytes: memory of all executors together; None: no limit.
         size: executors, at most.
+        aim_bytes: memory that executors beside each other should not pass, judged by what shards of
+            a kind have used; None: no aim.
         make: makes a client; another one in tests.
     """
 
@@ -66,8 +102,12 @@ class ExecutorPool:
         limit_bytes: int | None,
         size: int = 1,
         make: MakeExecutor = ExecutorClient,
+        *,
+        aim_bytes: int | None = None,
     ) -> None:
         self._limit_bytes = limit_bytes
+        self._aim_bytes = aim_bytes
+        self._usage = _Usage()
         self._forks = ForkServer() if size > 1 else None
         self._clients = [make(limit_bytes, forks=self._forks) for _ in range(size)]
         self._free = list(self._clients)
@@ -101,6 +141,8 @@ class ExecutorPool:
         with self._changed:
             if any(client.alive for client in self._free) or not self._room_for(BASE_BYTES):
                 return
+            if self._in_work and not self._keeps_aim(self._in_work[-1]):  # the next is like it
+                return
             client = self._free.pop() if self._free else None
         if client is not None:
             try:
@@ -123,7 +165,7 @@ class ExecutorPool:
             needs_bytes: memory by its estimate; None: unknown.
             check_waiting: called ten times a second while it waits; returns a reason to stop.
         """
-        turn = _Turn(needs_bytes)
+        turn = _Turn(task.kind, needs_bytes)
         while True:
             if (command := self._wait(turn, callbacks, check_waiting)) is not None:
                 return Failed(kind=command.kind, reason=command.reason)
@@ -133,6 +175,7 @@ class ExecutorPool:
                 result = client.run(task, callbacks)
             finally:
                 self._end(turn, client)
+            self._usage.note(turn, result)
             if not self._died_of_others(turn, result):
                 return result
             turn.alone, turn.stopped, turn.crowd_bytes = True, False, 0
@@ -187,7 +230,18 @@ class ExecutorPool:
         if not self._in_work or self._limit_bytes is None:
             return True
         alone = any(one.alone or one.needs_bytes is None for one in (turn, *self._in_work))
-        return not alone and self._room_for(turn.needs_bytes or 0, idle=False)
+        return (
+            not alone
+            and self._room_for(turn.needs_bytes or 0, idle=False)
+            and self._keeps_aim(turn)
+        )
+
+    def _keeps_aim(self, turn: _Turn) -> bool:
+        """Whether executors would stay within the memory aimed at, by what shards really use."""
+        if self._aim_bytes is None:
+            return True
+        in_work = sum(self._usage.now(one) for one in self._in_work)
+        return in_work + self._usage.peak(turn) <= self._aim_bytes
 
     def _room_for(self, more_bytes: int, *, idle: bool = True) -> bool:
         """Whether so much fits beside the shards in work and, if they stay, idle executors."""
@@ -240,7 +294,7 @@ class ExecutorPool:
 
     def _relieve(self, limit_bytes: int) -> None:
         """Near the limit, stop idle executors, else the newest one in work."""
-        sum_bytes = self._sum_bytes()
+        sum_bytes = self._sum_bytes(CROWDED_SHARE * limit_bytes)
         for turn in self._in_work:
             turn.crowd_bytes = max(turn.crowd_bytes, sum_bytes)
         if sum_bytes <= WATCHDOG_SHARE * limit_bytes:
@@ -253,13 +307,9 @@ class ExecutorPool:
             if newest.client is not None:
                 newest.client.kill()
 
-    def _sum_bytes(self) -> int:
-        """Memory of all executors; pages of files, which they share, count once."""
-        resident, unshared = [], []
-        for pid in [client.pid for client in self._clients]:
-            with contextlib.suppress(OSError):  # it ended
-                if pid is not None:
-                    resident.append(process_memory.rss_bytes(pid))
-                    unshared.append(process_memory.unshared_bytes(pid))
-        shared = (a - b for a, b in zip(resident, unshared, strict=False))
-        return sum(unshared) + max(shared, default=0)
+    def _sum_bytes(self, exact_above: float) -> int:
+        """Memory of all executors and of what forks them; pages that they share count once."""
+        pids = [client.pid for client in self._clients]
+        if self._forks is not None:
+            pids.append(self._forks.pid)
+        return process_memory.sum_bytes([pid for pid in pids if pid is not None], exact_above)

@@ -35,7 +35,7 @@ from runtime.machine import translate_start_errors
 
 START_S: Final = 60.0  # for the imports, on a busy machine; also for an answer
 END_S: Final = 1.0  # after SIGKILL
-COMMAND: Final = module_command("consumer.executor.fork_server")
+COMMAND: Final = module_command("consumer.fork_server")
 EXECUTOR: Final = module_command("consumer.executor")
 
 LEAN_HEAP: Final = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(1 << 20)}

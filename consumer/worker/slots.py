@@ -11,13 +11,13 @@ from collections.abc import Callable
 from typing import Final
 
 from delivery.broker.base import Delivery
-from memmodel.estimate import BASE_BYTES, WATCHDOG_SHARE
+from memmodel.estimate import BASE_BYTES, WATCHDOG_SHARE, WORKER_AIM_BYTES, WORKER_BYTES
 from runtime.machine import start_thread
 
 POLL_S: Final = 0.1  # signals are handled between two waits
 MOST_SLOTS: Final = 256
 SLOTS_PER_EXECUTOR: Final = 2
-EXECUTORS_PER_CPU: Final = 2  # one waits for storage while the other computes
+EXECUTORS_PER_CPU: Final = 4  # of which most wait for storage, each at another place
 
 
 class Slots:
@@ -121,6 +121,12 @@ def automatic_slots(cpus: int, limit_bytes: int | None) -> int:
     if limit_bytes is not None:
         executors = min(executors, int(WATCHDOG_SHARE * limit_bytes / BASE_BYTES))
     return SLOTS_PER_EXECUTOR * executors if executors > 1 else 1
+
+
+def executors_aim(slots: int) -> int:
+    """Bytes that all executors for so many slots should not pass."""
+    cpus = max(1.0, executors_for(slots) / EXECUTORS_PER_CPU)
+    return int(cpus * WORKER_AIM_BYTES) - WORKER_BYTES
 
 
 def executors_for(slots: int) -> int:

@@ -27,7 +27,7 @@ from consumer.worker.name_locks import NameLocks
 from consumer.worker.parallelism import estimated_bytes
 from consumer.worker.receipt import build_receipt
 from consumer.worker.shard_work import ShardWork
-from consumer.worker.slots import executors_for
+from consumer.worker.slots import executors_aim, executors_for
 from delivery.broker.base import Broker, Delivery
 from delivery.cascade import cascade
 from delivery.ledger.damage import LedgerDamaged
@@ -91,7 +91,8 @@ class Worker:
         self._roots = StateRoots(broker, config.roots)
         self._disposition = Disposition(broker, config, self._roots, on_published)
         self.slots = config.slots
-        self._executors = ExecutorPool(config.limit_bytes, executors_for(config.slots), executor)
+        executors, aim_bytes = executors_for(config.slots), executors_aim(config.slots)
+        self._executors = ExecutorPool(config.limit_bytes, executors, executor, aim_bytes=aim_bytes)
         self._work = ShardWork(broker, config, flags, self._executors)
         self._contexts: dict[str, RunContext] = {}  # of runs with a ledger
         self._new_contexts: dict[str, RunContext] = {}  # not known yet to have one

@@ -25,7 +25,7 @@ LEASE_S = 30.0
 
 # Answers a task by the script of its shard in script.json, in the folder of the program. Among the
 # steps: `until:NAME` waits for a file of that folder, `with:KEY` for the task of another shard to
-# have begun, and `hold:MIB` takes memory until the task ends.
+# have begun, and `hold:MIB` takes memory until the task ends, or `drop`.
 PROGRAM = """
 import json, os, sys, time
 def send(event): print(json.dumps(event), flush=True)
@@ -54,6 +54,8 @@ for line in sys.stdin:
         elif str(step).startswith("hold:"):
             held = bytearray(int(step[5:]) << 20)
             held[::4096] = bytes([1]) * len(held[::4096])
+        elif step == "drop":
+            held = None
         elif step == "die":
             os.kill(os.getpid(), 9)
         elif step == "hang":

@@ -46,13 +46,15 @@ def test_the_total_is_the_sum_of_coefficients_times_sizes() -> None:
 
 
 def test_a_converted_shard_stops_growing_at_its_windows() -> None:
-    """Ten times the bytes cost nothing but indices; remote files are whole while they fit."""
+    """Ten times the bytes cost nothing but indices; of remote files so much is held at once."""
     local = [sizes(Work("convert", n, 32768, remote=False)) for n in (GIB, 10 * GIB)]
     assert local[0] == local[1]
     assert local[0]["windows"] == 3 * module.LOCAL_WINDOW_BYTES
-    assert sizes(Work("convert", 200 * MIB, 32768))["source"] == 200 * MIB
+    assert sizes(Work("convert", 50 * MIB, 32768))["source"] == 50 * MIB
+    held = module.SHARED_SOURCE_BYTES + module.AHEAD_SOURCE_BYTES
+    assert sizes(Work("convert", 200 * MIB, 32768))["source"] == held
     large = sizes(Work("convert", 300 * MIB, 32768))
-    assert large["source"] == 0
+    assert large["source"] == module.KEPT_BATCHES_BYTES
     assert large["windows"] == 3 * module.REMOTE_WINDOW_BYTES
     assert estimate(Work("convert", 100 * GIB, 32768), Coefficients()).total_bytes < 400 * MIB
 

@@ -5,12 +5,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from consumer.executor import fetches as fetches_module
 from consumer.executor import source_files, whole_fetch
 from consumer.executor.__main__ import kind_of
 from consumer.executor.convert import convert_shard
-from consumer.executor.whole_fetch import Fetches, WholeFetch
+from consumer.executor.fetches import Fetches
+from consumer.executor.whole_fetch import WholeFetch
 from memmodel.estimate import FETCHES_AT_ONCE
 from runtime.errors import UnreachableError
 from runtime.storage import Storage, open_storage
@@ -60,6 +63,7 @@ class HeldBack:
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files of some hundred kilobytes have many."""
     monkeypatch.setattr(whole_fetch, "FETCH_PART_BYTES", PART)
+    monkeypatch.setattr(whole_fetch, "GRAIN_BYTES", PART)
 
 
 def fetching() -> list[threading.Thread]:
@@ -240,3 +244,90 @@ def test_first_requests_of_files_go_side_by_side(
     monkeypatch.setattr(gcs.service, "answer", answered)
     remote(sources=("s0/0_0_0.arrow",))
     assert not together.broken
+
+
+def planned(source: HeldBack, *windows: tuple[int, int]) -> tuple[Fetches, WholeFetch]:
+    """A source that may come, and windows of the parts from a first to a last."""
+    source.let_come(*range(0, source.size, PART))
+    fetches = Fetches()
+    file = WholeFetch(source, fetches)
+    file.plan([(np.array([a * PART]), np.array([b * PART])) for a, b in windows])
+    fetches.plan(file.parts)
+    return fetches, file
+
+
+@pytest.fixture
+def little_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One part may be fetched ahead."""
+    monkeypatch.setattr(fetches_module, "FIRST_SOURCE_BYTES", PART)
+    monkeypatch.setattr(fetches_module, "AHEAD_SOURCE_BYTES", PART)
+
+
+@pytest.mark.usefixtures("little_ahead")
+def test_parts_come_before_their_first_window_and_go_after_their_last() -> None:
+    """However large the file, as much is held as windows share, and what comes next."""
+    source = HeldBack(40 * PART)
+    windows = [(20, 24), (0, 4), (24, 28), (4, 8)]
+    fetches, file = planned(source, *windows)
+    most = 0
+    for number, (first, end) in enumerate(windows):
+        fetches.reach(number)
+        read = file.read_at(first * PART, (end - first) * PART)
+        assert bytes(read) == source.data[first * PART : end * PART]
+        most = max(most, sum(part.size for part in file.parts if part.begun))
+    assert most <= 9 * PART  # a window, those ahead, and what came before the plan
+    assert source.requests <= 17  # each part once, and nothing that no window reads
+    fetches.close()
+
+
+@pytest.mark.usefixtures("little_ahead")
+def test_what_is_read_again_after_its_last_window_is_requested_again() -> None:
+    """Never are other bytes in its place."""
+    source = HeldBack(8 * PART)
+    fetches, file = planned(source, (0, 4), (4, 8))
+    fetches.reach(1)
+    assert bytes(file.read_at(PART, 10)) == source.data[PART : PART + 10]
+    fetches.close()
+
+
+def test_neighbours_that_are_needed_as_long_are_one_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Those that other windows need are cut off: they would be held with them."""
+    monkeypatch.setattr(whole_fetch, "FETCH_PART_BYTES", 4 * PART)
+    far = [(8 + 4 * n, 12 + 4 * n) for n in range(8)]
+    source = HeldBack(40 * PART)
+    for at in range(0, source.size, PART):
+        source.let_come(at)
+    fetches = Fetches()
+    fetches.close()  # nothing is requested
+    file = WholeFetch(source, fetches)
+    windows = [(0, 6), *far, (6, 8)]
+    file.plan([(np.array([a * PART]), np.array([b * PART])) for a, b in windows])
+    places = [(part.begin // PART, part.end // PART) for part in file.parts]
+    assert places[:3] == [(0, 4), (4, 6), (6, 8)]
+    assert {end - begin for begin, end in places[3:]} == {4}
+
+
+def test_where_windows_share_too_much_ranges_are_read(
+    made: Conversion,
+    remote: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The same bytes, and no more of the file in memory."""
+    monkeypatch.setattr(whole_fetch, "SHARED_SOURCE_BYTES", PART)
+    monkeypatch.setattr(fetches_module, "FIRST_SOURCE_BYTES", PART)
+    monkeypatch.setattr(source_files, "HELD_WINDOW_BYTES", 30_000)
+    monkeypatch.setattr(source_files, "REMOTE_WINDOW_BYTES", 30_000)
+    assert remote().crc32c == made.run(0).crc32c
+    assert fetching() == []
+
+
+@pytest.mark.usefixtures("little_ahead")
+def test_small_windows_change_no_byte(
+    made: Conversion, remote: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parts come and go many times over a shard."""
+    monkeypatch.setattr(source_files, "HELD_WINDOW_BYTES", 20_000)
+    assert remote().crc32c == made.run(0).crc32c
+    assert remote(threads=2).crc32c == made.run(0).crc32c

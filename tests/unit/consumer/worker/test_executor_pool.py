@@ -28,11 +28,14 @@ FREE = TaskCallbacks(
 class Bench:
     """A pool of three executors that follow a script, and a thread for each task."""
 
-    def __init__(self, folder: Path, limit_bytes: int | None = LIMIT) -> None:
+    def __init__(
+        self, folder: Path, limit_bytes: int | None = LIMIT, aim_bytes: int | None = None
+    ) -> None:
         (folder / "executor.py").write_text(PROGRAM)
         self.folder = folder
         command = (sys.executable, str(folder / "executor.py"))
-        self.pool = ExecutorPool(limit_bytes, 3, partial(ExecutorClient, command=command))
+        make = partial(ExecutorClient, command=command)
+        self.pool = ExecutorPool(limit_bytes, 3, make, aim_bytes=aim_bytes)
         self.results: dict[str, Done | Failed] = {}
         self._threads: list[threading.Thread] = []
 
@@ -189,4 +192,33 @@ def test_idle_executors_give_way(tmp_path: Path) -> None:
     bench.begin("s0/2", 150 * MIB)
     assert isinstance(bench.end()["s0/2"], Done)
     assert len([client for client in bench.pool._clients if client.alive]) == 1
+    bench.pool.close()
+
+
+def test_what_shards_have_used_tells_how_many_fit(tmp_path: Path) -> None:
+    """At first estimates do, which are for the worst: only one fits. Then there is room for two."""
+    bench = Bench(tmp_path, 1000 * MIB, 100 * MIB)
+    bench.script(["until:go", done()], ["with:s0/2", done()], ["with:s0/1", done()])
+    bench.begin("s0/0", 200 * MIB)
+    wait_for(bench.begun, "the first")
+    bench.begin("s0/1", 200 * MIB)
+    wait_for(lambda: bench.pool.waiting == 1, "the second, which waits")
+    bench.let("go")
+    wait_for(lambda: bench.begun() == ["s0/0", "s0/1"], "the second")
+    bench.begin("s0/2", 200 * MIB)
+    assert {type(result) for result in bench.end().values()} == {Done}
+    bench.pool.close()
+
+
+def test_a_shard_past_its_peak_makes_room(tmp_path: Path) -> None:
+    """It counts with what it holds: here the end of a shard that had 200 MiB."""
+    bench = Bench(tmp_path, 1000 * MIB, 180 * MIB)
+    bench.script(["hold:200", "until:go", "drop", "with:s0/1", done()], [done()])
+    bench.begin("s0/0", 200 * MIB)
+    wait_for(bench.begun, "the first")
+    bench.begin("s0/1", 200 * MIB)
+    wait_for(lambda: any(turn.passed for turn in bench.pool._in_work), "its peak")
+    assert bench.pool.waiting == 1
+    bench.let("go")
+    assert {type(result) for result in bench.end().values()} == {Done}
     bench.pool.close()

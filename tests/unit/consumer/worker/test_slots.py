@@ -310,11 +310,11 @@ def test_with_one_slot_messages_follow_each_other(harness: WorkerHarness) -> Non
 
 
 def test_the_automatic_number_of_slots() -> None:
-    """Two executors for each CPU, as far as memory holds them; where only one fits, one slot."""
-    assert automatic_slots(1, 2 * GIB) == 4
-    assert automatic_slots(4, 16 * GIB) == 16
+    """Four executors for each CPU, as far as memory holds them; where only one fits, one slot."""
+    assert automatic_slots(1, 2 * GIB) == 8
+    assert automatic_slots(4, 16 * GIB) == 32
     assert automatic_slots(4, GIB) == 16
     assert automatic_slots(4, 512 * MIB) == 8
     assert automatic_slots(1, 200 * MIB) == 1
-    assert automatic_slots(2, None) == 8
+    assert automatic_slots(2, None) == 16
     assert [executors_for(slots) for slots in (1, 2, 3, 4, 16)] == [1, 1, 2, 2, 8]
