@@ -15,9 +15,9 @@ from infra.image_registry import (
     resolve,
 )
 from infra.rest_service import DeniedError
-from infra.rights import REGISTRY_ADMIN, SOURCE_DEVELOPER, Need
+from infra.rights import ACCOUNT_USER, ACT_AS, REGISTRY_ADMIN, SOURCE_DEVELOPER, Need
 from infra.source_archive import SourceArchive, read_sources
-from infra.steps import IMAGE, Step
+from infra.steps import IMAGE, UNSEEN, Step
 
 KIND: Final = "image"
 REPOSITORY_KIND: Final = "repository"
@@ -90,7 +90,7 @@ class ImageStep(Step):
         try:
             return self._compare(self._name)
         except DeniedError as error:  # also while an API is off that an earlier step switches on
-            return [Change(Action.SKIP, KIND, _short(self._name), f"cannot be checked; {error}")]
+            return [Change(Action.SKIP, KIND, _short(self._name), f"{UNSEEN}; {error}")]
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Make the repository and build the image.
@@ -121,8 +121,13 @@ class ImageStep(Step):
             REPOSITORY_KIND: ("artifactregistry.repositories.create", REGISTRY_ADMIN),
             KIND: ("cloudbuild.builds.create", SOURCE_DEVELOPER),
         }
-        made = [one.kind for one in changes if one.action is Action.CREATE]
-        return [Need(*rights[kind], f"projects/{self._project}") for kind in made]
+        project = f"projects/{self._project}"
+        made = [one.kind for one in changes if one.action is Action.CREATE and one.kind in rights]
+        needs = [Need(*rights[kind], project) for kind in made]
+        if KIND in made and self._builder:
+            account = f"{project}/serviceAccounts/{self._builder}"
+            needs.append(Need(ACT_AS, ACCOUNT_USER, account))
+        return needs
 
     def notes(self) -> list[str]:
         """Why an image that was given has no digest."""
@@ -177,7 +182,7 @@ class ImageStep(Step):
 
 
 def _to_build(name: ImageName) -> Change:
-    return Change(Action.CREATE, KIND, _short(name), "built of the sources here; about 3 minutes")
+    return Change(Action.CREATE, KIND, _short(name), "from these sources, in 3 minutes")
 
 
 def _short(name: ImageName) -> str:
