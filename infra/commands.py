@@ -319,7 +319,8 @@ def _print_changes(
         then: the next command, if it is known.
     """
     if json:
-        cli.print_document(changes_document(names.url, changes, notes, dry_run=dry_run))
+        document = changes_document(names.url, changes, notes, dry_run=dry_run, then=then)
+        cli.print_document(document)
         return
     for note in notes:
         cli.print_stderr(f"note: {note}")

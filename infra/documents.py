@@ -42,12 +42,14 @@ class ChangesDocument(Document):
     Attributes:
         queue: URL.
         dry_run: nothing was changed.
+        next: command that starts a first run, where `up` knows what it needs; null elsewhere.
     """
 
     queue: str
     dry_run: bool
     changes: tuple[ChangePart, ...]
     notes: tuple[str, ...] = ()
+    next: str | None = None
 
 
 class InstancesDocument(Document):
@@ -83,8 +85,15 @@ class AutoscaleDocument(Document):
 
 
 def changes_document(
-    queue: str, changes: Iterable[Change], notes: Iterable[str], *, dry_run: bool
+    queue: str,
+    changes: Iterable[Change],
+    notes: Iterable[str],
+    *,
+    dry_run: bool,
+    then: str | None = None,
 ) -> ChangesDocument:
     """The document of changes."""
     parts = tuple(ChangePart.model_validate(one) for one in as_json(changes))
-    return ChangesDocument(queue=queue, dry_run=dry_run, changes=parts, notes=tuple(notes))
+    return ChangesDocument(
+        queue=queue, dry_run=dry_run, changes=parts, notes=tuple(notes), next=then
+    )

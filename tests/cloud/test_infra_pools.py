@@ -395,7 +395,9 @@ def test_results_are_one_json_document(infra: Infra) -> None:
     document = json.loads(infra.run("up", "--json", "--dry-run").stdout)
     assert document["queue"] == infra.url
     assert document["dry_run"] is True
-    pools = [change for change in document["changes"] if change["kind"] == "pool"]
+    pools = [one for one in document["changes"] if one["kind"] == "pool"]
     name = f"{infra.prefix}-2gi"
-    assert pools == [{"action": "create", "kind": "pool", "name": name, "note": ""}]
+    change = {"action": "create", "kind": "pool", "name": name, "note": "", "price": None}
+    assert pools == [change]
+    assert document["next"] is None  # no export is named
     assert not infra.google.writes()
