@@ -1,6 +1,7 @@
 """`python -m benchmarks`: measure, print tables, and with --write update the documentation."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -9,11 +10,12 @@ import typer
 from benchmarks.bench import COMPARISONS, Bench
 from benchmarks.child import ROOT
 from benchmarks.machine import machine, today, versions
-from benchmarks.pages import write_pages
+from benchmarks.pages import write_pages, write_parts
 from benchmarks.plot import write_plot
 from benchmarks.results import Results
 from benchmarks.tables import show_all
 
+NETWORK = "network"
 _RUNS = 5
 
 
@@ -42,8 +44,10 @@ def main(
     chosen = only.split(",")
     if unknown := set(chosen) - set(COMPARISONS):
         raise typer.BadParameter(f"no such comparison: {', '.join(sorted(unknown))}")
-    if write and set(chosen) != set(COMPARISONS):
-        raise typer.BadParameter("--write wants all comparisons, measured in one run")
+    if write and set(chosen) != set(COMPARISONS) and chosen != [NETWORK]:
+        raise typer.BadParameter(
+            f"--write wants all comparisons, measured in one run, or --only {NETWORK}"
+        )
     runs = 1 if quick else _RUNS
     settings = {"only": chosen, "quick": quick, "large": large, "runs": runs}
     results = Results(today(), machine(), versions(), settings)
@@ -54,7 +58,9 @@ def main(
     show_all(results)
     if json_file:
         results.write(json_file)
-    if write:
+    if write and chosen == [NETWORK]:
+        write_network(results)
+    elif write:
         write_documents(results)
 
 
@@ -63,6 +69,14 @@ def write_documents(results: Results) -> None:
     results.write(ROOT / "benchmarks" / "results.json")
     write_pages(results, ROOT / "docs" / "performance.md", ROOT / "README.md")
     write_plot(results, ROOT / "docs" / "images" / "memory.svg")
+
+
+def write_network(results: Results) -> None:
+    """Update what tells of workers over a network alone: it is compared with nothing else."""
+    kept = Results.read(ROOT / "benchmarks" / "results.json")
+    others = [one for one in kept.measured if one.table != NETWORK]
+    replace(kept, measured=[*others, *results.measured]).write(ROOT / "benchmarks" / "results.json")
+    write_parts(results, ROOT / "docs" / "performance.md", ("network", "requests"))
 
 
 if __name__ == "__main__":

@@ -28,14 +28,16 @@ from tests.support.network import Network
 DELAYS_MS: Final[Sequence[int]] = (0, 20, 60, 150)
 BYTES_PER_S: Final = 100e6
 CASES: Final[Sequence[Case]] = (
-    Case("convert", 2000, 16),
+    Case("convert", 2000, 20),
     Case("convert", 6000, 10),
-    Case("convert", 32768, 6),
-    Case("downsample", 2000, 16),
+    Case("convert", 32768, 5),
+    Case("downsample", 2000, 20),
     Case("downsample", 6000, 10),
-    Case("downsample", 32768, 6),
+    Case("downsample", 32768, 5),
 )
-QUICK: Final[Sequence[Case]] = (Case("convert", 2000, 8), Case("downsample", 2000, 8))
+LARGE, LARGE_DELAYS_MS = 32768, (0, 60, 150)  # shards that take long
+OTHERS_DELAYS_MS: Final = (0, 60)  # of TensorStore
+QUICK: Final[Sequence[Case]] = (Case("convert", 2000, 20), Case("downsample", 2000, 20))
 QUICK_DELAYS_MS: Final[Sequence[int]] = (60,)
 OURS, WRITING, READING = "shardlift", "TensorStore, writing", "TensorStore, reading"
 _SAMPLE_S: Final = 0.02
@@ -284,7 +286,7 @@ def measure(
             with tempfile.TemporaryDirectory() as folder, GcsServer() as server:
                 measuring = Measuring(server, case, Path(folder), cores[0])
                 measuring.fill()
-                for delay_ms in delays_ms:
+                for delay_ms in _delays(case, delays_ms):
                     for figures in _measured(measuring, case, delay_ms, cases):
                         note(figures)
                         found.append(figures)
@@ -293,11 +295,16 @@ def measure(
     return found
 
 
+def _delays(case: Case, delays_ms: Sequence[int]) -> list[int]:
+    return [one for one in delays_ms if case.chunks < LARGE or one in LARGE_DELAYS_MS]
+
+
 def _measured(
     measuring: Measuring, case: Case, delay_ms: int, cases: Sequence[Case]
 ) -> Iterator[Figures]:
     yield measuring.worker(delay_ms)
-    if case is cases[0] and case.kind == "convert" and len(cases) > len(QUICK):
+    first = case is cases[0] and case.kind == "convert" and len(cases) > len(QUICK)
+    if first and delay_ms in OTHERS_DELAYS_MS:
         yield measuring.tensorstore(delay_ms, READING)
         yield measuring.tensorstore(delay_ms, WRITING)
 

@@ -1,6 +1,7 @@
 """Generated parts of the documentation, between `<!-- bench:NAME -->` and `<!-- /bench -->`."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import tables
@@ -21,6 +22,14 @@ def write_pages(results: Results, performance: Path, readme: Path) -> None:
     short = tables.summary(results)
     if short.rows:
         fill(readme, {"readme": f"{short.markdown()}\n\n{_short_machine(results)}"})
+
+
+def write_parts(results: Results, performance: Path, names: Sequence[str]) -> None:
+    """Replace these tables alone; the first says where and when they were measured."""
+    blocks = {name: tables.MAKERS[name](results).markdown() for name in names}
+    where = f"Measured alone on {results.date}: {_listed(results.machine)}."
+    blocks[names[0]] = f"{blocks[names[0]]}\n\n{where}"
+    fill(performance, blocks)
 
 
 def fill(page: Path, blocks: dict[str, str]) -> None:
