@@ -55,7 +55,7 @@ class BucketsStep(Step):
         """Rights to make or change buckets."""
         project = f"projects/{self._project}"
         found = []
-        if any(one.action is Action.CREATE for one in changes):
+        if any(one.kind == KIND and one.action is Action.CREATE for one in changes):
             found.append(Need("storage.buckets.create", STORAGE_ADMIN, project))
         return found + [
             Need("storage.buckets.update", STORAGE_ADMIN, f"buckets/{one.name}")
