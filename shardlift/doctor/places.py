@@ -16,10 +16,13 @@ from runtime import settings
 from runtime.amounts import size
 from runtime.errors import ShardliftError, UsageError
 from runtime.storage import absolute, open_storage
-from runtime.urls import is_remote
+from runtime.storage.bucket_look import look_at_bucket
+from runtime.text import counted
+from runtime.urls import GS, is_remote
 from shardlift.doctor.finding import Finding, ok, problem, warning
 
 _FEW_BYTES: Final = 10 << 30
+_DAY_S: Final = 86_400
 _NAMES: Final = {
     "source": (settings.SOURCE_PATH, "--source"),
     "dest": (settings.DEST_PATH, "--dest"),
@@ -108,7 +111,18 @@ def bucket(role: str, place: str) -> Finding:
             storage.check_writable()
     except ShardliftError as error:
         return problem(role, str(error), error.hint)
-    return ok(role, f"{place}: {'readable' if role == 'source' else 'writable'}")
+    text = f"{place}: {'readable' if role == 'source' else 'writable'}"
+    try:
+        seen = look_at_bucket(place)
+    except ShardliftError:  # a right of its own, which a job does not need
+        return ok(role, text)
+    text += f", in {seen.location}" if seen.location else ""
+    if role == "dest" and seen.soft_delete_s:
+        days = counted(round(seen.soft_delete_s / _DAY_S), "day")
+        fix = f"gcloud storage buckets update {GS}{seen.name} --clear-soft-delete"
+        text += f"; replaced and temporary objects are kept and billed for {days}"
+        return warning(role, text, fix)
+    return ok(role, text)
 
 
 def queue(url: str) -> Finding:

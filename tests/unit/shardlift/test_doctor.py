@@ -65,13 +65,21 @@ def test_a_queue_on_a_network_file_system(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 def test_buckets(tmp_path: Path) -> None:
-    """A bucket that exists is tried; one that does not is a problem."""
+    """A bucket that exists is tried, and where it is; one that does not is a problem.
+
+    Objects that a bucket keeps after they are deleted cost money: a warning with its fix.
+    """
     with GcsServer() as server:
-        server.make_bucket("bucket")
+        server.make_bucket("keeps")
+        kept = {"retentionDurationSeconds": "0"}
+        server.make_bucket("bucket", location="US-EAST4", softDeletePolicy=kept)
         well = doctor(tmp_path, "--dest", "gs://bucket/v", STORAGE_EMULATOR_HOST=server.url)
+        costly = doctor(tmp_path, "--dest", "gs://keeps/v", STORAGE_EMULATOR_HOST=server.url)
         wrong = doctor(tmp_path, "--source", "gs://absent/e", STORAGE_EMULATOR_HOST=server.url)
     assert well.returncode == 0, well.stdout
-    assert "dest: gs://bucket/v: writable" in well.stdout
+    assert "ok        dest: gs://bucket/v: writable, in us-east4\n" in well.stdout
+    assert "warning   dest: gs://keeps/v: writable, in us; replaced" in costly.stdout
+    assert "gcloud storage buckets update gs://keeps --clear-soft-delete" in costly.stdout
     assert "credentials: not needed: an emulator is set" in well.stdout
     assert wrong.returncode == 1
     assert "problem   source: " in wrong.stdout
