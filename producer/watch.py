@@ -39,7 +39,7 @@ def watch(run: Run, broker: Broker | None, why: str) -> None:
 
 def _watch_live(run: Run, broker: Broker | None, why: str, console: Console) -> None:
     pools = PoolLooks(run)
-    with Live(console=console, auto_refresh=False, vertical_overflow="visible") as live:
+    with Live(console=console, auto_refresh=False) as live:
         while True:
             look = look_at(run, broker, why, pools)
             live.update(_screen(run, look, console), refresh=True)

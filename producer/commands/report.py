@@ -28,7 +28,7 @@ def report(
     dest: cli.OptionalDestOption = None,
     as_json: cli.JsonOption = False,
 ) -> None:
-    """Write a run as one HTML page: counts, rates, memory, tiers, failures.
+    """Write a run as one HTML page: counts, map, picture, rates, memory, cost, failures.
 
     Changes nothing. The page needs no other file and no network.
 
