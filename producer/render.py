@@ -11,7 +11,8 @@ from delivery.broker.base import DEAD, Backlog
 from delivery.ledger.failures import FailureSummary
 from delivery.ledger.run import Run
 from delivery.ledger.shard_status import RunStatus, ShardState
-from delivery.progress import InFlight, Progress, ScaleProgress
+from delivery.progress import InFlight
+from delivery.scale_progress import ScaleProgress
 from memmodel.tiers import Tier
 from producer.failure_groups import FailureGroup, failures_of, group_failures
 from producer.planner import ShardForecast
@@ -234,13 +235,6 @@ def failure_report(run: Run, status: RunStatus, *, details: bool = False) -> str
         again = f"python -m producer dead-letters requeue --all --run {shlex.quote(run.uri)}"
         lines.append(printable(f"when mended: {as_typed(again)}"))
     return "\n".join(lines)
-
-
-def progress_document(progress: Progress) -> dict[str, Any]:
-    """Progress of a run as a JSON object."""
-    found = progress.model_dump(mode="json")
-    counts = {"done": progress.done, "total": progress.total, "took_s": progress.took_s}
-    return found | counts
 
 
 def with_progress(description: str, items: Sequence[T]) -> Iterator[T]:

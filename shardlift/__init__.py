@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from runtime.errors import UnreachableError, UsageError
     from shardlift.conversion import convert, open_run
     from shardlift.run import Run, RunFailedError
+    from shardlift.small_export import demo_export
     from shardlift.volume_view import VolumeView
 
     __version__: str
@@ -35,6 +36,7 @@ __all__ = [
     "VolumeView",
     "__version__",
     "convert",
+    "demo_export",
     "open_run",
 ]
 
@@ -46,6 +48,7 @@ _PLACES = {
     "UsageError": ("runtime.errors", "UsageError"),
     "VolumeView": ("shardlift.volume_view", "VolumeView"),
     "convert": ("shardlift.conversion", "convert"),
+    "demo_export": ("shardlift.small_export", "demo_export"),
     "open_run": ("shardlift.conversion", "open_run"),
 }
 

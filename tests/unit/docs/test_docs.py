@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import shardlift
 from braid.precomputed.volume_spec import VolumeSpec
 from producer.synthetic_export import SyntheticVolume, sample_spec, write_export
 
@@ -23,12 +24,23 @@ def test_library_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     )
     (tmp_path / "spec.json").write_text(json.dumps(spec))
     monkeypatch.chdir(tmp_path)
-    page = (ROOT / "docs" / "library.md").read_text()
+    shardlift.convert("export", "volume", "spec.json", tiers="0.5").wait()
+    _run_examples("library.md", least=6)
+
+
+def test_python_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So does every example of docs/python.md."""
+    monkeypatch.chdir(tmp_path)
+    _run_examples("python.md", least=4)
+
+
+def _run_examples(name: str, least: int) -> None:
+    page = (ROOT / "docs" / name).read_text()
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert len(blocks) >= 5
+    assert len(blocks) >= least
     names: dict[str, object] = {}
     for block in blocks:
-        exec(compile(block, "docs/library.md", "exec"), names)  # noqa: S102 - our own page
+        exec(compile(block, name, "exec"), names)  # noqa: S102 - our own page
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
