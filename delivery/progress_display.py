@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from delivery.progress import Progress, ScaleProgress
+from delivery.progress import Progress
 from delivery.progress_text import HEADERS, ScaleRow, plain_line, scale_row, total_parts, wrap
+from delivery.scale_progress import ScaleProgress
 from runtime.cli import print_stderr
 from runtime.verbosity import is_quiet
 

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from delivery.progress import Progress, ScaleProgress
+from delivery.progress import Progress
+from delivery.scale_progress import ScaleProgress
 from runtime.amounts import count, duration, size
 from runtime.text import counted
 

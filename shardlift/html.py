@@ -3,7 +3,7 @@
 from html import escape
 from typing import Final, Protocol
 
-from delivery.progress import ScaleProgress
+from delivery.scale_progress import ScaleProgress
 from producer.documents.run_documents import StatusDocument
 from producer.render import count, duration, shards, size
 

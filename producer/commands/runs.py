@@ -5,7 +5,7 @@ import typer
 from delivery.ledger.damage import LedgerDamaged
 from delivery.ledger.run import Run, list_runs
 from delivery.ledger.shard_status import OPEN, RunStatus, ShardState, read_status
-from delivery.progress import made_keys
+from delivery.scale_progress import made_keys
 from producer import render, run_lookup
 from producer.documents.run_documents import RunEntry, RunState
 from runtime import cli

@@ -8,7 +8,8 @@ from delivery.ledger.run import Run
 from delivery.ledger.selection import Selection
 from delivery.ledger.shard_status import RunStatus, ShardState
 from delivery.ledger.trouble import Trouble
-from delivery.progress import InFlight, Progress, ScaleProgress
+from delivery.progress import InFlight, Progress
+from delivery.scale_progress import ScaleProgress
 from producer.trouble_note import last_trouble
 from producer.worker_pools import PoolState
 from runtime.document import Document

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from delivery.ledger.receipts import Receipt, ReceiptSummary
-from delivery.progress import ScaleProgress
+from delivery.scale_progress import ScaleProgress
 from memmodel.tiers import tier_of
 from producer.render import count, duration, size
 from producer.report.elements import Cell, table, words

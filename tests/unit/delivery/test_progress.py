@@ -10,7 +10,8 @@ from delivery.broker.base import DEAD, Backlog
 from delivery.cascade import cascade_all
 from delivery.ledger.run import Heartbeat, Run
 from delivery.ledger.shard_status import read_status
-from delivery.progress import Progress, made_keys, measure, read_progress, ready_by_tier
+from delivery.progress import Progress, measure, read_progress, ready_by_tier
+from delivery.scale_progress import made_keys
 from tests.support.ledgers import TIERS, at, fail, finish, low_tier, made_run, row
 
 
