@@ -24,6 +24,7 @@ from tests.support.run_harness import (
     is_gone,
     make_export,
     make_run_harness,
+    process_of,
 )
 from tests.support.waiting import wait_for
 
@@ -149,6 +150,21 @@ def test_a_killed_executor_sends_its_shard_to_the_next_tier(harness: RunHarness)
     receipt = harness.receipt(key)
     assert receipt.tiers_tried == ("512mi", "1gi")
     assert "SIGKILL" in receipt.history[0].reason
+    assert worker.poll() is None
+
+
+def test_a_fork_server_that_dies_harms_no_shard(harness: RunHarness) -> None:
+    """What is in work goes on, and the shard after it gets its executor from another server."""
+    keys = harness.publish(harness.converted[4:6])
+    slots = {"WORKER_SLOTS": "4", "WORK_PAUSE_S": "3"}
+    worker = harness.start("work", "--tier", "512mi", **slots)
+    harness.heartbeat(worker)
+    process_of(worker.pid, "consumer.fork_server").kill()
+    assert [harness.receipt(key).attempt for key in keys] == [1, 1]
+    process_of(worker.pid, "consumer.executor").kill()  # idle now
+    (later,) = harness.publish(harness.converted[6:7])
+    receipt = harness.receipt(later)
+    assert (receipt.attempt, receipt.history) == (1, ())
     assert worker.poll() is None
 
 

@@ -269,15 +269,20 @@ def tiers_option(names: Sequence[str]) -> str:
 
 def executor_process(worker: int) -> psutil.Process:
     """The executor process of a worker; waits until it has started."""
+    return process_of(worker, "consumer.executor")
+
+
+def process_of(worker: int, module: str) -> psutil.Process:
+    """The process of a worker that runs a module; waits until it has started."""
 
     def find() -> psutil.Process | None:
         with contextlib.suppress(psutil.NoSuchProcess):
             for child in psutil.Process(worker).children(recursive=True):
-                if "consumer.executor" in child.cmdline():
+                if module in child.cmdline():
                     return child
         return None
 
-    return wait_for(find, f"the executor of {worker}")
+    return wait_for(find, f"{module} of {worker}")
 
 
 def is_gone(process: psutil.Process) -> bool:
