@@ -5,9 +5,8 @@ executor selects the rows. A shard without sources or inputs has no row, which m
 that exists stays if its provenance says so; else it is made again, for a reason in words.
 """
 
-import math
-from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -15,73 +14,42 @@ import numpy as np
 
 from braid.precomputed import sharding
 from braid.precomputed.volume_spec import ScaleSpec
-from braid.transcode import file_extent
 from delivery.ledger.plan import Plan, PlanRow
-from delivery.ledger.source_digest import source_digest
-from delivery.messages import Kind, parse_key, shard_key
+from delivery.messages import Kind, shard_key
 from memmodel.coefficients import Coefficients, current
-from memmodel.estimate import DoesNotFit, Work, choose, estimate
-from memmodel.throughput import estimated_seconds
+from memmodel.estimate import Work
 from memmodel.tiers import Tier
 from memmodel.usage import encoding_ratio
-from producer.export_listing import ExportFile, ScaleListing
-from producer.provenance import Provenance
+from producer.plan_inputs import Outputs, PlanInputs, has_shards, list_outputs
+from producer.plan_result import PlanResult
 from producer.run_request import Request
 from producer.shard_choice import ShardChoice
+from producer.shard_forecast import (
+    CONVERTED_RATIO,
+    DOWNSAMPLED_RATIO,
+    ShardForecast,
+    chunk_counts,
+    convert_work,
+    downsample_work,
+    forecast_shard,
+)
+from producer.shard_sources import NO_SOURCES, files_by_shard, sources_by_shard
 from runtime.memory import without_collections
-from runtime.storage import ObjectInfo, Storage
 from runtime.urls import is_remote
 
-# Stored bytes of a scale over those of the one before, measured on a real dataset.
-_DOWNSAMPLED_RATIO = 0.31
-# Stored bytes with gzip over Arrow bytes of a converted shard: 4 KB per chunk, 5 KB per zstd block.
-_CONVERTED_RATIO = 0.8
+__all__ = [
+    "OVERWRITE",
+    "Outputs",
+    "PlanInputs",
+    "PlanResult",
+    "ShardForecast",
+    "files_by_shard",
+    "has_shards",
+    "list_outputs",
+    "make_plan",
+]
 
 OVERWRITE: Final = "--overwrite"  # reason of a shard that is made again on request
-
-Outputs = Mapping[int, ObjectInfo]
-"""Existing shard files of one scale, by shard number."""
-
-
-@dataclass(frozen=True)
-class PlanInputs:
-    """Listings that a plan is made from.
-
-    Attributes:
-        listings: files of the export, by scale to be converted.
-        outputs: existing shard files, by scale concerned.
-        provenance: what the existing shards were made from.
-        recorded: rows of an earlier plan, by scale to be converted whose files cannot be listed.
-        notes: for people, on the existing shard files.
-    """
-
-    listings: Mapping[int, ScaleListing]
-    outputs: Mapping[int, Outputs]
-    provenance: Provenance = field(default_factory=Provenance)
-    recorded: Mapping[int, Sequence[PlanRow]] = field(default_factory=dict)
-    notes: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class ShardForecast:
-    """Forecast of one shard to be made.
-
-    Attributes:
-        work: its bytes may be estimated from the scale before.
-        needed_bytes: peak memory.
-        seconds: of one worker with one core.
-        bytes_out: estimated size of the shard.
-        tier: the smallest that holds it; None if no tier does.
-        why_not: the reason with both numbers, if no tier does.
-    """
-
-    row: PlanRow
-    work: Work
-    needed_bytes: int
-    seconds: float
-    bytes_out: int
-    tier: Tier | None = None
-    why_not: str | None = None
 
 
 @dataclass
@@ -104,61 +72,6 @@ class _Draft:
         self.rows.append(row)
         if row.state != "empty":
             self.sizes[row.key] = (size, certain)
-
-
-@dataclass(frozen=True)
-class PlanResult:
-    """A plan with the forecasts of its shards.
-
-    Attributes:
-        reasons: why each shard to be made is, by key, in the plan's order.
-        follows: those of them that are made only because an input is.
-        unknown: existing shards that no known run made; they stay.
-        damaged: inputs of a scale that is not made, with what is wrong with their files.
-        left_out: shards that a run of the whole makes: not chosen, or chosen and made from one
-            that is left out, which is named.
-        chosen: shards of the selection, also those that are left out.
-    """
-
-    plan: Plan
-    forecasts: Sequence[ShardForecast]
-    reasons: Mapping[str, str] = field(default_factory=dict)
-    follows: Collection[str] = frozenset()
-    unknown: Sequence[str] = ()
-    damaged: Mapping[str, str] = field(default_factory=dict)
-    left_out: Mapping[str, str] = field(default_factory=dict)
-    chosen: Collection[str] = frozenset()
-
-    @property
-    def left_out_by_scale(self) -> dict[int, int]:
-        """Number of shards of each scale that are left out."""
-        return dict(sorted(Counter(parse_key(key)[0] for key in self.left_out).items()))
-
-    @property
-    def beyond(self) -> list[ShardForecast]:
-        """Forecasts of shards that no tier holds."""
-        return [forecast for forecast in self.forecasts if forecast.tier is None]
-
-    @property
-    def present(self) -> int:
-        """Number of shards that exist and stay."""
-        return sum(relation.state == "present" for relation in self.plan.relations)
-
-
-def list_outputs(dest: Storage, scale: ScaleSpec) -> dict[int, ObjectInfo]:
-    """List the shard files of a scale at the destination, by shard number."""
-    found = {}
-    for entry in dest.list(f"{scale.key}/"):
-        shard = sharding.parse_shard_path(scale, entry.path)
-        if shard is not None:
-            found[shard] = entry
-    return found
-
-
-def has_shards(dest: Storage, scale: ScaleSpec) -> bool:
-    """Whether there is any shard file of a scale at the destination."""
-    listing = dest.list(f"{scale.key}/")
-    return any(sharding.parse_shard_path(scale, entry.path) is not None for entry in listing)
 
 
 def make_plan(request: Request, listed: PlanInputs, tiers: Sequence[Tier]) -> PlanResult:
@@ -193,45 +106,6 @@ def make_plan(request: Request, listed: PlanInputs, tiers: Sequence[Tier]) -> Pl
     )
 
 
-def files_by_shard(
-    scale: ScaleSpec, listing: ScaleListing, z_compress: int = 0
-) -> dict[int, list[ExportFile]]:
-    """Files that may hold rows of each shard, in name order."""
-    origins = [file.origin for file in listing.files]
-    numbers, shards = file_extent.shards_of(origins, scale, z_compress)
-    found: dict[int, list[ExportFile]] = defaultdict(list)
-    for number, shard in zip(numbers.tolist(), shards.tolist(), strict=True):
-        found[shard].append(listing.files[number])
-    return found
-
-
-@dataclass(frozen=True, slots=True)
-class _Sources:
-    """Source files of one shard."""
-
-    paths: tuple[str, ...]
-    size_bytes: int
-    digest: str | None
-
-
-_NO_SOURCES = _Sources((), 0, source_digest({}))
-
-
-def _sources(scale: ScaleSpec, listed: PlanInputs, z_compress: int) -> dict[int, _Sources]:
-    """Source files of each shard, as listed, else as an earlier plan recorded them."""
-    if scale.index not in listed.listings:
-        rows = listed.recorded.get(scale.index, ())
-        return {row.shard: _Sources(row.sources, row.bytes_in, row.source_digest) for row in rows}
-    found = files_by_shard(scale, listed.listings[scale.index], z_compress)
-    return {shard: _sources_of(files) for shard, files in found.items()}
-
-
-def _sources_of(files: Sequence[ExportFile]) -> _Sources:
-    stamps = dict(stamp for file in files for stamp in file.stamps)
-    size_bytes = sum(file.size_bytes for file in files)
-    return _Sources(tuple(file.path for file in files), size_bytes, source_digest(stamps))
-
-
 def _plan_converted(
     draft: _Draft,
     request: Request,
@@ -240,13 +114,13 @@ def _plan_converted(
     tiers: Sequence[Tier],
 ) -> None:
     slices = request.slices(scale.index)
-    ratio = _CONVERTED_RATIO * encoding_ratio(scale)
-    found = _sources(scale, listed, slices - 1)
+    ratio = CONVERTED_RATIO * encoding_ratio(scale)
+    found = sources_by_shard(scale, listed, slices - 1)
     shards = _shards(found, listed.outputs[scale.index])
     chosen = draft.choice.choose(scale, shards)
-    for shard, chunks in zip(shards, _chunks(scale, shards), strict=True):
-        own = found.get(shard, _NO_SOURCES)
-        work = _convert_work(scale, chunks, own.size_bytes, slices, remote=request.remote)
+    for shard, chunks in zip(shards, chunk_counts(scale, shards), strict=True):
+        own = found.get(shard, NO_SOURCES)
+        work = convert_work(scale, chunks, own.size_bytes, slices, remote=request.remote)
         row = _bare_row(
             scale,
             shard,
@@ -267,15 +141,15 @@ def _plan_downsampled(
     tiers: Sequence[Tier],
 ) -> None:
     fine = request.volume.scales[scale.index - 1]
-    ratio = _DOWNSAMPLED_RATIO * encoding_ratio(scale) / encoding_ratio(fine)
+    ratio = DOWNSAMPLED_RATIO * encoding_ratio(scale) / encoding_ratio(fine)
     feeds = _inputs_by_shard(draft, request, scale)
     shards = _shards(feeds, listed.outputs[scale.index])
     chosen = draft.choice.choose(scale, shards, feeds if fine.index in request.made else None)
-    for shard, chunks in zip(shards, _chunks(scale, shards), strict=True):
+    for shard, chunks in zip(shards, chunk_counts(scale, shards), strict=True):
         inputs = tuple(feeds.get(shard, ()))
         sizes = [draft.sizes[key] for key in inputs]
         guessed, certain = sum(size for size, _ in sizes), all(sure for _, sure in sizes)
-        work = _downsample_work(scale, chunks, guessed, remote=is_remote(request.dest))
+        work = downsample_work(scale, chunks, guessed, remote=is_remote(request.dest))
         bytes_in = guessed if certain else 0
         row = _bare_row(scale, shard, "downsample", inputs=inputs, bytes_in=bytes_in)
         row = _judged(draft, row, request, listed, chosen=shard in chosen)
@@ -378,55 +252,12 @@ def _add(
     if row.key in draft.left_out:
         draft.add(row, guess)
         return
-    forecast = _forecast(draft, row, work, tiers, guess)
+    forecast = forecast_shard(row, work, tiers, guess, draft.coefficients)
     if certain:  # else its tier is chosen from its inputs' receipts
         tier = forecast.tier.name if forecast.tier else None
         row = replace(row, tier=tier, estimated_bytes=forecast.needed_bytes)
     draft.forecasts.append(forecast)
     draft.add(row, guess)
-
-
-def _forecast(
-    draft: _Draft, row: PlanRow, work: Work, tiers: Sequence[Tier], guess: int
-) -> ShardForecast:
-    needed, seconds = estimate(work, draft.coefficients), estimated_seconds(work)
-    tier, why_not = None, None
-    try:
-        tier = choose(needed, tiers)
-    except DoesNotFit as error:
-        why_not = f"{error}. {error.hint}"
-    return ShardForecast(row, work, needed.total_bytes, seconds, guess, tier, why_not)
-
-
-def _convert_work(
-    scale: ScaleSpec, chunks: int, bytes_in: int, slices: int, *, remote: bool
-) -> Work:
-    return Work(
-        "convert",
-        bytes_in,
-        chunks,
-        scale.code_path(slices),
-        remote=remote,
-        chunk_voxels=math.prod(scale.chunk_size),
-        slices=slices,
-    )
-
-
-def _downsample_work(scale: ScaleSpec, chunks: int, bytes_in: int, *, remote: bool) -> Work:
-    return Work(
-        "downsample",
-        bytes_in,
-        chunks,
-        scale.code_path(),
-        remote=remote,
-        chunk_voxels=math.prod(scale.chunk_size),
-    )
-
-
-def _chunks(scale: ScaleSpec, shards: Sequence[int]) -> list[int]:
-    """Number of grid positions in each shard's box: the most chunks it can hold."""
-    begins, ends = sharding.shard_boxes(scale, shards)
-    return [int(count) for count in (ends - begins).prod(axis=1)]
 
 
 def _bare_row(
