@@ -35,7 +35,7 @@ def coverage_chart(maps: Sequence[CoverageMap]) -> str:
         return ""
     drawn = [one.coarsened(_MOST_CELLS, _MOST_CELLS) for one in maps]
     figures = "".join(
-        f'<figure style="max-width:{max(_pixels(one), _LEAST_PIXELS):.0f}px">'
+        f'<figure style="max-width:min(100%, {max(_pixels(one), _LEAST_PIXELS):.0f}px)">'
         f"{_map(one, with_patterns=number == 0)}"
         f"<figcaption>{escaped(_caption(one))}</figcaption></figure>"
         for number, one in enumerate(drawn)
