@@ -46,6 +46,8 @@ def total_parts(progress: Progress, *, beginning: str = "") -> list[str]:
     if progress.chunks:
         parts.append(f"{count(progress.chunks_per_s)} chunk/s")
         parts.append(f"{size(progress.bytes_out)} written")
+    elif chunks := sum(one.chunks for one in progress.in_flight if not one.stale):
+        parts.append(f"{counted(chunks, 'chunk')} in work")  # large shards take minutes
     if not progress.ended:
         parts.append(_workers(progress, beginning))
     parts += _times(progress)

@@ -62,6 +62,19 @@ def test_the_beginning(run: Run) -> None:
     assert "no workers" in total_parts(progress(run, 1))
 
 
+def test_large_shards(run: Run) -> None:
+    """Until the first is finished, chunks that are done in shards in work show that it goes on."""
+    beats = [Heartbeat(worker=f"w{n}", tier="2gi", key=f"s0/0{n}", chunks=70, at=at(9))
+             for n in range(2)]  # fmt: skip
+    assert "140 chunks in work" in total_parts(measure(run, read_status(run), beats, {}, at(9)))
+    assert "140 chunks in work" not in total_parts(
+        measure(run, read_status(run), beats, {}, at(900))
+    )
+    finish(run, "s0/03")
+    parts = total_parts(measure(run, read_status(run), beats, {}, at(9)))
+    assert not [part for part in parts if "in work" in part]
+
+
 def test_a_run_that_is_over(run: Run) -> None:
     """It took some time; none is left, and no worker is missed."""
     fail(run, "s0/00")
