@@ -39,7 +39,7 @@ CanaryTimeoutOption = Annotated[
         "--canary-timeout",
         metavar="SECONDS",
         min=1,
-        help="In which the sign of life of --canary is to come.",
+        help="In which --canary waits for a sign of life.",
     ),
 ]
 DryRunOption = Annotated[
@@ -59,7 +59,7 @@ RegionOption = Annotated[
         "--region",
         envvar=settings.REGION,
         metavar="REGION",
-        help="Cloud Run's region for worker pools, such as us-central1. Default: no pools.",
+        help="Of worker pools and new buckets, such as us-central1. Default: none are made.",
     ),
 ]
 ImageOption = Annotated[
@@ -68,7 +68,7 @@ ImageOption = Annotated[
         "--image",
         envvar=settings.WORKER_IMAGE,
         metavar="IMAGE@DIGEST",
-        help="Container image of the workers. Default: pools keep theirs, none is made.",
+        help="Container image of the workers. Default: `up` builds one of the sources of a clone.",
     ),
 ]
 AccountOption = Annotated[

@@ -35,7 +35,8 @@ class Engine(StrEnum):
 EngineArgument = Annotated[
     Engine,
     typer.Argument(
-        help="Jobs of Kubernetes, an array script of SLURM; examples for Terraform and CREMA.",
+        metavar="kubernetes|slurm|terraform|crema",
+        help="Jobs, an array script, or examples for Terraform and CREMA.",
         show_default=False,
     ),
 ]

@@ -12,12 +12,13 @@ _OPTIONS: Final = {
     "--missing --since --only",
     "How": "--wait --dry-run --overwrite --partial --bad-chunks --redo --values --deep --dvid "
     "--uuid --instance --seed --files --gzip-level --max-dollars --yes --until-drained "
-    "--until-idle --once --start --until-stopped --poll --home --image --json --json-report",
+    "--until-idle --once --start --until-stopped --poll --home --image --canary --canary-timeout "
+    "--out --json --json-report",
     "Where": "--state --queue --project --region --base-name",
     "Workers": "--tiers --memory --cpus --threads --slots --workers --max-per-tier "
-    "--max-instances --max-dollars-per-hour --max-vcpus --max-memory-gib",
+    "--max-instances --max-dollars-per-hour --max-vcpus --max-memory-gib --spot --no-spot",
     "For experts": "--new-run --run-id --adopt --lease --coefficients --project-number "
-    "--service-account",
+    "--service-account --worker-account --autoscaler-account --build-account",
 }
 _PANELS: Final = {name: panel for panel, names in _OPTIONS.items() for name in names.split()}
 ORDER: Final = ("Arguments", *_OPTIONS, OTHER)

@@ -34,7 +34,7 @@ class Instance:
     def __init__(self, pool: str, log: Path, arguments: list[str], env: Mapping[str, str]) -> None:
         self.pool, self._log = pool, log
         self.stopped = False
-        self._read = 0  # lines of the log
+        self._read = 0  # bytes of the log
         self._kill_s: float | None = None
         with log.open("wb") as output:
             self._process = subprocess.Popen(
@@ -72,9 +72,11 @@ class Instance:
 
     def new_lines(self) -> list[str]:
         """Whole lines of its log that were not returned before."""
-        lines = [line for line in self.text.splitlines(keepends=True) if line.endswith("\n")]
-        before, self._read = self._read, len(lines)
-        return lines[before:]
+        with self._log.open("rb") as log:
+            log.seek(self._read)
+            whole = log.read().rpartition(b"\n")
+        self._read += len(whole[0] + whole[1])
+        return whole[0].decode(errors="replace").splitlines()
 
     @property
     def text(self) -> str:
