@@ -5,6 +5,7 @@ import json
 import runpy
 import subprocess
 import sys
+import tempfile
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
@@ -107,21 +108,30 @@ def test_every_public_name_is_there() -> None:
     assert all(getattr(shardlift, name) is not None for name in shardlift.__all__)
 
 
-def test_the_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_example_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """As a script."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     runpy.run_path(str(SCRIPT))
     said = capsys.readouterr().out
     assert "shards are right" in said
     assert "http://127.0.0.1:" in said
 
 
-def test_the_notebook_is_the_script_and_runs(tmp_path: Path) -> None:
-    """Same cells; in a kernel progress and runs are shown as HTML."""
+def test_the_notebook_is_the_script() -> None:
+    """Cell by cell; `python -m tests.support.example_notebook` writes it anew."""
+    assert NOTEBOOK.read_text() == notebook_text()
+
+
+@pytest.mark.slow  # a kernel, and the same two runs again
+def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a kernel progress and runs are shown as HTML."""
     import nbclient  # noqa: PLC0415 - slow to import
     import nbformat  # noqa: PLC0415 - likewise
 
-    assert NOTEBOOK.read_text() == notebook_text()
     book = nbformat.reads(NOTEBOOK.read_text(), as_version=4)  # type: ignore[no-untyped-call]
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     place = {"metadata": {"path": tmp_path}}
     nbclient.NotebookClient(book, timeout=240, resources=place).execute()
     outputs = [output for cell in book.cells for output in cell.get("outputs", ())]
