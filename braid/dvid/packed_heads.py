@@ -39,6 +39,11 @@ class PackedHeads:
         self._ends.append(len(self._packed))
 
     @property
+    def packed_bytes(self) -> int:
+        """Bytes that all of them take."""
+        return len(self._packed)
+
+    @property
     def lengths(self) -> Int64Array:
         """(batches,) bytes of each head; 0 where it is not kept."""
         return np.array(self._lengths, np.int64)
