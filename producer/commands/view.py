@@ -32,8 +32,8 @@ def view(
         bool,
         typer.Option(
             "--link",
-            help="Only print a link to a public viewer, for a gs:// or https:// volume that "
-            "everybody it is passed to may read. No server is started.",
+            help="Only print a link to a public viewer, for a gs:// or https:// volume to which "
+            "the link's readers have access. No server is started.",
         ),
     ] = False,
     pos: Annotated[
