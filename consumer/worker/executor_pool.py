@@ -25,6 +25,7 @@ from runtime.machine import start_thread
 POLL_S: Final = 0.1  # between two checks of a shard that waits
 LONG_S: Final = 10.0  # of waiting, after which a shard may not be wanted any more
 SEEN: Final = 8  # shards of a kind, whose peaks tell what the next one needs
+ENDING_SHARE: Final = 0.55  # of the peak, below which a shard that is past it comes to its end
 PASSED_SHARE: Final = 0.85  # of the peak, from which on a shard is past it
 CROWDED_SHARE: Final = 0.75  # of the limit; above it a shard that died may have died of others
 
@@ -83,7 +84,10 @@ class _Usage:
             return peak
         used = turn.client.rss_bytes - FORKED_BASE_BYTES
         turn.passed = turn.passed or used >= PASSED_SHARE * peak
-        return min(peak, used) if turn.passed else peak
+        if not turn.passed:
+            return peak
+        # Its end, where it only writes: all of it is gone before the next one is at its peak.
+        return used // 2 if used < ENDING_SHARE * peak else min(peak, used)
 
 
 class ExecutorPool:
