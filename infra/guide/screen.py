@@ -32,14 +32,18 @@ class Screen:
     """Writes for people at a terminal, and reads their answers."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+        # What steps say meanwhile, such as the URL of a log, is not broken for a clipboard.
+        self._console = Console(
+            stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True
+        )
         self._console.width = min(self._console.width, WIDTH)
         self._fancy = "utf" in (self._console.encoding or "").lower()
         self._tick, self._cross = ("✓", "✗") if self._fancy else ("+", "x")
 
     def say(self, text: str = "", style: str = "") -> None:
         """Print a line, wrapped at the terminal's width."""
-        self._console.print(Text(printable(text), style=style))
+        for line in Text(printable(text), style=style).wrap(self._console, self._console.width):
+            self._console.print(line)
 
     def good(self, label: str, text: str) -> None:
         """Print a line with a tick."""
@@ -109,7 +113,7 @@ class Screen:
         """Print a part of a remark; a command is one line for the clipboard."""
         if text.startswith(_COMMANDS):
             line = Text(f"  {printable(text)}", style=style)
-            self._console.print(line, soft_wrap=True)
+            self._console.print(line)
         else:
             self.row("", text, style)
 
@@ -128,9 +132,8 @@ class Screen:
         wide = max(self._console.width - 2 - (_LABEL if label else 0), 20)
         for number, line in enumerate(Text(printable(text)).wrap(self._console, wide)):
             first = number == 0
-            head = Text(f"{mark if first else ' '} ", style=style)
-            column = Text(f"{printable(label) if first else '':<{_LABEL}}") if label else Text()
-            self._console.print(head + column + line)
+            column = f"{printable(label) if first else '':<{_LABEL}}" if label else ""
+            self._console.print(Text.assemble((mark if first else " ", style), " ", column, line))
 
 
 class Ticks:

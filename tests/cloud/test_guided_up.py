@@ -41,6 +41,7 @@ class Lab:
     dest: str
     base: str
     tiers: str = "2,4"
+    image: str = ""  # to be built
 
     @property
     def environment(self) -> dict[str, str]:
@@ -50,6 +51,7 @@ class Lab:
             "PYTHONPATH": str(ROOT),
             "BASE_JOB_NAME": self.base,
             "TIERS": self.tiers,
+            "WORKER_IMAGE": self.image,
             "STORAGE_RETRY_S": "5",
             "LC_ALL": "C.UTF-8",
         }
@@ -87,6 +89,12 @@ class Lab:
     def env_file(self) -> dict[str, str]:
         """What `.env` holds."""
         return read_env_file(self.folder / ".env")
+
+    def built_image(self) -> str:
+        """The image of the pools, by its digest."""
+        name = f"projects/{PROJECT}/locations/us-central1/workerPools/{self.base}-2gi"
+        (container,) = self.google.worker_pools.found.get(name)["template"]["containers"]
+        return str(container["image"])
 
     def counts(self) -> dict[str, int]:
         """Instances by pool."""
@@ -156,6 +164,7 @@ def test_from_an_empty_folder_to_a_first_run(lab: Lab) -> None:
     assert f"published to pubsub://{PROJECT}/{lab.base}" in begun.stdout
 
     writes = len(lab.google.writes())
+    lab.image = lab.built_image()  # whoever edits sources meanwhile would be asked for another
     with lab.terminal() as again:  # nothing is asked twice, and nothing is made
         assert again.end() == 0
     assert "? " not in again.text
