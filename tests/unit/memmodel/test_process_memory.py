@@ -100,3 +100,27 @@ def test_cgroup_v1_where_there_is_no_v2(machine: Machine) -> None:
     assert machine.limit().source == "machine"
     machine.write(machine.cgroups / "memory/job/memory.limit_in_bytes", f"{4 * GIB}\n")
     assert machine.limit() == process_memory.Limit(4 * GIB, "cgroup v1")
+
+
+def test_pages_that_a_fork_shares_count_once() -> None:
+    """Two processes with the same 64 MiB: exact near the limit, an upper bound below it."""
+    program = (
+        "import os, sys\n"
+        "held = bytearray(64 << 20)\n"
+        "held[::4096] = b'1' * len(held[::4096])\n"
+        "pid = os.fork()\n"
+        "if pid: print(pid, flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as parent:
+        assert parent.stdout
+        pids = [parent.pid, int(parent.stdout.readline())]
+        rough = process_memory.sum_bytes(pids, exact_above=GIB)
+        exact = process_memory.sum_bytes(pids, exact_above=0)
+        assert parent.stdin
+        parent.stdin.close()
+    assert rough > 128 * MIB
+    assert 64 * MIB < exact < 100 * MIB
+    assert process_memory.sum_bytes([], exact_above=0) == 0

@@ -12,12 +12,13 @@ import pytest
 
 from consumer.worker import executor_pool
 from consumer.worker.loop import WorkerLoop
-from consumer.worker.slots import Slots, automatic_slots, executors_for
+from consumer.worker.slots import Slots, automatic_slots, executors_aim, executors_for
 from consumer.worker.worker import Worker
 from delivery.broker import open_broker
 from delivery.broker.base import Delivery
 from delivery.ledger.lost_leases import LostLeases
 from delivery.messages import NewerSchema
+from memmodel.estimate import WORKER_BYTES
 from memmodel.tiers import GIB, MIB
 from runtime.errors import UnreachableError
 from tests.support.three_shard_run import LARGE, SMALL
@@ -318,3 +319,10 @@ def test_the_automatic_number_of_slots() -> None:
     assert automatic_slots(1, 200 * MIB) == 1
     assert automatic_slots(2, None) == 16
     assert [executors_for(slots) for slots in (1, 2, 3, 4, 16)] == [1, 1, 2, 2, 8]
+
+
+def test_a_worker_and_its_executors_stay_within_400_mib_a_processor() -> None:
+    """Less what the worker takes, and what executors share; more slots stand for more CPUs."""
+    assert executors_aim(8) == 400 * MIB - WORKER_BYTES
+    assert executors_aim(32) == 4 * 400 * MIB - WORKER_BYTES
+    assert executors_aim(2) == executors_aim(8)
