@@ -153,8 +153,9 @@ def sizes(work: Work) -> dict[str, float]:
 
 def _convert_sizes(work: Work) -> dict[str, float]:
     whole = work.bytes_in if work.remote and work.bytes_in <= WHOLE_OBJECT_BYTES else 0
+    ranges = work.remote and not whole
     window = HELD_WINDOW_BYTES if whole else LOCAL_WINDOW_BYTES
-    if work.remote and not whole:
+    if ranges:
         window = REMOTE_WINDOW_BYTES
     rows = min(_SPARE_ROWS * work.chunks * work.slices, work.bytes_in / _LEAST_ROW_BYTES)
     decompressed = _ZSTD_INFLATION * work.bytes_in + _SPARSE_BLOCK_BYTES * rows
@@ -162,7 +163,7 @@ def _convert_sizes(work: Work) -> dict[str, float]:
     payloads = _PAYLOAD_PART * batches * TRANSCODE_BYTES
     terms = {
         "source": float(min(whole, _SOURCE_BYTES) or min(work.bytes_in, KEPT_BATCHES_BYTES)),
-        "fetching": float(min(whole, _FETCHING_BYTES)),
+        "fetching": float(EDGE_PAGES_BYTES if ranges else min(whole, _FETCHING_BYTES)),
         "windows": min(work.bytes_in, WINDOWS * window),
         "rows": ROW_BYTES * rows,
         "blocks": min(decompressed, payloads + work.threads * SCRATCH_BYTES),
