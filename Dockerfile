@@ -4,7 +4,7 @@
 FROM python:3.12-slim AS build
 RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
-COPY pyproject.toml setup.py README.md LICENSE _braid.pyx _braid.pxd _braid.pyi ./
+COPY pyproject.toml constraints.txt setup.py README.md LICENSE _braid.pyx _braid.pxd _braid.pyi ./
 COPY kernels kernels
 COPY braid braid
 COPY runtime runtime
@@ -14,7 +14,7 @@ COPY producer producer
 COPY consumer consumer
 COPY infra infra
 COPY shardlift shardlift
-RUN pip wheel --no-cache-dir --wheel-dir /wheels .
+RUN pip wheel --no-cache-dir -c constraints.txt --wheel-dir /wheels .
 
 FROM python:3.12-slim
 COPY --from=build /wheels /wheels

@@ -11,7 +11,7 @@ import pytest
 
 from infra.source_archive import DOCKERFILE, ROOT, read_sources
 
-WHEELS = "pip wheel --no-cache-dir --wheel-dir /wheels ."
+WHEELS = "pip wheel --no-cache-dir -c constraints.txt --wheel-dir /wheels ."
 INSTALL = "pip install --no-cache-dir /wheels/*.whl"
 
 pytestmark = pytest.mark.slow
