@@ -188,6 +188,7 @@ def test_downsampling(
         "downsample",
         stored_bytes(tmp_path),
         (edge // 2) ** 3,
+        remote=False,
         threads=threads,
         labels_per_chunk=labels,
     )
