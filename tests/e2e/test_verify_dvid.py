@@ -195,7 +195,8 @@ def test_the_server_ends_in_the_middle(workspace: Workspace, server: DvidServer)
     """Lasting trouble ends the command with exit code 3, not with findings."""
     server.fail("short", 9)
     ended = compare(workspace, server, "--values", "50")
-    assert (ended.returncode, ended.stdout) == (3, "")
+    assert (ended.returncode, ended.document["exit_code"]) == (3, 3)
+    assert "labels for 50 points" in ended.document["error"]
     assert "labels for 50 points" in error_line(ended)
 
 

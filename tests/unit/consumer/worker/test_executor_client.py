@@ -257,11 +257,15 @@ def test_without_a_thread_to_spare_no_process_stays(
     assert client.pid is None
 
 
-@pytest.mark.parametrize("body", ["os.kill(os.getpid(), 15)", "os.kill(os.getpid(), 1)"])
+@pytest.mark.parametrize("number", ["15", "1"])
 def test_an_executor_that_is_stopped_from_outside_blames_no_shard(
-    program: Program, body: str
+    program: Program, number: str
 ) -> None:
-    """A service manager stops every process of a service, the executor perhaps first."""
+    """A service manager stops every process of a service, the executor perhaps first.
+
+    A terminal's hang-up is ignored below `nohup`, so it is given its usual effect.
+    """
+    body = f"import signal\nsignal.signal({number}, signal.SIG_DFL)\nos.kill(os.getpid(), {number})"
     result = program(body).run(TASK, callbacks())
     assert isinstance(result, Failed)
     assert result.kind == "retryable"
