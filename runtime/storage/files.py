@@ -46,6 +46,7 @@ _again = tenacity.retry(  # network file systems recover; a full disk does not
     reraise=True,
 )
 _BEFORE_SECOND_S: Final = 0.1
+_MOST_REMOVALS: Final = 20  # of a directory, while one file is made in it
 
 
 def with_retry(function: Callable[P, T]) -> Callable[P, T]:
@@ -165,8 +166,7 @@ def temporary_for(
     """
     path = target.with_name(temporary_name(target.name, owner))
     with translate_write_errors(named or target):
-        make_directory(target.parent)
-        file = path.open("xb")
+        file = _new_file(path)
     try:
         yield path, file
     finally:
@@ -174,6 +174,16 @@ def temporary_for(
             path.unlink()
         with contextlib.suppress(OSError):  # a full disk raises again; everything was flushed
             file.close()
+
+
+def _new_file(path: Path) -> BinaryIO:
+    """Open a new file; its directory is made, again if another process's check removed it."""
+    for _ in range(_MOST_REMOVALS):
+        with contextlib.suppress(FileNotFoundError, FileExistsError):
+            make_directory(path.parent)
+            return path.open("xb")
+    make_directory(path.parent)
+    return path.open("xb")
 
 
 def fill(file: BinaryIO, target: Path, pieces: Iterable[bytes]) -> None:

@@ -87,6 +87,26 @@ def test_a_full_disk_gets_a_hint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert names(tmp_path) == []
 
 
+def test_checks_at_once_do_not_harm_each_other(tmp_path: Path) -> None:
+    """Each makes a directory and removes it, perhaps while another has no file in it yet."""
+    storage = open_storage(str(tmp_path / "a" / "b"))
+    errors: list[Exception] = []
+
+    def check() -> None:
+        try:
+            for _ in range(150):
+                storage.check_writable()
+        except UnreachableError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=check) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+
+
 @pytest.mark.parametrize("root", ["file", "file/below", "/proc/nothing"])
 def test_an_unwritable_root_is_one_line(tmp_path: Path, root: str) -> None:
     """Where a file stands in the way, or the directory is not writable."""
