@@ -140,9 +140,11 @@ def test_from_an_empty_folder_to_a_first_run(lab: Lab) -> None:
         for label, answer in zip(LABELS, lab.answers, strict=True):
             mistake, why = wrong[label]
             terminal.expect(f"\n{label}  ")
+            terminal.expect("> ")  # what is typed before is echoed before
             terminal.type(mistake)
             terminal.expect(why)
             terminal.expect(f"\n{label}  ")
+            terminal.expect("> ")  # what is typed before is echoed before
             terminal.type(answer)
         shown = terminal.expect("Make this?")
         assert not lab.google.writes()
