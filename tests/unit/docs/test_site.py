@@ -1,11 +1,16 @@
 """The documentation as a site: it builds without a warning, and has every command and option."""
 
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer
+
+from shardlift.__main__ import app
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -25,10 +30,27 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_command_and_option_has_its_place(site: Path) -> None:
     """Made from the commands, so a page cannot be older than they are."""
-    enqueue = (site / "cli" / "enqueue" / "index.html").read_text()
-    assert all(name in enqueue for name in ("--downres-rule", "--run-id", "NG_SPEC_PATH"))
     names = {path.parent.name for path in (site / "cli").glob("*/index.html")}
     assert {"enqueue", "status", "work", "fleet", "memory", "infra", "dead-letters"} <= names
+    count = 0
+    for name in names:
+        page = (site / "cli" / name / "index.html").read_text()
+        for option in options(name):
+            assert re.search(rf"{option}\b", page), (name, option)
+            count += 1
+    assert count > 200
+
+
+def options(name: str) -> Iterator[str]:
+    """Options of a command and of those below it, by the command itself."""
+    command = typer.main.get_command(app).get_command(None, name)  # type: ignore[attr-defined] # a group
+    groups = [command]
+    while groups:
+        one = groups.pop()
+        below: list[str] = one.list_commands(None) if hasattr(one, "list_commands") else []
+        groups += [one.get_command(None, each) for each in below]
+        shown = [each for each in one.params if not getattr(each, "hidden", False)]
+        yield from (opt for each in shown if each.param_type_name == "option" for opt in each.opts)
 
 
 def test_links_out_of_the_site_lead_to_the_repository(site: Path) -> None:
