@@ -36,7 +36,7 @@ def test_ranges_of_an_object(home: Any) -> None:  # noqa: ANN401 (Google publish
 
 def test_no_such_object(home: Any) -> None:  # noqa: ANN401 (Google publishes no types)
     """A missing object is the same error as a missing file."""
-    with pytest.raises(SourceNotFoundError, match="File not found: .*/absent"):
+    with pytest.raises(SourceNotFoundError, match=r"File not found: .*/absent"):
         open_source(f"gs://{home.name}/absent")
 
 
