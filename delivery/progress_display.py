@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol, Self
 
 from rich.console import Console
-from rich.live import Live
 from rich.text import Text
 
+from delivery.live_screen import LiveScreen
 from delivery.progress import Progress
 from delivery.progress_text import HEADERS, ScaleRow, plain_line, scale_row, total_parts, wrap
 from delivery.scale_progress import ScaleProgress
@@ -52,7 +52,7 @@ class ScreenDisplay:
         self._console = console
         self._beginning = beginning
         first = Text(f"{beginning} ..." if beginning else "")
-        self._live = Live(first, console=console, auto_refresh=False, redirect_stdout=False)
+        self._live = LiveScreen(first, console=console, auto_refresh=False, redirect_stdout=False)
 
     def show(self, progress: Progress) -> None:
         """Draw the screen anew."""

@@ -3,11 +3,11 @@
 import time
 
 from rich.console import Console
-from rich.live import Live
 from rich.text import Text
 
 from delivery.broker.base import Broker
 from delivery.ledger.run import Run
+from delivery.live_screen import LiveScreen
 from delivery.progress_display import FREE_COLUMNS, LINE_S, draw
 from delivery.progress_text import plain_line
 from producer.coverage import coverage_maps
@@ -39,7 +39,7 @@ def watch(run: Run, broker: Broker | None, why: str) -> None:
 
 def _watch_live(run: Run, broker: Broker | None, why: str, console: Console) -> None:
     pools = PoolLooks(run)
-    with Live(console=console, auto_refresh=False) as live:
+    with LiveScreen(console=console, auto_refresh=False) as live:
         while True:
             look = look_at(run, broker, why, pools)
             live.update(_screen(run, look, console), refresh=True)

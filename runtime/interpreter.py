@@ -9,6 +9,7 @@ import re
 import shlex
 import shutil
 import sys
+import traceback
 from pathlib import Path
 from types import TracebackType
 from typing import Final, NoReturn
@@ -141,7 +142,10 @@ def explain_missing_packages() -> None:
 
 def start_failure(error: BaseException) -> tuple[str, str] | None:
     """Message and hint for a library that cannot be loaded; None for errors of other kinds."""
-    if not isinstance(error, ImportError | MemoryError | OSError) or _is_ours(error):
+    kinds = ImportError | MemoryError | OSError
+    if not isinstance(error, kinds) and not _is_lost_in_import(error):
+        return None
+    if _is_ours(error):
         return None
     what = str(error) or type(error).__name__
     return f"{sys.executable} cannot start this program: {what}", _START_HINT
@@ -153,6 +157,13 @@ def _report(kind: type[BaseException], error: BaseException, trace: TracebackTyp
     if found := start_failure(error):
         _end(*found, EXIT_UNREACHABLE)
     sys.__excepthook__(kind, error, trace)
+
+
+def _is_lost_in_import(error: BaseException) -> bool:
+    """Whether Python's own import system failed, which without memory ends in a SystemError."""
+    frames = traceback.extract_tb(error.__traceback__)
+    last = frames[-1].filename if frames else ""
+    return isinstance(error, SystemError) and last.startswith("<frozen importlib")
 
 
 def _is_ours(error: BaseException) -> bool:

@@ -1,5 +1,6 @@
 """Ctrl-C while a program starts, and after its command: exit code 130, and no traceback.
 
+While a screen is drawn, Ctrl-C waits.
 Imports next to nothing, because it must come before whatever takes time to import.
 """
 
@@ -7,6 +8,7 @@ import contextlib
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from types import FrameType
 
 _INTERRUPTED = 130  # `runtime.errors.EXIT_INTERRUPTED`
@@ -32,6 +34,29 @@ def raise_again() -> None:
     """From now on Ctrl-C raises KeyboardInterrupt again, so that a command cleans up."""
     if signal.getsignal(signal.SIGINT) is _end:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextlib.contextmanager
+def held() -> Iterator[None]:
+    """Hold Ctrl-C and SIGTERM back while the block runs; they come right after it.
+
+    Of no effect in other threads than the main one, which signals do not interrupt.
+    """
+    came: list[int] = []
+    previous = {}
+    with contextlib.suppress(ValueError):  # not the main thread
+        for one in (signal.SIGINT, signal.SIGTERM):
+            handler = signal.getsignal(one)
+            if callable(handler):  # neither ignored nor the system's own way
+                signal.signal(one, lambda number, _frame: came.append(number))
+                previous[one] = handler
+    try:
+        yield
+    finally:
+        for one, handler in previous.items():
+            signal.signal(one, handler)
+        for number in came[:1]:
+            signal.raise_signal(number)
 
 
 def _end(_signal: int, _frame: FrameType | None) -> None:

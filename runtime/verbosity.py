@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import typer
 
 from runtime import settings
-from runtime.errors import UsageError
 from runtime.text import printable
 
 
@@ -57,7 +56,9 @@ def note_misspelt() -> None:
 
 def trace(error: BaseException) -> None:
     """Log, at level debug, the traceback of an error that a command reports in one line."""
-    with contextlib.suppress(UsageError):  # of a bad LOG_LEVEL, which may be the error itself
+    # The error itself may be a bad LOG_LEVEL, or that this machine has no memory for another
+    # module: then Python raises errors of many kinds here, and the one line must still come.
+    with contextlib.suppress(Exception):
         configure_log()
         from runtime import log  # noqa: PLC0415 - see above
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from runtime import interpreter
-from runtime.interpreter import as_typed, missing_package
+from runtime.interpreter import as_typed, missing_package, start_failure
 
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAMS = ("producer", "consumer", "memmodel", "infra", "shardlift")
@@ -123,13 +123,28 @@ def test_a_name_of_the_folder_moves_no_cursor(tmp_path: Path) -> None:
 
 def test_a_machine_on_which_nothing_starts() -> None:
     """Libraries that cannot be loaded are told in two lines, and not as a fault of the program."""
-    script = 'ulimit -v 150000; exec "$@"'
+    # So little that Arrow's largest library cannot be mapped, and enough for what comes before.
+    script = 'ulimit -v 100000; exec "$@"'
     command = ["/bin/bash", "-c", script, "x", sys.executable, "-m", "producer", "status"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 3, done.stderr
     assert "cannot start this program: " in done.stderr
     assert "hint: " in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_memory_that_ends_in_an_import() -> None:
+    """Python has no memory for the error itself, and says so by a SystemError of its imports."""
+    lost = SystemError("error return without exception set")
+    source = compile("raise error", "<frozen importlib._bootstrap>", "exec")
+    with pytest.raises(SystemError) as caught:
+        exec(source, {"error": lost})  # noqa: S102 - a frame as Python's import system has it
+    message, hint = start_failure(caught.value) or ("", "")
+    assert "cannot start this program: error return without exception set" in message
+    assert "ulimit" in hint
+    with pytest.raises(SystemError) as caught:
+        raise SystemError("of other code")
+    assert start_failure(caught.value) is None
 
 
 def test_other_errors_are_left_alone() -> None:
