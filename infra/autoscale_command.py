@@ -19,7 +19,7 @@ from infra.pool_client import PoolClient
 from infra.queue_runs import QueueRuns
 from infra.scaling_policy import DEFAULT_PER_TIER, Caps
 from memmodel.tiers import parse_tiers, tier_of
-from runtime import cli, log, settings
+from runtime import cli, common_options, log, settings
 from runtime.errors import EXIT_FINDINGS, UnreachableError, UsageError
 from runtime.text import counted
 
@@ -49,12 +49,12 @@ def register(parent: typer.Typer) -> None:
 def autoscale(
     *,
     queue: QueueOption = None,
-    project: cli.ProjectOption = None,
-    base_name: cli.BaseNameOption = settings.DEFAULT_BASE_JOB_NAME,
+    project: common_options.ProjectOption = None,
+    base_name: common_options.BaseNameOption = settings.DEFAULT_BASE_JOB_NAME,
     region: RegionOption = None,
     state: StatesOption = None,
-    tiers: cli.TiersOption = settings.DEFAULT_TIERS,
-    lease: cli.LeaseOption = settings.DEFAULT_LEASE_S,
+    tiers: common_options.TiersOption = settings.DEFAULT_TIERS,
+    lease: common_options.LeaseOption = settings.DEFAULT_LEASE_S,
     once: Annotated[
         bool, typer.Option("--once", help="Look once, as from cron, instead of until the end.")
     ] = False,
@@ -121,7 +121,7 @@ def autoscale(
             help="Likewise.",
         ),
     ] = None,
-    json: cli.JsonOption = False,
+    json: common_options.JsonOption = False,
 ) -> None:
     """Set the instances of a queue's worker pools by what the ledgers of its runs say is left.
 
@@ -160,10 +160,10 @@ def autoscale(
 def instances(
     *,
     queue: QueueOption = None,
-    project: cli.ProjectOption = None,
-    base_name: cli.BaseNameOption = settings.DEFAULT_BASE_JOB_NAME,
+    project: common_options.ProjectOption = None,
+    base_name: common_options.BaseNameOption = settings.DEFAULT_BASE_JOB_NAME,
     region: RegionOption = None,
-    json: cli.JsonOption = False,
+    json: common_options.JsonOption = False,
 ) -> None:
     """Show the instances that the worker pools of a queue have now, and dollars per hour.
 

@@ -31,7 +31,7 @@ from infra.resources import is_emulator, open_homes
 from infra.scaling_policy import DEFAULT_PER_TIER, Caps
 from infra.steps import ALL_PARTS, BUCKETS, POOLS, TOPICS, all_changes, parse_parts
 from infra.topics import Topics
-from runtime import cli, settings
+from runtime import cli, common_options, settings
 from runtime.errors import EXIT_FINDINGS, UsageError
 from runtime.storage import absolute
 from runtime.text import counted
@@ -45,10 +45,10 @@ app = cli.new_app("Create, compare and delete the cloud resources of a queue.")
 def up(
     *,
     queue: options.QueueOption = None,
-    project: cli.ProjectOption = None,
-    base_name: cli.BaseNameOption = settings.DEFAULT_BASE_JOB_NAME,
-    tiers: cli.TiersOption = settings.DEFAULT_TIERS,
-    lease: cli.LeaseOption = settings.DEFAULT_LEASE_S,
+    project: common_options.ProjectOption = None,
+    base_name: common_options.BaseNameOption = settings.DEFAULT_BASE_JOB_NAME,
+    tiers: common_options.TiersOption = settings.DEFAULT_TIERS,
+    lease: common_options.LeaseOption = settings.DEFAULT_LEASE_S,
     project_number: options.NumberOption = None,
     region: options.RegionOption = None,
     image: options.ImageOption = None,
@@ -56,16 +56,16 @@ def up(
     autoscaler_account: options.AutoscalerAccountOption = None,
     build_account: options.BuildAccountOption = None,
     home: options.HomeOption = Home.POOLS,
-    source: cli.OptionalSourceOption = None,
-    dest: cli.OptionalDestOption = None,
-    state: cli.StateOption = None,
-    spec: cli.OptionalSpecOption = None,
-    scales: cli.OptionalScalesOption = None,
+    source: common_options.OptionalSourceOption = None,
+    dest: common_options.OptionalDestOption = None,
+    state: common_options.StateOption = None,
+    spec: common_options.OptionalSpecOption = None,
+    scales: common_options.OptionalScalesOption = None,
     downres: options.DownresOption = None,
     only: options.OnlyOption = ALL_PARTS,
     dry_run: options.DryRunOption = False,
-    yes: cli.YesOption = False,
-    json: cli.JsonOption = False,
+    yes: common_options.YesOption = False,
+    json: common_options.JsonOption = False,
 ) -> None:
     """Create what is missing and update what differs; idempotent.
 
@@ -126,10 +126,10 @@ def _make(request: InfraRequest, *, dry_run: bool) -> tuple[list[Change], list[s
 def check(
     *,
     queue: options.QueueOption = None,
-    project: cli.ProjectOption = None,
-    base_name: cli.BaseNameOption = settings.DEFAULT_BASE_JOB_NAME,
-    tiers: cli.TiersOption = settings.DEFAULT_TIERS,
-    lease: cli.LeaseOption = settings.DEFAULT_LEASE_S,
+    project: common_options.ProjectOption = None,
+    base_name: common_options.BaseNameOption = settings.DEFAULT_BASE_JOB_NAME,
+    tiers: common_options.TiersOption = settings.DEFAULT_TIERS,
+    lease: common_options.LeaseOption = settings.DEFAULT_LEASE_S,
     project_number: options.NumberOption = None,
     region: options.RegionOption = None,
     image: options.ImageOption = None,
@@ -137,13 +137,13 @@ def check(
     autoscaler_account: options.AutoscalerAccountOption = None,
     build_account: options.BuildAccountOption = None,
     home: options.HomeOption = Home.POOLS,
-    source: cli.OptionalSourceOption = None,
-    dest: cli.OptionalDestOption = None,
-    state: cli.StateOption = None,
+    source: common_options.OptionalSourceOption = None,
+    dest: common_options.OptionalDestOption = None,
+    state: common_options.StateOption = None,
     only: options.OnlyOption = ALL_PARTS,
     canary: options.CanaryOption = False,
     canary_timeout: options.CanaryTimeoutOption = MOST_S,
-    json: cli.JsonOption = False,
+    json: common_options.JsonOption = False,
 ) -> None:
     """Compare; exit code 1 if something is missing or differs.
 
@@ -183,13 +183,13 @@ def check(
 def start(
     *,
     queue: options.QueueOption = None,
-    project: cli.ProjectOption = None,
-    base_name: cli.BaseNameOption = settings.DEFAULT_BASE_JOB_NAME,
+    project: common_options.ProjectOption = None,
+    base_name: common_options.BaseNameOption = settings.DEFAULT_BASE_JOB_NAME,
     region: options.RegionOption = None,
-    state: cli.StateOption = None,
+    state: common_options.StateOption = None,
     per_tier: options.PerTierOption = DEFAULT_PER_TIER,
     dry_run: options.DryRunOption = False,
-    json: cli.JsonOption = False,
+    json: common_options.JsonOption = False,
 ) -> None:
     """Run tasks of the jobs of `up --home jobs`, as many as the ledgers say are worth it.
 
@@ -211,11 +211,11 @@ def start(
 def stop(
     *,
     queue: options.QueueOption = None,
-    project: cli.ProjectOption = None,
-    base_name: cli.BaseNameOption = settings.DEFAULT_BASE_JOB_NAME,
+    project: common_options.ProjectOption = None,
+    base_name: common_options.BaseNameOption = settings.DEFAULT_BASE_JOB_NAME,
     region: options.RegionOption = None,
     dry_run: options.DryRunOption = False,
-    json: cli.JsonOption = False,
+    json: common_options.JsonOption = False,
 ) -> None:
     """Set all worker pools to 0 instances and cancel running jobs; workers release their shards.
 
@@ -233,14 +233,14 @@ def stop(
 def down(
     *,
     queue: options.QueueOption = None,
-    project: cli.ProjectOption = None,
-    base_name: cli.BaseNameOption = settings.DEFAULT_BASE_JOB_NAME,
+    project: common_options.ProjectOption = None,
+    base_name: common_options.BaseNameOption = settings.DEFAULT_BASE_JOB_NAME,
     region: options.RegionOption = None,
-    state: cli.StateOption = None,
+    state: common_options.StateOption = None,
     only: options.OnlyOption = ALL_PARTS,
     dry_run: options.DryRunOption = False,
-    yes: cli.YesOption = False,
-    json: cli.JsonOption = False,
+    yes: common_options.YesOption = False,
+    json: common_options.JsonOption = False,
 ) -> None:
     """Delete the pools and queues of all tiers; plan, receipts and volume stay.
 

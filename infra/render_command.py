@@ -16,7 +16,7 @@ from infra.render import crema, kubernetes, slurm, terraform
 from infra.render.workers import Workers
 from infra.scaling_policy import DEFAULT_PER_TIER
 from memmodel.tiers import parse_tiers
-from runtime import cli, settings
+from runtime import cli, common_options, settings
 from runtime.errors import UsageError
 from runtime.urls import is_remote, split_bucket
 
@@ -78,16 +78,16 @@ def render(
     engine: EngineArgument,
     *,
     queue: options.QueueOption = None,
-    project: cli.ProjectOption = None,
-    base_name: cli.BaseNameOption = settings.DEFAULT_BASE_JOB_NAME,
-    tiers: cli.TiersOption = settings.DEFAULT_TIERS,
-    lease: cli.LeaseOption = settings.DEFAULT_LEASE_S,
+    project: common_options.ProjectOption = None,
+    base_name: common_options.BaseNameOption = settings.DEFAULT_BASE_JOB_NAME,
+    tiers: common_options.TiersOption = settings.DEFAULT_TIERS,
+    lease: common_options.LeaseOption = settings.DEFAULT_LEASE_S,
     region: options.RegionOption = None,
     image: options.ImageOption = None,
     worker_account: options.AccountOption = None,
-    source: cli.OptionalSourceOption = None,
-    dest: cli.OptionalDestOption = None,
-    state: cli.StateOption = None,
+    source: common_options.OptionalSourceOption = None,
+    dest: common_options.OptionalDestOption = None,
+    state: common_options.StateOption = None,
     per_tier: PerTierOption = DEFAULT_PER_TIER,
     until_idle: IdleOption = IDLE_S,
     spot: SpotOption = True,

@@ -1,7 +1,8 @@
 """Settings with defaults and checks; the only reader of the environment.
 
 A flag wins over the environment, which wins over a `.env` in the working directory. Flags and
-environment meet in the options of `runtime.cli`; what has no flag is read here.
+environment meet in options, such as those of `runtime.common_options`; what has no flag is read
+here.
 An empty variable counts as unset.
 """
 

@@ -27,7 +27,7 @@ from delivery.broker.fleet_lock import FleetLock
 from delivery.ledger.run import Run
 from memmodel.capacity import Budget
 from memmodel.tiers import parse_size, tier_of
-from runtime import cli, log, settings
+from runtime import common_options, log, settings
 from runtime.machine import raise_file_limit
 
 _log = log.get()
@@ -40,12 +40,12 @@ def register(parent: typer.Typer) -> None:
 
 def fleet(
     *,
-    queue: cli.QueueOption = None,
-    tiers: cli.TiersOption = settings.DEFAULT_TIERS,
-    run: cli.RunOption = None,
+    queue: common_options.QueueOption = None,
+    tiers: common_options.TiersOption = settings.DEFAULT_TIERS,
+    run: common_options.RunOption = None,
     state: options.StatesOption = None,
-    dest: cli.OptionalDestOption = None,
-    lease: cli.LeaseOption = settings.DEFAULT_LEASE_S,
+    dest: common_options.OptionalDestOption = None,
+    lease: common_options.LeaseOption = settings.DEFAULT_LEASE_S,
     memory: options.MemoryOption = None,
     cpus_wanted: options.CpusOption = None,
     slots: options.SlotsOption = None,

@@ -35,7 +35,7 @@ from delivery.ledger.run import Run
 from delivery.messages import shortened
 from memmodel import process_memory
 from memmodel.tiers import MIB, parse_size, tier_of
-from runtime import cli, log, settings
+from runtime import common_options, log, settings
 from runtime.errors import EXIT_INTERRUPTED, ShardliftError
 from runtime.machine import raise_file_limit
 
@@ -53,12 +53,12 @@ def register(parent: typer.Typer) -> None:
 def work(
     *,
     tier: options.TierOption,
-    queue: cli.QueueOption = None,
-    tiers: cli.TiersOption = settings.DEFAULT_TIERS,
-    run: cli.RunOption = None,
+    queue: common_options.QueueOption = None,
+    tiers: common_options.TiersOption = settings.DEFAULT_TIERS,
+    run: common_options.RunOption = None,
     state: options.StatesOption = None,
-    dest: cli.OptionalDestOption = None,
-    lease: cli.LeaseOption = settings.DEFAULT_LEASE_S,
+    dest: common_options.OptionalDestOption = None,
+    lease: common_options.LeaseOption = settings.DEFAULT_LEASE_S,
     memory: options.MemoryOption = None,
     threads: options.ThreadsOption = None,
     slots: options.SlotsOption = None,

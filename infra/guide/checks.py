@@ -13,7 +13,7 @@ from infra.guide.regions import check_region
 from infra.rest_service import DeniedError, MissingError, RestService
 from memmodel.spec_file import read_spec
 from runtime import settings
-from runtime.cli import parse_scales
+from runtime.common_options import parse_scales
 from runtime.errors import ShardliftError, UsageError
 from runtime.google_endpoints import GoogleService
 from runtime.storage import open_storage

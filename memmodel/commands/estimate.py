@@ -18,7 +18,7 @@ from memmodel.estimate import estimate as estimate_work
 from memmodel.spec_file import folder_of, read_spec
 from memmodel.throughput import estimated_seconds
 from memmodel.tiers import parse_tiers
-from runtime import cli, settings
+from runtime import cli, common_options, settings
 from runtime.errors import EXIT_FINDINGS, ObjectNotFound, UnreachableError, UsageError
 
 FilesArgument = Annotated[
@@ -41,13 +41,13 @@ def register(parent: typer.Typer) -> None:
 def estimate(
     files: FilesArgument,
     *,
-    spec: cli.SpecOption,
+    spec: common_options.SpecOption,
     scale: ScaleOption = 0,
-    tiers: cli.TiersOption = settings.DEFAULT_TIERS,
+    tiers: common_options.TiersOption = settings.DEFAULT_TIERS,
     threads: ThreadsOption = 1,
     z_compress: DecimateOption = 0,
     coefficients: CoefficientsOption = None,
-    as_json: cli.JsonOption = False,
+    as_json: common_options.JsonOption = False,
 ) -> None:
     """Print the memory that one output shard will need, term by term, and its tier.
 

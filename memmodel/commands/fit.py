@@ -13,7 +13,7 @@ from memmodel.commands import options
 from memmodel.documents import FitDocument
 from memmodel.plot import plot_fit
 from memmodel.receipt_samples import read_samples
-from runtime import cli, settings
+from runtime import cli, common_options, settings
 from runtime.storage.files import translate_write_errors
 
 RunsOption = Annotated[
@@ -36,12 +36,12 @@ def register(parent: typer.Typer) -> None:
 def fit(
     *,
     run: RunsOption = None,
-    state: cli.StateOption = None,
-    dest: cli.OptionalDestOption = None,
+    state: common_options.StateOption = None,
+    dest: common_options.OptionalDestOption = None,
     out: OutOption = Path("memory-coefficients.json"),
     plot: PlotOption = None,
     coefficients: options.CoefficientsOption = None,
-    as_json: cli.JsonOption = False,
+    as_json: common_options.JsonOption = False,
 ) -> None:
     """Fit coefficients to the measured peaks of finished shards; write them for enqueue to use.
 

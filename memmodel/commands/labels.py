@@ -9,7 +9,7 @@ from memmodel import output
 from memmodel.commands import options
 from memmodel.documents import LabelsDocument
 from memmodel.labels import summarise
-from runtime import cli
+from runtime import cli, common_options
 
 TargetOption = Annotated[int, typer.Option("--target-scale", min=1, help="The scale to be made.")]
 
@@ -22,10 +22,10 @@ def register(parent: typer.Typer) -> None:
 def labels(
     *,
     target_scale: TargetOption,
-    run: cli.RunOption = None,
-    state: cli.StateOption = None,
-    dest: cli.OptionalDestOption = None,
-    as_json: cli.JsonOption = False,
+    run: common_options.RunOption = None,
+    state: common_options.StateOption = None,
+    dest: common_options.OptionalDestOption = None,
+    as_json: common_options.JsonOption = False,
 ) -> None:
     """Print how many labels the inputs of a scale hold, and the tiers its shards will need.
 

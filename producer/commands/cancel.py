@@ -8,7 +8,7 @@ from delivery.ledger.run import Run
 from delivery.ledger.shard_status import ShardState, read_status
 from producer import render, run_lookup
 from producer.documents.run_documents import CancelDocument
-from runtime import cli
+from runtime import cli, common_options
 
 
 def register(parent: typer.Typer) -> None:
@@ -21,11 +21,11 @@ def cancel(
     why: Annotated[
         str, typer.Option("--why", metavar="TEXT", help="Reason, stored with the run.")
     ] = "cancelled by hand",
-    run: cli.RunOption = None,
-    state: cli.StateOption = None,
-    dest: cli.OptionalDestOption = None,
-    yes: cli.YesOption = False,
-    as_json: cli.JsonOption = False,
+    run: common_options.RunOption = None,
+    state: common_options.StateOption = None,
+    dest: common_options.OptionalDestOption = None,
+    yes: common_options.YesOption = False,
+    as_json: common_options.JsonOption = False,
 ) -> None:
     """Cancel a run: workers ack its messages and publish no further outputs of it.
 

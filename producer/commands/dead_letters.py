@@ -16,7 +16,7 @@ from producer.documents.failure_documents import (
     DroppedDocument,
     published_document,
 )
-from runtime import cli
+from runtime import cli, common_options
 from runtime.errors import EXIT_FINDINGS, UsageError
 from runtime.table import format_table
 
@@ -38,9 +38,9 @@ def register(parent: typer.Typer) -> None:
 
 @app.command("list")
 def list_letters(
-    run: cli.RunOption = None,
-    state: cli.StateOption = None,
-    dest: cli.OptionalDestOption = None,
+    run: common_options.RunOption = None,
+    state: common_options.StateOption = None,
+    dest: common_options.OptionalDestOption = None,
     queue: run_lookup.RunQueueOption = None,
     tier: Annotated[
         str | None, typer.Option("--tier", metavar="NAME", help="Only those of this tier.")
@@ -51,7 +51,7 @@ def list_letters(
     reason: Annotated[
         str | None, typer.Option("--reason", metavar="TEXT", help="Only where the reason has TEXT.")
     ] = None,
-    as_json: cli.JsonOption = False,
+    as_json: common_options.JsonOption = False,
 ) -> None:
     """List dead shards: reason, tiers tried, attempts, when.
 
@@ -79,11 +79,11 @@ def list_letters(
 @app.command()
 def show(
     key: Annotated[str, typer.Argument(metavar="KEY", help="Such as s0/0fe9.")],
-    run: cli.RunOption = None,
-    state: cli.StateOption = None,
-    dest: cli.OptionalDestOption = None,
+    run: common_options.RunOption = None,
+    state: common_options.StateOption = None,
+    dest: common_options.OptionalDestOption = None,
     queue: run_lookup.RunQueueOption = None,
-    as_json: cli.JsonOption = False,
+    as_json: common_options.JsonOption = False,
 ) -> None:
     """Show one dead shard: reason, history of tiers, sources.
 
@@ -121,11 +121,11 @@ def requeue(
             help="Make them without the chunks that do not decode; the run ends with exit code 1.",
         ),
     ] = False,
-    run: cli.RunOption = None,
-    state: cli.StateOption = None,
-    dest: cli.OptionalDestOption = None,
+    run: common_options.RunOption = None,
+    state: common_options.StateOption = None,
+    dest: common_options.OptionalDestOption = None,
     queue: run_lookup.RunQueueOption = None,
-    as_json: cli.JsonOption = False,
+    as_json: common_options.JsonOption = False,
 ) -> None:
     """Publish dead shards again, on their tier or another.
 
@@ -157,12 +157,12 @@ def requeue(
 def drop(
     keys: KeysArgument = None,
     every: Annotated[bool, typer.Option("--all", help="All dead shards; asks first.")] = False,
-    yes: cli.YesOption = False,
-    run: cli.RunOption = None,
-    state: cli.StateOption = None,
-    dest: cli.OptionalDestOption = None,
+    yes: common_options.YesOption = False,
+    run: common_options.RunOption = None,
+    state: common_options.StateOption = None,
+    dest: common_options.OptionalDestOption = None,
     queue: run_lookup.RunQueueOption = None,
-    as_json: cli.JsonOption = False,
+    as_json: common_options.JsonOption = False,
 ) -> None:
     """Give dead shards up: the run ends without them.
 

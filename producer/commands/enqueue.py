@@ -38,7 +38,7 @@ from producer.sample import (
     whole_of,
 )
 from producer.selection_request import parse_selection
-from runtime import cli, settings
+from runtime import cli, common_options, settings
 from runtime.errors import EXIT_FINDINGS, UsageError
 from runtime.storage import absolute, open_storage
 
@@ -51,11 +51,11 @@ def register(parent: typer.Typer) -> None:
 def enqueue(
     context: typer.Context,
     *,
-    source: cli.OptionalSourceOption = None,
-    dest: cli.DestOption,
-    spec: cli.OptionalSpecOption = None,
-    scales: cli.OptionalScalesOption = None,
-    downres: cli.DownresOption = "none",
+    source: common_options.OptionalSourceOption = None,
+    dest: common_options.DestOption,
+    spec: common_options.OptionalSpecOption = None,
+    scales: common_options.OptionalScalesOption = None,
+    downres: common_options.DownresOption = "none",
     downres_rule: Annotated[
         str,
         typer.Option(
@@ -64,7 +64,7 @@ def enqueue(
             help="Majority of eight voxels; with nonzero-mode zeros do not vote, as in DVID.",
         ),
     ] = "mode",
-    label_type: cli.LabelTypeOption = "labels",
+    label_type: common_options.LabelTypeOption = "labels",
     supervoxels: Annotated[
         bool, typer.Option("--supervoxels", help="The same as --label-type supervoxels.")
     ] = False,
@@ -108,8 +108,8 @@ def enqueue(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Also make shards that exist; cancels other runs.")
     ] = False,
-    tiers: cli.TiersOption = settings.DEFAULT_TIERS,
-    gzip_level: cli.GzipOption = settings.DEFAULT_GZIP_LEVEL,
+    tiers: common_options.TiersOption = settings.DEFAULT_TIERS,
+    gzip_level: common_options.GzipOption = settings.DEFAULT_GZIP_LEVEL,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print estimated work and cost; write nothing.")
     ] = False,
@@ -143,9 +143,9 @@ def enqueue(
             "then exit code 1.",
         ),
     ] = "fail",
-    state: cli.StateOption = None,
-    queue: cli.QueueOption = None,
-    lease: cli.LeaseOption = settings.DEFAULT_LEASE_S,
+    state: common_options.StateOption = None,
+    queue: common_options.QueueOption = None,
+    lease: common_options.LeaseOption = settings.DEFAULT_LEASE_S,
     memory: Annotated[
         str | None,
         typer.Option("--memory", metavar="SIZE", help="For --wait: memory that workers may use."),
@@ -163,8 +163,8 @@ def enqueue(
             help="Ask before a run in the cloud that is estimated to cost more.",
         ),
     ] = settings.DEFAULT_MAX_DOLLARS,
-    yes: cli.YesOption = False,
-    as_json: cli.JsonOption = False,
+    yes: common_options.YesOption = False,
+    as_json: common_options.JsonOption = False,
 ) -> None:
     """Plan a run and publish its shards to the queue, those that take longest first.
 
@@ -312,10 +312,12 @@ def _fleet_options(memory: str | None, cpus: int | None) -> tuple[str, ...]:
 
 def _scales(scales: str | None, downres: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Scales to convert and to downsample; by default scale 0 is converted."""
-    coarse = () if downres.strip() in {"", "none"} else cli.parse_scales(downres, "--downres")
+    coarse = (
+        () if downres.strip() in {"", "none"} else common_options.parse_scales(downres, "--downres")
+    )
     if scales is None or not scales.strip():
         return (() if coarse else (0,)), coarse
-    return (() if scales.strip() == "none" else cli.parse_scales(scales)), coarse
+    return (() if scales.strip() == "none" else common_options.parse_scales(scales)), coarse
 
 
 def _source(source: str | None, scales: tuple[int, ...]) -> str | None:

@@ -13,7 +13,7 @@ from producer import render, run_lookup
 from producer.documents.failure_documents import ErrorsDocument, FailureGroupPart
 from producer.failure_groups import failures_of, group_failures
 from producer.trouble_note import describe, last_trouble
-from runtime import cli
+from runtime import cli, common_options
 from runtime.errors import EXIT_FINDINGS
 
 
@@ -27,11 +27,11 @@ def errors(
     details: Annotated[
         bool, typer.Option("--details", help="List each dead shard with its reason in full.")
     ] = False,
-    run: cli.RunOption = None,
-    state: cli.StateOption = None,
-    dest: cli.OptionalDestOption = None,
+    run: common_options.RunOption = None,
+    state: common_options.StateOption = None,
+    dest: common_options.OptionalDestOption = None,
     queue: run_lookup.RunQueueOption = None,
-    as_json: cli.JsonOption = False,
+    as_json: common_options.JsonOption = False,
 ) -> None:
     """Show why shards failed, how many they block, and which were made without bad chunks.
 

@@ -10,7 +10,7 @@ from producer import render
 from producer.documents.check_documents import InitDocument, ScalePathPart
 from producer.info import INFO, write_info
 from producer.spec_notes import spec_notes, unserved_notes
-from runtime import cli
+from runtime import cli, common_options
 from runtime.storage import open_storage
 
 
@@ -21,13 +21,13 @@ def register(parent: typer.Typer) -> None:
 
 def init(
     *,
-    spec: cli.SpecOption,
-    dest: cli.DestOption,
+    spec: common_options.SpecOption,
+    dest: common_options.DestOption,
     force: Annotated[
         bool,
         typer.Option("--force", help="Replace an info that differs. Foreign keys are kept."),
     ] = False,
-    as_json: cli.JsonOption = False,
+    as_json: common_options.JsonOption = False,
 ) -> None:
     """Check the spec, write info, and show the code path of each scale.
 

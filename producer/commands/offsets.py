@@ -12,7 +12,7 @@ from producer.documents.check_documents import OffsetsDocument, ScaleOffsetsPart
 from producer.export_listing import ExportFile, list_scale
 from producer.export_reader import has_offsets, open_file
 from producer.file_pool import DEFAULT_WORKERS, WorkersOption, read_files
-from runtime import cli
+from runtime import cli, common_options
 from runtime.errors import EXIT_FINDINGS, ObjectNotFound
 from runtime.storage import Storage, open_storage
 from runtime.storage.checked_reads import read_again
@@ -25,13 +25,13 @@ def register(parent: typer.Typer) -> None:
 
 
 def offsets(
-    source: cli.SourceOption,
-    scales: cli.ScalesOption = "0",
+    source: common_options.SourceOption,
+    scales: common_options.ScalesOption = "0",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only print how many files lack them.")
     ] = False,
     workers: WorkersOption = DEFAULT_WORKERS,
-    as_json: cli.JsonOption = False,
+    as_json: common_options.JsonOption = False,
 ) -> None:
     """Scan each Arrow file without byte offsets once, and write its offsets.
 
@@ -44,7 +44,7 @@ def offsets(
     store.check_readable()
     say = (lambda _: None) if as_json else cli.print_line
     found = []
-    for scale in cli.parse_scales(scales):
+    for scale in common_options.parse_scales(scales):
         lacking, damaged = _find_lacking(store, list_scale(store, scale).files, workers)
         written: list[str] = []
         say(f"s{scale}: {_lack(len(lacking))} byte offsets")

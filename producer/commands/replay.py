@@ -14,7 +14,7 @@ from delivery.replay import ReplayResult
 from memmodel.run_context import tier_chooser
 from producer import render, run_lookup, worker_pools
 from producer.documents.failure_documents import published_document
-from runtime import cli
+from runtime import cli, common_options
 from runtime.errors import EXIT_FINDINGS, UsageError
 
 _SHOWN = 20  # keys: a screenful
@@ -41,11 +41,11 @@ def replay(
         bool, typer.Option("--redo", help="Make finished shards again (--since or --shards).")
     ] = False,
     tier: run_lookup.TierOption = None,
-    run: cli.RunOption = None,
-    state: cli.StateOption = None,
-    dest: cli.OptionalDestOption = None,
+    run: common_options.RunOption = None,
+    state: common_options.StateOption = None,
+    dest: common_options.OptionalDestOption = None,
     queue: run_lookup.RunQueueOption = None,
-    as_json: cli.JsonOption = False,
+    as_json: common_options.JsonOption = False,
 ) -> None:
     """Publish shards again; safe, because workers ack shards that are done without making them.
 

@@ -11,7 +11,7 @@ from producer import run_lookup
 from producer.documents.run_documents import ReportDocument
 from producer.report.facts import read_facts
 from producer.report.page import page
-from runtime import cli
+from runtime import cli, common_options
 from runtime.storage.files import translate_write_errors
 
 
@@ -23,10 +23,10 @@ def register(parent: typer.Typer) -> None:
 def report(
     *,
     out: Annotated[Path, typer.Option("--out", metavar="FILE.html", help="The page.")],
-    run: cli.RunOption = None,
-    state: cli.StateOption = None,
-    dest: cli.OptionalDestOption = None,
-    as_json: cli.JsonOption = False,
+    run: common_options.RunOption = None,
+    state: common_options.StateOption = None,
+    dest: common_options.OptionalDestOption = None,
+    as_json: common_options.JsonOption = False,
 ) -> None:
     """Write a run as one HTML page: counts, map, picture, rates, memory, cost, failures.
 

@@ -12,7 +12,7 @@ from producer.png import encode_png
 from producer.segment_colours import colour_labels
 from producer.terminal_picture import show_picture
 from producer.volume_slice import MOST_PIXELS, VolumeSlice, read_slices
-from runtime import cli
+from runtime import cli, common_options
 from runtime.errors import UnreachableError
 from runtime.storage import open_storage
 from runtime.storage.files import translate_write_errors
@@ -28,7 +28,7 @@ def register(parent: typer.Typer) -> None:
 
 def thumb(
     *,
-    dest: cli.DestOption,
+    dest: common_options.DestOption,
     out: Annotated[
         Path,
         typer.Option("--out", metavar="DIR", help="Folder of the pictures: s0.png, s1.png ..."),

@@ -13,7 +13,7 @@ from producer.export_log import NO_LOG, read_log
 from producer.file_pool import DEFAULT_WORKERS, WorkersOption
 from producer.spec_notes import spec_notes
 from producer.validation import ScaleReport, ValidationConfig, validate_scale
-from runtime import cli
+from runtime import cli, common_options
 from runtime.errors import EXIT_FINDINGS, UsageError
 from runtime.storage import open_storage
 from runtime.table import format_table
@@ -25,15 +25,15 @@ def register(parent: typer.Typer) -> None:
 
 
 def validate(
-    source: cli.SourceOption,
-    spec: cli.SpecOption,
-    scales: cli.ScalesOption = "0",
+    source: common_options.SourceOption,
+    spec: common_options.SpecOption,
+    scales: common_options.ScalesOption = "0",
     sample: Annotated[
         int,
         typer.Option(
             "--sample",
             min=0,
-            max=cli.MOST_SAMPLES,
+            max=common_options.MOST_SAMPLES,
             metavar="N",
             help="Rows to decode in each file.",
         ),
@@ -54,7 +54,7 @@ def validate(
         ),
     ] = 0,
     workers: WorkersOption = DEFAULT_WORKERS,
-    as_json: cli.JsonOption = False,
+    as_json: common_options.JsonOption = False,
 ) -> None:
     """Find what conversion would refuse: read every index, check its Arrow file, decode a sample.
 
@@ -65,7 +65,7 @@ def validate(
     """
     store = open_storage(source)
     volume = read_spec(spec)
-    numbers = cli.parse_scales(scales)
+    numbers = common_options.parse_scales(scales)
     _check_scales(volume, numbers, spec)
     check_z_step(z_compress + 1)
     for note in spec_notes(volume, numbers, numbers, z_compress):

@@ -21,13 +21,14 @@ from producer.expected_volume import (
 )
 from producer.info import read_volume
 from producer.launch_output import empty_scales_notes, print_notes
+from producer.missing_runs import note_missing
 from producer.planner import has_shards
 from producer.point_check import DEFAULT_POINTS, open_instance
 from producer.render import counted, of_shards, shards, with_progress
 from producer.run_request import Request
 from producer.verification import Checks, Verification, verify_volume
 from producer.verify import Finding
-from runtime import cli
+from runtime import cli, common_options
 from runtime.errors import EXIT_FINDINGS, UsageError
 from runtime.storage import absolute, open_storage
 from runtime.storage.files import translate_write_errors
@@ -49,7 +50,7 @@ def verify(
         typer.Option(
             "--values",
             min=0,
-            max=cli.MOST_SAMPLES,
+            max=common_options.MOST_SAMPLES,
             metavar="N",
             help="Compare N random chunks, every voxel, with their source; with --dvid, N voxels.",
         ),
@@ -77,23 +78,23 @@ def verify(
     json_report: Annotated[
         Path | None, typer.Option("--json-report", metavar="FILE", help="Write findings as JSON.")
     ] = None,
-    source: cli.OptionalSourceOption = None,
-    spec: cli.OptionalSpecOption = None,
-    label_type: cli.LabelTypeOption = "labels",
+    source: common_options.OptionalSourceOption = None,
+    spec: common_options.OptionalSpecOption = None,
+    label_type: common_options.LabelTypeOption = "labels",
     z_compress: Annotated[
         int,
         typer.Option(
             "--z-compress",
             min=0,
-            max=cli.MOST_SAMPLES,
+            max=common_options.MOST_SAMPLES,
             metavar="N",
             help="As it was, without a ledger.",
         ),
     ] = 0,
-    run: cli.RunOption = None,
-    state: cli.StateOption = None,
-    dest: cli.OptionalDestOption = None,
-    as_json: cli.JsonOption = False,
+    run: common_options.RunOption = None,
+    state: common_options.StateOption = None,
+    dest: common_options.OptionalDestOption = None,
+    as_json: common_options.JsonOption = False,
 ) -> None:
     """Check a volume against the receipts of all its runs and against its export as it is now.
 
@@ -105,9 +106,11 @@ def verify(
     Example: python -m producer verify --dest out --values 100
     """
     server = open_instance(dvid, uuid, instance)
-    chosen = None if scales is None else cli.parse_scales(scales)
+    chosen = None if scales is None else common_options.parse_scales(scales)
     where = run_lookup.state_root(state, dest) if run is None else None
     if where is not None and not list_runs(where):
+        if source is None:
+            note_missing(where, state, dest)
         request = _request_without_runs(source, dest, spec, chosen, where)
         request = replace(request, label_type=LabelType(label_type), z_compress=z_compress)
         uri, expected = None, expected_of_export(request, where)

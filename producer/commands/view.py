@@ -9,7 +9,7 @@ import typer
 from braid.typing import Vec3
 from producer.file_server import ServedRequest
 from producer.viewer import OpenViewer, link_to_public_viewer, open_viewer
-from runtime import cli, log
+from runtime import cli, common_options, log
 from runtime.errors import UsageError
 
 FILE_SERVED = "file_served"
@@ -24,7 +24,7 @@ def register(parent: typer.Typer) -> None:
 
 def view(
     *,
-    dest: cli.DestOption,
+    dest: common_options.DestOption,
     no_browser: Annotated[
         bool, typer.Option("--no-browser", help="Only print the link, for another browser.")
     ] = False,

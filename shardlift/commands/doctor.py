@@ -4,7 +4,7 @@ from typing import Final
 
 import typer
 
-from runtime import cli, settings
+from runtime import cli, common_options, settings
 from runtime.errors import EXIT_FINDINGS
 from runtime.interpreter import as_typed
 from runtime.text import counted
@@ -22,11 +22,11 @@ def register(parent: typer.Typer) -> None:
 
 def doctor(
     *,
-    source: cli.OptionalSourceOption = None,
-    dest: cli.OptionalDestOption = None,
-    state: cli.StateOption = None,
-    queue: cli.QueueOption = None,
-    as_json: cli.JsonOption = False,
+    source: common_options.OptionalSourceOption = None,
+    dest: common_options.OptionalDestOption = None,
+    state: common_options.StateOption = None,
+    queue: common_options.QueueOption = None,
+    as_json: common_options.JsonOption = False,
 ) -> None:
     """Check this machine and the places of a job: what is wrong, and the fix.
 

@@ -2,7 +2,7 @@
 
 import typer
 
-from runtime import cli, settings
+from runtime import cli, common_options, settings
 from runtime.table import format_table
 from shardlift.setting_table import read_settings
 
@@ -14,13 +14,13 @@ def register(parent: typer.Typer) -> None:
 
 def show(
     *,
-    source: cli.OptionalSourceOption = None,
-    dest: cli.OptionalDestOption = None,
-    spec: cli.OptionalSpecOption = None,
-    state: cli.StateOption = None,
-    queue: cli.QueueOption = None,
-    project: cli.ProjectOption = None,
-    as_json: cli.JsonOption = False,
+    source: common_options.OptionalSourceOption = None,
+    dest: common_options.OptionalDestOption = None,
+    spec: common_options.OptionalSpecOption = None,
+    state: common_options.StateOption = None,
+    queue: common_options.QueueOption = None,
+    project: common_options.ProjectOption = None,
+    as_json: common_options.JsonOption = False,
 ) -> None:
     """Show each setting, its value, and where it came from: flag, environment, .env or default.
 

@@ -12,7 +12,7 @@ import pytest
 import structlog
 import typer
 
-from runtime import cli
+from runtime import cli, common_options
 from runtime.errors import PermanentError, UnreachableError, UsageError
 
 app = cli.new_app("A program for tests.")
@@ -39,13 +39,13 @@ ERRORS: dict[str, Callable[[], BaseException]] = {
 
 @app.command()
 def show(
-    source: cli.SourceOption,
-    scales: cli.ScalesOption = "0",
-    state: cli.StateOption = None,
-    json: cli.JsonOption = False,
+    source: common_options.SourceOption,
+    scales: common_options.ScalesOption = "0",
+    state: common_options.StateOption = None,
+    json: common_options.JsonOption = False,
 ) -> None:
     """Show the settings."""
-    cli.print_line(f"{source} {cli.parse_scales(scales)} {state} {json}")
+    cli.print_line(f"{source} {common_options.parse_scales(scales)} {state} {json}")
 
 
 @app.command()
@@ -180,24 +180,6 @@ def test_a_bad_log_level_is_an_error_like_others(
     monkeypatch.setenv("LOG_LEVEL", "loud")
     assert run("show", "--source", "x") == 2
     assert capsys.readouterr().err.startswith("error: LOG_LEVEL must be one of")
-
-
-@pytest.mark.parametrize(
-    ("text", "scales"),
-    [("0", (0,)), ("2,0,1", (0, 1, 2)), ("1-3", (1, 2, 3)), ("0, 2-3,3", (0, 2, 3))],
-)
-def test_scales_are_read(text: str, scales: tuple[int, ...]) -> None:
-    """Lists and ranges, in order, each once."""
-    assert cli.parse_scales(text) == scales
-
-
-@pytest.mark.parametrize(
-    "text", ["", "a", "-1", "1-", "1,,2", "1.5", "²", "0-9999999999", "9" * 5000]
-)
-def test_text_that_is_not_a_scale_is_refused(text: str) -> None:
-    """With the option's name."""
-    with pytest.raises(typer.BadParameter):
-        cli.parse_scales(text)
 
 
 SLEEPER = """
