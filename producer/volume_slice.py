@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 
@@ -18,10 +17,10 @@ from braid.precomputed.chunk_codec import Voxels, decode_chunk, voxel_dtype
 from braid.precomputed.shard_reader import ShardFile
 from braid.precomputed.volume_spec import ScaleSpec, VolumeSpec
 from braid.typing import Vec3
+from producer import defaults
 from producer.viewer_position import find_labels, made_scales
 from runtime.storage import Storage
 
-MOST_PIXELS: Final = 1024  # of an edge
 _READS_AT_ONCE = 8  # each decoded chunk is held until its plane is taken
 
 
@@ -80,7 +79,7 @@ class _Canvas:
 
 
 def read_slices(
-    dest: Storage, volume: VolumeSpec, most_pixels: int = MOST_PIXELS
+    dest: Storage, volume: VolumeSpec, most_pixels: int = defaults.PICTURE_PIXELS
 ) -> Iterator[VolumeSlice]:
     """A slice of each scale that holds a label, the coarsest first.
 
@@ -94,7 +93,7 @@ def read_slices(
 
 
 def read_overview(
-    dest: Storage, volume: VolumeSpec, most_pixels: int = MOST_PIXELS
+    dest: Storage, volume: VolumeSpec, most_pixels: int = defaults.PICTURE_PIXELS
 ) -> VolumeSlice | None:
     """The slice of the finest scale that fits the bound as a whole, else of the coarsest.
 

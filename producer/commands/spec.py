@@ -5,9 +5,6 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from braid.precomputed.spec_design import design_volume
-from producer import render
-from producer.spec_notes import spec_notes
 from runtime import cli
 from runtime.errors import UsageError
 
@@ -44,6 +41,10 @@ def spec(
 
     Example: python -m producer spec --size 94088,78317,134576 --resolution 8,8,8 > spec.json
     """
+    from braid.precomputed.spec_design import design_volume
+    from producer import render
+    from producer.spec_notes import spec_notes
+
     voxels = _numbers(size, int, "--size", "three whole numbers X,Y,Z, such as 4096,3000,2000")
     spacing = _numbers(resolution, float, "--resolution", "three numbers X,Y,Z, such as 8,8,8")
     volume = design_volume(voxels, spacing, scales)

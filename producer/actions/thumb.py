@@ -1,0 +1,56 @@
+"""Pictures of a volume's scales, written as files."""
+
+import sys
+from pathlib import Path
+
+from producer import render
+from producer.info import read_volume
+from producer.png import encode_png
+from producer.segment_colours import colour_labels
+from producer.terminal_picture import show_picture
+from producer.volume_slice import VolumeSlice, read_slices
+from runtime import cli
+from runtime.errors import UnreachableError
+from runtime.storage import open_storage
+from runtime.storage.files import translate_write_errors
+
+
+def write_pictures(dest: str, out: Path, pixels: int) -> None:
+    """Write a PNG of each scale that has a shard with a segment.
+
+    Args:
+        dest: the volume.
+        out: folder of the pictures.
+        pixels: most of an edge.
+
+    Raises:
+        UnreachableError: there is nothing to show.
+    """
+    storage = open_storage(dest)
+    volume = read_volume(storage)
+    number = 0
+    for number, found in enumerate(read_slices(storage, volume, pixels), 1):
+        picture = colour_labels(found.labels)
+        file = out / f"s{found.scale}.png"
+        with translate_write_errors(file):
+            out.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(encode_png(picture))
+        if number == 1:
+            show_picture(picture, sys.stderr)
+        cli.print_line(f"{file}: {describe(found)}")
+        for reason in found.damaged:
+            cli.print_stderr(f"note: {reason}")
+    if not number:
+        raise UnreachableError(
+            f"{storage.url} has no shard with a segment, so there is nothing to show",
+            hint="`status` shows whether the run has made any; `view` shows an empty volume, too",
+        )
+
+
+def describe(found: VolumeSlice) -> str:
+    """What a picture shows: `scale 2, 500 x 400 voxels from 0, 64, 120`."""
+    height, width = found.labels.shape
+    begin = ", ".join(map(str, found.begin))
+    return (
+        f"scale {found.scale}, {render.count(width)} x {render.count(height)} voxels from {begin}"
+    )
