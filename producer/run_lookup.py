@@ -10,13 +10,14 @@ from delivery.broker.base import Broker
 from delivery.dead_letters import drain
 from delivery.ledger import failures
 from delivery.ledger.damage import LedgerDamaged
-from delivery.ledger.run import Run, find_run
+from delivery.ledger.run import Run, newest_run
 from delivery.ledger.shard_status import describe_unplanned, read_status
 from memmodel.tiers import tier_named, tier_of
+from producer.missing_runs import missing_runs_error
 from runtime import settings
 from runtime.cli import print_stderr
 from runtime.errors import UnreachableError, UsageError
-from runtime.storage import absolute
+from runtime.storage import absolute, join
 
 RunQueueOption = Annotated[
     str | None,
@@ -40,13 +41,17 @@ def find(run: str | None, state: str | None, dest: str | None) -> Run:
     """
     if run is not None and "/" in run:
         return Run.open(run)
+    root = state_root(state, dest)
+    if run is not None:
+        return Run.open(join(root, run))
     damage: list[tuple[Run, LedgerDamaged]] = []
-    found = find_run(state_root(state, dest), run, lambda *one: damage.append(one))
+    found = newest_run(root, lambda *one: damage.append(one))
     for one in damage:
         note_damage(*one)
-    if run is None:
-        which = "the newest that can be read" if damage else "the newest"
-        print_stderr(f"run {found.run_id} ({which})")
+    if found is None:
+        raise missing_runs_error(root, state, dest)
+    which = "the newest that can be read" if damage else "the newest"
+    print_stderr(f"run {found.run_id} ({which})")
     return found
 
 

@@ -8,7 +8,8 @@ from delivery.ledger.shard_status import OPEN, RunStatus, ShardState, read_statu
 from delivery.scale_progress import made_keys
 from producer import render, run_lookup
 from producer.documents.run_documents import RunEntry, RunState
-from runtime import cli
+from producer.missing_runs import note_missing
+from runtime import cli, common_options
 from runtime.document import documents_text
 from runtime.memory import without_collections
 
@@ -20,9 +21,9 @@ def register(parent: typer.Typer) -> None:
 
 def runs(
     *,
-    state: cli.StateOption = None,
-    dest: cli.OptionalDestOption = None,
-    as_json: cli.JsonOption = False,
+    state: common_options.StateOption = None,
+    dest: common_options.OptionalDestOption = None,
+    as_json: common_options.JsonOption = False,
 ) -> None:
     """List runs, oldest first: state, scales, shards done and lost.
 
@@ -32,6 +33,8 @@ def runs(
     damaged: list[RunEntry] = []
     sound = list_runs(root, lambda run, error: damaged.append(_damaged(run, error)))
     found = [*damaged, *map(_entry, sound)]
+    if not found:
+        note_missing(root, state, dest)
     if as_json:
         cli.print_json(documents_text(found))
     elif not found:
