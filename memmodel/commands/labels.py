@@ -1,15 +1,10 @@
 """`memmodel labels`: labels of a scale's inputs, and the tiers that its shards will need."""
 
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from memmodel import output
-from memmodel.commands import options
-from memmodel.documents import LabelsDocument
-from memmodel.labels import summarise
-from runtime import cli, common_options
+from runtime import common_options
 
 TargetOption = Annotated[int, typer.Option("--target-scale", min=1, help="The scale to be made.")]
 
@@ -31,8 +26,6 @@ def labels(
 
     Example: python -m memmodel labels --target-scale 1 --dest out
     """
-    found = summarise(options.find(run, state, dest), target_scale)
-    if as_json:
-        cli.print_document(LabelsDocument.model_validate(asdict(found)))
-    else:
-        output.print_labels(found)
+    from memmodel.actions.labels import count_labels
+
+    count_labels(target_scale, run, state, dest, as_json=as_json)

@@ -1,18 +1,8 @@
 """`shardlift doctor`: what is wrong with this machine and the places of a job."""
 
-from typing import Final
-
 import typer
 
-from runtime import cli, common_options, settings
-from runtime.errors import EXIT_FINDINGS
-from runtime.interpreter import as_typed
-from runtime.text import counted
-from shardlift.doctor.finding import DoctorDocument, Finding, worst
-from shardlift.doctor.machine import check_machine
-from shardlift.doctor.places import Places, check_places
-
-_WIDTH: Final = 10
+from runtime import common_options
 
 
 def register(parent: typer.Typer) -> None:
@@ -38,27 +28,6 @@ def doctor(
 
     Example: python -m shardlift doctor --source gs://lab/export --dest gs://lab/volume --json
     """
-    places = Places(source, dest, state, queue or settings.default_queue_url())
-    findings = (*check_machine(), *check_places(places))
-    document = DoctorDocument(state=worst(findings), findings=findings)
-    if as_json:
-        cli.print_document(document)
-    else:
-        for finding in findings:
-            _print(finding)
-        cli.print_line(_summary(findings))
-    if document.state == "problem":
-        raise typer.Exit(EXIT_FINDINGS)
+    from shardlift.actions.doctor import check_all
 
-
-def _print(finding: Finding) -> None:
-    cli.print_line(f"{finding.state:<{_WIDTH}}{finding.check}: {finding.text}")
-    if finding.fix:
-        cli.print_line(f"{'':<{_WIDTH}}fix: {as_typed(finding.fix)}")
-
-
-def _summary(findings: tuple[Finding, ...]) -> str:
-    kinds = ("problem", "warning")
-    numbers = {kind: sum(finding.state == kind for finding in findings) for kind in kinds}
-    found = [counted(number, kind) for kind, number in numbers.items() if number]
-    return f"{' and '.join(found) or 'all is well'}; {counted(len(findings), 'check')}"
+    check_all(source, dest, state, queue, as_json=as_json)

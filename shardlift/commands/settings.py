@@ -2,9 +2,7 @@
 
 import typer
 
-from runtime import cli, common_options, settings
-from runtime.table import format_table
-from shardlift.setting_table import read_settings
+from runtime import common_options, settings
 
 
 def register(parent: typer.Typer) -> None:
@@ -31,6 +29,8 @@ def show(
 
     Example: python -m shardlift settings --dest out --json
     """
+    from shardlift.actions.settings import print_settings
+
     given = {
         settings.SOURCE_PATH: source,
         settings.DEST_PATH: dest,
@@ -39,14 +39,4 @@ def show(
         settings.QUEUE_URL: queue,
         settings.PROJECT_ID: project,
     }
-    # An option that was not typed has the variable's value.
-    flags = {name: value for name, value in given.items() if value and value != settings.get(name)}
-    found = read_settings(flags)
-    if as_json:
-        cli.print_document(found)
-        return
-    rows = [(entry.name, entry.origin, entry.value or "") for entry in found.settings]
-    cli.print_lines(format_table(("setting", "from", "value"), rows, left=3))
-    for name, meant in found.unknown.items():
-        if meant is None:  # else every command notes it
-            cli.print_stderr(f"note: .env: {name} is not a setting of shardlift")
+    print_settings(given, as_json=as_json)
