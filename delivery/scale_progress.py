@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict
 from delivery.ledger.plan import PlanState
 from delivery.ledger.receipts import ReceiptSummary
 from delivery.ledger.shard_status import RunStatus, ShardState
-from delivery.messages import parse_key
 
 RATE_WINDOW: Final = timedelta(minutes=10)  # of rates; shorter in a younger run or scale
 _LEAST_S: Final = 1.0  # of the window while work goes on: a first shard is no rate yet
@@ -90,6 +89,8 @@ class RateWindow(NamedTuple):
 
     def busy_s(self, receipt: ReceiptSummary) -> float:
         """The part of a shard's seconds of work that falls into the window."""
+        if receipt.finished <= self.begin:  # as most of a long run
+            return 0.0
         begin, end = max(receipt.started, self.begin), min(receipt.finished, self.end)
         inside_s = max((end - begin).total_seconds(), 0.0)
         whole_s = (receipt.finished - receipt.started).total_seconds()
@@ -117,11 +118,12 @@ def scale_progress(status: RunStatus, now: datetime) -> tuple[ScaleProgress, ...
 
 def _by_scale(status: RunStatus) -> dict[int, list[_Shard]]:
     found: dict[int, list[_Shard]] = {scale: [] for scale in status.plan.scales}
-    for key, planned, _ in status.plan.relations:
-        receipt = status.receipts.get(key)
+    receipts, incomplete = status.receipts, status.incomplete
+    rows = zip(status.plan.relations, status.plan.row_scales, status.states.values(), strict=True)
+    for (key, planned, _), scale, state in rows:
         role: PlanState = "make" if _is_made(status, key, planned) else planned
-        shard = _Shard(role, status.states[key], receipt, status.incomplete.get(key, 0))
-        found[parse_key(key)[0]].append(shard)
+        shard = _Shard(role, state, receipts.get(key), incomplete.get(key, 0))
+        found[scale].append(shard)
     return found
 
 
@@ -132,8 +134,9 @@ def made_keys(status: RunStatus) -> list[str]:
 
 def _is_made(status: RunStatus, key: str, planned: PlanState) -> bool:
     """Whether the run makes a shard: as planned, or because a present one was requested again."""
-    remade = key in status.receipts or status.redo.get(key, 0) > 0
-    return planned == "make" or (planned == "present" and remade)
+    if planned != "present":
+        return planned == "make"
+    return key in status.receipts or status.redo.get(key, 0) > 0
 
 
 def _mean_s(shards: Iterable[_Shard], otherwise: float | None) -> float | None:

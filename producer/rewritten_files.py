@@ -6,7 +6,6 @@ of the disk, an editor.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
@@ -52,7 +51,7 @@ class RewrittenFiles:
                 self.unread.append(key)
                 continue
             self._left_bytes -= file.size
-            found[shard] = replace(file, crc32c=self._checksum(file.path))
+            found[shard] = file._replace(crc32c=self._checksum(file.path))
         return found
 
     def notes(self) -> list[str]:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from braid.exceptions import InvalidCoordinateError
 from braid.typing import Int64Array, UInt64Array, Vec3
 
-__all__ = ["bit_axes", "decode", "encode", "grid_bits"]
+__all__ = ["bit_axes", "decode", "decode_one", "encode", "grid_bits"]
 
 
 _ID_BITS = 64
@@ -82,6 +82,22 @@ def decode(ids: npt.ArrayLike, grid: Vec3) -> Int64Array:
     for byte, table in enumerate(_decode_tables(bits)):
         coords |= table[(codes >> np.uint64(byte * _BYTE)) & np.uint64(0xFF)]
     return coords
+
+
+def decode_one(chunk_id: int, grid: Vec3) -> Vec3:
+    """Grid coordinate of one chunk id, many times as fast as by arrays; see `decode`.
+
+    Raises:
+        InvalidCoordinateError: the id has more bits than the grid.
+    """
+    axes = bit_axes(grid)
+    if chunk_id >> len(axes):
+        raise InvalidCoordinateError(f"chunk id {chunk_id} is beyond the grid {grid}")
+    coord, bits = [0, 0, 0], [0, 0, 0]
+    for position, axis in enumerate(axes):
+        coord[axis] |= (chunk_id >> position & 1) << bits[axis]
+        bits[axis] += 1
+    return coord[0], coord[1], coord[2]
 
 
 def _checked(coords: npt.ArrayLike, grid: Vec3) -> Int64Array:

@@ -91,10 +91,11 @@ def shard_box(scale: ScaleSpec, shard: int) -> Box:
     Raises:
         InvalidCoordinateError: no chunk of the grid lies in that shard.
     """
+    low = _low_bits(scale)
     if not 0 <= shard < count_shards(scale):
         raise InvalidCoordinateError(f"scale {scale.key}: there is no shard {shard:x}")
     edges = shard_edges(scale)
-    begin = _triple(morton.decode([shard << _low_bits(scale)], scale.grid)[0].tolist())
+    begin = morton.decode_one(shard << low, scale.grid)
     end = _triple(min(b + e, n) for b, e, n in zip(begin, edges, scale.grid, strict=True))
     if any(b >= e for b, e in zip(begin, end, strict=True)):
         raise InvalidCoordinateError(

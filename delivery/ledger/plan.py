@@ -6,7 +6,7 @@ without a row of its own is a shard of zeros.
 
 import io
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, Final, Literal, NamedTuple
@@ -178,6 +178,11 @@ class Plan:
         return tuple(
             Relation(key, state, tuple(inputs)) for key, state, inputs in zip(*columns, strict=True)
         )
+
+    @cached_property
+    def row_scales(self) -> Sequence[int]:
+        """The scale of every row, in the order of `relations`."""
+        return self._column("scale")
 
     @cached_property
     def bad_chunks(self) -> dict[str, int]:

@@ -12,7 +12,6 @@ from delivery.ledger.plan import Plan, PlanRow
 from delivery.ledger.receipts import ReceiptSummary
 from delivery.ledger.shard_state import OPEN, STUCK, ShardState, derive
 from delivery.ledger.stored_run import Run
-from delivery.messages import parse_key
 from runtime.text import join_first
 
 T = TypeVar("T")
@@ -45,8 +44,8 @@ class RunStatus:
     def counts(self) -> dict[int, Counter[ShardState]]:
         """Shards by scale and state."""
         found = {scale: Counter[ShardState]() for scale in self.plan.scales}
-        for key, state in self.states.items():
-            found[parse_key(key)[0]][state] += 1
+        for scale, state in zip(self.plan.row_scales, self.states.values(), strict=True):
+            found[scale][state] += 1
         return found
 
     @property

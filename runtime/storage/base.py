@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Container, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 from uuid import uuid4
 
 from runtime.errors import ObjectNotFound, UnreachableError, UsageError
@@ -34,12 +34,13 @@ _OWNED: Final = re.compile(
     re.escape(TEMPORARY_PREFIX) + r".+~(?P<owner>[A-Za-z0-9._-]+)~[0-9a-f]{32}(\.head|\.body)?"
 )
 
+_DOUBTFUL: Final = re.compile(r"/[/.]|\0")  # in a path; what else is no name is at its ends
+
 Pieces = Generator[bytes, None, bytes]
 """Generator of the body of a file; returns the head, which stands before the body."""
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectInfo:
+class ObjectInfo(NamedTuple):
     """Entry of a listing.
 
     Attributes:
@@ -308,6 +309,8 @@ def checked(path: str) -> str:
     Raises:
         UsageError: it is empty or absolute, would leave the root, or names a temporary object.
     """
+    if path and path[0] not in "/." and path[-1] != "/" and not _DOUBTFUL.search(path):
+        return path  # as nearly all; a ledger's are thousands
     parts = path.split("/")
     if any(part in {"", ".", ".."} for part in parts) or "\0" in path:
         raise UsageError(f"{path!r} is not a path below a storage's root")

@@ -12,8 +12,6 @@ from io import FileIO
 from pathlib import Path
 from typing import BinaryIO, Final, ParamSpec, TypeVar
 
-import tenacity
-
 from runtime.errors import ObjectNotFound, PermanentError, ShardliftError, UnreachableError
 from runtime.machine import os_machine_error
 from runtime.storage.base import OWNER, TEMPORARY_PREFIX, temporary_name
@@ -39,12 +37,6 @@ def _is_transient(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in _TRANSIENT
 
 
-_again = tenacity.retry(  # network file systems recover; a full disk does not
-    retry=tenacity.retry_if_exception(_is_transient),
-    wait=tenacity.wait_random_exponential(multiplier=0.1, max=2),
-    stop=tenacity.stop_after_attempt(4),
-    reraise=True,
-)
 _BEFORE_SECOND_S: Final = 0.1
 _MOST_REMOVALS: Final = 20  # of a directory, while one file is made in it
 
@@ -62,6 +54,18 @@ def with_retry(function: Callable[P, T]) -> Callable[P, T]:
         return _again(function)(*args, **kwargs)
 
     return tried
+
+
+def _again(function: Callable[P, T]) -> Callable[P, T]:
+    """Try some times more: network file systems recover; a full disk does not."""
+    import tenacity  # noqa: PLC0415 - takes as long as a command's own work; seldom needed
+
+    return tenacity.retry(
+        retry=tenacity.retry_if_exception(_is_transient),
+        wait=tenacity.wait_random_exponential(multiplier=0.1, max=2),
+        stop=tenacity.stop_after_attempt(4),
+        reraise=True,
+    )(function)
 
 
 @contextlib.contextmanager

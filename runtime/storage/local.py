@@ -6,7 +6,6 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from operator import itemgetter
 from pathlib import Path
@@ -168,7 +167,7 @@ class LocalStorage(Storage):
             if name.startswith(TEMPORARY_PREFIX):
                 continue
             path = inside + name
-            if name.endswith("/"):
+            if found is None and name[-1] == "/":
                 if within or path.startswith(prefix) or prefix.startswith(path):
                     yield from self._walk(path, prefix, above | {identity})
             elif within or path.startswith(prefix):
@@ -227,7 +226,7 @@ class LocalStorage(Storage):
             with files.translate_write_errors(target):
                 self._flush_names(target.parent)  # durable before its receipt
             found = os.fstat(file.fileno())
-        return replace(_info(path, found), crc32c=crc)
+        return _info(path, found)._replace(crc32c=crc)
 
     def delete_shard(self, path: str, confirm: Callable[[], None]) -> bool:
         """Remove the version of a file that was there before `confirm` was called."""

@@ -171,7 +171,7 @@ def test_what_fits_no_tier_has_none_and_says_why() -> None:
     """Both numbers are in the reason; the others have their tiers."""
     scale = volume().scales[0]
     first = files(scale).files[0]
-    huge = replace(first, arrow=replace(first.arrow, size=1 << 40))
+    huge = replace(first, arrow=first.arrow._replace(size=1 << 40))
     found = replace(whole(), listings={0: ScaleListing(0, (huge, *files(scale).files[1:]))})
     planned = make_plan(request(downres=()), found, parse_tiers("0.15"))
     assert [forecast.row.key for forecast in planned.beyond] == ["s0/0"]

@@ -182,11 +182,11 @@ def test_all_files_of_a_shard_go(world: World) -> None:
 def test_a_file_that_is_not_its_receipts(world: World, key: str) -> None:
     """A copy that was cut has another size; where the listing has a checksum, that counts too."""
     whole = world.outputs[key]
-    world.outputs[key] = replace(whole, size=100)
+    world.outputs[key] = whole._replace(size=100)
     assert world.plan().reasons[key] == "its file is 100 bytes, its receipt says 5,000"
-    world.outputs[key] = replace(whole, crc32c="AAAAAA==")
+    world.outputs[key] = whole._replace(crc32c="AAAAAA==")
     assert "crc32c is AAAAAA==, its receipt says" in world.plan().reasons[key]
-    world.outputs[key] = replace(whole, crc32c=None)
+    world.outputs[key] = whole._replace(crc32c=None)
     assert not world.plan().reasons
 
 

@@ -28,6 +28,8 @@ def test_ids_equal_cloud_volumes(grid: tuple[int, int, int], seed: int) -> None:
     assert ids.dtype == np.uint64
     np.testing.assert_array_equal(ids, compressed_morton_code(coords, grid).astype(np.uint64))
     np.testing.assert_array_equal(morton.decode(ids, grid), coords)
+    ones = [morton.decode_one(chunk_id, grid) for chunk_id in ids.tolist()]
+    np.testing.assert_array_equal(ones, coords)
 
 
 @given(st.tuples(*[st.integers(1, 9)] * 3))
@@ -61,6 +63,8 @@ def test_coordinates_outside_are_refused() -> None:
             morton.encode([[0, 0, 0], point], (3, 3, 3))
     with pytest.raises(InvalidCoordinateError, match="id 64"):
         morton.decode([64], (3, 3, 3))
+    with pytest.raises(InvalidCoordinateError, match="id 64"):
+        morton.decode_one(64, (3, 3, 3))
     with pytest.raises(InvalidCoordinateError, match="without chunks"):
         morton.grid_bits((3, 0, 3))
 
