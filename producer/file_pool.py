@@ -6,9 +6,8 @@ Results come in the order of the files, and only those of a few files are held.
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from typing import Annotated, Final, TypeVar
+from typing import Final, TypeVar
 
-import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
@@ -18,20 +17,11 @@ from producer.render import duration
 from runtime.cli import print_stderr
 from runtime.verbosity import is_quiet
 
-DEFAULT_WORKERS: Final = 32
-_MOST_WORKERS: Final = 256
 _QUEUED: Final = 2  # files per worker in work or waiting
 _LINE_S: Final = 30  # between lines of progress where there is no terminal
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-WorkersOption = Annotated[
-    int,
-    typer.Option(
-        "--workers", min=1, max=_MOST_WORKERS, metavar="N", help="Files to read at a time."
-    ),
-]
 
 
 def read_files(

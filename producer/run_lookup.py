@@ -1,9 +1,6 @@
-"""Lookup of a command's run and queue; options that several commands share."""
+"""Lookup of a command's run and queue."""
 
 from collections.abc import Sequence
-from typing import Annotated
-
-import typer
 
 from delivery.broker import SQLITE, open_broker, queue_path
 from delivery.broker.base import Broker
@@ -18,14 +15,6 @@ from runtime import settings
 from runtime.cli import print_stderr
 from runtime.errors import UnreachableError, UsageError
 from runtime.storage import absolute, join
-
-RunQueueOption = Annotated[
-    str | None,
-    typer.Option("--queue", metavar="URL", help="The queue. Default: the one of the run."),
-]
-TierOption = Annotated[
-    str | None, typer.Option("--tier", metavar="NAME", help="Where to, such as 16gi.")
-]
 
 
 def find(run: str | None, state: str | None, dest: str | None) -> Run:

@@ -23,10 +23,11 @@ from braid.precomputed.volume_spec import ScaleSpec
 from braid.transcode.block_assignment import block_extent
 from braid.transcode.file_extent import check_rows
 from braid.typing import Int32Array, Int64Array
+from producer import defaults
 from producer.export_listing import ExportFile, ScaleListing, list_scale, outside_volume
 from producer.export_log import compare_chunks, log_problems, read_log
 from producer.export_reader import ExportReader, open_file, read_listings
-from producer.file_pool import DEFAULT_WORKERS, read_files
+from producer.file_pool import read_files
 from runtime.errors import ShardliftError, UnreachableError
 from runtime.storage import Storage
 from runtime.storage.checked_reads import read_again
@@ -54,7 +55,7 @@ class ValidationConfig:
     files: int | None = None
     seed: int = 0
     z_compress: int = 0
-    workers: int = DEFAULT_WORKERS
+    workers: int = defaults.READERS
 
 
 @dataclass
