@@ -10,18 +10,24 @@ _WORKERS: Final = "Workers"
 
 # Summaries fit a line of 80 columns.
 COMMANDS: Final = (
-    LazyCommand("up", "infra.commands", "Create what is missing, update what differs", _RESOURCES),
-    LazyCommand("check", "infra.commands", "Compare; exit code 1 where they differ", _RESOURCES),
-    LazyCommand("down", "infra.commands", "Delete pools and queues; volumes stay", _RESOURCES),
-    LazyCommand("start", "infra.commands", "Run tasks of the worker jobs", _WORKERS),
-    LazyCommand("stop", "infra.commands", "Stop all workers; they release their shards", _WORKERS),
     LazyCommand(
-        "autoscale", "infra.autoscale_command", "Keep the pools as large as is worth it", _WORKERS
+        "up", "infra.commands.up", "Create what is missing, update what differs", _RESOURCES
     ),
     LazyCommand(
-        "render", "infra.render_command", "Print the workers for Kubernetes, SLURM, ...", _WORKERS
+        "check", "infra.commands.check", "Compare; exit code 1 where they differ", _RESOURCES
     ),
-    LazyCommand("instances", "infra.autoscale_command", "Show the pools' instances", _WORKERS),
+    LazyCommand("down", "infra.commands.down", "Delete pools and queues; volumes stay", _RESOURCES),
+    LazyCommand("start", "infra.commands.start", "Run tasks of the worker jobs", _WORKERS),
+    LazyCommand(
+        "stop", "infra.commands.stop", "Stop all workers; they release their shards", _WORKERS
+    ),
+    LazyCommand(
+        "autoscale", "infra.commands.autoscale", "Keep the pools as large as is worth it", _WORKERS
+    ),
+    LazyCommand(
+        "render", "infra.commands.render", "Print the workers for Kubernetes, SLURM, ...", _WORKERS
+    ),
+    LazyCommand("instances", "infra.commands.instances", "Show the pools' instances", _WORKERS),
 )
 
 app = new_program("Create, compare and delete the cloud resources of a queue.", COMMANDS)

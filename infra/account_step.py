@@ -5,12 +5,13 @@ from typing import ClassVar, Final
 
 from infra.binding_set import BindingSet
 from infra.changes import Action, Change
+from infra.defaults import ACCOUNTS
 from infra.desired import Binding
 from infra.identities import Account, Identities
 from infra.policies import Policies
 from infra.rest_service import ConflictError, DeniedError, MissingError, RestService
 from infra.rights import ACCOUNT_ADMIN, Need
-from infra.steps import ACCOUNTS, UNSEEN, Step
+from infra.steps import UNSEEN, Step
 from runtime.google_endpoints import GoogleService
 
 KIND: Final = "account"

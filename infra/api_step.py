@@ -4,9 +4,10 @@ from collections.abc import Collection, Sequence
 from typing import ClassVar, Final
 
 from infra.changes import Action, Change
+from infra.defaults import APIS
 from infra.rest_service import DeniedError, RestService
 from infra.rights import API_ADMIN, Need
-from infra.steps import APIS, UNSEEN, Step
+from infra.steps import UNSEEN, Step
 from runtime.google_endpoints import GoogleService
 
 KIND: Final = "api"

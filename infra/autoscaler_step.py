@@ -12,13 +12,14 @@ from delivery.broker.pubsub_names import PubSubNames
 from infra.autoscaler_pool import keep_pool
 from infra.binding_set import BindingSet
 from infra.changes import Action, Change, UnitPrice
+from infra.defaults import ACCOUNTS
 from infra.identities import Account, pool_bindings
 from infra.policies import Policies
 from infra.pool_client import PoolClient
 from infra.pools import pool_id
 from infra.queue_pools import QueuePools, autoscaler_id, read_pools
 from infra.rights import ACCOUNT_USER, ACT_AS, RUN_ADMIN, Need
-from infra.steps import ACCOUNTS, Step
+from infra.steps import Step
 from memmodel.tiers import Tier
 
 KIND: Final = "pool"

@@ -6,8 +6,9 @@ from typing import ClassVar, Final
 from infra.bucket_client import BucketClient, BucketDeniedError, PayerMissingError
 from infra.bucket_findings import PAYER_MISSING, BucketUse, Use, findings
 from infra.changes import Action, Change, UnitPrice
+from infra.defaults import BUCKETS
 from infra.rights import STORAGE_ADMIN, Need
-from infra.steps import BUCKETS, UNSEEN, Step
+from infra.steps import UNSEEN, Step
 from memmodel import prices
 from runtime import settings
 from runtime.errors import ShardliftError

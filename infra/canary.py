@@ -23,6 +23,7 @@ from delivery.ledger.canary import CanaryAnswer, CanaryQuestion
 from delivery.messages import now
 from infra.bucket_findings import Use
 from infra.changes import Action, Change
+from infra.defaults import CANARY_S
 from infra.log_entries import LogEntries
 from infra.pool_client import CANARY, FoundPool, PoolClient
 from infra.pool_configuration import state_root
@@ -32,7 +33,6 @@ from runtime.errors import ShardliftError, UnreachableError, UsageError
 from runtime.storage import open_storage
 
 KIND: Final = "canary"
-MOST_S: Final = 180.0
 POLL_S: Final = 2.0
 LOG_EVERY_S: Final = 10.0
 _LINES: Final = 30
@@ -59,7 +59,7 @@ class Canary:
         region: str,
         places: Mapping[Use, str | None],
         *,
-        most_s: float = MOST_S,
+        most_s: float = CANARY_S,
         poll_s: float = POLL_S,
     ) -> None:
         self._client = client

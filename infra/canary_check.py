@@ -5,10 +5,11 @@ from contextlib import closing
 
 from delivery.broker.pubsub_names import PubSubNames
 from infra.bucket_findings import Use
-from infra.canary import KIND, MOST_S, Canary
+from infra.canary import KIND, Canary
 from infra.changes import Action, Change
+from infra.defaults import CANARY_S
 from infra.pool_client import PoolClient
-from infra.pool_configuration import state_root
+from infra.pool_configuration import STATE_HINT, state_root
 from infra.queue_pools import QueuePools, dollars_per_hour, read_pools
 from runtime.errors import UsageError
 from runtime.text import counted
@@ -21,7 +22,7 @@ def check_pools(
     say: Callable[[str], None],
     *,
     each: bool,
-    most_s: float = MOST_S,
+    most_s: float = CANARY_S,
 ) -> list[Change]:
     """A canary in the smallest pool of a queue, or in each, one after another.
 
@@ -39,7 +40,7 @@ def check_pools(
     if state_root(places[Use.STATE]) is None:
         raise UsageError(
             "a canary answers through the state root, and none is given",
-            hint="set STATE_PATH or DEST_PATH, or pass --state gs://BUCKET/PREFIX",
+            hint=STATE_HINT,
         )
     with closing(PoolClient(f"projects/{names.project}/locations/{region}")) as client:
         pools = read_pools(client, names)

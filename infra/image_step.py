@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import ClassVar, Final
 
 from infra.changes import Action, Change
+from infra.defaults import IMAGE
 from infra.image_build import BuildFailedError, ImageBuild
 from infra.image_registry import (
     REPOSITORY,
@@ -17,7 +18,7 @@ from infra.image_registry import (
 from infra.rest_service import DeniedError
 from infra.rights import ACCOUNT_USER, ACT_AS, REGISTRY_ADMIN, SOURCE_DEVELOPER, Need
 from infra.source_archive import SourceArchive, read_sources
-from infra.steps import IMAGE, UNSEEN, Step
+from infra.steps import UNSEEN, Step
 
 KIND: Final = "image"
 REPOSITORY_KIND: Final = "repository"

@@ -9,10 +9,11 @@ from contextlib import closing
 from delivery.broker.pubsub_names import PubSubNames
 from delivery.messages import now
 from infra.changes import Action, Change
+from infra.defaults import Home
 from infra.job_client import JobClient
 from infra.pool_client import FoundPool
 from infra.pool_resources import PoolResources
-from infra.pools import TIER_LABEL, Home
+from infra.pools import TIER_LABEL
 from infra.queue_runs import QueueRuns
 from infra.scaling_policy import Caps, desired_counts
 from infra.tiers_left import left_by_tier

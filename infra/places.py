@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from infra.bucket_findings import Use
-from infra.steps import ACCOUNTS, APIS, BUCKETS
+from infra.defaults import ACCOUNTS, APIS, BUCKETS
 from runtime import settings
 from runtime.google_endpoints import GoogleService, endpoint
 

@@ -5,8 +5,9 @@ from importlib.metadata import version
 from typing import Final
 
 from delivery.broker.pubsub_names import PubSubNames
+from infra.defaults import Home
 from infra.identities import worker_account
-from infra.pools import Home, PoolSettings
+from infra.pools import PoolSettings
 from runtime import settings
 from runtime.errors import UsageError
 from runtime.google_endpoints import GoogleService, endpoint
@@ -14,6 +15,7 @@ from runtime.storage import absolute
 from runtime.urls import is_remote
 
 NO_REGION: Final = "no region is configured, so worker pools are left out: set REGION"
+STATE_HINT: Final = "set STATE_PATH or DEST_PATH, or pass --state gs://BUCKET/PREFIX"
 EMULATED: Final = "the queue is an emulator's and Cloud Run is not, so worker pools are left out"
 _IMAGE: Final = re.compile(r"[\w./:@-]+", re.ASCII)
 # Passed on to workers where they are set here.
@@ -58,7 +60,7 @@ def pool_settings(
     elif image:
         raise UsageError(
             "worker pools need a state root: only runs below it are served",
-            hint="set STATE_PATH or DEST_PATH, or pass --state gs://BUCKET/PREFIX",
+            hint=STATE_HINT,
         )
     return PoolSettings(
         names=names,

@@ -13,20 +13,11 @@ from google.api_core import exceptions as api
 from delivery.broker.pubsub_names import PubSubNames
 from infra.changes import Action, Change
 from infra.cloud_run import StaleError
+from infra.defaults import Home
 from infra.job_client import JobClient
 from infra.pool_client import FoundPool, PoolClient
 from infra.pool_fields import differing_fields, overlay
-from infra.pools import (
-    APP,
-    APP_LABEL,
-    QUEUE_LABEL,
-    TIER_LABEL,
-    Home,
-    Pool,
-    PoolSettings,
-    pool,
-    pool_id,
-)
+from infra.pools import APP, APP_LABEL, QUEUE_LABEL, TIER_LABEL, Pool, PoolSettings, pool, pool_id
 from memmodel.tiers import Tier
 from runtime.settings import STATE_PATH
 from runtime.text import counted

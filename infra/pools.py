@@ -8,10 +8,10 @@ A job's workers end by themselves when they are idle, so that nobody is paid for
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Final
 
 from delivery.broker.pubsub_names import PubSubNames
+from infra.defaults import IDLE_S, Home
 from memmodel.tiers import GIB, MIB, Tier
 from runtime.errors import UsageError
 
@@ -22,29 +22,11 @@ APP: Final = "shardlift"
 APP_LABEL: Final = "app"
 QUEUE_LABEL: Final = "shardlift-queue"
 TIER_LABEL: Final = "shardlift-tier"
-IDLE_S: Final = 60  # of a job's worker, before it ends
 TASK_S: Final = 7 * 24 * 3600  # the longest that Cloud Run lets a task run
 RETRIES: Final = 3  # of a task whose worker ended with an error
 _ID: Final = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 
 Fields = Mapping[str, Any]  # of Cloud Run's WorkerPool or Job, by the names of Google's client
-
-
-class Home(StrEnum):
-    """What runs the workers; the value is what users call it."""
-
-    POOLS = "pools"
-    JOBS = "jobs"
-
-    @property
-    def collection(self) -> str:
-        """As resource names have it."""
-        return "workerPools" if self is Home.POOLS else "jobs"
-
-    @property
-    def kind(self) -> str:
-        """One of them, in tables."""
-        return "pool" if self is Home.POOLS else "job"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from infra.autoscaler_step import AutoscalerStep
 from infra.bucket_findings import Use
 from infra.bucket_step import BucketsStep
 from infra.caller_rights import CallerRights
+from infra.defaults import ACCOUNTS, APIS, BUCKETS, IMAGE, POOLS, TOPICS, Home
 from infra.identities import (
     Identities,
     autoscaler_account,
@@ -22,16 +23,17 @@ from infra.image_step import ImageStep
 from infra.places import emulated, places
 from infra.policies import Policies
 from infra.pool_configuration import pool_settings, reason_for_no_pools, state_root
-from infra.pools import Home, PoolSettings, pools
+from infra.pools import PoolSettings, pools
 from infra.resources import PoolsStep, TopicsStep, is_emulator
 from infra.rights import Need, usage_needs
-from infra.steps import ACCOUNTS, APIS, BUCKETS, IMAGE, POOLS, TOPICS, Step, Steps
+from infra.steps import Step, Steps
 from memmodel.tiers import Tier, parse_tiers
 from runtime import cli
 from runtime.errors import UsageError
 from runtime.urls import is_remote, split_bucket
 
 NO_ACCOUNTS: Final = "no region is configured, so accounts are left out: set REGION"
+REGION_HINT: Final = "set REGION or pass --region, such as us-central1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class InfraRequest:
 
     Attributes:
         names: of the queue.
-        parts: of `infra.steps.PARTS`.
+        parts: of `infra.defaults.PARTS`.
         tiers: as options have them.
         lease_s: of a message.
         project_number: None to look it up.
@@ -196,7 +198,7 @@ class InfraRequest:
             if self.parts == {POOLS}:
                 raise UsageError(
                     f"--only {POOLS}: {reason_for_no_pools(self.region)}",
-                    hint="set REGION or pass --region, such as us-central1",
+                    hint=REGION_HINT,
                 )
             return None
         settings = pool_settings(

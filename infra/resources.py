@@ -9,13 +9,14 @@ from typing import ClassVar, Final
 from delivery.broker.pubsub_names import PubSubNames
 from infra import desired, iam
 from infra.changes import Action, Change
+from infra.defaults import POOLS, TOPICS, Home
 from infra.job_client import JobClient
 from infra.pool_client import PoolClient
 from infra.pool_resources import PoolResources
-from infra.pools import Home, Pool, PoolSettings
+from infra.pools import Pool, PoolSettings
 from infra.pubsub_admin import PubSubAdmin
 from infra.rights import ACCOUNT_USER, ACT_AS, PUBSUB_ADMIN, RUN_ADMIN, Need
-from infra.steps import POOLS, TOPICS, Step
+from infra.steps import Step
 from infra.topics import Topics
 from memmodel.tiers import Tier
 from runtime import settings

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from infra.defaults import PER_TIER
 from memmodel.capacity import divide
 from memmodel.cost import dollars_per_second
 from memmodel.tiers import GIB, Tier
@@ -21,7 +22,6 @@ from memmodel.tiers import GIB, Tier
 SHARDS_PER_WORKER: Final = 4
 LAST_SHARDS: Final = 8
 HELD_SHARE: Final = 0.1  # of the instances that may escalate shards
-DEFAULT_PER_TIER: Final = 100
 _HOUR_S: Final = 3600
 
 
@@ -58,7 +58,7 @@ class Caps:
         memory_gib: likewise.
     """
 
-    per_tier: int = DEFAULT_PER_TIER
+    per_tier: int = PER_TIER
     total: float = math.inf
     dollars_per_hour: float = math.inf
     vcpus: float = math.inf

@@ -26,18 +26,10 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from infra.changes import Action, Change
+from infra.defaults import ALL_PARTS, APIS, PARTS
 from infra.rights import Need
 from runtime.errors import UsageError
 from runtime.text import join_first
-
-APIS: Final = "apis"
-BUCKETS: Final = "buckets"
-TOPICS: Final = "topics"
-ACCOUNTS: Final = "accounts"
-IMAGE: Final = "image"
-POOLS: Final = "pools"
-PARTS: Final = (APIS, BUCKETS, TOPICS, ACCOUNTS, IMAGE, POOLS)
-ALL_PARTS: Final = ",".join(PARTS)
 
 UNSEEN: Final = "cannot be checked"
 """What the note of a change says where Google denies the look."""

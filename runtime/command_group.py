@@ -16,6 +16,7 @@ from runtime import option_panels, verbosity
 from runtime.errors import UnreachableError
 from runtime.help_page import HelpPage
 from runtime.interpreter import missing_package, start_failure
+from runtime.option_groups import spread
 
 
 def _print_version(wanted: bool) -> None:
@@ -154,8 +155,14 @@ class App(typer.Typer):
         )
 
     def command(self, name: str | None = None, **options: Any) -> Callable[[Any], Any]:
-        """As Typer's own."""
-        return super().command(name, **{"cls": Command, **options})
+        """As Typer's own, with groups of options as the options that they hold."""
+        register = super().command(name, **{"cls": Command, **options})
+
+        def add(command: Any) -> Any:
+            register(spread(command))
+            return command
+
+        return add
 
 
 def new_program(text: str, commands: Iterable[LazyCommand], *, completion: bool = False) -> App:

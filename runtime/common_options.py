@@ -6,6 +6,7 @@ Each is declared once, so that a place, a queue or a run is named in the same wa
 from typing import Annotated, Final
 
 import typer
+from typer.models import OptionInfo
 
 from runtime import settings
 
@@ -141,6 +142,22 @@ JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON document instead of text.")
 ]
 YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask whether to go on.")]
+
+
+def states(text: str) -> OptionInfo:
+    """Option that names several state roots.
+
+    Args:
+        text: what they are for.
+    """
+    # Without `envvar`, which splits at blanks: the variable holds one place.
+    option: OptionInfo = typer.Option(
+        "--state",
+        metavar=_LOCATION,
+        help=f"{text} [env var: {settings.STATE_PATH}]",
+        show_default=False,
+    )
+    return option
 
 
 def parse_scales(text: str, option: str = "--scales") -> tuple[int, ...]:

@@ -9,11 +9,12 @@ import typer
 
 from infra.caller_rights import as_changes, needs_of, refuse_lacking
 from infra.changes import Action, Change
+from infra.defaults import PARTS
 from infra.guide.dialogue import Dialogue, unanswered
 from infra.guide.questions import QUESTIONS
 from infra.guide.screen import Screen, Ticks
 from infra.request import InfraRequest
-from infra.steps import PARTS, StepPlan, all_changes, refuse_conflicts
+from infra.steps import StepPlan, all_changes, refuse_conflicts
 from memmodel import prices
 from memmodel.cost import HOUR_S, dollars_per_second
 from memmodel.tiers import Tier, parse_tiers

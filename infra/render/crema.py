@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from infra.pools import Home
+from infra.defaults import Home
 from infra.render.workers import Workers
 from infra.render.yaml_text import yaml_text
 from memmodel.tiers import Tier

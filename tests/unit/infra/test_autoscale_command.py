@@ -26,7 +26,7 @@ def run(folder: Path, *arguments: str, **environment: str) -> CommandResult:
         ({}, "which queue? Worker pools serve queues on Pub/Sub"),
         ({"QUEUE_URL": "sqlite:queue.db"}, "is not a Pub/Sub queue"),
         ({"QUEUE_URL": QUEUE}, "No state root is given"),
-        ({"QUEUE_URL": QUEUE, "STATE_PATH": "runs"}, "which region?"),
+        ({"QUEUE_URL": QUEUE, "STATE_PATH": "runs"}, "in which region are the worker pools?"),
     ],
 )
 def test_what_is_missing_is_said(tmp_path: Path, environment: dict[str, str], said: str) -> None:

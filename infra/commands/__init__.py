@@ -1,0 +1,1 @@
+"""Commands of infra: their options and help pages."""
