@@ -9,7 +9,7 @@ from delivery.broker.base import Broker
 from delivery.ledger import canary
 from delivery.ledger.canary import CanaryAnswer, CanaryQuestion
 from delivery.messages import now
-from runtime import log
+from runtime import log, log_events
 from runtime.errors import ShardliftError
 from runtime.storage import open_storage
 
@@ -45,7 +45,7 @@ class CanaryReply:
         answer = _answer(question, self._config)
         canary.answer(state, self._broker.url, tier, answer)
         problems = list(answer.problems)
-        _log.info(log.CANARY_ANSWERED, worker=self._config.worker, problems=problems)
+        _log.info(log_events.CANARY_ANSWERED, worker=self._config.worker, problems=problems)
 
 
 def _answer(question: CanaryQuestion, config: WorkerConfig) -> CanaryAnswer:

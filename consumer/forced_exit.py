@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from consumer.signals import ShutdownFlags
-from runtime import log
+from runtime import log, log_events
 from runtime.errors import EXIT_INTERRUPTED, ShardliftError
 from runtime.machine import start_thread
 
@@ -58,7 +58,7 @@ class ForcedExit:
         while not (self._flags.immediate.is_set() or self._signalled() or _stop_pending()):
             pass
         time.sleep(self._after_s)
-        _log.warning(log.SHUTDOWN_FORCED, seconds=self._after_s)
+        _log.warning(log_events.SHUTDOWN_FORCED, seconds=self._after_s)
         with contextlib.suppress(ShardliftError):  # no thread left: the lease ends by itself
             giving = threading.Thread(target=self._try_to_give_back, daemon=True)
             start_thread(giving)

@@ -11,7 +11,7 @@ from delivery.broker.base import DEAD
 from delivery.ledger.shard_status import read_status
 from delivery.progress import ready_by_tier
 from memmodel.run_context import tier_chooser
-from runtime import log
+from runtime import log, log_events
 from runtime.errors import ShardliftError
 
 FIRST_S: Final = 10.0  # without work, before the first notice
@@ -50,7 +50,7 @@ class IdleNotice:
         self._due_s = self._clock() + self._pause_s
         with contextlib.suppress(ShardliftError):  # a notice only informs
             if reason := self._reason():
-                _log.info(log.WORKER_IDLE, tier=self._tier, reason=reason)
+                _log.info(log_events.WORKER_IDLE, tier=self._tier, reason=reason)
 
     def _reason(self) -> str | None:
         """Where shards wait; None if nowhere, or on the worker's own tier."""

@@ -13,7 +13,7 @@ from delivery.reconciler import NAMED, Reconciler
 from delivery.stall_detector import StallAction
 from delivery.state_roots import StateRoots
 from memmodel.run_context import tier_chooser
-from runtime import log
+from runtime import log, log_events
 from runtime.errors import UnreachableError
 from runtime.storage import open_storage
 from runtime.text import join_first
@@ -85,7 +85,7 @@ class RunSupervisor:
         try:
             self._tick(began_s)
         except UnreachableError as error:
-            _log.warning(log.SUPERVISION_FAILED, reason=str(error))
+            _log.warning(log_events.SUPERVISION_FAILED, reason=str(error))
         ended_s = self._clock()
         pause_s = max(TICK_S, COST_SHARE * (ended_s - began_s))
         # A tick that waited for a service, or was frozen, must not put off the next for long.
@@ -95,7 +95,7 @@ class RunSupervisor:
         if (root := self._roots.first) is not None:
             drained = self._reconciler.drain(open_storage(root), self._roots)
             for _, key in drained.keys:
-                _log.info(log.DEAD_LETTER_DRAINED, shard=key)
+                _log.info(log_events.DEAD_LETTER_DRAINED, shard=key)
         if now_s >= self._discovery_s or not self._unfinished:
             self._discovery_s = now_s + DISCOVERY_S
             self._discover()
@@ -147,12 +147,14 @@ class RunSupervisor:
             self.given_up.pop(run.uri, None)
         elif run.uri not in self.given_up:
             self.given_up[run.uri] = result.reason
-            _log.error(log.RUN_STALLED, run=run.run_id, reason=result.reason)
+            _log.error(log_events.RUN_STALLED, run=run.run_id, reason=result.reason)
         if result.action is StallAction.REPUBLISH:
-            _log.warning(log.SHARDS_REPUBLISHED, run=run.run_id, shards=len(result.republished))
+            _log.warning(
+                log_events.SHARDS_REPUBLISHED, run=run.run_id, shards=len(result.republished)
+            )
 
     def _remove(self, run: Run) -> None:
-        _log.info(log.RUN_ENDED, run=run.run_id)
+        _log.info(log_events.RUN_ENDED, run=run.run_id)
         self.given_up.pop(run.uri, None)
         del self._unfinished[run.uri]
 

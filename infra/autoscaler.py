@@ -27,7 +27,7 @@ from infra.queue_runs import OpenRun, QueueRuns
 from infra.run_care import RunCare
 from infra.scaling_policy import Caps, Left, desired_counts
 from infra.tiers_left import left_by_tier
-from runtime import log
+from runtime import log, log_events
 from runtime.errors import ShardliftError, UnreachableError, UsageError
 from runtime.storage import open_storage
 
@@ -163,7 +163,7 @@ class Autoscaler:
         try:
             runs = self._runs.read(all_again=all_again)
         except UnreachableError as error:
-            _log.warning(log.LEDGER_UNKNOWN, reason=str(error))
+            _log.warning(log_events.LEDGER_UNKNOWN, reason=str(error))
             return None
         return [] if self._care.gives_up(runs, counts) else runs
 
@@ -178,7 +178,7 @@ class Autoscaler:
 
     def _note_missing(self, tiers: frozenset[str]) -> None:
         for tier in sorted(tiers - self._without_pool):
-            _log.warning(log.POOL_MISSING, tier=tier, queue=self._names.url)
+            _log.warning(log_events.POOL_MISSING, tier=tier, queue=self._names.url)
         self._without_pool = tiers
 
     def _start(
@@ -201,7 +201,7 @@ class Autoscaler:
         try:
             return keep_pool(self._client, self._names, self._region, pools)
         except ShardliftError as error:  # the pools of workers matter more
-            _log.warning(log.AUTOSCALER_MISSING, queue=self._names.url, reason=str(error))
+            _log.warning(log_events.AUTOSCALER_MISSING, queue=self._names.url, reason=str(error))
             return pools.own
 
     def _write(self, pools: QueuePools, wanted: Mapping[str, int]) -> None:
@@ -213,7 +213,7 @@ class Autoscaler:
     def _set(self, pool: FoundPool, count: int, stamp: str | None = None) -> None:
         self._client.set_count(pool, count, stamp)
         if count != pool.count:
-            _log.info(log.POOL_SCALED, pool=pool.pool_id, before=pool.count, count=count)
+            _log.info(log_events.POOL_SCALED, pool=pool.pool_id, before=pool.count, count=count)
 
     def _note(self, look: Look, watched_for_s: float) -> None:
         moment = now()
@@ -230,4 +230,4 @@ class Autoscaler:
             try:
                 autoscaler_note.write(open_storage(root), note)
             except ShardliftError as error:  # it only informs
-                _log.warning(log.HEARTBEAT_FAILED, run=root, reason=str(error))
+                _log.warning(log_events.HEARTBEAT_FAILED, run=root, reason=str(error))

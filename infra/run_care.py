@@ -12,7 +12,7 @@ from delivery.stall_detector import StallAction, StallDetector, activity_fingerp
 from delivery.state_roots import StateRoots
 from infra.queue_runs import OpenRun
 from memmodel.run_context import tier_chooser
-from runtime import log
+from runtime import log, log_events
 from runtime.errors import ShardliftError
 from runtime.storage import open_storage
 from runtime.text import join_first
@@ -57,10 +57,10 @@ class RunCare:
         try:
             drained = self._reconciler.drain(open_storage(self._roots[0]), roots)
         except ShardliftError as error:
-            _log.warning(log.SUPERVISION_FAILED, reason=str(error))
+            _log.warning(log_events.SUPERVISION_FAILED, reason=str(error))
             return
         for _, key in drained.keys:
-            _log.info(log.DEAD_LETTER_DRAINED, shard=key)
+            _log.info(log_events.DEAD_LETTER_DRAINED, shard=key)
 
     def mend(self, runs: Sequence[OpenRun], counts: Mapping[str, int]) -> None:
         """Publish missed dependents; publish again, or give up, where nothing is heard.
@@ -79,9 +79,11 @@ class RunCare:
                 self._reconciler.publish_dependents(one.run, one.status)
                 if action is StallAction.REPUBLISH:
                     again = self._reconciler.publish_ready(one.run, one.status)
-                    _log.warning(log.SHARDS_REPUBLISHED, run=one.run.run_id, shards=len(again))
+                    _log.warning(
+                        log_events.SHARDS_REPUBLISHED, run=one.run.run_id, shards=len(again)
+                    )
         except ShardliftError as error:
-            _log.warning(log.SUPERVISION_FAILED, reason=str(error))
+            _log.warning(log_events.SUPERVISION_FAILED, reason=str(error))
         if action is StallAction.GIVE_UP and runs:
             self._give_up(runs)
 
@@ -127,4 +129,4 @@ class RunCare:
         )
         self._abandoned = frozenset(one.run.uri for one in runs)
         for one in runs:
-            _log.error(log.RUN_STALLED, run=one.run.run_id, reason=self.given_up)
+            _log.error(log_events.RUN_STALLED, run=one.run.run_id, reason=self.given_up)

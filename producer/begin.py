@@ -10,7 +10,7 @@ from producer.launch import cancel_outdated, create_or_resume
 from producer.preflight import LaunchConfig, LaunchOptions, Preflight, preflight
 from producer.run_queue import prepare_queue
 from producer.run_request import Request
-from runtime import log
+from runtime import log, log_events
 from runtime.errors import UnreachableError
 from runtime.storage import open_storage
 
@@ -69,7 +69,7 @@ def begin(
         try:
             return Begun(found, create_or_resume(found, config, options.run_id), moved)
         except LaunchedMeanwhile as error:
-            _log.info(log.LAUNCHED_MEANWHILE, reason=str(error))
+            _log.info(log_events.LAUNCHED_MEANWHILE, reason=str(error))
     raise UnreachableError(
         f"other commands began a run of {request.dest} each time this one looked",
         hint="run the same command again when they have ended",

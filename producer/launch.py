@@ -26,7 +26,7 @@ from producer.fleet_process import FleetProcess
 from producer.info import write_info
 from producer.preflight import LaunchConfig, Preflight
 from producer.wait import wait
-from runtime import log
+from runtime import log, log_events
 from runtime.cli import print_stderr
 from runtime.storage import OWNER, open_storage
 
@@ -114,9 +114,9 @@ def _create(found: Preflight, plan: Plan, config: LaunchConfig, run_id: str | No
     info = _run_info(found, run_id, config)
     run = Launches(config.state).begin(info, plan, found.after, cancels)
     for cancelled in cancels:
-        _log.info(log.RUN_CANCELLED, run=cancelled, by=run_id)
+        _log.info(log_events.RUN_CANCELLED, run=cancelled, by=run_id)
     write_info(dest, request.volume)
-    _log.info(log.RUN_CREATED, run=run.uri)
+    _log.info(log_events.RUN_CREATED, run=run.uri)
     return run
 
 
@@ -141,7 +141,7 @@ def cancel_outdated(found: Preflight) -> None:
     """Cancel the runs that are out of date; their workers stop before they publish an output."""
     for earlier, reason in found.outdated:
         earlier.run.cancel(f"out of date: {reason}")
-        _log.info(log.RUN_CANCELLED, run=earlier.run.run_id, by=None)
+        _log.info(log_events.RUN_CANCELLED, run=earlier.run.run_id, by=None)
 
 
 def publish_and_wait(

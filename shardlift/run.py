@@ -24,7 +24,7 @@ from producer.report.page import page
 from producer.run_lookup import broker_to_look
 from producer.trouble_note import last_trouble
 from producer.verification import Checks, verify_volume
-from runtime import log, settings
+from runtime import log, log_events, settings
 from runtime.errors import ShardliftError
 from runtime.storage import absolute
 from shardlift.html import run_html
@@ -246,4 +246,4 @@ def _display_of(progress: bool | Callable[[Progress], None]) -> Callable[[str], 
 
 
 def _note(text: str) -> None:
-    _log.warning(log.RUN_NOTE, text=text)
+    _log.warning(log_events.RUN_NOTE, text=text)

@@ -27,7 +27,7 @@ from delivery.broker.fleet_lock import FleetLock
 from delivery.ledger.run import Run
 from memmodel.capacity import Budget
 from memmodel.tiers import parse_size, tier_of
-from runtime import common_options, log, settings
+from runtime import common_options, log, log_events, settings
 from runtime.machine import raise_file_limit
 
 _log = log.get()
@@ -80,7 +80,9 @@ def fleet(
             planned=discovery.planned(),
             on_log=print_log if screen.live else None,
         )
-        _log.info(log.FLEET_STARTED, queue=broker.url, roots=[*discovery.roots], cpus=budget.cpus)
+        _log.info(
+            log_events.FLEET_STARTED, queue=broker.url, roots=[*discovery.roots], cpus=budget.cpus
+        )
         warn_of_missing_run(discovery)
         ForcedExit(flags, forced_exit.FLEET_S).watch()
         workers = Fleet(broker, config, flags, lambda uri: discovery.add(Run(uri)))
@@ -90,7 +92,7 @@ def fleet(
             busy=lambda: workers.busy,
         )
         workers.run(exit_condition, until_drained=until_drained)
-        _log.info(log.FLEET_STOPPED)
+        _log.info(log_events.FLEET_STOPPED)
     end(flags, exit_condition if until_drained else None, workers.trouble)
 
 

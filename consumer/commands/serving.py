@@ -7,7 +7,7 @@ from consumer.run_discovery import RunDiscovery, discover_runs
 from consumer.signals import ShutdownFlags
 from delivery.broker.base import Broker
 from memmodel.tiers import Tier, parse_tiers, tier_of
-from runtime import log, settings
+from runtime import log, log_events, settings
 from runtime.errors import EXIT_INTERRUPTED, UsageError
 from runtime.storage import absolute
 
@@ -41,7 +41,7 @@ def warn_of_missing_run(discovery: RunDiscovery) -> None:
     """Warn where no run is found; no error, since one may be enqueued later."""
     if reason := discovery.missing():
         hint = "a run that is enqueued later is served; else check --dest, --state and --queue"
-        _log.warning(log.RUN_MISSING, reason=reason, hint=hint)
+        _log.warning(log_events.RUN_MISSING, reason=reason, hint=hint)
 
 
 def tier_names(tiers: str, discovery: RunDiscovery, own: Tier | None = None) -> list[str]:

@@ -35,7 +35,7 @@ from delivery.ledger.run import Run
 from delivery.messages import shortened
 from memmodel import process_memory
 from memmodel.tiers import MIB, parse_size, tier_of
-from runtime import common_options, log, settings
+from runtime import common_options, log, log_events, settings
 from runtime.errors import EXIT_INTERRUPTED, ShardliftError
 from runtime.machine import raise_file_limit
 
@@ -97,7 +97,7 @@ def work(
             worker=worker_id(),
         )
         _log.info(
-            log.WORKER_STARTED, worker=config.worker, tier=tier, queue=broker.url,
+            log_events.WORKER_STARTED, worker=config.worker, tier=tier, queue=broker.url,
             roots=[*discovery.roots], slots=config.slots, memory_mib=limit_bytes // MIB,
         )  # fmt: skip
         if owner is None:  # else its fleet says so
@@ -133,7 +133,7 @@ def work(
             on_trouble=lambda text: report(WorkerReport(error=shortened(text, ERROR_CHARS))),
         )  # fmt: skip
         loop.run(should_exit)
-        _log.info(log.WORKER_STOPPED, worker=config.worker)
+        _log.info(log_events.WORKER_STOPPED, worker=config.worker)
     if owner is None:
         end(flags, exit_condition if until_drained else None)
 

@@ -21,7 +21,7 @@ from consumer.protocol.events import InputChanged
 from consumer.protocol.tasks import DownsampleTask, Outcome, volume_of
 from delivery.ledger.receipts import EMPTY
 from delivery.messages import shard_key
-from runtime import log
+from runtime import log, log_events
 from runtime.errors import ObjectNotFound, PermanentError
 from runtime.storage import Storage
 from runtime.urls import is_remote
@@ -164,7 +164,9 @@ def downsample_shard(
         chunks = with_progress(downsampler.payloads(task.shard, inputs), on_progress)
         written = write_chunks(dest, coarse, task, chunks, confirm)
     if inputs.absent:
-        _log.warning(log.INPUTS_ABSENT, shard=task.key, inputs=inputs.absent, taken_as="zeros")
+        _log.warning(
+            log_events.INPUTS_ABSENT, shard=task.key, inputs=inputs.absent, taken_as="zeros"
+        )
     stats = downsampler.stats
     read = InputStats(
         bytes_in=inputs.bytes_in,

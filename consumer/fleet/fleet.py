@@ -16,7 +16,7 @@ from consumer.worker.worker import Worker
 from delivery.broker.base import Broker
 from memmodel.capacity import Budget, allocate
 from memmodel.tiers import Tier
-from runtime import log
+from runtime import log, log_events
 from runtime.clock import uptime_s
 from runtime.errors import (
     EXIT_DONE,
@@ -184,7 +184,7 @@ class Fleet:
             if self._errors >= MAX_ERRORS:
                 raise
             seconds = 2**self._errors
-            _log.warning(log.WORKER_BACKOFF, reason=str(error), seconds=seconds)
+            _log.warning(log_events.WORKER_BACKOFF, reason=str(error), seconds=seconds)
             self._flags.immediate.wait(seconds)
             return False
         self._errors = 0
@@ -207,7 +207,9 @@ class Fleet:
     def _count_death(self, worker: WorkerProcess) -> None:
         """Log a worker that died; the next tick replaces it, unless many died at their start."""
         self._deaths = 0 if worker.state != "new" else self._deaths + 1
-        _log.warning(log.WORKER_DIED, tier=worker.tier.name, pid=worker.pid, code=worker.exit_code)
+        _log.warning(
+            log_events.WORKER_DIED, tier=worker.tier.name, pid=worker.pid, code=worker.exit_code
+        )
         if self._deaths >= MAX_DEATHS:
             cause = worker.error or start_failure(self._config.command)
             raise WorkersFailed(

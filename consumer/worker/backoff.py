@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Final
 
 from consumer.signals import ShutdownFlags
-from runtime import log
+from runtime import log, log_events
 from runtime.errors import ShardliftError
 
 FIRST_PAUSE_S: Final = 1.0  # after an error; doubled with each further one in a row
@@ -75,7 +75,7 @@ class Backoff:
             if errors >= MAX_ERRORS:
                 raise error
             seconds = self._first_s * 2 ** (errors - 1)
-            _log.warning(log.WORKER_BACKOFF, reason=str(error), seconds=seconds)
+            _log.warning(log_events.WORKER_BACKOFF, reason=str(error), seconds=seconds)
             self._flags.immediate.wait(seconds)
         finally:
             with self._lock:

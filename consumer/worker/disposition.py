@@ -9,7 +9,7 @@ from delivery.ledger import quarantine
 from delivery.messages import Hop, ShardMessage, now
 from delivery.state_roots import StateRoots
 from memmodel.tiers import GIB, Tier
-from runtime import log
+from runtime import log, log_events
 from runtime.storage import open_storage
 
 _log = log.get()
@@ -45,7 +45,9 @@ class Disposition:
     def release(self, shard: LeasedShard, reason: str) -> None:
         """Publish the message again to the same tier, then ack; does not count as an attempt."""
         self._broker.hand_over(shard.delivery, shard.delivery.tier, shard.message)
-        _log.info(log.SHARD_RELEASED, shard=shard.key, tier=shard.delivery.tier, reason=reason)
+        _log.info(
+            log_events.SHARD_RELEASED, shard=shard.key, tier=shard.delivery.tier, reason=reason
+        )
 
     def retry_once(self, shard: LeasedShard, reason: str) -> bool:
         """Publish to the same tier with the reason in the history; False if the history has it."""
@@ -53,7 +55,9 @@ class Disposition:
             return False
         message = shard.message.after(shard.hop(reason, self._config.worker))
         self._broker.hand_over(shard.delivery, shard.delivery.tier, message)
-        _log.info(log.SHARD_RELEASED, shard=shard.key, tier=shard.delivery.tier, reason=reason)
+        _log.info(
+            log_events.SHARD_RELEASED, shard=shard.key, tier=shard.delivery.tier, reason=reason
+        )
         return True
 
     def escalate(self, shard: LeasedShard, reason: str) -> None:
@@ -68,7 +72,7 @@ class Disposition:
         self._broker.hand_over(shard.delivery, larger.name, message)
         self._on_published(larger.name)
         _log.warning(
-            log.SHARD_ESCALATED,
+            log_events.SHARD_ESCALATED,
             shard=shard.key,
             tier=shard.delivery.tier,
             to=larger.name,
@@ -80,7 +84,7 @@ class Disposition:
         message = shard.message.after(shard.hop(reason, self._config.worker), reason)
         self._broker.hand_over(shard.delivery, DEAD, message)
         tier = shard.delivery.tier
-        _log.error(log.SHARD_DEAD_LETTERED, shard=shard.key, tier=tier, reason=reason)
+        _log.error(log_events.SHARD_DEAD_LETTERED, shard=shard.key, tier=tier, reason=reason)
 
     def quarantine(
         self, delivery: Delivery, reason: str, message: ShardMessage | None = None
@@ -105,11 +109,11 @@ class Disposition:
             hop = Hop(tier=delivery.tier, reason=reason, at=now(), worker=worker, attempt=attempt)
             self._broker.hand_over(delivery, DEAD, message.after(hop, reason))
             _log.error(
-                log.SHARD_DEAD_LETTERED, shard=message.key, tier=delivery.tier, reason=reason
+                log_events.SHARD_DEAD_LETTERED, shard=message.key, tier=delivery.tier, reason=reason
             )
         else:
             self._broker.set_aside(delivery)
-            _log.warning(log.MESSAGE_SET_ASIDE, tier=delivery.tier, reason=reason)
+            _log.warning(log_events.MESSAGE_SET_ASIDE, tier=delivery.tier, reason=reason)
 
     def _larger_tier(self, shard: LeasedShard) -> Tier | None:
         own, machine_bytes = self._config.tier, self._config.machine_bytes

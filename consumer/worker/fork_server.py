@@ -28,7 +28,7 @@ from consumer.protocol.forking import (
 from consumer.worker.executor_launch import Launched, environment, spawn
 from consumer.worker.forked_process import CannotAdopt, ForkedProcess, adopting
 from consumer.worker.stderr_tail import StderrTail
-from runtime import log
+from runtime import log, log_events
 from runtime.errors import MachineError
 from runtime.interpreter import module_command
 from runtime.machine import translate_start_errors
@@ -85,7 +85,7 @@ class ForkServer:
                     return self._fork()
                 except _CannotFork as error:
                     self._forks = False
-                    _log.warning(log.EXECUTORS_NOT_FORKED, reason=str(error))
+                    _log.warning(log_events.EXECUTORS_NOT_FORKED, reason=str(error))
                     self._stop()
         return spawn(EXECUTOR, LEAN_HEAP)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final, Self
 
 from delivery.ledger.run import Heartbeat, Run
-from runtime import log
+from runtime import log, log_events
 from runtime.errors import ShardliftError
 from runtime.machine import start_thread
 
@@ -74,7 +74,7 @@ class HeartbeatThread:
         try:
             self._run.write_heartbeat(self._current())
         except ShardliftError as error:  # heartbeats only inform
-            _log.warning(log.HEARTBEAT_FAILED, run=self._run.uri, reason=str(error))
+            _log.warning(log_events.HEARTBEAT_FAILED, run=self._run.uri, reason=str(error))
 
 
 class Heartbeats:

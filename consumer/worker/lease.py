@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final, Self
 
 from delivery.broker.base import Broker, Delivery
-from runtime import log, log_context
+from runtime import log, log_context, log_events
 from runtime.clock import uptime_s
 from runtime.errors import ShardliftError
 from runtime.machine import start_thread
@@ -79,7 +79,7 @@ class Lease:
             if not self._broker.extend(self._delivery) and not self._done.is_set():
                 self._lost = True
         except ShardliftError as error:
-            _log.warning(log.LEASE_EXTENSION_FAILED, reason=str(error))
+            _log.warning(log_events.LEASE_EXTENSION_FAILED, reason=str(error))
             return False
         if self.lost():
             return False

@@ -42,7 +42,7 @@ from delivery.publishing import Publication
 from delivery.state_roots import StateRoots, describe_foreign
 from memmodel.run_context import RunContext
 from memmodel.tiers import GIB, MIB
-from runtime import log, log_context
+from runtime import log, log_context, log_events
 from runtime.errors import MachineError, ShardliftError, UnreachableError, UsageError
 from runtime.machine import translate_machine_errors
 from runtime.storage import absolute
@@ -186,7 +186,9 @@ class Worker:
     def _handle_shard(self, shard: LeasedShard) -> None:
         delivery = shard.delivery
         log_context.add(run=shard.run.run_id, shard=shard.key)
-        _log.info(log.SHARD_LEASED, shard=shard.key, tier=delivery.tier, attempt=delivery.attempt)
+        _log.info(
+            log_events.SHARD_LEASED, shard=shard.key, tier=delivery.tier, attempt=delivery.attempt
+        )
         try:
             with self._shards.hold({f"{shard.run.uri}/{shard.key}"}):
                 self._settle_or_work(shard)
@@ -208,15 +210,16 @@ class Worker:
         if not self._has_ledger(shard.context):
             self._disposition.quarantine(shard.delivery, f"its run {shard.run.uri} is gone")
         elif shard.message.run_token not in {None, shard.run.info.token}:
-            self._disposition.ack(shard, log.SHARD_OF_EARLIER_RUN)
+            self._disposition.ack(shard, log_events.SHARD_OF_EARLIER_RUN)
         elif shard.run.cancelled(shard.overview):
-            self._disposition.ack(shard, log.SHARD_CANCELLED)
+            self._disposition.ack(shard, log_events.SHARD_CANCELLED)
         elif shard.key not in self._plan(shard.run):
             self._disposition.dead_letter(shard, "the plan of its run has no such shard")
         elif shard.status.answers(shard.message.redo):
             self._already_done(shard)
         elif not shard.inputs_done:
-            self._disposition.ack(shard, log.SHARD_NOT_READY)  # the last input's cascade publishes
+            # The last input's cascade publishes it.
+            self._disposition.ack(shard, log_events.SHARD_NOT_READY)
         elif shard.delivery.attempt > SILENT_DEATHS:
             self._escalate_after_deaths(shard)
         elif self._config.limit_bytes is None:
@@ -231,7 +234,7 @@ class Worker:
             case Done():
                 self._finish(shard, result)
             case Failed() if shard.lease.lost():
-                _log.warning(log.LEASE_LOST, shard=shard.key, tier=shard.delivery.tier)
+                _log.warning(log_events.LEASE_LOST, shard=shard.key, tier=shard.delivery.tier)
             case Failed(kind="memory"):
                 self._disposition.escalate(shard, self._over_limit(result))
             case Failed(kind="permanent"):
@@ -239,7 +242,7 @@ class Worker:
             case Failed(kind="changed"):
                 self._input_changed(shard, result.reason)
             case Failed(kind="cancelled"):
-                self._disposition.ack(shard, log.SHARD_CANCELLED)
+                self._disposition.ack(shard, log_events.SHARD_CANCELLED)
             case Failed(kind="stopped"):
                 self._disposition.release(shard, result.reason)
             case Failed(kind="usage"):
@@ -254,11 +257,13 @@ class Worker:
         shard.run.receipts.put(receipt)
         if receipt.bad_chunks:
             example, chunks = receipt.bad_chunks[0].text, receipt.bad_chunk_count
-            _log.warning(log.CHUNKS_LEFT_OUT, shard=shard.key, chunks=chunks, example=example)
+            _log.warning(
+                log_events.CHUNKS_LEFT_OUT, shard=shard.key, chunks=chunks, example=example
+            )
         published = self._cascade(shard)
         self._disposition.ack(
             shard,
-            log.SHARD_DONE,
+            log_events.SHARD_DONE,
             chunks=receipt.chunks,
             seconds=receipt.seconds,
             peak_mib=(receipt.peak_bytes or 0) // MIB,
@@ -281,7 +286,7 @@ class Worker:
     def _already_done(self, shard: LeasedShard) -> None:
         """Cascade again, since a worker may have died between receipt and cascade; ack."""
         published = self._cascade(shard)
-        self._disposition.ack(shard, log.SHARD_ALREADY_DONE, published=len(published))
+        self._disposition.ack(shard, log_events.SHARD_ALREADY_DONE, published=len(published))
 
     def _cascade(self, shard: LeasedShard) -> list[Publication]:
         choose_tier = shard.context.choose_tier

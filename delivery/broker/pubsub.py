@@ -23,7 +23,7 @@ from google.pubsub_v1.services.subscriber.transports.grpc import SubscriberGrpcT
 from delivery.broker.base import DEAD, DEAD_LETTER_SOURCE, Backlog, Broker, Delivery
 from delivery.broker.pubsub_names import PubSubNames
 from delivery.messages import ShardMessage
-from runtime import log, settings
+from runtime import log, log_events, settings
 from runtime.clock import uptime_s
 from runtime.errors import ShardliftError, UnreachableError, UsageError
 from runtime.google_endpoints import GoogleService, endpoint
@@ -267,7 +267,7 @@ class _Metrics:
                 return {}
             waiting, ages = self._newest(_UNDELIVERED), self._newest(_OLDEST)
         except (api.GoogleAPICallError, google.auth.exceptions.GoogleAuthError) as error:
-            log.get().debug(log.BACKLOG_UNKNOWN, reason=str(error))
+            log.get().debug(log_events.BACKLOG_UNKNOWN, reason=str(error))
             return {}
         return {tier: Backlog(count, None, ages.get(tier)) for tier, count in waiting.items()}
 
@@ -349,4 +349,6 @@ def _no_credentials() -> UsageError:
 
 def _log_retry(state: tenacity.RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
-    log.get().warning(log.BROKER_RETRIED, attempt=state.attempt_number, error=type(error).__name__)
+    log.get().warning(
+        log_events.BROKER_RETRIED, attempt=state.attempt_number, error=type(error).__name__
+    )

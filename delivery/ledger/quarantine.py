@@ -5,7 +5,7 @@ from typing import Final
 
 from delivery.ledger.run import UNREADABLE
 from delivery.messages import shortened
-from runtime import log
+from runtime import log, log_events
 from runtime.errors import ObjectNotFound
 from runtime.storage import Storage
 
@@ -18,7 +18,7 @@ def store(state: Storage, data: bytes, why: str) -> str:
     path = f"{_folder(state)}/{hashlib.sha256(data).hexdigest()}.json"
     ascii_why = why.encode("ascii", "replace").decode()  # metadata travel as headers
     state.create(path, data, {"why": shortened(ascii_why, _WHY_CHARS).replace("…", "")})
-    log.get().warning(log.MESSAGE_QUARANTINED, object=f"{state.url}/{path}", reason=why)
+    log.get().warning(log_events.MESSAGE_QUARANTINED, object=f"{state.url}/{path}", reason=why)
     return path
 
 

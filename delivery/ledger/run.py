@@ -15,7 +15,7 @@ from delivery.ledger.run_info import (
     new_run_id,
 )
 from delivery.ledger.stored_run import MOVE_AWAY, MOVED, PUBLISHED, WORKERS, Run
-from runtime import log
+from runtime import log, log_events
 from runtime.errors import UsageError
 from runtime.storage import absolute, join, open_storage
 
@@ -48,7 +48,7 @@ OnDamage = Callable[[Run, LedgerDamaged], None]
 
 def log_damage(run: Run, error: LedgerDamaged) -> None:
     """Log that a run is passed over."""
-    log.get().warning(log.RUN_DAMAGED, run=run.run_id, reason=str(error), hint=error.hint)
+    log.get().warning(log_events.RUN_DAMAGED, run=run.run_id, reason=str(error), hint=error.hint)
 
 
 def list_runs(state_url: str, on_damage: OnDamage = log_damage) -> list[Run]:

@@ -1,5 +1,6 @@
 """Client of Google Cloud Storage, one per process, with its credentials and connections."""
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any, Final
 
@@ -7,6 +8,7 @@ import google.auth
 import google.auth.exceptions
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
+from google.cloud.storage.retry import DEFAULT_RETRY
 from requests.adapters import HTTPAdapter
 
 from runtime import settings
@@ -43,6 +45,22 @@ def _client_of(project: str | None, emulator: str | None) -> Client:
                 hint="gcloud auth application-default login",
             ) from error
         return _keep_connections(_anonymous(project or _NO_PROJECT))
+
+
+def upload_retry(is_wanted: Callable[[], bool]) -> Any | None:  # noqa: ANN401 - Google's type
+    """How the client tries the chunks of an upload again; None: it does not.
+
+    Args:
+        is_wanted: whether the upload still is.
+    """
+    limit_s = settings.storage_retry_s()
+    transient = DEFAULT_RETRY._predicate  # noqa: SLF001 - no public name
+    retry = (
+        DEFAULT_RETRY.with_timeout(limit_s)
+        .with_delay(initial=0.25, maximum=15)
+        .with_predicate(lambda error: is_wanted() and transient(error))
+    )
+    return retry if limit_s else None
 
 
 def find_credentials() -> tuple[str | None, str | None]:

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 import tenacity
 
-from runtime import log, settings
+from runtime import log, log_events, settings
 from runtime.errors import (
     DamagedInTransit,
     ObjectNotFound,
@@ -190,4 +190,6 @@ def _describe(error: BaseException, code: int | None) -> str:
 
 def _log_retry(state: tenacity.RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
-    log.get().warning(log.STORAGE_RETRIED, attempt=state.attempt_number, error=type(error).__name__)
+    log.get().warning(
+        log_events.STORAGE_RETRIED, attempt=state.attempt_number, error=type(error).__name__
+    )

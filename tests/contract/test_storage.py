@@ -17,6 +17,7 @@ from runtime.errors import ObjectNotFound, UnreachableError, UsageError
 from runtime.storage import Pieces, Storage, absolute, join, open_storage, source_stamp
 from runtime.storage.base import temporary_name
 from runtime.storage.checksum import combine, crc32c, encode
+from runtime.storage.gcs_objects import GcsObjects
 from tests.support.gcs_server import GcsServer
 from tests.support.waiting import wait_for
 
@@ -532,8 +533,7 @@ def leave_behind(storage: Storage, names: Sequence[str]) -> None:
     for name in names:
         if storage.url.startswith("gs://"):
             bucket, _, prefix = storage.url.removeprefix("gs://").partition("/")
-            whole = open_storage(f"gs://{bucket}")
-            whole.blob(f"{prefix}/{name}").upload_from_string(b"half")  # type: ignore[attr-defined]
+            GcsObjects(f"gs://{bucket}").blob(f"{prefix}/{name}").upload_from_string(b"half")
         else:
             path = Path(storage.url, name)
             path.parent.mkdir(parents=True, exist_ok=True)

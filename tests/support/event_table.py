@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from runtime import log
+from runtime import log_events
 
 EVENTS_MD = Path(__file__).resolve().parents[2] / "docs" / "events.md"
 
@@ -22,7 +22,7 @@ So all that happened to a shard is found by, for instance,
 gcloud logging read 'jsonPayload.run="RUN_ID" AND jsonPayload.shard="s0/0a" AND severity>=WARNING'
 ```
 
-This table is made from `runtime/log.py` by `python -m tests.support.event_table`.
+This table is made from `runtime/log_events.py` by `python -m tests.support.event_table`.
 
 | event | level | fields | meaning |
 |---|---|---|---|
@@ -34,7 +34,7 @@ def events_md() -> str:
     rows = [
         f"| `{name}` | {spec.level} | {', '.join(f'`{field}`' for field in spec.fields)} "
         f"| {spec.meaning} |\n"
-        for name, spec in log.EVENTS.items()
+        for name, spec in log_events.EVENTS.items()
     ]
     return _HEAD + "".join(rows)
 

@@ -14,7 +14,7 @@ ROOMS = ("braid", "runtime", "delivery", "memmodel", "producer", "consumer", "in
 GOOGLE = ("google", "grpc")
 GOOGLE_AT_THE_TOP = (
     "delivery/broker/pubsub.py",
-    "runtime/storage/gcs.py",
+    "runtime/storage/gcs_objects.py",
     "runtime/storage/gcs_client.py",
     "infra/",
 )

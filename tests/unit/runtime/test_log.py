@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from runtime import log
+from runtime import log, log_events
 from tests.support.event_table import EVENTS_MD, events_md
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -29,7 +29,7 @@ def _unconfigured(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_away_from_a_terminal_each_event_is_a_json_line(capsys: Captured) -> None:
     """With level, time, the event's name and its fields; nothing on stdout."""
     log.configure()
-    log.get(shard="s0/0a").info(log.SHARD_DONE, chunks=3, where=object)
+    log.get(shard="s0/0a").info(log_events.SHARD_DONE, chunks=3, where=object)
     captured = capsys.readouterr()
     line = json.loads(captured.err)
     assert captured.out == ""
@@ -42,7 +42,7 @@ def test_people_get_text(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> N
     """By LOG_FORMAT, or because the program asks."""
     monkeypatch.setenv("LOG_FORMAT", "human")
     log.configure()
-    log.get().warning(log.LEASE_LOST, tier="2gi")
+    log.get().warning(log_events.LEASE_LOST, tier="2gi")
     text = capsys.readouterr().err
     assert "lease_lost" in text
     assert "tier=2gi" in text
@@ -53,20 +53,20 @@ def test_the_level_filters(capsys: Captured, monkeypatch: pytest.MonkeyPatch) ->
     """Below it nothing is printed."""
     monkeypatch.setenv("LOG_LEVEL", "ERROR")
     log.configure(json=True)
-    log.get().warning(log.LEASE_LOST)
+    log.get().warning(log_events.LEASE_LOST)
     assert capsys.readouterr().err == ""
-    log.get().error(log.SHARD_DEAD_LETTERED)
+    log.get().error(log_events.SHARD_DEAD_LETTERED)
     assert "shard_dead_lettered" in capsys.readouterr().err
 
 
 def test_a_program_may_log_less(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
     """Unless LOG_LEVEL asks for more."""
     log.configure(json=True, level="warning")
-    log.get().info(log.RUN_CREATED)
+    log.get().info(log_events.RUN_CREATED)
     assert capsys.readouterr().err == ""
     monkeypatch.setenv("LOG_LEVEL", "info")
     log.configure(json=True, level="warning")
-    log.get().info(log.RUN_CREATED)
+    log.get().info(log_events.RUN_CREATED)
     assert "run_created" in capsys.readouterr().err
 
 
@@ -86,10 +86,10 @@ def test_processes_that_share_a_log_do_not_mix_their_lines(tmp_path: Path) -> No
 
 def test_every_event_has_its_constant() -> None:
     """Each constant is its own name in small letters; the table has all of them and no other."""
-    constants = {key: value for key, value in vars(log).items() if key.isupper()}
+    constants = {key: value for key, value in vars(log_events).items() if key.isupper()}
     del constants["EVENTS"]
     assert all(value == key.lower() for key, value in constants.items())
-    assert log.EVENTS.keys() == set(constants.values())
+    assert log_events.EVENTS.keys() == set(constants.values())
 
 
 def test_events_are_logged_as_the_table_says() -> None:
@@ -97,7 +97,9 @@ def test_events_are_logged_as_the_table_says() -> None:
     logged = {
         event for room in ROOMS for path in ROOT.glob(f"{room}/**/*.py") for event in _logged(path)
     }
-    expected = {(name, spec.level, frozenset(spec.fields)) for name, spec in log.EVENTS.items()}
+    expected = {
+        (name, spec.level, frozenset(spec.fields)) for name, spec in log_events.EVENTS.items()
+    }
     assert logged == expected
 
 
@@ -107,7 +109,7 @@ def test_the_documented_table_is_the_table_of_the_code() -> None:
 
 
 def _logged(path: Path) -> Iterator[tuple[str, str, frozenset[str]]]:
-    """Name, level and fields of each call with `log.NAME` as an argument."""
+    """Name, level and fields of each call with `log_events.NAME` as an argument."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             fields = {keyword.arg for keyword in node.keywords if keyword.arg}
@@ -121,12 +123,10 @@ def _logged(path: Path) -> Iterator[tuple[str, str, frozenset[str]]]:
 
 
 def _event_name(node: ast.expr) -> str | None:
-    """Of `log.NAME`, and of `NAME` in `runtime/log.py` itself."""
-    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-        name = node.attr if node.value.id == "log" else ""
-    else:
-        name = node.id if isinstance(node, ast.Name) else ""
-    return name.lower() if name.isupper() and name.lower() in log.EVENTS else None
+    """Of `log_events.NAME`."""
+    if not (isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)):
+        return None
+    return node.attr.lower() if node.value.id == "log_events" else None
 
 
 HOSTILE = "\x1b]0;owned\x07\x9b31m\r\u202e[red]\n2026-01-01 [info] forged\x7f"
@@ -135,7 +135,7 @@ HOSTILE = "\x1b]0;owned\x07\x9b31m\r\u202e[red]\n2026-01-01 [info] forged\x7f"
 def test_foreign_text_in_json_is_escaped(capsys: Captured) -> None:
     """Each event stays one line of printable ASCII, with the text as a value."""
     log.configure(json=True, level="debug")
-    log.get().warning(log.LEASE_LOST, shard=HOSTILE, tier=[HOSTILE])
+    log.get().warning(log_events.LEASE_LOST, shard=HOSTILE, tier=[HOSTILE])
     _raise_and_trace()
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2
@@ -147,7 +147,7 @@ def test_foreign_text_in_json_is_escaped(capsys: Captured) -> None:
 def test_foreign_text_for_people_is_escaped(capsys: Captured) -> None:
     """Values by their escapes, once; lines of a traceback are indented."""
     log.configure(json=False, level="debug")
-    log.get().warning(log.LEASE_LOST, shard="\x1b[2J", tier=[HOSTILE], reason="a \x9b b")
+    log.get().warning(log_events.LEASE_LOST, shard="\x1b[2J", tier=[HOSTILE], reason="a \x9b b")
     _raise_and_trace()
     first, *rest = capsys.readouterr().err.splitlines()
     assert r"shard='\x1b[2J'" in first
