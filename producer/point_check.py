@@ -32,8 +32,6 @@ from runtime.errors import ObjectNotFound, ShardliftError, UsageError
 from runtime.storage import Storage, open_storage
 from runtime.storage.checked_reads import read_again
 
-DEFAULT_POINTS: Final = 1000
-
 _BATCH: Final = 250  # points of one step of the progress bar, and of one request
 _TRIES: Final = 64  # draws before a kind of place counts as absent
 _READERS: Final = 16  # most voxels that are read at the same time

@@ -4,10 +4,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
+from producer import defaults
 from producer.documents.check_documents import CheckedPart, VerifyDocument, finding_parts
 from producer.dvid_client import DvidInstance
 from producer.expected_volume import ExpectedVolume
-from producer.point_check import DEFAULT_POINTS, PointCheck
+from producer.point_check import PointCheck
 from producer.verify import Finding, ValueCheck, Verifier
 from runtime.errors import UsageError
 
@@ -99,7 +100,7 @@ def verify_volume(
             found.findings += verifier.deep(row)
         found.checked["files_read"] = len(files)
     if points is not None:
-        batches = points.batches(checks.values or DEFAULT_POINTS)
+        batches = points.batches(checks.values or defaults.POINTS)
         for batch in track("comparing with DVID", batches):
             found.findings += points.check(batch)
         found.checked["points"] = points.compared

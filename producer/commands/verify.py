@@ -1,39 +1,12 @@
 """`producer verify`: check that a volume is complete and correct."""
 
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from braid.reader import LabelType
-from delivery.ledger.run import list_runs
-from delivery.ledger.selection import describe_left_out
-from memmodel.spec_file import read_spec
-from producer import run_lookup
-from producer.documents.check_documents import VerifyDocument
-from producer.expected_volume import (
-    ExpectedVolume,
-    expected_of_export,
-    expected_of_runs,
-    finest_of_both,
-)
-from producer.info import read_volume
-from producer.launch_output import empty_scales_notes, print_notes
-from producer.missing_runs import note_missing
-from producer.planner import has_shards
-from producer.point_check import DEFAULT_POINTS, open_instance
-from producer.render import counted, of_shards, shards, with_progress
-from producer.run_request import Request
-from producer.verification import Checks, Verification, verify_volume
-from producer.verify import Finding
-from runtime import cli, common_options
-from runtime.errors import EXIT_FINDINGS, UsageError
-from runtime.storage import absolute, open_storage
-from runtime.storage.files import translate_write_errors
-
-_MOST_SHOWN = 20
+from producer import defaults
+from runtime import common_options
 
 
 def register(parent: typer.Typer) -> None:
@@ -60,7 +33,7 @@ def verify(
         typer.Option(
             "--dvid",
             metavar="URL",
-            help=f"Compare random voxels (--values, else {DEFAULT_POINTS:,}) with a DVID server.",
+            help=f"Compare random voxels (--values, else {defaults.POINTS:,}) with a DVID server.",
         ),
     ] = None,
     uuid: Annotated[
@@ -105,99 +78,12 @@ def verify(
 
     Example: python -m producer verify --dest out --values 100
     """
+    from producer.actions.verify import VerifyTarget, verify_target
+    from producer.point_check import open_instance
+    from producer.verification import Checks
+
     server = open_instance(dvid, uuid, instance)
     chosen = None if scales is None else common_options.parse_scales(scales)
-    where = run_lookup.state_root(state, dest) if run is None else None
-    if where is not None and not list_runs(where):
-        if source is None:
-            note_missing(where, state, dest)
-        request = _request_without_runs(source, dest, spec, chosen, where)
-        request = replace(request, label_type=LabelType(label_type), z_compress=z_compress)
-        uri, expected = None, expected_of_export(request, where)
-    else:
-        newest = run_lookup.find(run, state, dest)
-        given = None if source is None else absolute(source)
-        uri = newest.uri
-        named = newest if run is not None else None
-        expected = expected_of_runs(newest.state_url, newest.info.dest, named, given)
-    print_notes(expected.notes)
-    run_lookup.note_unplanned(expected.history.provenance.unplanned)
+    target = VerifyTarget(run, state, dest, source, spec, label_type, z_compress)
     checks = Checks(chosen, values, deep, seed, server)
-    found = verify_volume(expected, checks, with_progress)
-    print_notes(_empty_scales(expected))
-    if left_out := found.verifier.left_out:
-        print_notes([f"a selection was made of the volume: {describe_left_out(left_out)}"])
-    _print_report(found, found.document(uri), json_report, as_json=as_json)
-
-
-def _request_without_runs(
-    source: str | None, dest: str | None, spec: str | None, scales: Sequence[int] | None, where: str
-) -> Request:
-    """The request that would make a volume whose runs are not known.
-
-    Raises:
-        UsageError: the export is not named.
-    """
-    if source is None or dest is None:
-        raise UsageError(
-            f"no run below {where}, so there is no ledger to compare with",
-            hint="name --dest or --state of a run; or --source and --dest (and --spec) to compare "
-            "a volume with its export alone",
-        )
-    export, place = absolute(source), absolute(dest)
-    volume = read_spec(spec) if spec else read_volume(open_storage(place))
-    chosen = tuple(scales) if scales else (finest_of_both(export, place, volume),)
-    return Request(volume, export, place, chosen)
-
-
-def _empty_scales(expected: ExpectedVolume) -> list[str]:
-    """Notes on scales of info that hold nothing and that no run makes."""
-    request, dest = expected.request, open_storage(expected.request.dest)
-    return empty_scales_notes(
-        [
-            scale
-            for scale in request.volume.scales
-            if scale.index not in request.made and not has_shards(dest, scale)
-        ],
-        min(request.made),
-    )
-
-
-def _print_report(
-    found: Verification, document: VerifyDocument, report: Path | None, *, as_json: bool
-) -> None:
-    if report is not None:
-        with translate_write_errors(report):
-            report.write_text(document.text() + "\n", encoding="utf-8")
-    if as_json:
-        cli.print_document(document)
-    else:
-        _print_findings(found.checked, found.findings)
-        if left_out := found.verifier.left_out:
-            number = sum(left_out.values())
-            cli.print_line(f"of a selection: {of_shards(number, 'is', 'are')} not made yet")
-    if found.findings:
-        raise typer.Exit(EXIT_FINDINGS)
-
-
-def _print_findings(checked: dict[str, int], findings: Sequence[Finding]) -> None:
-    for finding in findings[:_MOST_SHOWN]:
-        cli.print_line(f"{finding.key}: {finding.what}")
-    if len(findings) > _MOST_SHOWN:
-        cli.print_line(
-            f"... and {len(findings) - _MOST_SHOWN} more; --json-report FILE has them all"
-        )
-    checks = [f"{shards(checked['shards'])} against receipts and source"]
-    if checked["files_read"]:
-        checks.append(f"{counted(checked['files_read'], 'file')} read whole")
-    if checked["values"]:
-        checks.append(f"{counted(checked['values'], 'chunk')} voxel for voxel")
-    if "points" in checked:
-        checks.append(f"{counted(checked['points'], 'voxel')} as DVID has them")
-    found = counted(len(findings), "finding") if findings else "no findings"
-    cli.print_line(f"{', '.join(checks)}: {found}")
-    if findings:
-        cli.print_line(
-            "the same `enqueue` makes them again, where they are missing, cut or old; "
-            "`replay --redo --shards KEY,...` makes any others"
-        )
+    verify_target(target, checks, json_report, as_json=as_json)
