@@ -1,6 +1,5 @@
 """Listing of an export: Arrow files, their indices, and what cannot be read whole."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -45,16 +44,15 @@ def test_shards_are_arrow_files_with_their_indices() -> None:
 def test_files_stored_as_gzip_are_problems_and_left_out() -> None:
     """The listing tells; an Arrow file without its index would be read whole, and slowly."""
     packed = [
-        replace(listed(f"s0/{name}"), content_encoding="gzip")
+        listed(f"s0/{name}")._replace(content_encoding="gzip")
         for name in ("0_0_0.arrow", "64_0_0.csv")
     ]
     plain = [
         listed(f"s0/{name}")
         for name in ("0_0_0.csv", "64_0_0.arrow", "128_0_0.arrow", "128_0_0.csv")
     ]
-    other = replace(
-        listed("s0/192_0_0.arrow"), content_encoding="aws-chunked"
-    )  # a mark of some clients
+    # A mark of some clients.
+    other = listed("s0/192_0_0.arrow")._replace(content_encoding="aws-chunked")
     found = read_listing([*packed, *plain, other, listed("s0/192_0_0.csv")], 0)
     assert [file.path for file in found.files] == ["s0/128_0_0.arrow", "s0/192_0_0.arrow"]
     assert [(p.kind, p.path) for p in found.problems] == [
