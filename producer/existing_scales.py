@@ -1,6 +1,7 @@
-"""Which scales of a volume hold anything: in words, and as an `info` that lists no others."""
+"""Which scales of a volume hold anything: by number, in words, as an `info` without others."""
 
 import json
+from collections.abc import Sequence
 from itertools import groupby
 
 from braid.exceptions import SpecError
@@ -10,10 +11,18 @@ from producer.planner import has_shards
 from runtime.storage import Storage
 
 
-def describe_scales(dest: Storage, volume: VolumeSpec) -> str:
-    """Describe which scales hold anything: `scales 1-3 of 10 exist`."""
-    found = [scale.index for scale in volume.scales if _exists(dest, scale)]
-    total = len(volume.scales)
+def existing_scales(dest: Storage, volume: VolumeSpec) -> tuple[int, ...]:
+    """Indices of the scales that hold anything."""
+    return tuple(scale.index for scale in volume.scales if _exists(dest, scale))
+
+
+def describe_scales(found: Sequence[int], total: int) -> str:
+    """Describe which scales hold anything: `scales 1-3 of 10 exist`.
+
+    Args:
+        found: their indices, ascending.
+        total: number of scales of the volume.
+    """
     if not found:
         return f"no scale of {total} exists"
     runs = [

@@ -12,16 +12,20 @@ from runtime.text import join_first
 INFO = "info"
 
 
+class NoVolumeError(UnreachableError):
+    """Place without an `info`."""
+
+
 def read_volume(dest: Storage) -> VolumeSpec:
     """Read the volume at a destination from its `info`.
 
     Raises:
-        UnreachableError: there is no `info`.
+        NoVolumeError: there is no `info`.
     """
     try:
         return VolumeSpec.parse(dest.read(INFO), f"{dest.url}/{INFO}")
     except ObjectNotFound:
-        raise UnreachableError(
+        raise NoVolumeError(
             f"no volume at {dest.url}: it has no info",
             hint="`python -m producer init --spec FILE --dest PATH` writes one",
         ) from None

@@ -1,4 +1,4 @@
-"""Neuroglancer viewer of a volume: servers on this machine, or a link to a public viewer.
+"""Neuroglancer viewer of a volume, on servers of this machine.
 
 The client is part of the PyPI package, so that no network is needed. Local volumes are served by
 `producer.file_server`; gs:// volumes are read by the browser.
@@ -11,22 +11,21 @@ from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
-from braid.precomputed.volume_spec import VolumeSpec
 from braid.typing import Vec3
-from producer.existing_scales import describe_scales, existing_scales_info
+from producer.existing_scales import existing_scales_info
 from producer.file_server import FileServer, ServedRequest
-from producer.info import INFO, encoding_notes, read_volume
-from producer.viewer_position import ViewerPosition, choose_position, position_at
-from producer.viewer_state import plain_state, public_link, viewer_state, volume_name
-from runtime.errors import UnreachableError, UsageError
+from producer.info import INFO
+from producer.viewer_position import Point
+from producer.viewer_state import viewer_state, volume_name
+from producer.volume_look import VolumeLook, look_at_volume
+from runtime.errors import UnreachableError
 from runtime.storage import Storage, open_storage
 from runtime.urls import is_remote
 
 FIRST_PORT: Final = 9000  # the first that is tried where none is given
 _TRIED_PORTS = 100
-_WEB: Final = "https://"
 _HOST: Final = "127.0.0.1"
 _OTHER_HOSTS = r"(?!(?:127\.0\.0\.1|localhost)$).*$"
 _MAX_POST_BYTES = 16 << 20  # the viewer's state, which the page posts
@@ -38,23 +37,46 @@ class OpenViewer:
 
     Attributes:
         url: its link.
+        dest: URL of the volume.
+        layer: name of layer and window.
         summary: which scales exist and what is shown first, one line.
+        position: voxel of scale 0 that is shown first; None: the viewer chooses.
+        scales: indices of those that hold anything; None where the volume was not read.
+        of_scales: number of scales of the volume; None likewise.
         notes: what other viewers would not read, or show as nothing.
     """
 
     url: str
+    dest: str
+    layer: str
     summary: str
+    position: Point | None = None
+    scales: tuple[int, ...] | None = None
+    of_scales: int | None = None
     notes: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, look: VolumeLook, url: str, dest: str, layer: str) -> Self:
+        """The viewer of a volume that was read."""
+        return cls(
+            url=url,
+            dest=dest,
+            layer=layer,
+            summary=look.summary,
+            position=look.start.position,
+            scales=look.scales,
+            of_scales=len(look.volume.scales),
+            notes=look.notes,
+        )
 
 
 @dataclass(frozen=True)
 class _Shown:
-    """A volume under its name, and where the viewer begins."""
+    """A volume under its name, and what a look at it found."""
 
     dest: Storage
     name: str
-    volume: VolumeSpec
-    start: ViewerPosition
+    look: VolumeLook
 
 
 @contextmanager
@@ -82,58 +104,11 @@ def open_viewer(
         UsageError: the voxel lies outside.
     """
     storage = open_storage(dest)
-    volume = read_volume(storage)
-    start = _start(storage, volume, voxel)
-    summary = _summary(storage, volume, start)
-    notes = [f"{INFO}: {note}" for note in encoding_notes(storage.read(INFO))]
-    shown = _Shown(storage, name or volume_name(storage.url), volume, start)
+    look = look_at_volume(storage, voxel)
+    shown = _Shown(storage, name or volume_name(storage.url), look)
     with ExitStack() as stack:
         url = _start_servers(stack, shown, port, on_served)
-        yield OpenViewer(url, summary, notes)
-
-
-def link_to_public_viewer(
-    dest: str, *, voxel: Vec3 | None = None, name: str | None = None
-) -> OpenViewer:
-    """Link that shows a volume in a public viewer; no server is started.
-
-    Args:
-        dest: gs:// prefix, which is read here, or https:// address, which is not.
-        voxel: of scale 0, to begin at.
-        name: of layer and window; None: the last part of the destination.
-
-    Raises:
-        UsageError: no public viewer can read the destination.
-    """
-    import neuroglancer  # noqa: PLC0415 - the import takes a second
-
-    if dest.startswith(_WEB):
-        layer = (name or volume_name(dest), f"precomputed://{dest}")
-        where = "voxel {}, {}, {}".format(*voxel) if voxel else "the middle of the volume"
-        link = public_link(neuroglancer, plain_state(neuroglancer, layer, voxel))
-        return OpenViewer(link, f"showing {where}", ["a web address is not read, only linked"])
-    if not is_remote(dest):
-        raise UsageError(
-            f"no public viewer can read {dest}",
-            hint="--link is for gs:// and https:// volumes; without it the viewer runs here",
-        )
-    storage = open_storage(dest)
-    volume = read_volume(storage)
-    start = _start(storage, volume, voxel)
-    layer = (name or volume_name(storage.url), f"precomputed://{storage.url}")
-    state = viewer_state(neuroglancer, layer, volume, start)
-    notes = [f"{INFO}: {note}" for note in encoding_notes(storage.read(INFO))]
-    return OpenViewer(public_link(neuroglancer, state), _summary(storage, volume, start), notes)
-
-
-def _start(dest: Storage, volume: VolumeSpec, voxel: Vec3 | None) -> ViewerPosition:
-    if voxel is None:
-        return choose_position(dest, volume)
-    return position_at(dest, volume, voxel)
-
-
-def _summary(dest: Storage, volume: VolumeSpec, start: ViewerPosition) -> str:
-    return f"{describe_scales(dest, volume)}; showing {start.where}"
+        yield OpenViewer.of(look, url, storage.url, shown.name)
 
 
 def _start_servers(
@@ -157,7 +132,7 @@ def _serve_viewer(
         files = _serve(shown.dest, Path(source), port + 1 if port else 0, on_served)
         source = stack.enter_context(files).url
     layer = (shown.name, f"precomputed://{source}")
-    url = stack.enter_context(_viewer(layer, shown.volume, shown.start, port))
+    url = stack.enter_context(_viewer(layer, shown.look, port))
     if files is not None:
         files.allow_origin(url)
     return url
@@ -191,9 +166,7 @@ def _serve(
 
 
 @contextmanager
-def _viewer(
-    layer: tuple[str, str], volume: VolumeSpec, start: ViewerPosition, port: int
-) -> Iterator[str]:
+def _viewer(layer: tuple[str, str], look: VolumeLook, port: int) -> Iterator[str]:
     import neuroglancer  # noqa: PLC0415 - the import takes a second
 
     neuroglancer.set_server_bind_address(_HOST, port)
@@ -203,7 +176,7 @@ def _viewer(
         raise _cannot_listen(port, error) from None
     try:
         _bound_requests(neuroglancer.server.global_server)
-        viewer.set_state(viewer_state(neuroglancer, layer, volume, start))
+        viewer.set_state(viewer_state(neuroglancer, layer, look.volume, look.start))
         yield str(viewer.get_viewer_url())
     finally:
         neuroglancer.stop()

@@ -26,6 +26,10 @@ Point = tuple[float, float, float]
 Box = tuple[Vec3, Vec3]
 
 
+class OutsideError(UsageError):
+    """Voxel outside the volume."""
+
+
 @dataclass(frozen=True)
 class ViewerPosition:
     """Initial position and selection of the viewer.
@@ -80,12 +84,12 @@ def position_at(dest: Storage, volume: VolumeSpec, voxel: Vec3) -> ViewerPositio
         voxel: of scale 0.
 
     Raises:
-        UsageError: the voxel lies outside the volume.
+        OutsideError: the voxel lies outside the volume.
     """
     finest = volume.scales[0]
     if not all(0 <= at < size for at, size in zip(voxel, finest.size, strict=True)):
         size = ",".join(map(str, finest.size))
-        raise UsageError(
+        raise OutsideError(
             f"--pos {','.join(map(str, voxel))} lies outside the volume",
             hint=f"give a voxel of scale 0 below {size}",
         )

@@ -42,6 +42,10 @@ class UnreachableError(ShardliftError):
     exit_code = EXIT_UNREACHABLE
 
 
+class NoSuchBucketError(UnreachableError):
+    """Bucket that does not exist, or that these credentials may not know of."""
+
+
 class DamagedInTransit(UnreachableError):  # noqa: N818 - of the bytes, not of the object
     """Bytes that changed between storage and this process; the object is whole, so read again."""
 

@@ -10,6 +10,7 @@ from producer.documents.check_documents import (
     ValidateDocument,
     VerifyDocument,
 )
+from producer.documents.demo_document import DemoDocument
 from producer.documents.failure_documents import (
     DeadLetterDocument,
     DeadLettersDocument,
@@ -24,6 +25,7 @@ from producer.documents.run_documents import (
     RunEntry,
     StatusDocument,
 )
+from producer.documents.volume_documents import SpecDocument, ThumbDocument, ViewDocument
 from runtime.document import Document, ErrorDocument
 from shardlift.doctor.finding import DoctorDocument
 from shardlift.setting_table import SettingsDocument
@@ -56,9 +58,13 @@ DOCUMENTS: Final = (
     CommandDocument("dead-letters drop", DroppedDocument),
     CommandDocument("replay", PublishedDocument),
     CommandDocument("cancel", CancelDocument),
+    CommandDocument("demo", DemoDocument),
+    CommandDocument("spec", SpecDocument),
     CommandDocument("init", InitDocument),
     CommandDocument("validate", ValidateDocument),
     CommandDocument("offsets", OffsetsDocument),
+    CommandDocument("view", ViewDocument),
+    CommandDocument("thumb", ThumbDocument),
     CommandDocument("memory estimate", EstimateDocument),
     CommandDocument("memory labels", LabelsDocument),
     CommandDocument("memory fit", FitDocument),

@@ -5,7 +5,6 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from runtime import cli
 from runtime.errors import UsageError
 
 T = TypeVar("T", int, float)
@@ -34,6 +33,12 @@ def spec(
             help="Number of scales. Default: until one fits a screen.",
         ),
     ] = None,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json", help="Print the spec inside a document, with the notes; not for --spec."
+        ),
+    ] = False,
 ) -> None:
     """Design a valid sharded multiscale spec and print it as JSON.
 
@@ -41,16 +46,11 @@ def spec(
 
     Example: python -m producer spec --size 94088,78317,134576 --resolution 8,8,8 > spec.json
     """
-    from braid.precomputed.spec_design import design_volume
-    from producer import render
-    from producer.spec_notes import spec_notes
+    from producer.actions.spec import print_design
 
     voxels = _numbers(size, int, "--size", "three whole numbers X,Y,Z, such as 4096,3000,2000")
     spacing = _numbers(resolution, float, "--resolution", "three numbers X,Y,Z, such as 8,8,8")
-    volume = design_volume(voxels, spacing, scales)
-    for note in spec_notes(volume):
-        cli.print_stderr(f"note: {note}")
-    cli.print_lines(render.document(volume.to_info()))
+    print_design(voxels, spacing, scales, as_json=as_json)
 
 
 def _numbers(text: str, parse: Callable[[str], T], option: str, expected: str) -> list[T]:

@@ -34,6 +34,7 @@ def thumb(
             help="Most pixels of an edge; of a larger slice the part in the middle is shown.",
         ),
     ] = defaults.PICTURE_PIXELS,
+    as_json: common_options.JsonOption = False,
 ) -> None:
     """Write a PNG of each scale: a slice through the middle of what exists.
 
@@ -44,4 +45,4 @@ def thumb(
     """
     from producer.actions.thumb import write_pictures
 
-    write_pictures(dest, out, pixels)
+    write_pictures(dest, out, pixels, as_json=as_json)

@@ -1,20 +1,11 @@
 """`producer view`: show a volume in Neuroglancer."""
 
-import threading
-import webbrowser
 from typing import Annotated
 
 import typer
 
-from braid.typing import Vec3
-from producer.file_server import ServedRequest
-from producer.viewer import OpenViewer, link_to_public_viewer, open_viewer
-from runtime import cli, common_options, log
+from runtime import common_options
 from runtime.errors import UsageError
-
-FILE_SERVED = "file_served"
-
-_log = log.get()
 
 
 def register(parent: typer.Typer) -> None:
@@ -62,36 +53,28 @@ def view(
             "two that are free from 9000 on; 0: any free ones.",
         ),
     ] = None,
+    as_json: common_options.JsonOption = False,
 ) -> None:
     """Show the volume in Neuroglancer until Ctrl-C, to this machine only.
 
     Begins at a voxel of a common segment. Scales of a local volume that have no shards are hidden.
     Needs no network: the viewer is part of the package. A gs:// volume is read by the browser,
-    which needs access to it. From another machine, choose a port, and forward it and the next one:
+    which needs access to it. --json prints where it is as a document, and serves it as well. From
+    another machine, choose a port, and forward it and the next one:
     ssh -L 9000:127.0.0.1:9000 -L 9001:127.0.0.1:9001 HOST
 
     Example: python -m producer view --dest out
     """
+    from producer.actions.view import print_public_link, serve_viewer
+
     voxel = None if pos is None else _voxel(pos)
     if link:
-        _print_viewer(link_to_public_viewer(dest, voxel=voxel, name=name))
+        print_public_link(dest, voxel=voxel, name=name, as_json=as_json)
         return
-    with open_viewer(dest, port=port, voxel=voxel, name=name, on_served=_log_request) as viewer:
-        _print_viewer(viewer)
-        cli.print_stderr("Ctrl-C ends it")
-        if not no_browser:
-            webbrowser.open(viewer.url)
-        threading.Event().wait()
+    serve_viewer(dest, voxel=voxel, name=name, port=port, browser=not no_browser, as_json=as_json)
 
 
-def _print_viewer(viewer: OpenViewer) -> None:
-    cli.print_line(viewer.url)
-    cli.print_line(viewer.summary)
-    for note in viewer.notes:
-        cli.print_stderr(f"note: {note}")
-
-
-def _voxel(text: str) -> Vec3:
+def _voxel(text: str) -> tuple[int, int, int]:
     """Voxel of `X,Y,Z`, as Neuroglancer copies it too: `X, Y, Z`."""
     parts = [part.strip() for part in text.replace(",", " ").split()]
     if len(parts) != 3 or not all(part.isascii() and part.isdecimal() for part in parts):  # noqa: PLR2004 - x, y, z
@@ -100,13 +83,3 @@ def _voxel(text: str) -> Vec3:
         )
     x, y, z = map(int, parts)
     return x, y, z
-
-
-def _log_request(served: ServedRequest) -> None:
-    _log.debug(
-        FILE_SERVED,
-        method=served.method,
-        path=served.path,
-        status=int(served.status),
-        body_bytes=served.body_bytes,
-    )

@@ -5,27 +5,10 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from producer.documents.run_documents import RunDocument
+from producer.documents.volume_documents import ScalePathPart
 from producer.validation import ScaleReport
 from producer.verify import Finding
 from runtime.document import Document, DocumentPart
-
-
-class ScalePathPart(DocumentPart):
-    """One scale of a spec.
-
-    Attributes:
-        key: folder of the scale.
-        size: voxels, x first; `grid` in chunks.
-        code_path: how its chunks are made; null where the scale cannot be made.
-        why_not: why it cannot.
-    """
-
-    scale: int
-    key: str
-    size: tuple[int, int, int]
-    grid: tuple[int, int, int]
-    code_path: str | None
-    why_not: str | None = None
 
 
 class InitDocument(Document):

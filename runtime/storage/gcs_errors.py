@@ -8,6 +8,7 @@ import http
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Final, TypeVar
 
 import tenacity
@@ -15,6 +16,7 @@ import tenacity
 from runtime import log, log_events, settings
 from runtime.errors import (
     DamagedInTransit,
+    NoSuchBucketError,
     ObjectNotFound,
     ShardliftError,
     UnreachableError,
@@ -38,8 +40,23 @@ _PAYER_WANTED: Final = re.compile(r"(?i)requester pays|UserProjectMissing")
 _PAYER_REFUSED: Final = re.compile(r"(?i)serviceusage\.services\.use")
 
 
+_tries_once: ContextVar[bool] = ContextVar("tries_once", default=False)
+
+
+@contextmanager
+def without_retries() -> Iterator[None]:
+    """Requests of this thread are tried once while the block runs, for looks that may fail."""
+    token = _tries_once.set(True)
+    try:
+        yield
+    finally:
+        _tries_once.reset(token)
+
+
 def call_with_retry(request: Callable[[], T]) -> T:
     """Call `request` until it succeeds, fails for good, or STORAGE_RETRY_S is over."""
+    if _tries_once.get():
+        return request()
     attempts = tenacity.Retrying(
         retry=tenacity.retry_if_exception(_is_transient),
         wait=tenacity.wait_random_exponential(multiplier=0.25, max=15),
@@ -132,7 +149,7 @@ def _is_broken_connection(error: BaseException) -> bool:
 
 def _not_found(error: Exception, name: str, bucket: str) -> ShardliftError:
     if name == bucket or "bucket does not exist" in _server_message(error):
-        return UnreachableError(f"{bucket}: no such bucket", hint="check the name, or create it")
+        return NoSuchBucketError(f"{bucket}: no such bucket", hint="check the name, or create it")
     return ObjectNotFound(f"not found: {name}")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from producer.commands.demo import SIZE
+from producer.actions.demo import SIZE
 from producer.synthetic_export import SyntheticVolume
 from producer.tensorstore_reader import Volume
 from tests.support.commands import CommandResult, run_in_process

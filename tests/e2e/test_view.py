@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -19,14 +20,16 @@ import pytest
 import tensorstore as ts
 
 from braid.precomputed.volume_spec import VolumeSpec
-from producer.existing_scales import describe_scales, existing_scales_info
+from producer.documents.volume_documents import ViewDocument
+from producer.existing_scales import describe_scales, existing_scales, existing_scales_info
+from producer.public_viewer import link_to_public_viewer
 from producer.segment_colours import colour_labels
 from producer.synthetic_export import SyntheticVolume, sample_spec
 from producer.viewer import FIRST_PORT, open_viewer
 from producer.viewer_position import choose_position, inner_voxel, position_at
 from producer.viewer_state import PUBLIC_VIEWER, volume_name
 from producer.volume_slice import read_slices
-from runtime.storage import open_storage
+from runtime.storage import Storage, open_storage
 from tests.support.commands import CommandResult, run_in_process
 from tests.support.waiting import wait_for
 from tests.support.workspace import Workspace
@@ -292,21 +295,26 @@ def test_scales_without_shards_are_hidden(volume: Path, tmp_path: Path) -> None:
     assert existing_scales_info(storage, data) == data
     other = data.decode().encode("utf-16")
     assert json.loads(existing_scales_info(storage, other).decode("utf-8")) == info
-    assert describe_scales(storage, spec) == "scales 0-2 of 3 exist"
+    assert described(storage, spec) == "scales 0-2 of 3 exist"
 
     first, middle, last = (scale["key"] for scale in info["scales"])
     (partial / middle).rename(partial / "away")
     shown = json.loads(existing_scales_info(storage, data))
     assert shown == info | {"scales": [info["scales"][0], info["scales"][2]]}
-    assert describe_scales(storage, spec) == "scales 0, 2 of 3 exist"
+    assert described(storage, spec) == "scales 0, 2 of 3 exist"
 
     shutil.rmtree(partial / last)
-    assert describe_scales(storage, spec) == "scale 0 of 3 exists"
+    assert described(storage, spec) == "scale 0 of 3 exists"
     shutil.rmtree(partial / first)
-    assert describe_scales(storage, spec) == "no scale of 3 exists"
+    assert described(storage, spec) == "no scale of 3 exists"
     assert existing_scales_info(storage, data) == data
     (partial / "away").rename(partial / middle)
     assert [s["key"] for s in json.loads(existing_scales_info(storage, data))["scales"]] == [middle]
+
+
+def described(storage: Storage, spec: VolumeSpec) -> str:
+    """Which scales exist, in words."""
+    return describe_scales(existing_scales(storage, spec), len(spec.scales))
 
 
 def test_the_zoom_stays_within_the_scales_made(tmp_path: Path) -> None:
@@ -438,6 +446,69 @@ def test_a_link_to_a_web_address() -> None:
     assert state["position"] == [3.5, 4.5, 5.5]
     assert state["layers"][0]["source"] == [{"url": f"precomputed://{place}"}]
     assert state["layers"][0]["name"] == "brain"
+
+
+def test_a_link_needs_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a look the link is printed all the same, with a note what is not known."""
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
+    place = "gs://bucket/brain"
+    done = run_view("--link", "--dest", place, "--pos", "3,4,5", "--json")
+    assert done.returncode == 0, done.stderr
+    found = ViewDocument.model_validate_json(done.stdout)
+    assert (found.dest, found.layer, found.served) == (place, "brain", False)
+    assert (found.position, found.scales, found.of_scales) == ((3.5, 4.5, 5.5), None, None)
+    assert state_of(found.url)["position"] == [3.5, 4.5, 5.5]
+    (note,) = found.notes
+    assert "storage cannot be reached" in note
+    assert note.endswith("without a look, so which scales exist is unknown")
+    assert done.stderr == f"note: {note}\n"
+
+
+def test_a_look_for_a_link_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that never answers holds nothing up."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", host)
+        found = link_to_public_viewer("gs://bucket/brain", look_s=0.5)
+    (note,) = found.notes
+    assert note.startswith("gs://bucket/brain could not be read within 0.5 s; the link is made")
+    assert found.summary == "showing the middle of the volume"
+
+
+def test_a_link_to_what_does_not_exist_is_refused(bucket: str) -> None:
+    """No bucket, no volume in it, or a voxel outside: each is an error, not a link."""
+    open_storage(f"gs://{bucket}").write("v/info", json.dumps(sample_spec(SIZE, 1)).encode())
+    for place, more, code in (
+        (f"gs://no-{bucket}/v", (), 3),
+        (f"gs://{bucket}/other", (), 3),
+        (f"gs://{bucket}/v", ("--pos", "9000,0,0"), 2),
+    ):
+        done = run_view("--link", "--dest", place, *more)
+        assert (done.returncode, done.stdout) == (code, ""), done.stderr
+        assert done.stderr.startswith("error: ")
+
+
+def test_the_document_tells_where_it_is_served(volume: Path, tmp_path: Path) -> None:
+    """One document on stdout before the first request; then it is served until Ctrl-C."""
+    running = View(tmp_path / "log", "--dest", str(volume), "--no-browser", "--json")
+    text = ""
+    while not text.endswith("}\n"):
+        text += f"{running.line()}\n"
+    found = ViewDocument.model_validate_json(text)
+    assert (found.dest, found.layer, found.served) == (str(volume), "volume", True)
+    assert (found.scales, found.of_scales) == ((0, 1, 2), 3)
+    assert (
+        found.position
+        == choose_position(
+            open_storage(str(volume)), VolumeSpec.parse((volume / "info").read_bytes())
+        ).position
+    )
+    try:
+        assert status_of(found.url) == 200
+    finally:
+        code, said = running.stop(signal.SIGINT)
+    assert code == 130
+    assert "Ctrl-C ends it" in said
 
 
 def test_no_public_link_to_a_folder(volume: Path) -> None:

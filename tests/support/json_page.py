@@ -29,7 +29,12 @@ A command that ends with an error and has no result prints [the error](#every-co
 - What is not known is null, never 0.
 - `run` is the URI of a run's folder and `run_id` its name; only in `runs`, `run` is the name.
 - `runs` prints a list.
-- `spec` prints a spec, which is a JSON file of Neuroglancer's and has no `schema`.
+- `spec` prints the file that `--spec` takes, which is JSON already, as Neuroglancer has it.
+  With `--json` it prints a document that holds the spec as `spec`, for scripts.
+- `view` prints its document before it serves the address, until Ctrl-C.
+  `view --link` prints it and ends.
+- `work` and `fleet` have no `--json`, as they run until they are stopped.
+  Their log is [JSON lines](events.md), and `status --json` tells how far a run is.
 
 [The Python interface](python.md) returns the same models.
 This page is made from them by `python -m tests.support.json_page`.

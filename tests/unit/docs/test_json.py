@@ -9,11 +9,7 @@ from shardlift.__main__ import app
 from shardlift.json_documents import DOCUMENTS
 from tests.support.json_page import JSON_MD, json_md
 
-WITHOUT = {  # print a file of another's format, run until they are stopped, or show pictures
-    "spec",
-    "demo",
-    "view",
-    "thumb",
+WITHOUT = {  # print a file of another's format, or run until they are stopped
     "work",
     "fleet",
     "infra render",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from braid.precomputed.volume_spec import VolumeSpec
-from producer.commands.demo import Folders, _export
+from producer.demo_folder import Folders, make_export
 from producer.synthetic_export import SyntheticVolume, sample_spec
 
 SAMPLE = SyntheticVolume((270, 140, 130))
@@ -18,7 +18,7 @@ SCALE = VolumeSpec.parse(sample_spec(SAMPLE.size)).scales[0]
 def written(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     """A demo's folders with an export of two files and their indices."""
     found = Folders(tmp_path_factory.mktemp("demo"))
-    assert _export(found, SCALE, SAMPLE).startswith("2 files")
+    assert make_export(found, SCALE, SAMPLE).startswith("2 files")
     return found
 
 
@@ -39,7 +39,7 @@ def test_a_whole_export_stays(folders: Folders) -> None:
     """Nothing is written again."""
     before = files(folders)
     assert len(before) == 4
-    _export(folders, SCALE, SAMPLE)
+    make_export(folders, SCALE, SAMPLE)
     assert files(folders) == before
 
 
@@ -57,7 +57,7 @@ def test_a_damaged_file_is_made_anew(
         file.unlink()
     else:
         file.write_bytes(data[:-9] if damage == "cut" else bytes([data[0] ^ 1]) + data[1:])
-    _export(folders, SCALE, SAMPLE)
+    make_export(folders, SCALE, SAMPLE)
     after = files(folders)
     assert f"missing or damaged, made anew: s0/{name}" in capsys.readouterr().err
     assert after.pop(name)[0] == before.pop(name)[0]
@@ -72,7 +72,7 @@ def test_an_export_that_was_not_finished(folders: Folders, marker: str | None) -
     assert len(json.loads(made.read_text())) == 4
     made.unlink() if marker is None else made.write_text(marker)
     (folders.export / "s0" / "0_0_0.arrow").write_bytes(b"half")
-    _export(folders, SCALE, SAMPLE)
+    make_export(folders, SCALE, SAMPLE)
     assert {name: data for name, (data, _) in files(folders).items()} == {
         name: data for name, (data, _) in before.items()
     }
