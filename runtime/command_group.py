@@ -17,6 +17,7 @@ from runtime.errors import UnreachableError
 from runtime.help_page import HelpPage
 from runtime.interpreter import missing_package, start_failure
 from runtime.option_groups import spread
+from runtime.option_values import keep_plain_values
 
 
 def _print_version(wanted: bool) -> None:
@@ -110,6 +111,12 @@ class Group(HelpPage, TyperGroup):
         self.commands.update({one.name: one.placeholder() for one in self.lazy})
         self.commands.update(declared)
         self._unloaded = {one.name: one for one in self.lazy}
+
+    def get_params(self, ctx: Any) -> Any:
+        """Options of the group, which take no imports."""
+        options = super().get_params(ctx)
+        keep_plain_values(options)
+        return options
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command of that name; None without one."""

@@ -38,12 +38,17 @@ def configure_log() -> None:
     """Set up the log of a command whose options are parsed; its processes log as it does."""
     from runtime import log  # noqa: PLC0415 - structlog takes longer than all else of --help
 
-    levels = settings.LOG_LEVELS
-    level = settings.log_level(_State.base)
+    level = _level()
     if _State.steps:
-        level = levels[min(max(levels.index(level) - _State.steps, 0), len(levels) - 1)]
         settings.set_log_level(level)
     log.configure(level=level)
+
+
+def _level() -> str:
+    """The program's log level, or as many steps from it as options say."""
+    levels = settings.LOG_LEVELS
+    level = settings.log_level(_State.base)
+    return levels[min(max(levels.index(level) - _State.steps, 0), len(levels) - 1)]
 
 
 def note_misspelt() -> None:
@@ -59,6 +64,8 @@ def trace(error: BaseException) -> None:
     # The error itself may be a bad LOG_LEVEL, or that this machine has no memory for another
     # module: then Python raises errors of many kinds here, and the one line must still come.
     with contextlib.suppress(Exception):
+        if _level() != settings.LOG_LEVELS[0]:
+            return  # a mistyped option waits for no import
         configure_log()
         from runtime import log  # noqa: PLC0415 - see above
 

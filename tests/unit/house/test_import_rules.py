@@ -108,25 +108,6 @@ PROGRAMS = (
 )
 
 
-COMMANDS = sorted(
-    file.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
-    for room in ("producer", "consumer", "memmodel", "shardlift")
-    for file in (ROOT / room / "commands").glob("[a-z]*.py")
-)
-
-
-def test_importing_every_command_costs_little() -> None:
-    """The same of all commands together, and so of each one's help page."""
-    script = f"import importlib, sys; [importlib.import_module(name) for name in {COMMANDS}]; "
-    script += (
-        "sys.exit(repr({'google.cloud', 'tensorstore', 'grpc'} & set(sys.modules) or '') or 0)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.stderr in {"", "''\n"}
-
-
 @pytest.mark.parametrize("room", [*ROOMS, *PROGRAMS])
 def test_importing_a_room_costs_little(room: str) -> None:
     """No Google library, TensorStore or viewer until it is used."""

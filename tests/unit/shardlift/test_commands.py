@@ -108,8 +108,7 @@ def test_help_imports_nothing_that_takes_time(program: str, arguments: list[str]
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
     )
     modules = json.loads(done.stderr.splitlines()[-1])
-    own = {"pydantic"} if "infra" in arguments else set()  # Typer's own, below the first level
-    assert [name for name in HEAVY if name in modules and name not in own] == []
+    assert [name for name in HEAVY if name in modules] == []
     assert [name for name in modules if ".commands." in name] == []
 
 
