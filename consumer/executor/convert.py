@@ -18,7 +18,8 @@ from braid.transcode.tasks import BadChunk
 from braid.transcode.transcoder import Transcoder
 from braid.transcode.voxel_path import Encode
 from consumer.executor.output import InputStats, build_outcome, with_progress, write_chunks
-from consumer.executor.source_files import SourceFiles, guarded
+from consumer.executor.source_file import guarded
+from consumer.executor.source_files import SourceFiles
 from consumer.protocol.tasks import ConvertTask, Outcome, volume_of
 from delivery.ledger import receipts
 from delivery.messages import shortened

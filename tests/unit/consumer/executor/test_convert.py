@@ -16,7 +16,7 @@ from braid.exceptions import BraidError, DecompressionError, InvalidShardFormatE
 from braid.precomputed.sharding import all_shards
 from braid.precomputed.volume_spec import VolumeSpec
 from braid.transcode import transcoder
-from consumer.executor import source_files
+from consumer.executor import source_file, source_files, window_reader
 from consumer.executor.__main__ import kind_of
 from consumer.executor.convert import convert_shard
 from consumer.executor.source_files import SourceFiles
@@ -154,7 +154,7 @@ def test_windows_change_no_byte(
     """Rows read in many small windows, from record batches of any size, give the same file."""
     outcome = made.run(0)
     expected = made.shards()
-    monkeypatch.setattr(source_files, "LOCAL_WINDOW_BYTES", window_bytes)
+    monkeypatch.setattr(window_reader, "LOCAL_WINDOW_BYTES", window_bytes)
     form = ExportFormat(batch_rows=batch_rows)
     again = Conversion.of(tmp_path / "b", FIELD, INFO, form)
     assert again.run(0, threads=2).chunks == outcome.chunks
@@ -167,7 +167,7 @@ def test_windows_are_bounded_and_complete(
     """Each pair is in one window, chunks are whole, and no window holds more than it may."""
     from braid.transcode.block_assignment import assign_blocks  # noqa: PLC0415 - only here
 
-    monkeypatch.setattr(source_files, "LOCAL_WINDOW_BYTES", 40_000)
+    monkeypatch.setattr(window_reader, "LOCAL_WINDOW_BYTES", 40_000)
     what = made.task(0)
     with SourceFiles(open_storage(what.source), what.sources) as files:
         assigned = assign_blocks(files.coords, made.scale, 0)
@@ -487,7 +487,7 @@ def test_a_large_remote_file_is_read_in_windows(
     """By merged ranges, several at a time, the next window while one is worked on."""
     local = made.run(0)
     monkeypatch.setattr(source_files, "WHOLE_BYTES", 1000)
-    monkeypatch.setattr(source_files, "REMOTE_WINDOW_BYTES", 30_000)
+    monkeypatch.setattr(window_reader, "REMOTE_WINDOW_BYTES", 30_000)
     outcome = remote(threads=2)
     assert outcome.crc32c == local.crc32c
     assert outcome.bytes_in == local.bytes_in
@@ -506,7 +506,7 @@ def test_bits_that_turn_on_the_way_make_no_voxels_and_no_dead_letter(
     """In whichever answer: the right bytes appear, or it is trouble that a retry helps."""
     local = made.run(0)
     monkeypatch.setattr(source_files, "WHOLE_BYTES", whole_bytes)
-    monkeypatch.setattr(source_files, "REMOTE_WINDOW_BYTES", 30_000)
+    monkeypatch.setattr(window_reader, "REMOTE_WINDOW_BYTES", 30_000)
     requests, outcomes = gcs.count("alt=media"), []
     remote()
     answers = range(gcs.count("alt=media") - requests)
@@ -549,14 +549,14 @@ def test_an_object_replaced_while_it_is_read_is_tried_again(
     """Its generation is gone; that is no missing file."""
     monkeypatch.setattr(source_files, "WHOLE_BYTES", 0)
     source = open_storage(f"gs://{bucket}/export")
-    read_rows = source_files.SourceFile.read_rows
+    read_rows = source_file.SourceFile.read_rows
 
-    def replaced(self: source_files.SourceFile, rows: Any, **how: Any) -> Any:  # noqa: ANN401
+    def replaced(self: source_file.SourceFile, rows: Any, **how: Any) -> Any:  # noqa: ANN401
         for info in list(source.list()):
             source.write(info.path, source.read(info.path) + b"\0")
         return read_rows(self, rows, **how)
 
-    monkeypatch.setattr(source_files.SourceFile, "read_rows", replaced)
+    monkeypatch.setattr(source_file.SourceFile, "read_rows", replaced)
     with pytest.raises(UnreachableError, match=r"\.arrow.*: changed while it was read"):
         remote()
 

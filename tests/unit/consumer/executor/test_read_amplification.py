@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from braid.precomputed.volume_spec import ScaleSpec
 from braid.reader import ShardReader
 from braid.transcode.block_assignment import assign_blocks
-from consumer.executor import range_prefetch, source_files, window_plan
+from consumer.executor import range_prefetch, source_files, window_plan, window_reader
 from consumer.executor.source_files import SourceFiles
 from memmodel.estimate import WINDOWS
 from producer.export_writer import Dialect, ExportFormat
@@ -74,8 +74,8 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def limit(monkeypatch: pytest.MonkeyPatch, window_bytes: int) -> None:
     """Set the limits of windows."""
-    monkeypatch.setattr(source_files, "LOCAL_WINDOW_BYTES", window_bytes)
-    monkeypatch.setattr(source_files, "REMOTE_WINDOW_BYTES", window_bytes)
+    monkeypatch.setattr(window_reader, "LOCAL_WINDOW_BYTES", window_bytes)
+    monkeypatch.setattr(window_reader, "REMOTE_WINDOW_BYTES", window_bytes)
     monkeypatch.setattr(source_files, "WHOLE_BYTES", 0)
     monkeypatch.setattr(source_files, "LOCAL_WHOLE_BYTES", 0)
     monkeypatch.setattr(window_plan, "KEPT_BATCHES_BYTES", 2 * window_bytes)

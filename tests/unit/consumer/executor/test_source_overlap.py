@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from consumer.executor import fetches as fetches_module
-from consumer.executor import source_files, whole_fetch
+from consumer.executor import source_files, whole_fetch, window_reader
 from consumer.executor.__main__ import kind_of
 from consumer.executor.convert import convert_shard
 from consumer.executor.fetches import Fetches
@@ -167,7 +167,7 @@ def remote(made: Conversion, export: Storage, bucket: str) -> Callable[..., Any]
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files that are fetched whole, and files that are read window by window."""
     monkeypatch.setattr(source_files, "WHOLE_BYTES", 1 << 30 if request.param == "whole" else 0)
-    monkeypatch.setattr(source_files, "REMOTE_WINDOW_BYTES", 30_000)
+    monkeypatch.setattr(window_reader, "REMOTE_WINDOW_BYTES", 30_000)
 
 
 @pytest.mark.usefixtures("way")
@@ -317,8 +317,8 @@ def test_where_windows_share_too_much_ranges_are_read(
     """The same bytes, and no more of the file in memory."""
     monkeypatch.setattr(whole_fetch, "SHARED_SOURCE_BYTES", PART)
     monkeypatch.setattr(fetches_module, "FIRST_SOURCE_BYTES", PART)
-    monkeypatch.setattr(source_files, "HELD_WINDOW_BYTES", 30_000)
-    monkeypatch.setattr(source_files, "REMOTE_WINDOW_BYTES", 30_000)
+    monkeypatch.setattr(window_reader, "HELD_WINDOW_BYTES", 30_000)
+    monkeypatch.setattr(window_reader, "REMOTE_WINDOW_BYTES", 30_000)
     assert remote().crc32c == made.run(0).crc32c
     assert fetching() == []
 
@@ -328,6 +328,6 @@ def test_small_windows_change_no_byte(
     made: Conversion, remote: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Parts come and go many times over a shard."""
-    monkeypatch.setattr(source_files, "HELD_WINDOW_BYTES", 20_000)
+    monkeypatch.setattr(window_reader, "HELD_WINDOW_BYTES", 20_000)
     assert remote().crc32c == made.run(0).crc32c
     assert remote(threads=2).crc32c == made.run(0).crc32c
