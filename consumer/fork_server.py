@@ -1,8 +1,9 @@
 """Fork server: forks executors that share the memory of what they all import.
 
-A worker with several executors starts it, as `python -m consumer.fork_server PARENT_PID`, with a
-socket as stdin (`consumer.protocol.forking`). It imports what executors need, runs a single
-thread and holds no connection, so a fork at any request is a clean copy.
+A worker with several executors forks it from itself before it has threads (`consumer.early_fork`),
+else starts it as `python -m consumer.fork_server PARENT_PID`, with a socket as stdin
+(`consumer.protocol.forking`). It imports what executors need, runs a single thread and holds no
+connection, so a fork at any request is a clean copy.
 
 It forks twice: the process between ends at once, and the worker, which adopts orphans meanwhile,
 becomes the executor's parent. So the worker reaps it and learns its exit code, and an executor
@@ -10,9 +11,7 @@ outlives this server but not its worker.
 """
 
 import contextlib
-import ctypes
 import errno
-import gc
 import importlib
 import os
 import signal
@@ -22,9 +21,11 @@ import threading
 import time
 from typing import Final, NoReturn
 
+from consumer import heap
 from consumer.executor import __main__ as executor
 from consumer.protocol.events import EXIT_STOPPED
 from consumer.protocol.forking import REQUEST, STREAMS, Forked, NotForked, ServerReady
+from consumer.shown_command import python_module, show
 from consumer.signals import end_with_parent
 from runtime.machine import raise_file_limit
 
@@ -35,30 +36,30 @@ WARM_UP: Final = (
 )
 """Modules that executors import only when they need them."""
 
-_SHOWN: Final = b"\0consumer.fork_server\0"
-_EXECUTOR_SHOWN: Final = b"\0consumer.executor\0"  # no longer than that
-_ARG_START: Final = 45  # of /proc/PID/stat, counted behind the name
-
 _ADOPTION_S: Final = 10.0  # until the worker is the executor's parent; it takes microseconds
 _POLL_S: Final = 0.001
 _PID_BYTES: Final = 16
 
 
 def main() -> None:
-    """Serve the worker whose process id is the first argument, until it hangs up."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the worker
-    worker = int(sys.argv[1])
-    if not end_with_parent(worker):
-        sys.exit(EXIT_STOPPED)
-    raise_file_limit()
+    """Serve the worker whose process id is the first argument, by the socket that is stdin."""
     requests = socket.socket(fileno=os.dup(0))
     with open(os.devnull, "rb") as empty:  # noqa: PTH123 - a device
         os.dup2(empty.fileno(), 0)
+    serve(int(sys.argv[1]), requests)
+
+
+def serve(worker: int, requests: socket.socket) -> None:
+    """Fork executors for a worker, until it hangs up."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the worker
+    if not end_with_parent(worker):
+        sys.exit(EXIT_STOPPED)
+    raise_file_limit()
     for module in WARM_UP:
         importlib.import_module(module)
     if (threads := _threads()) != 1:
         sys.exit(f"{threads} threads run after the imports, so this process must not fork")
-    _settle_memory()
+    heap.settle()
     requests.sendall(ServerReady().line())
     while (streams := _receive(requests)) is not None:
         requests.sendall(_fork(worker, requests, streams).line())
@@ -111,7 +112,7 @@ def _become_executor(worker: int, between: int, streams: list[int]) -> NoReturn:
     """In the executor: take its streams, and serve once the worker is the parent."""
     try:
         os.setsid()  # Ctrl-C in a terminal reaches only the worker
-        _rename()
+        show(python_module("consumer.executor", str(worker)))
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
             os.close(stream)
@@ -123,17 +124,6 @@ def _become_executor(worker: int, between: int, streams: list[int]) -> NoReturn:
         os._exit(executor.EXIT_CRASHED)  # never back into the server's code
 
 
-def _rename() -> None:
-    """Have `ps` show the command of an executor, in the memory where the kernel looks for it."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        with open("/proc/self/stat", "rb") as stat:  # noqa: PTH123 - as simple as it gets
-            fields = stat.read().rpartition(b")")[2].split()
-        begin, end = int(fields[_ARG_START]), int(fields[_ARG_START + 1])
-        shown = ctypes.string_at(begin, end - begin)
-        renamed = shown.replace(_SHOWN, _EXECUTOR_SHOWN, 1).ljust(len(shown), b"\0")
-        ctypes.memmove(begin, renamed, len(shown))
-
-
 def _not_forked(error: OSError) -> NotForked:
     return NotForked(errno=error.errno or errno.EAGAIN)
 
@@ -143,14 +133,6 @@ def _threads() -> int:
     with contextlib.suppress(OSError):
         return len(os.listdir("/proc/self/task"))  # noqa: PTH208 - the names are not needed
     return threading.active_count()
-
-
-def _settle_memory() -> None:
-    """Leave as few reasons as possible to write to pages that executors share."""
-    gc.collect()
-    gc.freeze()  # else every collection in an executor would write to each object
-    with contextlib.suppress(AttributeError, OSError):  # only glibc has it
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 if __name__ == "__main__":

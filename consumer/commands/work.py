@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import typer
@@ -17,6 +17,7 @@ from consumer.commands.serving import (
     tier_names,
     warn_of_missing_run,
 )
+from consumer.early_fork import fork_early
 from consumer.exit_condition import ExitCondition, IdleTimeout
 from consumer.fleet.host_resources import cpus, work_limit_bytes
 from consumer.fleet.worker_process import WorkerReport
@@ -27,8 +28,9 @@ from consumer.run_discovery import RunDiscovery
 from consumer.run_supervisor import RunSupervisor
 from consumer.signals import ShutdownFlags, end_with_parent
 from consumer.worker.config import WorkerConfig, worker_id
+from consumer.worker.fork_server import ForkServer, Server
 from consumer.worker.loop import WorkerLoop
-from consumer.worker.slots import automatic_slots
+from consumer.worker.slots import automatic_slots, executors_for
 from consumer.worker.worker import Worker
 from delivery.broker import open_broker
 from delivery.ledger.run import Run
@@ -38,6 +40,7 @@ from memmodel.tiers import MIB, parse_size, tier_of
 from runtime import common_options, log, log_events, settings
 from runtime.errors import EXIT_INTERRUPTED, ShardliftError
 from runtime.machine import raise_file_limit
+from runtime.urls import is_remote
 
 ERROR_CHARS: Final = 600  # of a report, which must fit into the pipe at once
 _STDOUT: Final = 1
@@ -73,10 +76,11 @@ def work(
     Example: python -m consumer work --tier 2gi --dest out --until-drained
     """
     raise_file_limit()
-    flags = ShutdownFlags()
-    flags.listen()
     report = _reporter(owner)
     own = tier_of(tier)
+    early = fork_early() if _may_be_remote(slots, run, dest, state) else None
+    flags = ShutdownFlags()
+    flags.listen()
     with _reported(report):
         discovery = find_runs(queue, run, state, dest)
         names = tier_names(tiers, discovery, own)
@@ -106,6 +110,7 @@ def work(
             broker,
             config,
             flags,
+            forks=_fork_server(early, config),
             on_run_discovered=lambda found: _add_run(found, discovery, report),
             on_published=lambda name: report(WorkerReport(tier=name)),
         )
@@ -136,6 +141,27 @@ def work(
         _log.info(log_events.WORKER_STOPPED, worker=config.worker)
     if owner is None:
         end(flags, exit_condition if until_drained else None)
+
+
+def _may_be_remote(slots: int | None, *given: str | Sequence[str] | None) -> bool:
+    """Whether a worker with these options may have several executors, and remote storage."""
+    if slots == 1:
+        return False
+    places = [settings.get(settings.STATE_PATH)]
+    for one in given:
+        places += [one] if isinstance(one, str) or one is None else one
+    return any(place and is_remote(place) for place in places)
+
+
+def _fork_server(early: Server | None, config: WorkerConfig) -> ForkServer | None:
+    """The fork server that was forked early, if executors are to be forked."""
+    if early is None:
+        return None
+    forks = ForkServer(early=early)
+    if executors_for(config.slots) > 1:
+        return forks
+    forks.close()
+    return None
 
 
 def _reporter(owner: int | None) -> Callable[[WorkerReport], None]:

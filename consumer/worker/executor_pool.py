@@ -98,6 +98,7 @@ class ExecutorPool:
         size: executors, at most.
         aim_bytes: memory that executors beside each other should not pass, judged by what shards of
             a kind have used; None: no aim.
+        forks: launches the executors, if there are several; None: a fork server of its own.
         make: makes a client; another one in tests.
     """
 
@@ -108,11 +109,14 @@ class ExecutorPool:
         make: MakeExecutor = ExecutorClient,
         *,
         aim_bytes: int | None = None,
+        forks: ForkServer | None = None,
     ) -> None:
         self._limit_bytes = limit_bytes
         self._aim_bytes = aim_bytes
         self._usage = _Usage()
-        self._forks = ForkServer() if size > 1 else None
+        self._forks = forks
+        if size > 1 and forks is None:
+            self._forks = ForkServer()
         self._clients = [make(limit_bytes, forks=self._forks) for _ in range(size)]
         self._free = list(self._clients)
         self._changed = threading.Condition()

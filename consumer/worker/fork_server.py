@@ -11,10 +11,11 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
-from typing import Final
+from typing import IO, Final, Protocol
 
 from pydantic import ValidationError
 
+from consumer.heap import LEAN_ENVIRONMENT, NO_LIBRARY_THREADS
 from consumer.protocol.forking import (
     LINE_BYTES,
     REQUEST,
@@ -38,11 +39,6 @@ END_S: Final = 1.0  # after SIGKILL
 COMMAND: Final = module_command("consumer.fork_server")
 EXECUTOR: Final = module_command("consumer.executor")
 
-LEAN_HEAP: Final = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
-"""Read by glibc. Else threads that fetch and upload keep what they freed in heaps of their own, and
-buffers of some MiB leave holes in a heap that others cannot use."""
-
-_NO_THREADS: Final = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}  # of pyarrow's allocator
 _TRIES: Final = 2  # the server may have been killed since the last request
 
 _NOT_ADOPTED: Final = "this system does not let a worker adopt processes"
@@ -54,17 +50,37 @@ class _CannotFork(Exception):  # noqa: N818 - executors are spawned then
     """No executor can be forked."""
 
 
+class ServerProcess(Protocol):
+    """A child of this process, as `subprocess.Popen` has it."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        ...
+
+    def kill(self) -> None:
+        """Send SIGKILL, unless it ended."""
+        ...
+
+    def wait(self, timeout: float) -> int:
+        """Exit code; raises `subprocess.TimeoutExpired`."""
+        ...
+
+
 class ForkServer:
     """A fork server, started when first needed and again after its end.
 
     Args:
         command: the program; this process's id is appended.
+        early: a server that was forked from this process.
     """
 
-    def __init__(self, command: tuple[str, ...] = COMMAND) -> None:
+    def __init__(
+        self, command: tuple[str, ...] = COMMAND, *, early: "Server | None" = None
+    ) -> None:
         self._command = command
         self._lock = threading.Lock()
-        self._server: _Server | None = None
+        self._server = early
         self._forks = True
 
     @property
@@ -87,7 +103,7 @@ class ForkServer:
                     self._forks = False
                     _log.warning(log_events.EXECUTORS_NOT_FORKED, reason=str(error))
                     self._stop()
-        return spawn(EXECUTOR, LEAN_HEAP)
+        return spawn(EXECUTOR, LEAN_ENVIRONMENT)
 
     def close(self) -> None:
         """End the server; executors that it forked go on."""
@@ -96,7 +112,7 @@ class ForkServer:
 
     def _fork(self) -> Launched:
         for _ in range(_TRIES):
-            server = self._server = self._server or _Server(self._command)
+            server = self._server = self._server or _spawned(self._command)
             with contextlib.suppress(OSError, ValidationError):  # it ended, or hangs
                 return server.fork()
             self._stop()
@@ -108,33 +124,25 @@ class ForkServer:
             self._server = None
 
 
-class _Server:
-    """One server process; started at once."""
+class Server:
+    """One server process, which may not be ready yet.
 
-    def __init__(self, command: tuple[str, ...]) -> None:
-        ours, its = socket.socketpair()
-        self._socket = ours
-        ours.settimeout(START_S)
-        with its, translate_start_errors("the fork server"):
-            self._process = subprocess.Popen(
-                [*command, str(os.getpid())],
-                env=environment({**LEAN_HEAP, **_NO_THREADS}),
-                stdin=its.fileno(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                start_new_session=True,  # Ctrl-C in a terminal reaches only the worker
-            )
-        assert self._process.stderr  # noqa: S101 - PIPE above
-        self._stderr = StderrTail(self._process.stderr)
-        try:
-            self._stderr.start()
-            self._wait_until_ready()
-        except BaseException:
-            self.stop()
-            raise
+    Args:
+        process: a child of this one.
+        requests: our end of its socket.
+        errors: its stderr.
+    """
+
+    def __init__(self, process: ServerProcess, requests: socket.socket, errors: IO[bytes]) -> None:
+        self._process = process
+        self._socket = requests
+        self._stderr = StderrTail(errors)
+        self._ready = False
+        requests.settimeout(START_S)
 
     @property
     def pid(self) -> int:
+        """Its process id."""
         return self._process.pid
 
     def fork(self) -> Launched:
@@ -144,6 +152,7 @@ class _Server:
             OSError: the server ended, or does not answer.
             MachineError: a limit of this machine.
         """
+        self._wait_until_ready()
         ours, its = _pipes()
         try:
             with _cannot_fork_without_adoption(), adopting():
@@ -174,15 +183,38 @@ class _Server:
         self._socket.close()
 
     def _wait_until_ready(self) -> None:
+        if self._ready:
+            return
+        self._stderr.start()
         with contextlib.suppress(OSError, ValidationError):
-            if isinstance(self._receive(), ServerReady):
-                return
-        self._process.kill()
-        raise _CannotFork(self._stderr.cause() or "the fork server did not start")
+            self._ready = isinstance(self._receive(), ServerReady)
+        if not self._ready:
+            self._process.kill()
+            raise _CannotFork(self._stderr.cause() or "the fork server did not start")
 
     def _receive(self) -> Answer:
         """The next answer; of none a ValidationError."""
         return decode_answer(self._socket.recv(LINE_BYTES))
+
+
+def _spawned(command: tuple[str, ...]) -> Server:
+    """A server that is a program of its own.
+
+    Raises:
+        MachineError: a limit of this machine does not let it start.
+    """
+    ours, its = socket.socketpair()
+    with its, translate_start_errors("the fork server"):
+        process = subprocess.Popen(
+            [*command, str(os.getpid())],
+            env=environment({**LEAN_ENVIRONMENT, **NO_LIBRARY_THREADS}),
+            stdin=its.fileno(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C in a terminal reaches only the worker
+        )
+    assert process.stderr  # noqa: S101 - PIPE above
+    return Server(process, ours, process.stderr)
 
 
 def _pipes() -> tuple[list[int], list[int]]:

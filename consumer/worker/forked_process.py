@@ -77,9 +77,16 @@ class ForkedProcess:
 
     def terminate(self) -> None:
         """Send SIGTERM, unless it ended."""
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Send SIGKILL, unless it ended."""
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
         with self._lock:
             if self._reap() is None:
-                os.kill(self.pid, signal.SIGTERM)
+                os.kill(self.pid, number)
 
     def _reap(self) -> int | None:
         if self._code is None:

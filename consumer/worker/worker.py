@@ -20,6 +20,7 @@ from consumer.worker.config import WorkerConfig
 from consumer.worker.disposition import Disposition
 from consumer.worker.executor_client import ExecutorClient, ExecutorError
 from consumer.worker.executor_pool import ExecutorPool, MakeExecutor
+from consumer.worker.fork_server import ForkServer
 from consumer.worker.held_messages import HeldMessages
 from consumer.worker.lease import Lease
 from consumer.worker.leased_shard import LeasedShard
@@ -68,6 +69,7 @@ class Worker:
         on_run_discovered: called once for each run that a message names.
         on_published: called with each tier that a message was published to.
         executor: makes a client of an executor; another one in tests.
+        forks: launches executors, if there are several; None: a fork server of its own.
 
     Attributes:
         slots: messages that it handles at once, at most.
@@ -82,6 +84,7 @@ class Worker:
         on_run_discovered: Callable[[Run], None] = lambda _: None,
         on_published: Callable[[str], None] = lambda _: None,
         executor: MakeExecutor = ExecutorClient,
+        forks: ForkServer | None = None,
     ) -> None:
         self._broker = broker
         self._config = config
@@ -92,7 +95,9 @@ class Worker:
         self._disposition = Disposition(broker, config, self._roots, on_published)
         self.slots = config.slots
         executors, aim_bytes = executors_for(config.slots), executors_aim(config.slots)
-        self._executors = ExecutorPool(config.limit_bytes, executors, executor, aim_bytes=aim_bytes)
+        self._executors = ExecutorPool(
+            config.limit_bytes, executors, executor, aim_bytes=aim_bytes, forks=forks
+        )
         self._work = ShardWork(broker, config, flags, self._executors)
         self._contexts: dict[str, RunContext] = {}  # of runs with a ledger
         self._new_contexts: dict[str, RunContext] = {}  # not known yet to have one
@@ -218,7 +223,7 @@ class Worker:
         elif shard.status.answers(shard.message.redo):
             self._already_done(shard)
         elif not shard.inputs_done:
-            # The last input's cascade publishes it.
+            # The cascade of the last input publishes it.
             self._disposition.ack(shard, log_events.SHARD_NOT_READY)
         elif shard.delivery.attempt > SILENT_DEATHS:
             self._escalate_after_deaths(shard)
