@@ -32,7 +32,7 @@ from braid.typing import BytesLike
 __all__ = ["Preamble", "check_batches", "check_end", "read_preamble", "scan_offsets"]
 
 _AHEAD_BYTES = 8 << 20
-_FAR_SKIP_BYTES = 4 << 20  # of a batch over a network, where many are read at once
+_FAR_SKIP_BYTES = 1 << 20  # of a batch over a network: to skip it takes a round trip
 _KEPT_HEADS = 20  # of batches that are no larger than as many of their heads
 _FIRST_BYTES = 4 << 10  # of the first batch
 _PROBE_BYTES = 4 << 10  # a batch's metadata and the coordinates of some hundred rows
