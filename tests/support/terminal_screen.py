@@ -16,6 +16,7 @@ import pyte
 from tests.support.workspace import clean_environment
 
 ROWS = 40
+_PIECE_BYTES = 512  # far less than a screen: no line scrolls out of sight before it is noted
 _CTRL_C = b"\x03"
 _NOT_SET = ("COLUMNS", "LINES", "LOG_FORMAT", "LOG_LEVEL", "NO_COLOR")
 
@@ -68,7 +69,7 @@ def run_on_terminal(
     screen = pyte.Screen(columns, ROWS)
     stream, seen, interrupted = pyte.ByteStream(screen), [""], False
     with contextlib.suppress(OSError):  # the terminal's end
-        while piece := os.read(leader, 4096):
+        while piece := os.read(leader, _PIECE_BYTES):
             stream.feed(piece)
             shown = "\n".join(line.rstrip() for line in screen.display)
             seen += [shown] if shown != seen[-1] else []
