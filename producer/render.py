@@ -183,7 +183,7 @@ def failure_table(failures: Iterable[FailureSummary]) -> str:
     if rest := groups[_MOST_GROUPS:]:
         number = sum(len(group.failures) for group in rest)
         lines.append(f"{shards(number)} more, for {counted(len(rest), 'other reason')}")
-    return "\n".join(map(printable, lines))
+    return "\n".join(printable(as_typed(line)) for line in lines)
 
 
 def _group_lines(group: FailureGroup) -> Iterator[str]:
@@ -208,8 +208,10 @@ def failure_details(failures: Iterable[FailureSummary]) -> str:
         for one in found
     ]
     head, *lines = table(["shard", "tier", "tries", "when (UTC)"], rows, left=2).splitlines()
-    whys = [printable(f"  {'given up: ' if one.dropped else ''}{one.reason}") for one in found]
-    return "\n".join([head, *(f"{a}\n{b}" for a, b in zip(lines, whys, strict=True))])
+    whys = [f"  {'given up: ' if one.dropped else ''}{as_typed(one.reason)}" for one in found]
+    return "\n".join(
+        [head, *(f"{a}\n{b}" for a, b in zip(lines, map(printable, whys), strict=True))]
+    )
 
 
 def failure_report(run: Run, status: RunStatus, *, details: bool = False) -> str:

@@ -3,6 +3,7 @@
 from delivery.ledger.run import Run
 from delivery.ledger.shard_status import RunStatus
 from delivery.ledger.trouble import Trouble, read_trouble
+from runtime.interpreter import as_typed
 
 
 def last_trouble(run: Run, status: RunStatus) -> Trouble | None:
@@ -19,4 +20,5 @@ def last_trouble(run: Run, status: RunStatus) -> Trouble | None:
 def describe(trouble: Trouble) -> str:
     """The note, in one line."""
     at = f"{trouble.at:%Y-%m-%d %H:%M:%S} UTC"
-    return f"last trouble, at {at}, worker {trouble.worker}: {trouble.key}: {trouble.reason}"
+    reason = as_typed(trouble.reason)
+    return f"last trouble, at {at}, worker {trouble.worker}: {trouble.key}: {reason}"

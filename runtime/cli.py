@@ -195,15 +195,20 @@ def _save_traceback(error: Exception) -> str:
 
 
 def _print_error(message: str, hint: str | None = None) -> None:
-    _said["error"], _said["hint"] = " ".join(message.split()), hint and as_typed(hint)
-    _print_stderr(f"error: {' '.join(message.split())}")
+    _said["error"], _said["hint"] = _one_line(message), hint and _one_line(hint)
+    _print_stderr(f"error: {_said['error']}")
     if hint:
-        _print_stderr(f"hint: {as_typed(' '.join(hint.split()))}")
+        _print_stderr(f"hint: {_said['hint']}")
+
+
+def _one_line(text: str) -> str:
+    """A text in one line, whose commands work as printed."""
+    return as_typed(" ".join(text.split()))
 
 
 def print_line(line: str = "") -> None:
-    """Print a line of a command's result; what is not printable, line breaks too, is escaped."""
-    typer.echo(printable(line))  # noqa: TID251 - the one place that prints results
+    """Print a line of a result; what is not printable is escaped, commands work as printed."""
+    typer.echo(printable(as_typed(line)))  # noqa: TID251 - the one place that prints results
 
 
 def print_lines(text: str) -> None:

@@ -22,6 +22,7 @@ _NAME: Final = "shardlift"
 _GROUPS: Final = {"memmodel": "memory ", "infra": "infra "}  # others have no word of their own
 _COMMAND: Final = re.compile(r"(?<![\w/.-])python -m (producer|consumer|memmodel|infra|shardlift) ")
 _ROOT: Final = Path(__file__).resolve().parents[1]
+_OWN_COMMAND: Final = "SHARDLIFT_COMMAND"  # variable of processes that `shardlift` starts
 _MADE: Final = ".venv/bin/python"  # by `make demo`
 _START_HINT: Final = (
     "is its memory, address space or number of files limited (ulimit -v, -n)? "
@@ -42,20 +43,38 @@ _OURS: Final = (
 def as_typed(text: str) -> str:
     """A text whose commands begin with `python -m`, as they work in the working directory.
 
-    The one place that decides how a command is printed: `shardlift status` where this process was
-    started as `shardlift`, else `python -m producer status`. Both are named as a shell finds the
-    same one, by a path where it would find none or another.
+    The one place that decides how a command is printed: `shardlift status` where this process, or
+    the one that started it, was started as `shardlift`, else `python -m producer status`. Both are
+    named as a shell finds the same one, by a path where it would find none or another.
     """
+    if not _WRITTEN.search(text):  # most texts, of each event of a log
+        return text
     if own := _own_command():
-        text = _COMMAND.sub(lambda found: f"{own} {_GROUPS.get(found[1], '')}", text)
+        text = _by(own, text)
     return _WRITTEN.sub(lambda _: f"{python()} ", text)
 
 
+def as_named(text: str) -> str:
+    """A text whose commands begin with `python -m`, as they work where the environment is active.
+
+    For files that run elsewhere: as `as_typed`, without a path of this machine.
+    """
+    own = _own_command()
+    if own is None:
+        return text
+    return _by(f"python -m {_NAME}" if own.endswith(f"-m {_NAME}") else _NAME, text)
+
+
+def _by(own: str, text: str) -> str:
+    """A text whose commands begin with `shardlift`, as it is named."""
+    return _COMMAND.sub(lambda found: f"{own} {_GROUPS.get(found[1], '')}", text)
+
+
 def _own_command() -> str | None:
-    """`shardlift` as it is typed, if this process was started so; None if not."""
+    """`shardlift` as it was typed, if this process or the one above was started so; else None."""
     started = Path(sys.argv[0]) if sys.argv and sys.argv[0] else None
     if started is None or _NAME not in (started.name, started.parent.name):
-        return None
+        return os.environ.get(_OWN_COMMAND) or None
     if started.name != _NAME:  # .../shardlift/__main__.py
         return f"{python()} -m {_NAME}" if started.stem == "__main__" else None
     found = shutil.which(_NAME)
@@ -95,13 +114,18 @@ def module_command(module: str) -> tuple[str, ...]:
 
 
 def module_environment() -> dict[str, str]:
-    """Environment for `module_command`: ours is found also in a checkout that is not installed."""
+    """Environment for `module_command`: ours is found also in a checkout that is not installed.
+
+    And what the process prints for people begins as the command that they typed.
+    """
     # numpy's OpenBLAS starts a thread for each CPU, which serve nothing here; where a thread
     # cannot be had, it interrupts the process.
     found = {"OPENBLAS_NUM_THREADS": "1", **os.environ}
     searched = sys.path if sys.flags.safe_path else sys.path[1:]
     if str(_ROOT) not in map(os.path.realpath, searched):
         found["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_ROOT), found.get("PYTHONPATH")]))
+    if own := _own_command():
+        found[_OWN_COMMAND] = own
     return found
 
 

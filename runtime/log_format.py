@@ -8,12 +8,14 @@ from typing import TextIO
 import structlog
 
 from runtime import cloud_log, log_context
+from runtime.interpreter import as_typed
 from runtime.text import json_text, printable, printable_lines
 
 
 def json_processors() -> list[structlog.typing.Processor]:
     """Steps from an event to a JSON object in a line, with what is in work."""
     return [
+        _name_commands,
         structlog.processors.format_exc_info,
         _add_context,
         cloud_log.add_fields,
@@ -24,11 +26,21 @@ def json_processors() -> list[structlog.typing.Processor]:
 def human_processors() -> list[structlog.typing.Processor]:
     """Steps from an event to text for people, without what would control their terminal."""
     return [
+        _name_commands,
         _quote_unprintable,
         structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(), exception_formatter=_write_traceback
         ),
     ]
+
+
+def _name_commands(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Write commands in reasons and hints as they work where the program was started."""
+    return {
+        key: as_typed(value) if isinstance(value, str) else value for key, value in event.items()
+    }
 
 
 def _add_context(

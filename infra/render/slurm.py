@@ -5,6 +5,7 @@ from typing import Final
 
 from infra.render.workers import Workers
 from memmodel.tiers import MIB, Tier
+from runtime.interpreter import as_named
 
 _SCRIPT: Final = """\
 #!/bin/bash
@@ -32,14 +33,15 @@ fi
 
 # SIGTERM, of SLURM itself or a minute before the time limit, reaches the worker: it gives its
 # message back, and the next worker goes on.
-exec {command} consumer work --tier "$SHARDLIFT_TIER" --until-idle {idle}
+exec {command} --tier "$SHARDLIFT_TIER" --until-idle {idle}
 """
 
 
 def render(workers: Workers) -> str:
     """The script."""
-    image = workers.image
-    command = f"apptainer run docker://{shlex.quote(image)}" if image else "python -m"
+    image, command = workers.image, as_named("python -m consumer work")
+    if image:
+        command = f"apptainer run docker://{shlex.quote(image)} consumer work"
     return _SCRIPT.format(
         url=workers.names.url,
         prefix=workers.names.prefix,

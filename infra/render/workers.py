@@ -35,7 +35,7 @@ class Workers:
     idle_s: int
 
     def arguments(self, tier: str) -> list[str]:
-        """Of `python -m`, for a worker that ends when nothing is left for it."""
+        """Of the image's `python -m`, for a worker that ends when nothing is left for it."""
         return ["consumer", "work", "--tier", tier, "--until-idle", str(self.idle_s)]
 
     def variables(self, tier: Tier) -> dict[str, str]:

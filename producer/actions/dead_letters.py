@@ -18,6 +18,7 @@ from producer.documents.failure_documents import (
 )
 from runtime import cli
 from runtime.errors import EXIT_FINDINGS, UsageError
+from runtime.interpreter import as_typed
 from runtime.table import format_table
 
 
@@ -193,4 +194,5 @@ def _print_table(letters: Sequence[FailureSummary], others: int) -> None:
 
 def _row(letter: FailureSummary) -> list[str]:
     why = f"given up: {letter.reason}" if letter.dropped else letter.reason
-    return [letter.key, letter.tier, str(letter.attempts), f"{letter.at:%m-%d %H:%M}", why]
+    when = f"{letter.at:%m-%d %H:%M}"
+    return [letter.key, letter.tier, str(letter.attempts), when, as_typed(why)]

@@ -22,7 +22,10 @@ def failures_section(facts: RunFacts) -> str:
     if not failures:
         return note or "none"
     summary = [
-        [count(len(group.failures)), f"{group.failure_class}. {group.advice}".removesuffix(". ")]
+        [
+            count(len(group.failures)),
+            as_typed(f"{group.failure_class}. {group.advice}".removesuffix(". ")),
+        ]
         for group in group_failures(failures)
     ]
     rows = [_failure_row(facts.run, failure) for failure in failures[:_MOST_FAILURES]]
@@ -39,7 +42,7 @@ def failures_section(facts: RunFacts) -> str:
 
 
 def _failure_row(run: Run, failure: FailureSummary) -> list[Cell]:
-    reason = f"given up: {failure.reason}" if failure.dropped else failure.reason
+    reason = as_typed(f"given up: {failure.reason}" if failure.dropped else failure.reason)
     return [
         failure.key,
         Advised(reason, _command(f"dead-letters requeue {failure.key}", run)),

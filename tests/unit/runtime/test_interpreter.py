@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 
 from runtime import interpreter
-from runtime.interpreter import as_typed, missing_package, start_failure
+from runtime.interpreter import (
+    as_named,
+    as_typed,
+    missing_package,
+    module_environment,
+    start_failure,
+)
 
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAMS = ("producer", "consumer", "memmodel", "infra", "shardlift")
@@ -55,6 +61,8 @@ def test_a_command_that_names_its_interpreter_stays(environment: Path) -> None:
         assert as_typed(command) == command
 
 
+COMMAND = "SHARDLIFT_COMMAND"
+MODULE = "/lib/shardlift/__main__.py"
 COMMANDS = (
     "python -m producer status; python -m consumer fleet; python -m memmodel fit; "
     "python -m infra up; python -m shardlift doctor; python -m pip install x"
@@ -71,6 +79,35 @@ def test_started_as_shardlift(environment: Path, monkeypatch: pytest.MonkeyPatch
     assert as_typed(COMMANDS) == words.format("'my env/bin/shardlift'", own_python)
     monkeypatch.setenv("PATH", f"{own.parent}:{os.environ['PATH']}")
     assert as_typed(COMMANDS) == words.format("shardlift", "python")
+
+
+def test_a_process_that_shardlift_starts(
+    environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It prints what works where the one above was started, although it is a module itself."""
+    monkeypatch.setenv("PATH", f"{environment.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr(sys, "argv", ["/lib/consumer/__main__.py", "work"])
+    assert as_typed(COMMANDS) == COMMANDS
+    for name, own in (("/venv/bin/shardlift", "shardlift"), (MODULE, "python -m shardlift")):
+        monkeypatch.setattr(sys, "argv", [name, "fleet"])
+        below = module_environment()
+        with pytest.MonkeyPatch.context() as child:
+            child.setattr(sys, "argv", ["/lib/consumer/__main__.py", "work"])
+            child.setattr(os, "environ", below)
+            assert as_typed("python -m infra up") == f"{own} infra up"
+            assert module_environment().items() >= {(COMMAND, own)}  # of processes below, too
+
+
+def test_a_command_for_elsewhere(environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By name, without a path of this machine; as modules where no `shardlift` was typed."""
+    own = environment.parent / "shardlift"
+    own.touch(mode=0o755)
+    monkeypatch.setattr(sys, "argv", [str(own), "infra", "render"])
+    assert as_named("exec python -m consumer work") == "exec shardlift work"
+    monkeypatch.setattr(sys, "argv", [MODULE])
+    assert as_named("exec python -m consumer work") == "exec python -m shardlift work"
+    monkeypatch.setattr(sys, "argv", ["/lib/infra/__main__.py"])
+    assert as_named(COMMANDS) == COMMANDS
 
 
 def test_started_as_a_module(environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,6 +49,19 @@ def test_people_get_text(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> N
     assert not text.startswith("{")
 
 
+@pytest.mark.parametrize("log_format", ["human", "json"])
+def test_commands_work_where_the_program_was_started(
+    log_format: str, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hint names the command that was typed, also in a worker of a fleet."""
+    monkeypatch.setenv("LOG_FORMAT", log_format)
+    monkeypatch.setenv("SHARDLIFT_COMMAND", "env/bin/shardlift")
+    log.configure()
+    hint = "delete it and run `python -m producer replay --missing`"
+    log.get().warning(log_events.RUN_DAMAGED, run="r", reason="", hint=hint)
+    assert "`env/bin/shardlift replay --missing`" in capsys.readouterr().err
+
+
 def test_the_level_filters(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
     """Below it nothing is printed."""
     monkeypatch.setenv("LOG_LEVEL", "ERROR")
