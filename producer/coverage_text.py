@@ -1,8 +1,10 @@
-"""Coverage maps on a terminal: two cells a character, side by side, with what the colours mean.
+"""Coverage maps on a terminal: the layers of each scale side by side, with what the colours mean.
 
-Without colours a cell is a letter.
+A character is two cells, one above the other; without colours a cell is a letter. A scale whose
+layers have no room is seen along z, and made coarser where that has none either.
 """
 
+import textwrap
 from collections.abc import Sequence
 from typing import Final
 
@@ -11,6 +13,8 @@ from rich.text import Text
 
 from delivery.ledger.shard_status import ShardState
 from producer.coverage import NO_SHARD, SEVERITY, CoverageMap
+from producer.coverage_panels import Layout, Panel, Room, lay_out
+from producer.render import counted
 
 _COLOURS: Final = {
     ShardState.DONE: "green",
@@ -29,64 +33,55 @@ _LETTERS: Final = {
     ShardState.FAILED: "F",
 }
 _UPPER, _LOWER, _WHOLE = "▀", "▄", "█"
-_GAP: Final = 3  # columns between two maps
-_LABEL: Final = 3  # columns: `s12`
+_GAP: Final = "  "  # between two panels
 _MOST_ROWS: Final = 12  # lines
+_CELLS: Final = 2  # in a character
 
 
 def coverage_text(
     maps: Sequence[CoverageMap], columns: int, lines: int = _MOST_ROWS, *, colours: bool = True
 ) -> Text:
-    """Maps side by side within so many columns and lines; scales without room are left out.
+    """Maps within so many columns and lines; scales without room are left out.
 
     Args:
         maps: of the scales, the finest first.
         columns: of the terminal.
-        lines: most lines of a map.
+        lines: most lines of the maps, with the names above them.
         colours: whether the terminal has colours and half blocks; else cells are letters.
     """
-    rows = lines * 2 if colours else lines
-    shown = _fit([one for one in maps if one.cells.size], columns, rows)
-    if not shown:
+    room = Room(columns, lines, _CELLS if colours else 1, len(_GAP))
+    layout = lay_out(maps, room)
+    if not layout.rows:
         return Text()
-    drawn = [_blocks(one) if colours else _letters(one) for one in shown]
-    widths = [max(one.cells.shape[1], _LABEL) for one in shown]
-    found = [
-        Text((" " * _GAP).join(f"s{m.scale}".ljust(w) for m, w in zip(shown, widths, strict=True)))
-    ]
-    for number in range(max(map(len, drawn))):
-        parts = []
-        for own, width in zip(drawn, widths, strict=True):
-            line = own[number].copy() if number < len(own) else Text()
-            line.pad_right(width - len(line))
-            parts.append(line)
-        found.append(Text(" " * _GAP).join(parts))
-    found.append(_legend(shown, colours=colours))
-    if notes := _notes(shown, len(maps)):
-        found.append(Text(notes, "dim"))
+    found = [line for row in layout.rows for line in _row(row, colours=colours)]
+    found.append(_legend(layout.maps, colours=colours))
+    notes = _notes(layout, len(maps))
+    found += [Text(line, "dim") for line in textwrap.wrap(notes, max(columns, 1))]
     return Text("\n").join(found)
 
 
-def _fit(maps: Sequence[CoverageMap], columns: int, rows: int) -> list[CoverageMap]:
-    """Coarsened maps that fit beside each other; the first gets half of the room at least."""
-    left, found = columns, []
-    for number, one in enumerate(maps):
-        most = left if len(maps) == 1 else max(left // 2, _LABEL) if number == 0 else left
-        if most < _LABEL:
-            break
-        fitted = one.coarsened(most, rows)
-        found.append(fitted)
-        left -= max(fitted.cells.shape[1], _LABEL) + _GAP
+def _row(panels: Sequence[Panel], *, colours: bool) -> list[Text]:
+    """Names of panels side by side, and the panels below."""
+    names = _GAP.join(one.name.ljust(one.width) for one in panels).rstrip()
+    drawn = [_blocks(one) if colours else _letters(one) for one in panels]
+    found = [Text(names)]
+    for number in range(max(map(len, drawn))):
+        parts = []
+        for own, panel in zip(drawn, panels, strict=True):
+            line = own[number].copy() if number < len(own) else Text()
+            line.pad_right(panel.width - len(line))
+            parts.append(line)
+        found.append(Text(_GAP).join(parts))
     return found
 
 
-def _blocks(one: CoverageMap) -> list[Text]:
+def _blocks(panel: Panel) -> list[Text]:
     """Lines of half blocks: the upper cell in front, the lower one behind."""
-    cells = one.cells.tolist()
-    if len(cells) % 2:
+    cells = panel.cells.tolist()
+    if len(cells) % _CELLS:
         cells.append([NO_SHARD] * len(cells[0]))
     lines = []
-    for upper, lower in zip(cells[::2], cells[1::2], strict=True):
+    for upper, lower in zip(cells[::_CELLS], cells[1::_CELLS], strict=True):
         line = Text()
         for above, below in zip(upper, lower, strict=True):
             line.append(*_block(above, below))
@@ -107,9 +102,9 @@ def _colour(rank: int) -> str | None:
     return None if rank == NO_SHARD else _COLOURS[SEVERITY[rank - 1]]
 
 
-def _letters(one: CoverageMap) -> list[Text]:
+def _letters(panel: Panel) -> list[Text]:
     names = {NO_SHARD: " "} | {rank: _LETTERS[state] for rank, state in enumerate(SEVERITY, 1)}
-    return [Text("".join(names[rank] for rank in row)) for row in one.cells.tolist()]
+    return [Text("".join(names[rank] for rank in row)) for row in panel.cells.tolist()]
 
 
 def _legend(maps: Sequence[CoverageMap], *, colours: bool) -> Text:
@@ -125,11 +120,24 @@ def _legend(maps: Sequence[CoverageMap], *, colours: bool) -> Text:
     return legend
 
 
-def _notes(maps: Sequence[CoverageMap], total: int) -> str:
+def _notes(layout: Layout, total: int) -> str:
     """What a cell stands for, and how many scales had no room."""
     notes = []
-    if any(one.layers > 1 or one.edge > 1 for one in maps):
-        notes.append("a cell is the worst of its shards")
-    if rest := total - len(maps):
-        notes.append(f"{rest} more scale{'' if rest == 1 else 's'}")
+    if any(len(one.layers) > 1 for one in layout.maps):
+        notes.append("z: layers of shards, each cell a shard")
+    kinds: dict[str, list[str]] = {}
+    for one in layout.maps:
+        if one.edges != (1, 1, 1):
+            kinds.setdefault(_cell(one), []).append(f"s{one.scale}")
+    notes += [f"{', '.join(scales)}: {cell}" for cell, scales in kinds.items()]
+    if rest := total - len(layout.maps):
+        notes.append(f"no room for {counted(rest, 'more scale')}")
     return "; ".join(notes)
+
+
+def _cell(one: CoverageMap) -> str:
+    """What a cell of a map stands for that is not a shard."""
+    x, y, z = one.edges
+    if (x, y) == (1, 1):
+        return "no room for each layer, a cell is the worst shard of its column along z"
+    return f"no room for each shard, a cell is the worst of up to {x} x {y} x {z}"

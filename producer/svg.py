@@ -172,7 +172,12 @@ def _label(x: float, y: float, text: str, anchor: str) -> str:
 
 def image(width: int, height: int, title: str, body: str, more: str = "") -> str:
     """SVG document: its size in units, what it shows in words, its content, further attributes."""
+    return image_of(f"0 0 {width} {height}", title, body, more)
+
+
+def image_of(box: str, title: str, body: str, more: str = "") -> str:
+    """SVG document of a box of its units: left, top, width and height."""
     return (
-        f'<svg viewBox="0 0 {width} {height}" role="img"{more}>'
+        f'<svg viewBox="{box}" role="img"{more}>'
         f"<title>{html.escape(printable(title))}</title>{body}</svg>"
     )

@@ -19,6 +19,7 @@ from runtime import cli
 from runtime.text import printable_lines
 
 _WATCH_S = 2.0
+_LEAST_LINES = 4  # of the map
 _BEGINNING = "waiting for workers"
 
 
@@ -34,7 +35,7 @@ def watch(run: Run, broker: Broker | None, why: str) -> None:
     if console.is_terminal and not console.is_dumb_terminal:
         _watch_live(run, broker, why, console)
     else:
-        _watch_lines(run, broker, why)
+        _watch_lines(run, broker, why, console)
 
 
 def _watch_live(run: Run, broker: Broker | None, why: str, console: Console) -> None:
@@ -48,12 +49,18 @@ def _watch_live(run: Run, broker: Broker | None, why: str, console: Console) -> 
             time.sleep(_WATCH_S)
 
 
-def _watch_lines(run: Run, broker: Broker | None, why: str) -> None:
-    """A line every few seconds, and at the end what `status` prints."""
+def _watch_lines(run: Run, broker: Broker | None, why: str, console: Console) -> None:
+    """A line every few seconds, and at the end what `status` prints.
+
+    A terminal that moves no cursor has the map too, in letters: first, and at the end.
+    """
     pools, last, next_s = PoolLooks(run), "", 0.0
     while True:
         look = look_at(run, broker, why, pools)
-        if look.progress.ended or run.cancelled():
+        ended = look.progress.ended or bool(run.cancelled())
+        if console.is_terminal and (ended or not last):
+            cli.print_lines(f"{_map(run, look, console, console.height, colours=False).plain}\n")
+        if ended:
             cli.print_lines(status_text(run, look))
             return
         line = plain_line(look.progress, beginning=_BEGINNING)
@@ -74,12 +81,19 @@ def _screen(run: Run, look: StatusLook, console: Console) -> Text:
     parts = [
         Text(printable_lines(title)),
         draw(look.progress, width, beginning=_BEGINNING, plain=plain),
-        coverage_text(
-            coverage_maps(run, look.ledger),
-            width - FREE_COLUMNS,
-            lines=max(console.height // 3, 4),
+        _map(
+            run,
+            look,
+            console,
+            max(console.height // 3, _LEAST_LINES),
             colours=colours and not plain,
         ),
         *(Text(printable_lines(part)) for part in details(run, look)),
     ]
     return Text("\n\n").join(part for part in parts if part)
+
+
+def _map(run: Run, look: StatusLook, console: Console, lines: int, *, colours: bool) -> Text:
+    """The coverage maps in so many lines."""
+    maps = coverage_maps(run, look.ledger)
+    return coverage_text(maps, console.width - FREE_COLUMNS, lines, colours=colours)

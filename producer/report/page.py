@@ -9,6 +9,7 @@ from producer.render import count, duration, partial, size
 from producer.report import charts, tables
 from producer.report.cost_table import cost_table
 from producer.report.coverage_chart import coverage_chart
+from producer.report.coverage_script import POLICY, SCRIPT
 from producer.report.elements import escaped, section, table, words
 from producer.report.facts import RunFacts, wall_s
 from producer.report.failures import failures_section
@@ -19,6 +20,7 @@ from producer.report.style import STYLE
 def page(facts: RunFacts) -> str:
     """Render the HTML document."""
     run = facts.run
+    script = SCRIPT if facts.maps else ""
     parts = [
         f"<h1>Run {escaped(run.run_id)}</h1>",
         f'<p class="lead">{_lead(facts)}</p>',
@@ -37,8 +39,10 @@ def page(facts: RunFacts) -> str:
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         f"<title>shardlift run {escaped(run.run_id)}</title><style>{STYLE}</style></head>\n"
-        f"<body><main>\n{chr(10).join(part for part in parts if part)}\n</main></body></html>\n"
+        f"<body><main>\n{chr(10).join(part for part in parts if part)}\n</main>{script}"
+        "</body></html>\n"
     )
 
 
@@ -99,10 +103,12 @@ def _states(facts: RunFacts) -> str:
 
 def _where(facts: RunFacts) -> str:
     """Where the shards are, and what the volume looks like."""
-    parts = [section("The volume", picture_figure(facts.picture))]
-    if facts.maps:
-        parts.insert(0, section("Where the shards lie", coverage_chart(facts.maps)))
-    return f'<div class="two">{"".join(parts)}</div>'
+    picture = section("The volume", picture_figure(facts.picture))
+    if not facts.maps:
+        return picture
+    chart = coverage_chart(facts.maps)
+    where = section("Where the shards lie", chart.html)
+    return f'<div class="two">{where}{picture}</div>' if chart.narrow else where + picture
 
 
 def _bad_chunks(facts: RunFacts) -> str:

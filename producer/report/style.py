@@ -5,13 +5,13 @@ from typing import Final
 STYLE: Final = """
 :root { color-scheme: light dark; --ink: #1d2733; --muted: #55606d; --page: #f4f6f8;
   --panel: #fff; --line: #dde3e9; --main: #33658a; --code: #eef2f5; --mark: #fff;
-  --done: #2a9d5c; --failed: #d1495b; --given-up: #8d3b72; --blocked: #e9a03b; --ready: #4a8fd4;
-  --waiting: #98a4b1; --scale-0: #33658a; --scale-1: #6fabcc; --scale-2: #d9930f;
+  --done: #3fae74; --failed: #a3123f; --given-up: #6a2fb0; --blocked: #eab41d; --ready: #5a80c4;
+  --waiting: #b4c0ca; --scale-0: #33658a; --scale-1: #6fabcc; --scale-2: #d9930f;
   --scale-3: #e0560f; --scale-4: #758e4f; --scale-5: #8d3b72; }
 @media screen and (prefers-color-scheme: dark) {
   :root { --ink: #e6eaef; --muted: #a9b4c0; --page: #13171c; --panel: #1c222a; --line: #353f4a;
-    --main: #7fb3d9; --code: #28303a; --mark: #12161b; --done: #3fb873; --failed: #ee6a7a;
-    --given-up: #c983b9; --blocked: #f0b35c; --ready: #6aa9e6; --waiting: #74808d;
+    --main: #7fb3d9; --code: #28303a; --mark: #12161b; --done: #1f8f5c; --failed: #ff86a0;
+    --given-up: #c08cf5; --blocked: #f7e04a; --ready: #3a6be0; --waiting: #535c66;
     --scale-0: #5b9bd5;
     --scale-1: #b5dcf0; --scale-2: #f6ae2d; --scale-3: #f2793a; --scale-4: #9dbb6d;
     --scale-5: #d07ab8; }
@@ -55,8 +55,15 @@ svg { display: block; width: 100%; color: var(--muted); }
   margin: 0 0 14px; }
 .bars svg { height: 18px; }
 figure { margin: 0; } figcaption { color: var(--muted); font-size: 13px; margin: 6px 0 0; }
-.maps { display: flex; flex-wrap: wrap; gap: 16px; align-items: flex-end; margin: 0 0 12px; }
-.maps figure { max-width: 100%; } .map { max-width: 100%; shape-rendering: crispEdges; }
+.maps { display: flex; flex-wrap: wrap; gap: 18px 24px; margin: 12px 0 0; }
+.maps figure { max-width: 100%; } .maps > figure > figcaption { margin: 0 0 8px; }
+.layers { display: flex; flex-wrap: wrap; gap: 12px; align-items: flex-end; }
+.layers figcaption { margin: 3px 0 0; font-size: 12px; }
+.map { max-width: 100%; shape-rendering: crispEdges; outline: 1px solid var(--line); }
+.tip { position: fixed; max-width: calc(100vw - 8px); padding: 4px 8px; border-radius: 4px;
+  font-size: 13px; white-space: pre-line; pointer-events: none; color: var(--panel);
+  background: var(--ink); }
+.note { color: var(--muted); font-size: 13px; }
 .chip { display: inline-block; vertical-align: -3px; margin: 0 6px 0 0; }
 .slice { display: block; width: 100%; max-width: 512px; image-rendering: pixelated;
   border-radius: 4px; background: #000; }
@@ -71,6 +78,8 @@ i { display: inline-block; width: 11px; height: 11px; border-radius: 3px; margin
 @media (max-width: 600px) {
   main { padding: 14px; } section { padding: 14px; }
   .cards { grid-template-columns: repeat(2, 1fr); } .card { padding: 8px 14px; }
+  .many { gap: 8px; } .many figure { max-width: calc((100% - 16px) / 3); }
+  .many figcaption { font-size: 11px; }
 }
 @media print {
   @page { margin: 12mm; }
@@ -82,6 +91,7 @@ i { display: inline-block; width: 11px; height: 11px; border-radius: 3px; margin
   .card b { font-size: 13pt; }
   .two { grid-template-columns: 1fr 1fr; }
   section, .card, .bars, .words, svg, img, figure, tr { break-inside: avoid; }
+  .maps > figure { break-inside: auto; } .tip { display: none; }
   caption, thead { break-after: avoid; } tbody tr:first-child { break-before: avoid; }
   .scroll { overflow: visible; }
   table { font-size: 8.5pt; } thead th, caption, .words, code { font-size: 8pt; }

@@ -1,83 +1,124 @@
-"""Coverage maps: each shard in its place, the worst of a column, coarser by the worst."""
+"""Coverage maps: each shard of the plan in one cell, in its own state; coarser by the worst."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from braid.precomputed.sharding import all_shards, shard_box, shard_edges, shard_hex
-from braid.precomputed.volume_spec import VolumeSpec
-from delivery.ledger.run import Run
-from delivery.ledger.shard_status import ShardState, read_status
-from producer.coverage import SEVERITY, CoverageMap, coverage_maps
-from producer.coverage_text import coverage_text
-from tests.support.ledgers import fail, finish, made_run, row
+from braid.precomputed.sharding import shard_box, shard_edges
+from delivery.ledger.shard_status import RunStatus, ShardState, read_status
+from delivery.messages import parse_key
+from producer.coverage import NOT_KNOWN, SEVERITY, coverage_maps
+from tests.support.coverage_runs import Shards, shards
+from tests.support.ledgers import made_run, row
 from tests.support.run_harness import small_spec
 
-SIZE = (640, 256, 128)  # 10 x 4 x 2 shards of one chunk
-RANK = {state: number for number, state in enumerate(SEVERITY, 1)}
+Cell = tuple[int, int, int, int]
 
 
-def keys(spec: VolumeSpec, scale: int) -> dict[str, tuple[int, int, int]]:
-    """Keys of all shards of a scale, with their places."""
-    own = spec.scales[scale]
+def expected_cells(made: Shards, status: RunStatus) -> dict[Cell, tuple[ShardState, int]]:
+    """Scale and place of every shard in the plan, with its state and chunks, shard by shard."""
     found = {}
-    for shard in all_shards(own):
-        begin, _ = shard_box(own, shard)
-        x, y, z = (b // e for b, e in zip(begin, shard_edges(own), strict=True))
-        found[f"s{scale}/{shard_hex(shard, own.sharding)}"] = (x, y, z)
+    for key, state in status.states.items():
+        scale, name = parse_key(key)
+        spec = made.volume.scales[scale]
+        begin, _ = shard_box(spec, int(name, 16))
+        x, y, z = (b // e for b, e in zip(begin, shard_edges(spec), strict=True))
+        receipt = status.receipts.get(key)
+        found[scale, x, y, z] = (state, receipt.chunks if receipt else NOT_KNOWN)
     return found
 
 
-@pytest.fixture
-def spec() -> VolumeSpec:
-    """Two scales."""
-    return small_spec(SIZE, 2)
+def worst(states: set[ShardState]) -> ShardState:
+    """The state that a cell of several shards has."""
+    return max(states, key=SEVERITY.index)
 
 
-@pytest.fixture
-def run(tmp_path: Path, spec: VolumeSpec) -> Run:
-    """A run of scale 0, two shards of which are not planned; all of one column failed."""
-    places = keys(spec, 0)
-    planned = [key for key, place in places.items() if place[:2] != (9, 3)]
-    made = made_run(
-        tmp_path, [row(key) for key in planned], downres=(), volume=spec.to_info(), scales=(0,)
-    )
-    for key in planned:
-        x, y, z = places[key]
-        if x < 4 or (x == 4 and z == 0):
-            finish(made, key)
-        elif (x, y) == (5, 1) and z == 1:
-            fail(made, key)
-    return made
+@settings(max_examples=25)
+@given(shards())
+def test_each_shard_is_one_cell(made: Shards) -> None:
+    """Every shard of the plan has a cell of its own, and no cell is without one."""
+    with made.run() as (run, status):
+        maps = coverage_maps(run, status)
+        expected = expected_cells(made, status)
+    found = {
+        (one.scale, *place): (SEVERITY[rank - 1], chunks)
+        for one in maps
+        for place, rank, chunks in zip(
+            one.places.tolist(), one.ranks.tolist(), one.chunks.tolist(), strict=True
+        )
+    }
+    assert found == expected
+    assert sum(len(one.places) for one in maps) == len(expected) == len(status.states)
+    for one in maps:
+        own = {state for (scale, *_), (state, _) in expected.items() if scale == one.scale}
+        assert set(one.states) == own
+        assert one.layers == sorted({z for scale, _, _, z in expected if scale == one.scale})
 
 
-def test_every_shard_is_in_its_place(run: Run) -> None:
-    """The worst state of each column; nothing where no shard is planned."""
+@settings(max_examples=25)
+@given(shards(), st.tuples(*[st.integers(1, 8)] * 3))
+def test_a_coarser_cell_is_the_worst_of_its_shards(
+    made: Shards, edges: tuple[int, int, int]
+) -> None:
+    """Whatever edges it has, and in two steps as in one; no shard is lost."""
+    with made.run() as (run, status):
+        (fine, *_) = coverage_maps(run, status)
+        expected = expected_cells(made, status)
+    coarse = fine.coarsened(edges)
+    assert coarse.edges == tuple(min(e, n) for e, n in zip(edges, fine.grid, strict=True))
+    held: dict[tuple[int, ...], set[ShardState]] = {}
+    for (scale, *place), (state, _) in expected.items():
+        if scale == 0:
+            at = tuple(p // e for p, e in zip(place, coarse.edges, strict=True))
+            held.setdefault(at, set()).add(state)
+    cells = zip(coarse.places.tolist(), coarse.ranks.tolist(), strict=True)
+    assert {tuple(at): SEVERITY[rank - 1] for at, rank in cells} == {
+        at: worst(states) for at, states in held.items()
+    }
+    assert coarse.shards == fine.shards
+    assert (np.asarray(coarse.grid) * coarse.edges >= fine.grid).all()
+    assert coarse.voxels == tuple(v * e for v, e in zip(fine.voxels, coarse.edges, strict=True))
+
+
+@settings(max_examples=20)
+@given(shards())
+def test_planes_hold_the_cells_of_a_layer(made: Shards) -> None:
+    """As a picture within the bounds; what has no shard is told from what has one."""
+    with made.run() as (run, status):
+        maps = coverage_maps(run, status)
+    for one in maps:
+        begin, _ = one.bounds
+        found = {
+            (x + begin[0], y + begin[1], z): int(rank)
+            for z, plane in one.planes()
+            for (y, x), rank in np.ndenumerate(plane)
+            if rank
+        }
+        cells = zip(one.places.tolist(), one.ranks.tolist(), strict=True)
+        assert found == {tuple(place): rank for place, rank in cells}
+        assert all(plane.shape == one.extent[1::-1] for _, plane in one.planes())
+
+
+def test_a_map_that_needs_no_change_stays(tmp_path: Path) -> None:
+    """Edges of one, or of a grid of one cell."""
+    spec = small_spec((64, 64, 64), 1)
+    run = made_run(tmp_path, [row("s0/0")], downres=(), volume=spec.to_info())
     (found,) = coverage_maps(run, read_status(run))
-    assert (found.scale, found.shards, found.layers, found.edge) == (0, 78, 2, 1)
-    assert found.cells.shape == (4, 10)
-    expected = np.full((4, 10), RANK[ShardState.READY])
-    expected[:, :4] = RANK[ShardState.DONE]
-    expected[1, 5] = RANK[ShardState.FAILED]
-    expected[3, 9] = 0
-    assert np.array_equal(found.cells, expected)
-    assert found.states == [ShardState.DONE, ShardState.READY, ShardState.FAILED]
+    assert found.coarsened((1, 1, 1)) is found.coarsened((4, 4, 4)) is found.flattened() is found
 
 
-def test_a_coarser_map_keeps_the_worst() -> None:
-    """However small it is; a map that fits stays."""
-    cells = np.full((7, 13), RANK[ShardState.DONE], np.uint8)
-    cells[6, 12] = RANK[ShardState.FAILED]
-    whole = CoverageMap(0, cells, 91, 1)
-    assert whole.coarsened(13, 7) is whole
-    for columns, rows in ((12, 7), (5, 5), (1, 1)):
-        found = whole.coarsened(columns, rows)
-        assert found.cells.shape[0] <= rows
-        assert found.cells.shape[1] <= columns
-        assert found.cells[-1, -1] == RANK[ShardState.FAILED]
-        assert found.edge > 1
-    assert whole.coarsened(7, 7).coarsened(1, 1).edge == 14
+@pytest.mark.parametrize("key", ["s0/3", "s0/ff", "s0/ffffffffffffffff", "s7/0"])
+def test_shards_outside_the_volume_have_no_cell(tmp_path: Path, key: str) -> None:
+    """Such as those of a plan that another program wrote."""
+    spec = small_spec((192, 64, 64), 1)
+    run = made_run(tmp_path, [row("s0/2")], downres=(), volume=spec.to_info())
+    status = read_status(run)
+    status.states[key] = ShardState.READY
+    (found,) = coverage_maps(run, status)
+    assert (found.places.tolist(), found.shards) == ([[2, 0, 0]], 1)
 
 
 def test_a_volume_that_is_not_known_has_no_maps(tmp_path: Path) -> None:
@@ -86,33 +127,8 @@ def test_a_volume_that_is_not_known_has_no_maps(tmp_path: Path) -> None:
     assert coverage_maps(run, read_status(run)) == []
 
 
-@pytest.mark.parametrize(("columns", "lines"), [(80, 12), (34, 4), (8, 2)])
-def test_maps_fit_a_terminal(run: Run, columns: int, lines: int) -> None:
-    """Side by side, two cells a character; a legend of the states that occur."""
-    (found,) = coverage_maps(run, read_status(run))
-    coarse = CoverageMap(1, found.cells[:2, :5], 10, 1)
-    shown = coverage_text([found, coarse], columns, lines).plain.splitlines()
-    assert len(shown) <= lines + 3
-    assert max(len(line) for line in shown if "done" not in line and "cell" not in line) <= columns
-    assert shown[0].startswith("s0")
-    assert "█ done  █ ready  █ failed" in shown
-
-
-def test_without_colours_a_cell_is_a_letter(run: Run) -> None:
-    """One line for each row of cells."""
-    (found,) = coverage_maps(run, read_status(run))
-    shown = coverage_text([found], 80, colours=False).plain.splitlines()
-    assert shown[1:5] == ["####++++++", "####+F++++", "####++++++", "####+++++ "]
-    assert shown[5] == "# done  + ready  F failed"
-    assert shown[6] == "a cell is the worst of its shards"
-
-
-def test_colours_of_half_blocks(run: Run) -> None:
-    """The upper cell in front, the lower one behind; a lower one alone in the lower half."""
-    (found,) = coverage_maps(run, read_status(run))
-    cells = np.array([[RANK[ShardState.DONE], 0], [RANK[ShardState.FAILED], 1]], np.uint8)
-    text = coverage_text([CoverageMap(0, cells, 3, 1)], 80)
-    assert text.plain.splitlines()[1] == "▀▄ "[:2] + " "
-    styles = {str(span.style) for span in text.spans}
-    assert "green on bright_red" in styles
-    assert found.cells.any()
+def test_states_are_ordered_for_every_state() -> None:
+    """The worst is what needs a person most."""
+    assert set(SEVERITY) == set(ShardState)
+    assert SEVERITY[0] is ShardState.DONE
+    assert SEVERITY[-1] is ShardState.FAILED

@@ -14,6 +14,7 @@ from PIL import Image
 from delivery.ledger.run import Run
 from delivery.ledger.shard_status import ShardState, read_status
 from producer.report import picture
+from producer.report.coverage_script import POLICY, SCRIPT
 from producer.report.facts import read_facts
 from producer.report.page import page
 from producer.report.picture import read_picture
@@ -23,6 +24,7 @@ from tests.support.run_harness import small_spec
 from tests.support.volumes import write_volume
 
 _MIB = 1 << 20
+OTHERS = r"https?:|src=(?!\"data:)|@import|url\((?!#)|<link|<script"
 
 
 class Reader(HTMLParser):
@@ -152,8 +154,16 @@ def test_colours_follow_the_reader(mixed: str) -> None:
 
 def test_it_needs_nothing_else(mixed: str) -> None:
     """No file, no network; small."""
-    assert not re.search(r"https?:|src=(?!\"data:)|@import|url\(|<link|<script", mixed)
+    assert not re.search(OTHERS, mixed)
     assert len(mixed) < 32_000
+    assert "default-src 'none'; " in mixed
+
+
+def test_a_map_has_a_script_and_needs_nothing_else(of_a_volume: str) -> None:
+    """Patterns are in the page; the script is the one that its policy lets run."""
+    assert of_a_volume.count(SCRIPT) == 1
+    assert f'content="{POLICY}"' in of_a_volume
+    assert not re.search(OTHERS, of_a_volume.replace(SCRIPT, ""))
 
 
 def test_a_run_that_has_just_begun(tmp_path: Path) -> None:
@@ -210,14 +220,14 @@ def of_a_volume(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def test_where_the_shards_lie(of_a_volume: str) -> None:
     """A cell for each, by pattern as well as by colour; what a cell is, in words."""
-    assert "Map of scale 0, seen along z: cells 1 done, 1 failed" in of_a_volume
-    assert '<path d="M0 0h1v1h-1z" fill="url(#cell-done)"/>' in of_a_volume
-    assert '<path d="M1 0h1v1h-1z" fill="url(#cell-failed)"/>' in of_a_volume
+    assert "Scale 0, z 0\N{EN DASH}63: shards 1 done, 1 failed" in of_a_volume
+    assert '<path d="M0 0h1" stroke="url(#cell-done)" data-state="done"' in of_a_volume
+    assert '<path d="M1 0h1" stroke="url(#cell-failed)" data-state="failed"' in of_a_volume
     assert of_a_volume.count('<pattern id="cell-') == len(ShardState)
     signs = re.findall(r'<pattern id="cell-([\w-]+)"[^>]*>(.*?)</pattern>', of_a_volume)
     marks = [sign.partition("/>")[2] for _, sign in signs]
     assert len(set(marks)) == len(ShardState)  # told apart without colours
-    assert "s0: 2 shards, a cell is a shard" in of_a_volume
+    assert "s0: 2 shards of 64 x 64 x 64 voxels, a cell each" in of_a_volume
     read = Reader(of_a_volume)
     for number in read.all("svg"):
         assert read.elements[read.children(number)[0]][0] == "title"
