@@ -15,7 +15,7 @@ from delivery.progress import InFlight
 from delivery.scale_progress import ScaleProgress
 from memmodel.tiers import Tier
 from producer.failure_groups import FailureGroup, failures_of, group_failures
-from producer.planner import ShardForecast
+from producer.shard_forecast import ShardForecast
 from runtime import amounts, text
 from runtime.interpreter import as_typed
 from runtime.table import format_table
