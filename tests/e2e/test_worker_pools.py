@@ -100,7 +100,7 @@ def made_cloud(
         "LEASE_S": "10",
         "MAX_INSTANCES": "4",
     }
-    # The first worker of the smaller tier finds each of its shards too big.
+    # Every shard is too big for the smaller tier, though the model says that it fits.
     heavy = {f"{PubSubNames.parse(queue).prefix}-{SMALL}": {"WORK_BALLAST_BYTES": ballast}}
     with CloudRunInstances(google, folder, environment, heavy) as instances:
         yield Cloud(workspace, queue, bucket, instances)

@@ -91,7 +91,7 @@ class CloudRunInstances:
         google: server with the pools.
         folder: for logs.
         environment: of every instance, besides its pool's own.
-        first: more variables for the first instance of a pool, by the pool's id.
+        of_pools: more variables of a pool's instances, by the pool's id.
 
     Attributes:
         missing: images that are not there.
@@ -102,10 +102,10 @@ class CloudRunInstances:
         google: GoogleServer,
         folder: Path,
         environment: Mapping[str, str],
-        first: Mapping[str, Mapping[str, str]] | None = None,
+        of_pools: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         self.google, self._folder = google, folder
-        self._environment, self._first = environment, dict(first or {})
+        self._environment, self._of_pools = environment, dict(of_pools or {})
         self._wanted: dict[str, int] = {}
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._loop, daemon=True)
@@ -162,7 +162,7 @@ class CloudRunInstances:
             self.google.worker_pools.fail(name, f"Image '{container['image']}' not found.")
             return
         own = {entry["name"]: entry["value"] for entry in container.get("env", ())}
-        env = {**os.environ, **self._environment, **own, **self._first.pop(pool, {})}
+        env = {**os.environ, **self._environment, **own, **self._of_pools.get(pool, {})}
         log = self._folder / f"{pool}-{len(self.all)}.log"
         self.all.append(Instance(pool, log, list(container["args"]), env))
 
