@@ -68,8 +68,22 @@ class InstancesDocument(Document):
     autoscaler: int | None
 
 
+class RenderDocument(Document):
+    """Text that `render` made for another engine.
+
+    Attributes:
+        engine: `kubernetes`, `slurm`, `terraform` or `crema`.
+        content: as the command prints it without `--json`; null where it is in a file.
+        out: path of that file.
+    """
+
+    engine: str
+    content: str | None
+    out: str | None
+
+
 class AutoscaleDocument(Document):
-    """What one look of the autoscaler did.
+    """What a look of the autoscaler did: that of `--once`, else the last one.
 
     Attributes:
         queue: URL.

@@ -2,7 +2,12 @@
 
 from typing import Final, NamedTuple
 
-from infra.documents import AutoscaleDocument, ChangesDocument, InstancesDocument
+from infra.documents import (
+    AutoscaleDocument,
+    ChangesDocument,
+    InstancesDocument,
+    RenderDocument,
+)
 from memmodel.documents import EstimateDocument, FitDocument, LabelsDocument
 from producer.documents.check_documents import (
     InitDocument,
@@ -75,6 +80,7 @@ DOCUMENTS: Final = (
     CommandDocument("infra start", ChangesDocument),
     CommandDocument("infra instances", InstancesDocument),
     CommandDocument("infra autoscale", AutoscaleDocument),
+    CommandDocument("infra render", RenderDocument),
     CommandDocument("doctor", DoctorDocument),
     CommandDocument("settings", SettingsDocument),
     CommandDocument("", ErrorDocument),

@@ -76,7 +76,7 @@ def watch_queue(
         watch: how long.
         tiers: as options have them.
         lease_s: of a message.
-        json: print the one look of `--once` as a document.
+        json: print the look of `--once`, else the last one, as a document.
     """
     names = queue_names(target, "which queue? Worker pools serve queues on Pub/Sub")
     runs = QueueRuns(names.url, _roots(state))
@@ -101,20 +101,22 @@ def watch_queue(
             look = autoscaler.tick(watch.overdue_s, start=watch.start)
             _print(names, look, json=json)
         else:
-            _loop(autoscaler, watch)
+            look = _loop(autoscaler, watch)
+            if json:
+                _print(names, look, json=True)
         if autoscaler.given_up:
             cli.print_stderr(f"given up: {autoscaler.given_up}")
             raise typer.Exit(EXIT_FINDINGS)
 
 
-def _loop(autoscaler: Autoscaler, watch: Watch) -> None:
-    """Look again and again, until nothing is left and all pools are at 0."""
+def _loop(autoscaler: Autoscaler, watch: Watch) -> Look:
+    """Look again and again, until nothing is left and all pools are at 0; the last look."""
     start = watch.start
     while True:
         try:
-            over = autoscaler.tick(watch.overdue_s, start=start).over
-            if over and not watch.until_stopped:
-                return
+            look = autoscaler.tick(watch.overdue_s, start=start)
+            if look.over and not watch.until_stopped:
+                return look
             start = False
         except UnreachableError as error:
             _log.warning(log_events.AUTOSCALING_FAILED, reason=str(error))

@@ -8,6 +8,7 @@ from infra.actions.inputs import needed_region, needed_root, queue_names
 from infra.bucket_findings import Use
 from infra.commands.options import PlaceOptions, QueueOptions, WorkerOptions
 from infra.defaults import Engine, Home
+from infra.documents import RenderDocument
 from infra.places import places as places_of_runs
 from infra.pool_configuration import pool_settings
 from infra.pools import PoolSettings
@@ -31,6 +32,7 @@ def render_workers(
     idle_s: int,
     spot: bool,
     out: Path | None,
+    as_json: bool,
 ) -> None:
     """Print the text, or write it to a file; nothing is made.
 
@@ -43,6 +45,7 @@ def render_workers(
         idle_s: without a message, before a worker ends.
         spot: on Spot nodes only.
         out: the file; None for stdout.
+        as_json: print a document that holds the text, or names the file.
     """
     found = places_of_runs(places.source, places.dest, places.state)
     needed_root(found[Use.STATE], "which runs may the workers serve? No state root is given")
@@ -71,7 +74,14 @@ def render_workers(
         use: split_bucket(place)[0] if place and is_remote(place) else None
         for use, place in found.items()
     }
-    _write(_text(engine, workers, pools, buckets, spot=spot), out)
+    text = _text(engine, workers, pools, buckets, spot=spot).rstrip("\n")
+    if out is not None:
+        _write(text, out)
+    if as_json:
+        held, file = (None, str(out)) if out else (text, None)
+        cli.print_document(RenderDocument(engine=engine.value, content=held, out=file))
+    elif out is None:
+        cli.print_lines(text)
 
 
 def _text(
@@ -114,12 +124,9 @@ def _names(target: QueueOptions) -> PubSubNames:
     return queue_names(target, "which queue do the workers serve?")
 
 
-def _write(text: str, out: Path | None) -> None:
-    if out is None:
-        cli.print_lines(text.rstrip("\n"))
-        return
+def _write(text: str, out: Path) -> None:
     try:
-        out.write_text(text.rstrip("\n") + "\n")
+        out.write_text(f"{text}\n")
     except OSError as error:
         raise UsageError(
             f"{out} cannot be written: {error.strerror}", hint="choose another path for --out"

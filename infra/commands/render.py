@@ -7,6 +7,7 @@ import typer
 
 from infra.commands import options
 from infra.defaults import IDLE_S, PER_TIER, Engine
+from runtime import common_options
 
 EngineArgument = Annotated[
     Engine,
@@ -50,6 +51,7 @@ def render(
     until_idle: IdleOption = IDLE_S,
     spot: SpotOption = True,
     out: OutOption = None,
+    as_json: common_options.JsonOption = False,
 ) -> None:
     """Print the workers of a queue as text for another engine; nothing is made.
 
@@ -58,5 +60,13 @@ def render(
     from infra.actions.render import render_workers
 
     render_workers(
-        engine, target, workers, places, per_tier=per_tier, idle_s=until_idle, spot=spot, out=out
+        engine,
+        target,
+        workers,
+        places,
+        per_tier=per_tier,
+        idle_s=until_idle,
+        spot=spot,
+        out=out,
+        as_json=as_json,
     )

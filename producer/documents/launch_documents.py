@@ -68,7 +68,7 @@ class EnqueueDocument(RunDocument):
         notes: for people.
         partial: what the export lacks.
         outdated: runs that end here, with the reason.
-        tiers: of the shards to be made; null where a run is continued.
+        tiers: of the shards to be made; null where a run is continued, but not in a dry run.
         present: shards that exist and stay.
         adopted: of them, those that no known run made.
         incomplete: chunks that shards lack, because they do not decode.

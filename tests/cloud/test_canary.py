@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import pytest
 
+from infra.documents import ChangesDocument
 from infra.pool_client import PoolClient
 from infra.pool_resources import LEFT_BY_CANARY
 from runtime.storage import open_storage
@@ -61,7 +62,9 @@ class Cloud:
     def canary(self, *more: str, code: int = 0, seconds: str = SECONDS) -> list[dict[str, Any]]:
         """What was found of each pool."""
         options = ("--only", "topics,pools", "--canary", "--canary-timeout", seconds, "--json")
-        changes = self.run("check", *options, *more, code=code).document["changes"]
+        done = self.run("check", *options, *more, code=code)
+        changes = done.document["changes"]
+        assert len(ChangesDocument.model_validate_json(done.stdout).changes) == len(changes)
         return [one for one in changes if one["kind"] == "canary"]
 
     def instances(self, **environment: str) -> CloudRunInstances:

@@ -9,10 +9,9 @@ from shardlift.__main__ import app
 from shardlift.json_documents import DOCUMENTS
 from tests.support.json_page import JSON_MD, json_md
 
-WITHOUT = {  # print a file of another's format, or run until they are stopped
+WITHOUT = {  # run until they are stopped
     "work",
     "fleet",
-    "infra render",
 }
 
 
