@@ -173,6 +173,8 @@ def print_dry_run(found: Preflight, tiers: Sequence[Tier]) -> None:
         earlier = found.continues
         print_line(f"would continue {earlier.run.run_id}, {earlier.to_go:,} to go")
         print_selection(found, earlier.run)
+        if found.remaining is not None:
+            _print_forecasts(found, found.remaining, tiers)
         return
     planned = found.planned
     if planned is None or found.idle:
@@ -180,6 +182,11 @@ def print_dry_run(found: Preflight, tiers: Sequence[Tier]) -> None:
         return
     _print_plan(planned, tiers)
     print_selection(found)
+    _print_forecasts(found, planned, tiers)
+
+
+def _print_forecasts(found: Preflight, planned: PlanResult, tiers: Sequence[Tier]) -> None:
+    """Print work and cost of the shards that are to be made, and how they are made."""
     print_line()
     print_lines(bill_table.work_table(planned.forecasts, tiers))
     print_line()

@@ -40,6 +40,8 @@ def enqueue_document(
     """
     found, run = begun.found, begun.run
     planned, request = found.planned, found.request
+    if dry_run and planned is None:
+        planned = found.remaining
     named = run or (found.continues.run if found.continues else None)
     return EnqueueDocument(
         run=named.uri if named else None,

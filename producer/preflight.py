@@ -63,6 +63,7 @@ class Preflight:
     Attributes:
         history: prior runs of the destination.
         continues: the unfinished run that serves the request already.
+        remaining: with it, a plan of what is not made yet, for its forecasts.
         planned: the plan of a new run.
         notes: for people, to be printed before the launch.
         problems: what the export lacks, in words; converted without by --partial.
@@ -74,6 +75,7 @@ class Preflight:
     request: Request
     history: PriorRuns
     continues: PriorRun | None = None
+    remaining: PlanResult | None = None
     planned: PlanResult | None = None
     notes: Sequence[str] = ()
     problems: Sequence[str] = ()
@@ -167,7 +169,7 @@ def preflight(
         raise _unknown_makers(request, planned.unknown)
     found = Preflight(request, history, problems=problems, outdated=outdated, after=after)
     if earlier is not None:
-        return replace(found, continues=earlier)
+        return replace(found, continues=earlier, remaining=fresh)
     if not overwrites:
         history.check(request, outputs)
     notes = spec_notes(request.volume, request.made, request.scales, request.z_compress)

@@ -1,6 +1,7 @@
 """`enqueue`: one command that does the whole job, and what it prints."""
 
 import json
+import re
 import shutil
 import signal
 import sys
@@ -139,6 +140,23 @@ def test_status_errors_and_runs_report_it(made: Workspace) -> None:
     text = made.run("status", "--dest", "out")
     assert "done, 27 of 27 shards" in text.stdout
     assert "(the newest)" in text.stderr
+
+
+def test_a_dry_run_of_what_would_be_continued_tells_the_rest(workspace: Workspace) -> None:
+    """Tiers, time and dollars of the shards that are left, as text and as a document."""
+    command = workspace.enqueue_command(*PYRAMID)
+    assert workspace.run(*command).returncode == 0
+    before = workspace.files("out.runs")
+    text = workspace.run(*command, "--dry-run").stdout
+    assert re.match(r"would continue \S+, 27 to go\n\ntier +shards +worker time", text)
+    assert re.search(r"^all +27 ", text, re.MULTILINE)
+    assert text.endswith("nothing was written or published\n")
+    found = workspace.run(*command, "--dry-run", "--json").document
+    assert found["outcome"] == "dry run"
+    assert found["run_id"] in text
+    assert sum(tier["shards"] for tier in found["tiers"]) == len(found["shards"]) == 27
+    assert found["bill"]["total"]["worker_pool"] > 0
+    assert workspace.files("out.runs") == before
 
 
 def test_a_dry_run_writes_and_publishes_nothing(workspace: Workspace) -> None:
