@@ -22,8 +22,7 @@ RUN pip install --no-cache-dir /wheels/*.whl && rm -rf /wheels && useradd --uid 
 LABEL org.opencontainers.image.title="shardlift" \
       org.opencontainers.image.description="DVID segmentation exports to sharded Neuroglancer volumes, moved by queue workers" \
       org.opencontainers.image.version="0.1.0" \
-      org.opencontainers.image.licenses="BSD-3-Clause" \
-      org.opencontainers.image.source="https://github.com/shardlift/shardlift"
+      org.opencontainers.image.licenses="BSD-3-Clause"
 # By number: Kubernetes cannot see that a name is not root's (`runAsNonRoot`).
 USER 10001
 WORKDIR /home/worker

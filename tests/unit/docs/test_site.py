@@ -2,10 +2,12 @@
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import typer
@@ -20,7 +22,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the site, built strictly: a broken link or a page without a place fails."""
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
-    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1", "DOCS_REPO_URL": ""}
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
@@ -53,11 +55,20 @@ def options(name: str) -> Iterator[str]:
         yield from (opt for each in shown if each.param_type_name == "option" for opt in each.opts)
 
 
-def test_links_out_of_the_site_lead_to_the_repository(site: Path) -> None:
-    """A page has no neighbour that is not in the site."""
+def test_links_out_of_the_site_are_paths_in_the_repository(site: Path) -> None:
+    """A page has no neighbour that is not in the site, and no address is invented."""
     front = (site / "index.html").read_text()
-    assert "/blob/main/CONTRIBUTING.md" in front
+    assert "<code>CONTRIBUTING.md</code> in the repository" in front
     assert "../CONTRIBUTING.md" not in front
+
+
+def test_links_out_of_the_site_lead_to_a_known_repository() -> None:
+    """`DOCS_REPO_URL` names it; links within the site stay."""
+    hook = runpy.run_path(str(ROOT / "docs/site/outside_links.py"))["on_page_markdown"]
+    page = SimpleNamespace(file=SimpleNamespace(src_uri="decisions/0001.md"))
+    config = SimpleNamespace(docs_dir="/somewhere/docs", repo_url="https://host/lab/lift/")
+    shown = hook("[a](../json.md#b) and [`c`](../../README.md#d)", page=page, config=config)
+    assert shown == ("[a](../json.md#b) and [`c`](https://host/lab/lift/blob/main/README.md#d)")
 
 
 def test_a_reader_makes_no_request_to_others(site: Path) -> None:

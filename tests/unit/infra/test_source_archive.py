@@ -130,7 +130,7 @@ def test_the_image_says_what_it_is_and_does_not_run_as_root() -> None:
     label = "org.opencontainers.image"
     assert f'{label}.version="{configuration["version"]}"' in text
     assert f'{label}.licenses="{configuration["license"]}"' in text
-    assert f'{label}.source="{configuration["urls"]["Repository"]}"' in text
+    assert (f"{label}.source" in text) == ("urls" in configuration)  # no invented address
     (user,) = [line for line in text.splitlines() if line.startswith("USER ")]
     assert int(user.split()[1]) > 0
     assert 'ENTRYPOINT ["python", "-m"]' in text  # the worker itself gets SIGTERM, without a shell
