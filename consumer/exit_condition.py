@@ -1,5 +1,6 @@
 """Exit conditions: runs have ended (`--until-drained`), or no message came (`--until-idle`)."""
 
+import shlex
 import time
 from collections.abc import Callable
 
@@ -72,7 +73,7 @@ class ExitCondition:
                 reasons.append(f"what kept its workers from it: {trouble}")
             hint = "start workers for their tiers: python -m consumer fleet"
         else:
-            failed = "".join(f" --run {uri}" for uri in [*self._supervisor.failed][:1])
+            failed = "".join(f" --run {shlex.quote(uri)}" for uri in [*self._supervisor.failed][:1])
             hint = f"python -m producer errors{failed} shows why; dead-letters requeue tries again"
         if reasons:
             raise RunsFailed("; ".join(reasons), hint)

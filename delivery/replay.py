@@ -3,6 +3,7 @@
 Idempotent: a worker acks what is done already. Publish markers are not consulted.
 """
 
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -209,7 +210,7 @@ def _record(run: Run, key: str) -> Failure:
     if record is None:
         raise UsageError(
             f"{key} is not a dead letter of run {run.run_id}",
-            hint="`python -m producer dead-letters list` shows them",
+            hint=f"`python -m producer dead-letters list --run {shlex.quote(run.uri)}` shows them",
         )
     return record
 

@@ -174,7 +174,10 @@ def _text(filename: object) -> str:
 
 def _usage_hint(error: Exception) -> str | None:
     context = getattr(error, "ctx", None)
-    return f"{context.command_path} --help shows its options" if context else None
+    if context is None:
+        return None
+    path = re.sub(r"^shardlift(?= |$)", "python -m shardlift", context.command_path)  # as typed
+    return f"{path} --help shows its options"
 
 
 def _save_traceback(error: Exception) -> str:

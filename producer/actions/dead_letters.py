@@ -1,5 +1,6 @@
 """Dead shards listed, shown, published again and given up."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -177,7 +178,7 @@ def _letter(run: Run, key: str) -> Failure:
     if letter is None:
         raise UsageError(
             f"{key} is not a dead letter of run {run.run_id}",
-            hint="`python -m producer dead-letters list` shows them",
+            hint=f"`python -m producer dead-letters list --run {shlex.quote(run.uri)}` shows them",
         )
     return letter
 
