@@ -27,6 +27,8 @@ class _PlainValues:
     def __call__(self, ctx: Any, value: Any) -> Any:
         """Value of the option: the callback's if there is one."""
         option = self._option
-        if option.required or not (value is None or getattr(option, "count", False)):
+        one = option.nargs == 1 and not option.multiple
+        plain = value is None and one and not option.required
+        if not plain and not getattr(option, "count", False):
             return self._convert(ctx, value)
         return option.callback(ctx, option, value) if option.callback else value
