@@ -1,26 +1,15 @@
-"""Options of the commands that make shards."""
+"""Options of the commands that make shards, and the group that both share."""
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
-from consumer.worker.slots import MOST_SLOTS
-from runtime import settings
+from consumer.defaults import MOST_SLOTS
+from runtime import common_options, settings
 
-TierOption = Annotated[
-    str, typer.Option("--tier", metavar="NAME", help="The tier to serve, such as 4gi or 512mi.")
-]
 DrainedOption = Annotated[
     bool, typer.Option("--until-drained", help="End when every known run has ended.")
-]
-IdleOption = Annotated[
-    float | None,
-    typer.Option(
-        "--until-idle",
-        min=0,
-        metavar="SECONDS",
-        help="End when no message came for so long; for jobs, which are paid until they end.",
-    ),
 ]
 MemoryOption = Annotated[
     str | None,
@@ -29,16 +18,6 @@ MemoryOption = Annotated[
         envvar=settings.WORKER_MEMORY,
         metavar="SIZE",
         help="Memory that workers may use, such as 16GiB. Default: what is free.",
-    ),
-]
-CpusOption = Annotated[
-    int | None,
-    typer.Option("--cpus", min=1, metavar="N", help="Workers at once. Default: all CPUs."),
-]
-ThreadsOption = Annotated[
-    int | None,
-    typer.Option(
-        "--threads", min=1, metavar="N", help="Threads per shard, at most. Default: all CPUs."
     ),
 ]
 SlotsOption = Annotated[
@@ -53,18 +32,25 @@ SlotsOption = Annotated[
         "allows. Default: 8 per CPU where source, destination or state is in a bucket, else 1.",
     ),
 ]
-# Without `envvar`, which splits at blanks: the variable holds one place.
 StatesOption = Annotated[
     list[str] | None,
-    typer.Option(
-        "--state",
-        metavar="DIR|gs://BUCKET/PREFIX",
-        help="State root: only runs below it are served. May be repeated. Default: the "
-        "destination + '.runs'; a queue in a file names further ones. "
-        f"[env var: {settings.STATE_PATH}]",
-        show_default=False,
+    common_options.states(
+        "State root: only runs below it are served. May be repeated. Default: the "
+        "destination + '.runs'; a queue in a file names further ones."
     ),
 ]
-OwnerOption = Annotated[
-    int | None, typer.Option("--owner", hidden=True, help="Process id of the fleet.")
-]
+
+
+@dataclass(frozen=True, slots=True)
+class ServingOptions:
+    """What a worker or a fleet serves, with what, and until when."""
+
+    queue: common_options.QueueOption = None
+    tiers: common_options.TiersOption = settings.DEFAULT_TIERS
+    run: common_options.RunOption = None
+    state: StatesOption = None
+    dest: common_options.OptionalDestOption = None
+    lease: common_options.LeaseOption = settings.DEFAULT_LEASE_S
+    memory: MemoryOption = None
+    slots: SlotsOption = None
+    until_drained: DrainedOption = False

@@ -15,7 +15,6 @@ from memmodel.estimate import BASE_BYTES, WATCHDOG_SHARE, WORKER_AIM_BYTES, WORK
 from runtime.machine import start_thread
 
 POLL_S: Final = 0.1  # signals are handled between two waits
-MOST_SLOTS: Final = 256
 SLOTS_PER_EXECUTOR: Final = 2
 EXECUTORS_PER_CPU: Final = 4  # of which most wait for storage, each at another place
 

@@ -16,7 +16,7 @@ def run(body: str) -> str:
     """What a program prints that imports a worker's command and forks early."""
     start = """
         import os, sys, psutil
-        import consumer.commands.work
+        import consumer.actions.work
         from consumer.early_fork import fork_early
         from consumer.worker.executor_process import ExecutorProcess
         from consumer.worker.fork_server import ForkServer

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-PROGRAMS = ("producer", "memmodel", "infra")
+PROGRAMS = ("producer", "consumer", "memmodel", "infra", "shardlift")
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

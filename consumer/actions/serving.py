@@ -2,6 +2,7 @@
 
 import typer
 
+from consumer.commands.options import ServingOptions
 from consumer.exit_condition import ExitCondition
 from consumer.run_discovery import RunDiscovery, discover_runs
 from consumer.signals import ShutdownFlags
@@ -14,14 +15,13 @@ from runtime.storage import absolute
 _log = log.get()
 
 
-def find_runs(
-    queue: str | None, run: str | None, states: list[str] | None, dest: str | None
-) -> RunDiscovery:
+def find_runs(serving: ServingOptions) -> RunDiscovery:
     """Discovery of the runs that the options name."""
+    states, dest = serving.state, serving.dest
     if not states:
         given = settings.default_state_url(dest) if dest else settings.get(settings.STATE_PATH)
         states = [given] if given else []
-    return discover_runs(queue, run, [absolute(root) for root in states])
+    return discover_runs(serving.queue, serving.run, [absolute(root) for root in states])
 
 
 def check_roots(broker: Broker, discovery: RunDiscovery) -> None:
