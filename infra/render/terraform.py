@@ -15,6 +15,7 @@ from infra.identities import Account, Identities, bindings
 from infra.pools import PoolSettings, pool
 from infra.render.workers import Workers
 from memmodel.tiers import Tier
+from runtime.interpreter import as_named
 from runtime.text import json_text
 
 NOTE: Final = (
@@ -32,7 +33,7 @@ def render(workers: Workers, settings: PoolSettings, buckets: Mapping[Use, str |
     for kind, name, fields in _resources(workers, settings, buckets):
         found.setdefault(kind, {})[name] = fields
     document = {
-        "//": NOTE,
+        "//": as_named(NOTE),
         "terraform": {"required_providers": {"google": {"source": "hashicorp/google"}}},
         "provider": {"google": {"project": workers.names.project, "region": workers.region}},
         "resource": found,
