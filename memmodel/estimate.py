@@ -22,13 +22,13 @@ from runtime.errors import ShardliftError
 WATCHDOG_SHARE: Final = 0.9  # of its tier's limit; beyond it the worker stops the work
 
 BASE_BYTES: Final = 112 * MIB  # interpreter, numpy, pyarrow, the storage client
-FORKED_BASE_BYTES: Final = 56 * MIB  # of these, what executors of one worker share
-WORKER_BYTES: Final = 120 * MIB  # a worker of several executors, and what these share
+FORKED_BASE_BYTES: Final = 64 * MIB  # of these, what executors of one worker share
+WORKER_BYTES: Final = 148 * MIB  # a worker of several executors, and what these share
 WORKER_AIM_BYTES: Final = 400 * MIB  # for each CPU, with all executors
 TENSORSTORE_BYTES: Final = 32 * MIB  # its import and threads
 WHOLE_OBJECT_BYTES: Final = 256 * MIB  # remote source files are fetched whole while they fit
 SHARED_SOURCE_BYTES: Final = 96 * MIB  # of these, held as several windows need them
-AHEAD_SOURCE_BYTES: Final = 48 * MIB  # of these, that windows to come need
+AHEAD_SOURCE_BYTES: Final = 16 * MIB  # of these, that windows to come need
 FIRST_SOURCE_BYTES: Final = 8 * MIB  # of these, before it is known which window needs what
 FETCH_PART_BYTES: Final = 4 * MIB  # of a file that is fetched whole: one request, at most
 FETCHES_AT_ONCE: Final = 4
