@@ -10,6 +10,7 @@ import typer
 from benchmarks.bench import COMPARISONS, Bench
 from benchmarks.child import ROOT
 from benchmarks.machine import machine, today, versions
+from benchmarks.network import CASES, named
 from benchmarks.pages import write_pages, write_parts
 from benchmarks.plot import write_plot
 from benchmarks.results import Results
@@ -27,6 +28,9 @@ def main(
     large: Annotated[
         bool, typer.Option("--large", help="also 1 GB of Arrow, and others at 4,096 chunks")
     ] = False,
+    cases: Annotated[
+        str | None, typer.Option(help="of the network, as convert-2000,downsample-6000")
+    ] = None,
     write: Annotated[
         bool, typer.Option("--write", help="update docs, README, plot and results.json")
     ] = False,
@@ -48,11 +52,15 @@ def main(
         raise typer.BadParameter(
             f"--write wants all comparisons, measured in one run, or --only {NETWORK}"
         )
+    if write and cases is not None:
+        raise typer.BadParameter("--write wants all cases of the network")
+    if cases is not None:
+        _check_cases(cases)
     runs = 1 if quick else _RUNS
     settings = {"only": chosen, "quick": quick, "large": large, "runs": runs}
     results = Results(today(), machine(), versions(), settings)
     with tempfile.TemporaryDirectory(prefix="shardlift-bench-", dir=work) as folder:
-        bench = Bench(Path(folder), shared, results, runs, quick, large)
+        bench = Bench(Path(folder), shared, results, runs, quick, large, cases)
         for name in chosen:
             COMPARISONS[name](bench)
     show_all(results)
@@ -62,6 +70,14 @@ def main(
         write_network(results)
     elif write:
         write_documents(results)
+
+
+def _check_cases(names: str) -> None:
+    try:
+        named(names)
+    except KeyError as error:
+        known = ", ".join(f"{case.kind}-{case.chunks}" for case in CASES)
+        raise typer.BadParameter(f"no case {error}; there are {known}") from None
 
 
 def write_documents(results: Results) -> None:

@@ -47,6 +47,7 @@ class Bench:
         runs: of each measurement, at least.
         quick: small data.
         large: the parts that need minutes and much memory too.
+        cases: of the network, by name; None: all, or the quick ones.
     """
 
     work: Path
@@ -55,6 +56,7 @@ class Bench:
     runs: int = 3
     quick: bool = False
     large: bool = False
+    cases: str | None = None
 
     @cached_property
     def real(self) -> Export | None:
@@ -139,6 +141,8 @@ class Bench:
     def over_network(self) -> None:
         """Measure workers beside storage that is far away."""
         cases = network.QUICK if self.quick else network.CASES
+        if self.cases is not None:
+            cases = network.named(self.cases)
         delays_ms = network.QUICK_DELAYS_MS if self.quick else network.DELAYS_MS
         try:
             for found in network.measured_apart(cases, delays_ms):

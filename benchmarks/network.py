@@ -1,20 +1,20 @@
 """Workers on one core beside storage that is far away: `python -m benchmarks.network`.
 
 This process is the storage: the test server, with a delay per request and a width, on another core
-than the worker. What it measures is the steady state: from the second receipt to the last but one.
+than the worker. What it measures is the steady state: from the second receipt on, while shards wait
+for an executor. Of large shards there are few: from the first receipt to the last but one.
 """
 
 import json
 import os
-import re
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +22,8 @@ import psutil
 
 from benchmarks.child import ROOT, MeasurementFailed
 from benchmarks.network_data import Case, source_objects, volume_objects
-from tests.support.gcs_server import GcsServer
+from benchmarks.network_requests import by_kind
+from tests.support.gcs_server import GcsServer, StoredObject
 from tests.support.network import Network
 
 DELAYS_MS: Final[Sequence[int]] = (0, 20, 60, 150)
@@ -30,47 +31,28 @@ BYTES_PER_S: Final = 100e6
 CASES: Final[Sequence[Case]] = (
     Case("convert", 2000, 20),
     Case("convert", 6000, 10),
-    Case("convert", 32768, 5),
+    Case("convert", 32768, 4),
     Case("downsample", 2000, 20),
     Case("downsample", 6000, 10),
-    Case("downsample", 32768, 5),
+    Case("downsample", 32768, 4),
 )
-LARGE, LARGE_DELAYS_MS = 32768, (0, 60, 150)  # shards that take long
+LARGE, LARGE_DELAYS_MS = 32768, (0, 60)  # shards that take long
+DOWNSAMPLE_DELAYS_MS: Final = (0, 60, 150)
 OTHERS_DELAYS_MS: Final = (0, 60)  # of TensorStore
+_OTHERS_LAYERS: Final = 4  # of chunks of the first shard, that TensorStore reads or writes
 QUICK: Final[Sequence[Case]] = (Case("convert", 2000, 20), Case("downsample", 2000, 20))
 QUICK_DELAYS_MS: Final[Sequence[int]] = (60,)
 OURS, WRITING, READING = "shardlift", "TensorStore, writing", "TensorStore, reading"
 _SAMPLE_S: Final = 0.02
 _MEMORY_SAMPLES: Final = 8  # between two looks at memory
 _FIRST: Final = 2  # receipts before the steady state
+_IN_WORK: Final = 4  # shards behind it: none of them waits for an executor
+_WORKERS_BUCKETS: Final = ("volume", "state")
 _MOST_S: Final = 900  # of one measurement
 _PIN: Final = (
     "import os, sys; os.sched_setaffinity(0, {int(sys.argv[1])}); "
     "os.execv(sys.executable, [sys.executable, *sys.argv[2:]])"
 )
-
-KINDS: Final[tuple[tuple[str, str], ...]] = (
-    ("ledger list", r"GET .*/b/state/o\?"),
-    ("ledger read", r"GET .*/b/state/o/.*alt=media"),
-    ("ledger look", r"GET .*/b/state/o/"),
-    ("ledger write", r"POST .*/b/state/"),
-    ("ledger delete", r"DELETE .*/b/state/"),
-    ("index read", r"GET .*/b/source/o/[^?]*\.csv\?"),
-    ("source read", r"GET .*/b/source/o/.*alt=media"),
-    ("source look", r"GET .*/b/source/"),
-    ("shard list", r"GET .*/b/volume/o\?"),
-    ("shard read", r"GET .*/b/volume/o/.*alt=media"),
-    ("shard look", r"GET .*/b/volume/o/"),
-    ("upload at once", r"POST .*/b/volume/o\?.*uploadType=multipart"),
-    ("upload start", r"POST .*/b/volume/o\?.*uploadType=resumable"),
-    ("upload part", r"PUT .*/b/volume/"),
-    ("compose", r"POST .*/b/volume/o/.*/compose"),
-    ("shard delete", r"DELETE .*/b/volume/"),
-)
-"""Requests by kind: the first match names it."""
-
-DATA_KINDS: Final = ("source read", "shard read", "upload part", "upload at once")
-"""What carries the data; the other requests are what a shard costs besides."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +94,11 @@ class Sample:
 
 
 class Measuring:
-    """A server with the data of one case, and the processes measured against it."""
+    """A server with the data of one case, and the processes measured against it.
+
+    The export is made once, and enqueued once: each measurement begins with copies of what was
+    there then.
+    """
 
     def __init__(self, server: GcsServer, case: Case, folder: Path, worker_core: int) -> None:
         self._server = server
@@ -121,30 +107,39 @@ class Measuring:
         self._core = worker_core
         self._spec = folder / "spec.json"
         self._spec.write_text(json.dumps(case.volume))
+        self._queue = folder / "queue"
+        self._begin: dict[str, list[StoredObject]] = {}  # of the buckets that a worker changes
 
     def fill(self) -> None:
-        """Put the data into the buckets; those of a worker are made anew for each measurement."""
+        """Put the data into the buckets, and enqueue the shards."""
         self._server.make_bucket("source")
         for name, data in source_objects(self._case):
             self._put("source", name, data)
-        self._shards = list(volume_objects(self._case)) if self._case.kind == "downsample" else []
+        for bucket in _WORKERS_BUCKETS:
+            self._server.make_bucket(bucket)
+        for name, data in volume_objects(self._case) if self._case.kind == "downsample" else ():
+            self._put("volume", f"v/{name}", data)
+        self._queue.mkdir()
+        self._enqueue()
+        shutil.copytree(self._queue, self._kept_queue)
+        for bucket in _WORKERS_BUCKETS:
+            self._begin[bucket] = [*map(replace, self._server.state.objects(bucket).values())]
 
     def worker(self, delay_ms: int) -> Figures:
         """A worker that makes all shards, at this distance."""
-        queue = f"sqlite:{self._folder}/queue-{delay_ms}.db"
-        self._start_volume()
-        self._enqueue(queue)
+        self._start_anew()
         with self._distance(delay_ms):
             process = self._pinned(
-                *("-m", "consumer", "work", "--tier", "2gi", "--tiers", "2", "--queue", queue),
-                *("--state", "gs://state", "--until-drained"),
+                *("-m", "consumer", "work", "--tier", "2gi", "--tiers", "2", "--queue"),
+                *(self._queue_url, "--state", "gs://state", "--until-drained"),
             )
             try:
                 samples, peak = self._watch(process)
             finally:
                 _end(process)
-        first = next(s for s in samples if s.receipts >= _FIRST)
-        last = next(s for s in samples if s.receipts >= self._case.shards - 1)
+        before, behind = (_FIRST, _IN_WORK) if self._case.chunks < LARGE else (1, 1)
+        first = next(s for s in samples if s.receipts >= before)
+        last = next(s for s in samples if s.receipts >= self._case.shards - behind)
         shards = last.receipts - first.receipts
         return Figures(
             *(self._case.kind, self._case.chunks, OURS, delay_ms),
@@ -152,18 +147,18 @@ class Measuring:
             seconds=last.at - first.at,
             cpu_s=last.cpu_s - first.cpu_s,
             peak_bytes=peak,
-            requests=_by_kind(self._server.seen[first.seen : last.seen], shards),
+            requests=by_kind(self._server.seen[first.seen : last.seen], shards),
         )
 
     def tensorstore(self, delay_ms: int, what: str) -> Figures:
         """TensorStore on the first shard, at this distance."""
+        chunks = min(self._case.chunks, _OTHERS_LAYERS * self._case.edge**2)
         if what == WRITING:
             self._server.make_bucket("other")
             self._put("other", "v/info", json.dumps(self._case.volume).encode())
-            arguments = self._local_export() | {"bucket": "other", "prefix": "v/"}
+            arguments = self._local_export() | {"bucket": "other", "prefix": "v/", "chunks": chunks}
         else:
-            end = [self._case.edge * 64] * 3
-            end[2] = 64 * -(-self._case.chunks // self._case.edge**2)
+            end = [*[self._case.edge * 64] * 2, _OTHERS_LAYERS * 64]
             arguments = {"bucket": "volume", "prefix": "v/", "end": end}
         with self._distance(delay_ms):
             process = self._pinned(
@@ -173,8 +168,7 @@ class Measuring:
             )
             output, _ = process.communicate(timeout=_MOST_S)
         seconds, cpu_s = json.loads(output)
-        kind, chunks = self._case.kind, self._case.chunks
-        return Figures(kind, chunks, what, delay_ms, chunks, seconds, cpu_s)
+        return Figures(self._case.kind, self._case.chunks, what, delay_ms, chunks, seconds, cpu_s)
 
     def _local_export(self) -> dict[str, Any]:
         """The first file of the export, on disk."""
@@ -184,17 +178,28 @@ class Measuring:
             arrow.with_suffix(end).write_bytes(data)
         return {"arrow": str(arrow), "volume": self._case.volume}
 
-    def _start_volume(self) -> None:
-        for bucket in ("volume", "state"):
-            self._server.make_bucket(bucket)
-        for name, data in self._shards:
-            self._put("volume", f"v/{name}", data)
+    @property
+    def _queue_url(self) -> str:
+        return f"sqlite:{self._queue}/queue.db"
 
-    def _enqueue(self, queue: str) -> None:
+    @property
+    def _kept_queue(self) -> Path:
+        return self._queue.with_name("queue-kept")
+
+    def _start_anew(self) -> None:
+        """Put everything back that a worker changed."""
+        shutil.rmtree(self._queue)
+        shutil.copytree(self._kept_queue, self._queue)
+        with self._server.state.lock:
+            for bucket, objects in self._begin.items():
+                self._server.state.buckets[bucket] = {one.name: replace(one) for one in objects}
+
+    def _enqueue(self) -> None:
         downres = ("1", "--adopt") if self._case.kind == "downsample" else ("none",)
         command = [
             *(sys.executable, "-m", "producer", "enqueue", "--source", "gs://source"),
-            *("--dest", "gs://volume/v", "--state", "gs://state", "--queue", queue),
+            *("--dest", "gs://volume/v", "--state", "gs://state", "--queue"),
+            self._queue_url,
             *("--tiers", "2", "--scales", "0", "--spec", str(self._spec), "--downres", *downres),
         ]
         done = subprocess.run(
@@ -259,6 +264,16 @@ class Measuring:
             self._server.network = None
 
 
+def named(names: str) -> list[Case]:
+    """Cases by their names, as `convert-2000,downsample-6000`.
+
+    Raises:
+        KeyError: there is no such case.
+    """
+    known = {f"{case.kind}-{case.chunks}": case for case in CASES}
+    return [known[name] for name in names.split(",")]
+
+
 def measured_apart(cases: Sequence[Case], delays_ms: Sequence[int]) -> Iterator[Figures]:
     """The figures of `measure` in a process of its own, as they come.
 
@@ -285,7 +300,9 @@ def measure(
         for case in cases:
             with tempfile.TemporaryDirectory() as folder, GcsServer() as server:
                 measuring = Measuring(server, case, Path(folder), cores[0])
+                began = time.monotonic()
                 measuring.fill()
+                _note_progress(case, time.monotonic() - began)
                 for delay_ms in _delays(case, delays_ms):
                     for figures in _measured(measuring, case, delay_ms, cases):
                         note(figures)
@@ -295,15 +312,26 @@ def measure(
     return found
 
 
+def _note_progress(case: Case, seconds: float) -> None:
+    made = f"{case.shards} shards of {case.chunks:,} chunks to {case.kind}"
+    print(f"network: {made}: made up in {seconds:.0f} s", file=sys.stderr, flush=True)
+
+
 def _delays(case: Case, delays_ms: Sequence[int]) -> list[int]:
-    return [one for one in delays_ms if case.chunks < LARGE or one in LARGE_DELAYS_MS]
+    """Those at which a case is measured: the whole must not take longer than ten minutes."""
+    wanted = set(delays_ms)
+    if case.chunks >= LARGE:
+        wanted &= set(LARGE_DELAYS_MS)
+    if case.kind == "downsample":
+        wanted &= set(DOWNSAMPLE_DELAYS_MS)
+    return sorted(wanted)
 
 
 def _measured(
     measuring: Measuring, case: Case, delay_ms: int, cases: Sequence[Case]
 ) -> Iterator[Figures]:
     yield measuring.worker(delay_ms)
-    first = case is cases[0] and case.kind == "convert" and len(cases) > len(QUICK)
+    first = case == CASES[0] and len(cases) > len(QUICK)
     if first and delay_ms in OTHERS_DELAYS_MS:
         yield measuring.tensorstore(delay_ms, READING)
         yield measuring.tensorstore(delay_ms, WRITING)
@@ -333,15 +361,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def _by_kind(seen: Sequence[str], shards: int) -> dict[str, float]:
-    counted = Counter(_kind(line) for line in seen)
-    return {kind: count / shards for kind, count in counted.items()}
-
-
-def _kind(line: str) -> str:
-    return next((kind for kind, pattern in KINDS if re.match(pattern, line)), line)
 
 
 def main() -> None:

@@ -26,13 +26,13 @@ def main() -> None:
     print(json.dumps([time.perf_counter() - began, time.process_time() - cpu]))
 
 
-def write(arrow: str, volume: dict[str, Any], bucket: str, prefix: str) -> None:
-    """Decode an export file and write its chunks in transactions."""
+def write(arrow: str, volume: dict[str, Any], bucket: str, prefix: str, chunks: int) -> None:
+    """Decode the first chunks of an export file and write them in transactions."""
     target = _open(bucket, prefix)
     scale = VolumeSpec.parse(volume, "network").scales[0]
     with ShardRangeReader(arrow) as reader:
-        for first in range(0, len(reader.index), _TRANSACTION):
-            rows = np.arange(first, min(first + _TRANSACTION, len(reader.index)))
+        for first in range(0, chunks, _TRANSACTION):
+            rows = np.arange(first, min(first + _TRANSACTION, chunks))
             write_rows(target, scale, reader, rows)
 
 

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table as RichTable  # noqa: TID251 - prints numbers of its own alone
 
 from benchmarks import bench
-from benchmarks.network import DATA_KINDS, KINDS, OURS
+from benchmarks.network import OURS
+from benchmarks.network_requests import DATA_KINDS, KINDS
 from benchmarks.results import Result, Results
 
 _WIDTH = 80
