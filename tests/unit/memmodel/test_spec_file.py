@@ -20,3 +20,12 @@ def test_folders_and_pipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         read_spec("pipe")
     with pytest.raises(UnreachableError, match="no such spec file"):
         read_spec("nothing.json")
+
+
+def test_the_document_that_holds_a_spec(tmp_path: Path) -> None:
+    """`spec --json` is for scripts: the file that --spec takes is its field `spec`."""
+    file = tmp_path / "spec.json"
+    file.write_text('{"schema": 1, "spec": {"scales": []}, "notes": []}')
+    with pytest.raises(UsageError, match="the document of spec --json") as refused:
+        read_spec(str(file))
+    assert "without --json" in str(refused.value.hint)
