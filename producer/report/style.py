@@ -91,7 +91,7 @@ i { display: inline-block; width: 11px; height: 11px; border-radius: 3px; margin
   .card b { font-size: 13pt; }
   .two { grid-template-columns: 1fr 1fr; }
   section, .card, .bars, .words, svg, img, figure, tr { break-inside: avoid; }
-  .maps > figure { break-inside: auto; } .tip { display: none; }
+  section:has(.maps), .maps > figure { break-inside: auto; } .tip { display: none; }
   caption, thead { break-after: avoid; } tbody tr:first-child { break-before: avoid; }
   .scroll { overflow: visible; }
   table { font-size: 8.5pt; } thead th, caption, .words, code { font-size: 8pt; }

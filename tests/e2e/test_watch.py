@@ -54,6 +54,7 @@ def test_a_run_on_a_terminal(run: Run, tmp_path: Path, columns: int) -> None:
     assert "##F#" in plain.lines
     dumb = run_on_terminal(command, tmp_path, columns=columns, PYTHONPATH=root, TERM="dumb")
     assert "▀" not in dumb.seen
+    assert "##F#" in dumb.lines
     assert "took" in dumb.seen
 
 
