@@ -27,7 +27,7 @@ from runtime.errors import (
     ShardliftError,
     UsageError,
 )
-from runtime.interpreter import as_typed, missing_package
+from runtime.interpreter import as_typed, import_failure, missing_package
 from runtime.text import json_text, printable, printable_lines
 
 if TYPE_CHECKING:
@@ -128,12 +128,15 @@ def _report_error(error: Exception, exit_codes: Mapping[str, int]) -> int:
 def _report_unknown(error: Exception) -> int:
     if isinstance(error, BrokenPipeError):  # the reader of our output is gone: `... | head`
         return EXIT_DONE
-    if isinstance(error, OSError) and error.strerror:
-        _print_error(": ".join(filter(None, [error.strerror, _text(error.filename)])))
-        return EXIT_UNREACHABLE
     if missing := missing_package(error):
         _print_error(*missing)
         return EXIT_USAGE
+    if failure := import_failure(error):
+        _print_error(*failure)
+        return EXIT_UNREACHABLE
+    if isinstance(error, OSError) and error.strerror:
+        _print_error(": ".join(filter(None, [error.strerror, _text(error.filename)])))
+        return EXIT_UNREACHABLE
     first = str(error).splitlines()[0] if str(error) else ""
     place = _save_traceback(error)
     _print_error(f"{type(error).__name__}: {first}".rstrip(": "), f"a bug; its traceback: {place}")

@@ -175,6 +175,15 @@ def start_failure(error: BaseException) -> tuple[str, str] | None:
     return f"{sys.executable} cannot start this program: {what}", _START_HINT
 
 
+def import_failure(error: BaseException) -> tuple[str, str] | None:
+    """As `start_failure`, of an import that a command made when it ran; else None."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_name != "<module>":
+        trace = trace.tb_next
+    imports = trace is not None or isinstance(error, ImportError | SystemError)
+    return start_failure(error) if imports else None
+
+
 def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     if found := missing_package(error):
         _end(*found, EXIT_USAGE)
