@@ -21,6 +21,7 @@ from producer.expected_volume import (
 )
 from producer.info import read_volume
 from producer.launch_output import empty_scales_notes, print_notes
+from producer.missing_runs import note_missing
 from producer.planner import has_shards
 from producer.render import counted, of_shards, shards, with_progress
 from producer.run_request import Request
@@ -87,6 +88,8 @@ def _expected(
     """What the volume should be, by the newest run, whose URI it is, or by the export alone."""
     where = run_lookup.state_root(target.state, target.dest) if target.run is None else None
     if where is not None and not list_runs(where):
+        if target.source is None:
+            note_missing(where, target.state, target.dest)
         return None, expected_of_export(_request_without_runs(target, scales, where), where)
     newest = run_lookup.find(target.run, target.state, target.dest)
     given = None if target.source is None else absolute(target.source)
