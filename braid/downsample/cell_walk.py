@@ -21,6 +21,7 @@ from braid.typing import BytesLike, Int64Array, UInt64Array
 __all__ = ["walk_cells"]
 
 _ID_BITS = 64
+_FIRST_WINDOW_BYTES = 512 << 10  # some batches: threads wait until the first window is read
 
 
 class _Part(NamedTuple):
@@ -72,18 +73,19 @@ def _walked(shape: CellShape, parts: Sequence[_Part]) -> Cells:
     """Cells whose chunks come one after another."""
     chunk_ids = np.concatenate([part.ids for part in parts])
     sizes = np.concatenate([np.diff(part.start) for part in parts])
-    ids, cell = np.unique(chunk_ids >> np.uint64(shape.walk_shift), return_inverse=True)
+    cells = chunk_ids >> np.uint64(shape.walk_shift)
+    is_first = np.append(True, cells[1:] != cells[:-1])  # ids ascend, so there is nothing to sort
     # An id's low bits, one per axis with chunks, are the slot.
     slot = (chunk_ids & np.uint64(shape.slot_count - 1)).astype(np.int64)
     return Cells(
-        ids=ids,
+        ids=cells[is_first],
         chunk_ids=chunk_ids,
         files=[part.file for part in parts],
         file=np.repeat(np.arange(len(parts)), [len(part.ids) for part in parts]),
         start=np.append(0, np.cumsum(sizes)),
         data=parts[0].data if len(parts) == 1 else b"".join(part.data for part in parts),
         decoded=np.concatenate([part.decoded for part in parts]),
-        place=cell * shape.slot_count + slot,
+        place=(np.cumsum(is_first) - 1) * shape.slot_count + slot,
         chunk=np.arange(len(chunk_ids)),
     )
 
@@ -95,6 +97,7 @@ def _walk_parts(
         bound << shape.walk_shift for bound in shard_id_range(shard, shape.coarse.sharding)
     )
     first, end = low, min(high, 1 << _ID_BITS)
+    first_bytes = min(_FIRST_WINDOW_BYTES, window_bytes)
     for fine_shard in inputs(shape.fine, shape.coarse, shard):
         file = open_input(shape.fine, fine_shard, fine_shards)
         if file is None:
@@ -102,7 +105,8 @@ def _walk_parts(
         whole = not len(file) or (first <= int(file.ids()[0]) and int(file.ids()[-1]) < end)
         if not whole:  # other coarse shards share the file: its checksum needs a pass of its own
             read_whole(file, window_bytes)
-        for window in file.iter_windows(window_bytes, first, end):
+        for window in file.iter_windows(window_bytes, first, end, first_bytes):
+            first_bytes = window_bytes
             data, start = window.packed()
             yield _Part(file, window.ids, start, data, file.decoded_sizes(window.ids, data, start))
         fine_shards.finished(fine_shard, file)

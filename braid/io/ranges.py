@@ -72,22 +72,27 @@ def _closed(gaps: Int64Array, gap_bytes: int, all_gaps_bytes: float) -> BoolArra
 
 
 def plan_windows(
-    starts: Sequence[int], ends: Sequence[int], limit_bytes: int, gap_bytes: int = MERGE_GAP_BYTES
+    starts: Sequence[int],
+    ends: Sequence[int],
+    limit_bytes: int,
+    gap_bytes: int = MERGE_GAP_BYTES,
+    first_limit_bytes: int | None = None,
 ) -> Iterator[tuple[int, int, int, int]]:
     """Cut ranges, taken in the order given, into reads of at most `limit_bytes`.
 
     A range larger than that is a read of its own; one that lies before the current read, or more
-    than `gap_bytes` behind it, begins another.
+    than `gap_bytes` behind it, begins another. The first read may have a limit of its own.
 
     Yields:
         (first range, range past the last, first byte, byte past the last) of each read.
     """
     first, begin, stop = 0, 0, 0
+    limit = limit_bytes if first_limit_bytes is None else first_limit_bytes
     for i, (start, end) in enumerate(zip(starts, ends, strict=True)):
-        joins = begin <= start <= stop + gap_bytes and max(end, stop) - begin <= limit_bytes
+        joins = begin <= start <= stop + gap_bytes and max(end, stop) - begin <= limit
         if i > first and not joins:
             yield first, i, begin, stop
-            first = i
+            first, limit = i, limit_bytes
         begin, stop = (start, end) if i == first else (begin, max(end, stop))
     if len(starts):
         yield first, len(starts), begin, stop

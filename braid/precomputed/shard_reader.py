@@ -209,7 +209,11 @@ class ShardFile:
                 yield chunk_id, bytes(window.data[start:end])
 
     def iter_windows(
-        self, window_bytes: int = _WINDOW_BYTES, first_id: int = 0, end_id: int = 1 << 64
+        self,
+        window_bytes: int = _WINDOW_BYTES,
+        first_id: int = 0,
+        end_id: int = 1 << 64,
+        first_bytes: int | None = None,
     ) -> Iterator[ChunkWindow]:
         """Chunks in id order, many at a time; each window is one read.
 
@@ -217,6 +221,7 @@ class ShardFile:
             window_bytes: most bytes held at a time (a larger payload is held alone).
             first_id: begin with this id.
             end_id: stop before this id.
+            first_bytes: most bytes of the first window; None: as of the others.
 
         Raises:
             InvalidShardFormatError: the file has shrunk.
@@ -228,7 +233,9 @@ class ShardFile:
         checksum = self._index_checksum.copy()
         starts = self.entries.start[low:high]
         ends = starts + self.entries.size[low:high]
-        windows = plan_windows(starts.tolist(), ends.tolist(), window_bytes)
+        windows = plan_windows(
+            starts.tolist(), ends.tolist(), window_bytes, first_limit_bytes=first_bytes
+        )
         for first, last, begin, stop in windows:
             data = read_exactly(self._source, begin, stop - begin)
             window = ChunkWindow(

@@ -6,6 +6,7 @@ come in, and only the shard index, which stands first in the file, is known last
 """
 
 from collections.abc import Generator, Iterable
+from itertools import pairwise
 
 import deflate
 import numpy as np
@@ -97,12 +98,13 @@ class _Index:
         at = int(ends[-1]) if len(ends) else 0
         head = np.zeros((1 << self._sharding.minishard_bits, 2), _ENTRY)
         # Ids ascend within one shard, so a minishard's chunks stand side by side.
-        minishards, firsts = np.unique(numbers, return_index=True)
-        lasts = np.append(firsts, len(ids))[1:]
+        breaks = np.flatnonzero(numbers[1:] != numbers[:-1]) + 1
+        firsts = [0, *breaks.tolist()] if len(ids) else []
         parts = []
-        for minishard, low, high in zip(minishards, firsts, lasts, strict=True):
+        for low, high in pairwise([*firsts, len(ids)]):
+            minishard = int(numbers[low])
             parts.append(self._minishard(ids[low:high], ends[low:high], sizes[low:high]))
-            head[int(minishard)] = at, at + len(parts[-1])
+            head[minishard] = at, at + len(parts[-1])
             at += len(parts[-1])
         return b"".join(parts), head.tobytes()
 

@@ -54,10 +54,9 @@ class StoredInputs:
         self.requests = 0
 
     def read_ahead(self, shards: Sequence[int]) -> None:
-        """Begin to read these shards, if they come over a network; they will be used in order."""
-        if is_remote(self._dest.url):
-            wanted = [one for one in shards if self._expected.get(self._key(one), EMPTY) != EMPTY]
-            self._ahead = InputReadAhead(self._source, wanted)
+        """Begin to read these shards, which come over a network; they will be used in order."""
+        wanted = [one for one in shards if self._expected.get(self._key(one), EMPTY) != EMPTY]
+        self._ahead = InputReadAhead(self._source, wanted)
 
     def open(self, shard: int) -> ShardFile | None:
         """See `braid.downsample.cells.Inputs`.
@@ -160,7 +159,8 @@ def downsample_shard(
     downsampler = Downsampler(fine, coarse, task.rule, task.gzip_level, task.threads)
     inputs = StoredInputs(dest, fine, task.inputs)
     with _input_errors(inputs):
-        inputs.read_ahead(fine_shards_of(fine, coarse, task.shard))
+        if is_remote(dest.url):
+            inputs.read_ahead(fine_shards_of(fine, coarse, task.shard))
         chunks = with_progress(downsampler.payloads(task.shard, inputs), on_progress)
         written = write_chunks(dest, coarse, task, chunks, confirm)
     if inputs.absent:

@@ -23,15 +23,18 @@ def test_merged_ranges(ranges: list[tuple[int, int]], gap: int) -> None:
         assert {begin, stop - 1} <= covered
 
 
-@given(RANGES, st.integers(1, 200), st.integers(0, 60))
-def test_windows(ranges: list[tuple[int, int]], limit: int, gap: int) -> None:
+@given(RANGES, st.integers(1, 200), st.integers(0, 60), st.none() | st.integers(1, 200))
+def test_windows(
+    ranges: list[tuple[int, int]], limit: int, gap: int, first_limit: int | None
+) -> None:
     """Windows take the ranges in order, each inside its window, none above the limit but alone."""
     starts = [start for start, _ in ranges]
     ends = [start + size for start, size in ranges]
     seen: list[int] = []
-    for first, last, begin, stop in plan_windows(starts, ends, limit, gap):
+    for first, last, begin, stop in plan_windows(starts, ends, limit, gap, first_limit):
         assert begin == min(starts[first:last])
         assert stop == max(ends[first:last])
-        assert stop - begin <= limit or last == first + 1
+        most = limit if first or first_limit is None else first_limit
+        assert stop - begin <= most or last == first + 1
         seen += range(first, last)
     assert seen == list(range(len(ranges)))
