@@ -31,7 +31,7 @@ BYTES_PER_S: Final = 100e6
 CASES: Final[Sequence[Case]] = (
     Case("convert", 2000, 20),
     Case("convert", 6000, 10),
-    Case("convert", 32768, 4),
+    Case("convert", 32768, 6),
     Case("downsample", 2000, 20),
     Case("downsample", 6000, 10),
     Case("downsample", 32768, 4),
