@@ -18,6 +18,7 @@ class _State:
 
     base = "info"  # the program's own log level
     steps = 0  # by which it logs more, or less if negative
+    level: str | None = None  # that these steps led to, since when it is the environment's
 
 
 def begin(level: str) -> None:
@@ -26,7 +27,7 @@ def begin(level: str) -> None:
     Args:
         level: its log level where neither LOG_LEVEL nor options set another.
     """
-    _State.base, _State.steps = level, 0
+    _State.base, _State.steps, _State.level = level, 0, None
 
 
 def set_base(level: str | None) -> None:
@@ -40,12 +41,15 @@ def configure_log() -> None:
 
     level = _level()
     if _State.steps:
+        _State.level = level
         settings.set_log_level(level)
     log.configure(level=level)
 
 
 def _level() -> str:
     """The program's log level, or as many steps from it as options say."""
+    if _State.level is not None:
+        return _State.level
     levels = settings.LOG_LEVELS
     level = settings.log_level(_State.base)
     return levels[min(max(levels.index(level) - _State.steps, 0), len(levels) - 1)]

@@ -174,6 +174,8 @@ def test_verbosity(tmp_path: Path) -> None:
     wrong = ("status", "--dest", str(tmp_path / "none"))
     told = run_in_process("shardlift", "-vv", *wrong, folder=tmp_path, environment=environment)
     assert "command_failed" in told.stderr
+    told = run_in_process("shardlift", *wrong, "-v", folder=tmp_path, environment=environment)
+    assert "command_failed" not in told.stderr  # one step is level info
     told = run_in_process("shardlift", *wrong, "-q", folder=tmp_path, environment=environment)
     assert told.returncode == 2
     assert told.stderr.startswith("error: no run below")
