@@ -276,8 +276,8 @@ def process_of(worker: int, module: str) -> psutil.Process:
     """The process of a worker that runs a module; waits until it has started."""
 
     def find() -> psutil.Process | None:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            for child in psutil.Process(worker).children(recursive=True):
+        for child in psutil.Process(worker).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):  # it ended, and may not be reaped yet
                 if module in child.cmdline():
                     return child
         return None
