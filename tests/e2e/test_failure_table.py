@@ -161,7 +161,9 @@ def test_a_fork_server_that_dies_harms_no_shard(harness: RunHarness) -> None:
     harness.heartbeat(worker)
     process_of(worker.pid, "consumer.fork_server").kill()
     assert [harness.receipt(key).attempt for key in keys] == [1, 1]
-    process_of(worker.pid, "consumer.executor").kill()  # idle now
+    idle = process_of(worker.pid, "consumer.executor")
+    idle.kill()
+    wait_for(lambda: is_gone(idle), "the executor's end")  # else it may be given the next shard
     (later,) = harness.publish(harness.converted[6:7])
     receipt = harness.receipt(later)
     assert (receipt.attempt, receipt.history) == (1, ())
