@@ -167,7 +167,7 @@ def explain_missing_packages() -> None:
 def start_failure(error: BaseException) -> tuple[str, str] | None:
     """Message and hint for a library that cannot be loaded; None for errors of other kinds."""
     kinds = ImportError | MemoryError | OSError
-    if not isinstance(error, kinds) and not _is_lost_in_import(error):
+    if not isinstance(error, kinds) and not _failed_in_import(error):
         return None
     if _is_ours(error):
         return None
@@ -192,7 +192,7 @@ def _report(kind: type[BaseException], error: BaseException, trace: TracebackTyp
     sys.__excepthook__(kind, error, trace)
 
 
-def _is_lost_in_import(error: BaseException) -> bool:
+def _failed_in_import(error: BaseException) -> bool:
     """Whether Python's own import system failed, which without memory ends in a SystemError."""
     frames = traceback.extract_tb(error.__traceback__)
     last = frames[-1].filename if frames else ""

@@ -1,4 +1,4 @@
-"""One Arrow file of an export with its indices, and whom an error in it is blamed on."""
+"""Arrow file of an export with its indices; errors of reading it name the file."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
