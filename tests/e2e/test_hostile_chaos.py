@@ -39,6 +39,8 @@ END_S = 120.0  # for a command, after the faults have stopped
 TIERS = {"sqlite": ("512mi", "1gi"), "pubsub": ("512mi",)}
 LEASE_S = {"sqlite": 3, "pubsub": 8}
 SIZE = (120, 100, 60)  # 2 x 2 x 1 chunks, a shard each, and one above
+# What an error says, and what the end of a run says that lacks shards.
+SAID = ("error: ", "hint: ", "each of them: ")
 
 
 @dataclass
@@ -76,7 +78,7 @@ class Round:
         said = self.said()
         assert not any(word in said for word in UNSAID), said
         if code > 0 and code != 130:
-            assert "error: " in said or "hint: " in said, (code, said)
+            assert any(word in said for word in SAID), (code, said)
         return code
 
     def said(self) -> str:
