@@ -32,9 +32,9 @@ CASES: Final[Sequence[Case]] = (
     Case("convert", 2000, 20),
     Case("convert", 6000, 10),
     Case("convert", 32768, 6),
-    Case("downsample", 2000, 20),
+    Case("downsample", 2000, 40),
     Case("downsample", 6000, 10),
-    Case("downsample", 32768, 4),
+    Case("downsample", 32768, 6),
 )
 LARGE, LARGE_DELAYS_MS = 32768, (0, 60)  # shards that take long
 DOWNSAMPLE_DELAYS_MS: Final = (0, 60, 150)

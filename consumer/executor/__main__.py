@@ -29,6 +29,7 @@ from consumer.protocol.events import (
     EXIT_STOPPED,
     Command,
     Done,
+    Ending,
     Event,
     Failed,
     FailureKind,
@@ -150,6 +151,10 @@ class TaskExecution:
             self._reported_s = now
             self._channel.send(Progress(chunks=chunks))
 
+    def on_ending(self) -> None:
+        """Report that most is done, and memory will only fall."""
+        self._channel.send(Ending())
+
     def confirm(self) -> None:
         """Return when the output may appear.
 
@@ -169,7 +174,10 @@ class TaskExecution:
             from consumer.executor.convert import convert_shard  # noqa: PLC0415 - tests of the pipes need none
 
             source = _storage(task.source)
-            return convert_shard(task, dest, source, self.confirm, self.on_progress)
+            return convert_shard(
+                *(task, dest, source, self.confirm, self.on_progress),
+                on_ending=self.on_ending,
+            )
         from consumer.executor.downsample import downsample_shard  # noqa: PLC0415 - as above
 
         return downsample_shard(task, dest, self.confirm, self.on_progress)

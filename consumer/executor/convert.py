@@ -36,6 +36,8 @@ def convert_shard(
     source: Storage,
     confirm: Callable[[], None],
     on_progress: Callable[[int], None],
+    *,
+    on_ending: Callable[[], None] = lambda: None,
 ) -> Outcome:
     """Make one output shard; it appears atomically, a shard of zeros has no file.
 
@@ -46,6 +48,7 @@ def convert_shard(
         confirm: called just before the output appears; if it raises, nothing appears. Called again
             if another writer came first.
         on_progress: called with the number of chunks written so far.
+        on_ending: called before the last eighth of a large shard.
 
     Raises:
         ObjectNotFound: a source file is missing.
@@ -69,7 +72,7 @@ def convert_shard(
         index_s = time.perf_counter() - began
         reading = _Stopwatch()
         with (
-            closing(reading.over(files.windows(assigned))) as windows,
+            closing(reading.over(files.windows(assigned, on_ending))) as windows,
             closing(coder.payloads(windows)) as chunks,
         ):
             counted = with_progress(chunks, on_progress)

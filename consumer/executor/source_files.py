@@ -5,7 +5,7 @@ local ones that are no larger than the windows of a shard are read at once; othe
 merged ranges. What several files need first is requested side by side.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack
 from typing import Self
 
@@ -111,6 +111,13 @@ class SourceFiles:
         """Bytes of the record batches that hold these rows, each counted once."""
         return self._locations.bytes_of(rows)
 
-    def windows(self, assigned: BlockAssignment) -> Generator[RowWindow]:
-        """Read the rows that a shard needs, window by window; the next is read ahead."""
-        yield from self._reader.windows(assigned)
+    def windows(
+        self, assigned: BlockAssignment, on_ending: Callable[[], None] = lambda: None
+    ) -> Generator[RowWindow]:
+        """Read the rows that a shard needs, window by window; the next is read ahead.
+
+        Args:
+            assigned: of the shard.
+            on_ending: called before the last eighth of the windows, if there are so many.
+        """
+        yield from self._reader.windows(assigned, on_ending)

@@ -4,7 +4,9 @@ Rows lie roughly in ZYX order and the output wants chunk-id order, so each windo
 places of its files; it is bounded in bytes.
 """
 
-from collections.abc import Generator, Iterator
+import math
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import Final
 
 import numpy as np
 
@@ -21,6 +23,8 @@ from consumer.executor.window_plan import Span, WindowPlan, plan_windows
 from memmodel.estimate import HELD_WINDOW_BYTES, LOCAL_WINDOW_BYTES, REMOTE_WINDOW_BYTES
 from memmodel.estimate import SHARED_SOURCE_BYTES as SHARED_BYTES
 
+LAST_PART: Final = 8  # of a shard with at least so many windows
+
 
 class WindowReader:
     """Reads windows of rows of several files.
@@ -36,8 +40,15 @@ class WindowReader:
         self._fetches = fetches
         self._remote = remote
 
-    def windows(self, assigned: BlockAssignment) -> Generator[RowWindow]:
-        """Read the rows that a shard needs, window by window; the next is read ahead."""
+    def windows(
+        self, assigned: BlockAssignment, on_ending: Callable[[], None]
+    ) -> Generator[RowWindow]:
+        """Read the rows that a shard needs, window by window; the next is read ahead.
+
+        Args:
+            assigned: of the shard.
+            on_ending: called before the last eighth of the windows, if there are so many.
+        """
         plan = self._plan(assigned)
         if not self._fetch_in_order(assigned, plan):
             for file in self._at.files:
@@ -51,7 +62,7 @@ class WindowReader:
             return self._read(assigned, span, whole_batches=plan.whole_batches)
 
         several = not (isinstance(plan.spans, list) and len(plan.spans) == 1)
-        spans = enumerate(plan.spans)
+        spans = _numbered(plan.spans, on_ending)
         yield from ordered_map(read, spans, threads=1, prefetch=int(several), name="read")
 
     @property
@@ -124,3 +135,12 @@ class WindowReader:
             rows=concatenated(rows),
             describe_row=lambda row: self._at.place(int(numbers[row])),
         )
+
+
+def _numbered(spans: Iterable[Span], on_ending: Callable[[], None]) -> Iterator[tuple[int, Span]]:
+    """Spans with their numbers; calls `on_ending` before the last eighth of them."""
+    last = len(spans) - len(spans) // LAST_PART if isinstance(spans, list) else math.inf
+    for number, span in enumerate(spans):
+        if number == last:
+            on_ending()
+        yield number, span

@@ -1,8 +1,8 @@
 """Commands (worker to executor) and events (executor to worker), one JSON object per line.
 
 Commands: `task`, then, in answer to `ready`, `publish` or `stop`.
-Events: `started` once, then for each task `progress` from time to time, `ready` just before the
-output would appear, and at the end `done` or `failed`.
+Events: `started` once, then for each task `progress` from time to time, `ending` when a long one is
+nearly done, `ready` just before the output would appear, and at the end `done` or `failed`.
 """
 
 from typing import Annotated, Final, Literal
@@ -67,6 +67,12 @@ class Progress(_Line):
     chunks: int
 
 
+class Ending(_Line):
+    """Most of a long task is done; what follows needs less and less memory."""
+
+    event: Literal["ending"] = "ending"
+
+
 class Ready(_Line):
     """The output is about to appear; the executor waits for the answer."""
 
@@ -93,10 +99,10 @@ class Failed(_Line):
 
 
 Command = Annotated[TaskCommand | PublishCommand | StopCommand, Field(discriminator="command")]
-Event = Annotated[Started | Progress | Ready | Done | Failed, Field(discriminator="event")]
+Event = Annotated[Started | Progress | Ending | Ready | Done | Failed, Field(discriminator="event")]
 
 _COMMAND: TypeAdapter[TaskCommand | PublishCommand | StopCommand] = TypeAdapter(Command)
-_EVENT: TypeAdapter[Started | Progress | Ready | Done | Failed] = TypeAdapter(Event)
+_EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 
 
 def decode_command(line: bytes) -> Command:

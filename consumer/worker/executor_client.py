@@ -13,6 +13,7 @@ import psutil
 from consumer.protocol.events import (
     EXIT_STOPPED,
     Done,
+    Ending,
     Event,
     Failed,
     Progress,
@@ -49,11 +50,13 @@ class TaskCallbacks:
         on_progress: called with the chunks done so far.
         check_publish: called just before the output appears; returns a reason to stop, or None.
         check_interrupt: called ten times a second; returns a reason to stop at once, or None.
+        on_ending: called once most of a long task is done, and its memory will only fall.
     """
 
     on_progress: Callable[[int], None]
     check_publish: Check
     check_interrupt: Check
+    on_ending: Callable[[], None] = lambda: None
 
 
 class ExecutorClient:
@@ -173,6 +176,8 @@ class _TaskInWork:
         self._event_s, self._event_cpu_s = time.monotonic(), _cpu_s(self._process.pid)
         if isinstance(event, Progress):
             self._callbacks.on_progress(event.chunks)
+        elif isinstance(event, Ending):
+            self._callbacks.on_ending()
         elif isinstance(event, Ready):
             self._process.send(self._callbacks.check_publish() or PublishCommand())
 

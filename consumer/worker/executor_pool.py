@@ -9,7 +9,8 @@ import contextlib
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from consumer.protocol.events import Done, Failed, StopCommand
@@ -49,6 +50,7 @@ class _Turn:
         stopped: likewise, this time.
         crowd_bytes: the most that all executors used together while it was not alone.
         passed: whether its memory has been near its peak.
+        ending: whether most is done, and its memory only falls.
     """
 
     kind: Kind
@@ -58,6 +60,7 @@ class _Turn:
     stopped: bool = False
     crowd_bytes: int = 0
     passed: bool = False
+    ending: bool = False
 
 
 class _Usage:
@@ -77,7 +80,13 @@ class _Usage:
         share = max(self._shares.get(turn.kind, (1.0,)))
         return max(0, int(share * (turn.needs_bytes or 0)) - FORKED_BASE_BYTES)
 
-    def now(self, turn: _Turn) -> int:
+    def now(self, turns: Sequence[_Turn]) -> int:
+        """The most that shards in work will still use together."""
+        # One that is ending beside others still counts in full: they have peaks to come.
+        only = len(turns) == 1
+        return sum(self._now(turn, ending=only and turn.ending) for turn in turns)
+
+    def _now(self, turn: _Turn, *, ending: bool) -> int:
         """The most that a shard in work will still use: less once it is past its peak."""
         peak = self.peak(turn)
         if turn.client is None:
@@ -86,8 +95,8 @@ class _Usage:
         turn.passed = turn.passed or used >= PASSED_SHARE * peak
         if not turn.passed:
             return peak
-        # Its end, where it only writes: all of it is gone before the next one is at its peak.
-        return used // 2 if used < ENDING_SHARE * peak else min(peak, used)
+        # All of a shard that comes to its end is gone before the next one is at its peak.
+        return used // 2 if ending or used < ENDING_SHARE * peak else min(peak, used)
 
 
 class ExecutorPool:
@@ -180,13 +189,14 @@ class ExecutorPool:
             client = turn.client
             assert client is not None  # noqa: S101 - `_wait` took it
             try:
-                result = client.run(task, callbacks)
+                result = client.run(task, self._watched(turn, callbacks))
             finally:
                 self._end(turn, client)
             self._usage.note(turn, result)
             if not self._died_of_others(turn, result):
                 return result
             turn.alone, turn.stopped, turn.crowd_bytes = True, False, 0
+            turn.passed = turn.ending = False
 
     def close(self) -> None:
         """Stop all executors."""
@@ -219,6 +229,17 @@ class ExecutorPool:
             return command
         return None
 
+    def _watched(self, turn: _Turn, callbacks: TaskCallbacks) -> TaskCallbacks:
+        """The callbacks of a task; the pool hears when its shard comes to its end."""
+
+        def note_ending() -> None:
+            callbacks.on_ending()
+            with self._changed:
+                turn.ending = True
+                self._changed.notify_all()
+
+        return replace(callbacks, on_ending=note_ending)
+
     def _begin(self, turn: _Turn) -> bool:
         """Take an executor, if it is the shard's turn and its memory is there."""
         if self._waiting[0] is not turn or not self._free or not self._may_join(turn):
@@ -248,8 +269,7 @@ class ExecutorPool:
         """Whether executors would stay within the memory aimed at, by what shards really use."""
         if self._aim_bytes is None:
             return True
-        in_work = sum(self._usage.now(one) for one in self._in_work)
-        return in_work + self._usage.peak(turn) <= self._aim_bytes
+        return self._usage.now(self._in_work) + self._usage.peak(turn) <= self._aim_bytes
 
     def _room_for(self, more_bytes: int, *, idle: bool = True) -> bool:
         """Whether so much fits beside the shards in work and, if they stay, idle executors."""

@@ -10,7 +10,16 @@ from typing import Self, cast
 from unittest import mock
 
 from consumer.executor.__main__ import TaskExecution
-from consumer.protocol.events import Command, Done, Event, Failed, Progress, PublishCommand, Ready
+from consumer.protocol.events import (
+    Command,
+    Done,
+    Ending,
+    Event,
+    Failed,
+    Progress,
+    PublishCommand,
+    Ready,
+)
 from consumer.protocol.tasks import Task
 from consumer.signals import ShutdownFlags
 from consumer.worker.config import WorkerConfig
@@ -41,7 +50,7 @@ class _Channel:
         if isinstance(event, Progress):
             self._callbacks.on_progress(event.chunks)
         else:
-            assert isinstance(event, Ready)
+            assert isinstance(event, Ending | Ready)
 
     def receive(self) -> Command:
         return self._callbacks.check_publish() or PublishCommand()

@@ -25,7 +25,8 @@ LEASE_S = 30.0
 
 # Answers a task by the script of its shard in script.json, in the folder of the program. Among the
 # steps: `until:NAME` waits for a file of that folder, `with:KEY` for the task of another shard to
-# have begun, and `hold:MIB` takes memory until the task ends, or `drop`.
+# have begun, and `hold:MIB` takes memory until the task ends, or `drop`. `end` says that most is
+# done.
 PROGRAM = """
 import json, os, sys, time
 def send(event): print(json.dumps(event), flush=True)
@@ -56,6 +57,8 @@ for line in sys.stdin:
             held[::4096] = bytes([1]) * len(held[::4096])
         elif step == "drop":
             held = None
+        elif step == "end":
+            send({"event": "ending"})
         elif step == "die":
             os.kill(os.getpid(), 9)
         elif step == "hang":

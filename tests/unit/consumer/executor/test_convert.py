@@ -178,6 +178,26 @@ def test_windows_are_bounded_and_complete(
     assert all(len(w.rows.blocks) <= max(40_000, largest) for w in windows)
 
 
+@pytest.mark.parametrize(("window_bytes", "said"), [(20_000, True), (40_000_000, False)])
+def test_a_shard_of_many_windows_says_when_it_ends(
+    tmp_path: Path, window_bytes: int, said: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once, when most of its chunks are made; one of a single window never."""
+    made = Conversion.of(tmp_path, FIELD, INFO, ExportFormat(batch_rows=1))
+    monkeypatch.setattr(window_reader, "LOCAL_WINDOW_BYTES", window_bytes)
+    monkeypatch.setattr(transcoder, "BATCH_CHUNKS", 1)
+    what = made.task(0)
+    progress: list[int] = []
+    ended: list[int] = []
+    outcome = convert_shard(
+        *(what, open_storage(what.dest), open_storage(what.source)),
+        *(lambda: None, progress.append),
+        on_ending=lambda: ended.append(progress[-1]),
+    )
+    assert len(ended) == said
+    assert not said or outcome.chunks / 2 < ended[0] < outcome.chunks
+
+
 def test_an_index_without_offsets_costs_one_scan(tmp_path: Path) -> None:
     """The old dialect gives the same file."""
     first = Conversion.of(tmp_path / "a", FIELD, INFO)

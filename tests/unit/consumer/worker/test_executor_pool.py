@@ -210,6 +210,23 @@ def test_what_shards_have_used_tells_how_many_fit(tmp_path: Path) -> None:
     bench.pool.close()
 
 
+def test_a_shard_that_says_it_ends_makes_room(tmp_path: Path) -> None:
+    """Half of what it holds counts from then on, however much that is."""
+    bench = Bench(tmp_path, 1000 * MIB, 240 * MIB)
+    first: list[object] = ["hold:200", "until:go", "end", "with:s0/1", "until:held", done()]
+    bench.script(first, [done()])
+    bench.begin("s0/0", 200 * MIB)
+    wait_for(bench.begun, "the first")
+    bench.begin("s0/1", 200 * MIB)
+    wait_for(lambda: any(turn.passed for turn in bench.pool._in_work), "its peak")
+    assert bench.pool.waiting == 1
+    bench.let("go")
+    wait_for(lambda: len(bench.begun()) == 2, "the second beside it")
+    bench.let("held")
+    assert {type(result) for result in bench.end().values()} == {Done}
+    bench.pool.close()
+
+
 def test_a_shard_past_its_peak_makes_room(tmp_path: Path) -> None:
     """It counts with what it holds: here the end of a shard that had 200 MiB."""
     bench = Bench(tmp_path, 1000 * MIB, 180 * MIB)
