@@ -1,5 +1,6 @@
 """A guided session's side of the terminal: questions, ticks, what will be made; on stderr."""
 
+import select
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from runtime.text import counted, printable
 
 WIDTH: Final = 100  # columns that are used at the most
 _LABEL: Final = 21  # columns of the first
+_POLL_S: Final = 0.2  # between two looks for signals while nothing is typed
 _NAMED: Final = 3  # resources of a step
 _TO_DO: Final = {Action.CREATE: "to make", Action.UPDATE: "to change"}
 _DONE: Final = {Action.CREATE: "made", Action.UPDATE: "changed"}
@@ -122,6 +124,9 @@ class Screen:
         self.good(plan.step.title, doing(plan, _DONE))
 
     def _line(self) -> str:
+        # `readline` would sleep through a Ctrl-C that comes just before it, until the next key.
+        while not select.select([sys.stdin], [], [], _POLL_S)[0]:
+            pass
         line = sys.stdin.readline()
         if not line:
             self._console.print()

@@ -1,7 +1,10 @@
 """What a guided session shows: steps in words, widths, commands for the clipboard."""
 
 import io
+import os
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -9,9 +12,23 @@ from infra.changes import Action, Change
 from infra.guide.screen import Screen, doing
 from infra.steps import Step, StepPlan
 from runtime.errors import UsageError
+from tests.support.terminal import ROOT, Terminal
 
 TO_DO = {Action.CREATE: "to make", Action.UPDATE: "to change"}
 COMMAND = "gcloud storage buckets update gs://a-bucket-of-a-lab-with-a-long-name --cors-file=c.json"
+# A signal that another thread takes wakes no call of this one: as if it came just before the call.
+INTERRUPTED = """
+import signal, threading, time
+from infra.guide.screen import Screen
+def interrupt():
+    time.sleep(0.5)
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+threading.Thread(target=interrupt).start()
+try:
+    Screen().ask("project", "its id", None)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
 
 
 class Topics(Step):
@@ -89,3 +106,13 @@ def test_what_is_not_printable_is_escaped(monkeypatch: pytest.MonkeyPatch) -> No
     screen.remarks([Change(Action.EXTRA, "pool", "a\x1b[2Jb", "[bold]not markup[/bold]")])
     assert "\x1b" not in shown.getvalue()
     assert "[bold]not markup[/bold]" in shown.getvalue()
+
+
+def test_ctrl_c_just_before_an_answer_is_read(tmp_path: Path) -> None:
+    """It ends the question, without another key."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = (sys.executable, "-c", INTERRUPTED)
+    with Terminal(*command, folder=tmp_path, environment=environment) as terminal:
+        terminal.expect("> ")
+        terminal.expect("interrupted")
+        assert terminal.end() == 0
