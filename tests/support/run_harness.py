@@ -286,8 +286,8 @@ def process_of(worker: int, module: str) -> psutil.Process:
 
 
 def is_gone(process: psutil.Process) -> bool:
-    """Whether a process has ended."""
+    """Whether a process has ended, with all its threads: only then does its parent learn of it."""
     try:
-        return bool(process.status() == psutil.STATUS_ZOMBIE)
+        return bool(process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1)
     except psutil.NoSuchProcess:
         return True
