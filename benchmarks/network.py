@@ -318,7 +318,7 @@ def _note_progress(case: Case, seconds: float) -> None:
 
 
 def _delays(case: Case, delays_ms: Sequence[int]) -> list[int]:
-    """Those at which a case is measured: the whole must not take longer than ten minutes."""
+    """Those at which a case is measured: the whole must not take much longer than ten minutes."""
     wanted = set(delays_ms)
     if case.chunks >= LARGE:
         wanted &= set(LARGE_DELAYS_MS)
