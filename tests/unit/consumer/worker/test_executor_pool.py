@@ -61,6 +61,14 @@ class Bench:
         path = self.folder / "tasks"
         return [json.loads(line)["key"] for line in path.open()] if path.exists() else []
 
+    def begin_both_until_the_peak(self) -> None:
+        """Have two shards of 200 MiB begin; the second waits while the first is at its peak."""
+        self.begin(KEYS[0], 200 * MIB)
+        wait_for(self.begun, "the first")
+        self.begin(KEYS[1], 200 * MIB)
+        wait_for(lambda: any(turn.passed for turn in self.pool._in_work), "its peak")
+        assert self.pool.waiting == 1
+
     def let(self, name: str) -> None:
         """Make the file that a step `until:NAME` waits for."""
         (self.folder / name).touch()
@@ -215,11 +223,7 @@ def test_a_shard_that_says_it_ends_makes_room(tmp_path: Path) -> None:
     bench = Bench(tmp_path, 1000 * MIB, 240 * MIB)
     first: list[object] = ["hold:200", "until:go", "end", "with:s0/1", "until:held", done()]
     bench.script(first, [done()])
-    bench.begin("s0/0", 200 * MIB)
-    wait_for(bench.begun, "the first")
-    bench.begin("s0/1", 200 * MIB)
-    wait_for(lambda: any(turn.passed for turn in bench.pool._in_work), "its peak")
-    assert bench.pool.waiting == 1
+    bench.begin_both_until_the_peak()
     bench.let("go")
     wait_for(lambda: len(bench.begun()) == 2, "the second beside it")
     bench.let("held")
@@ -231,11 +235,7 @@ def test_a_shard_past_its_peak_makes_room(tmp_path: Path) -> None:
     """It counts with what it holds: here the end of a shard that had 200 MiB."""
     bench = Bench(tmp_path, 1000 * MIB, 180 * MIB)
     bench.script(["hold:200", "until:go", "drop", "with:s0/1", done()], [done()])
-    bench.begin("s0/0", 200 * MIB)
-    wait_for(bench.begun, "the first")
-    bench.begin("s0/1", 200 * MIB)
-    wait_for(lambda: any(turn.passed for turn in bench.pool._in_work), "its peak")
-    assert bench.pool.waiting == 1
+    bench.begin_both_until_the_peak()
     bench.let("go")
     assert {type(result) for result in bench.end().values()} == {Done}
     bench.pool.close()
