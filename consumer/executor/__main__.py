@@ -27,6 +27,7 @@ import pyarrow as pa
 from braid.exceptions import BraidError
 from consumer.protocol.events import (
     EXIT_STOPPED,
+    Begun,
     Command,
     Done,
     Ending,
@@ -189,6 +190,7 @@ def serve(channel: Channel) -> NoReturn:
     while True:
         command = channel.receive()
         if isinstance(command, TaskCommand):
+            channel.send(Begun())
             _log_about(command.task)
             result = TaskExecution(channel, command.task).execute()
             _release_memory()  # before the event, after which the worker measures this process

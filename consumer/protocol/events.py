@@ -1,8 +1,9 @@
 """Commands (worker to executor) and events (executor to worker), one JSON object per line.
 
 Commands: `task`, then, in answer to `ready`, `publish` or `stop`.
-Events: `started` once, then for each task `progress` from time to time, `ending` when a long one is
-nearly done, `ready` just before the output would appear, and at the end `done` or `failed`.
+Events: `started` once, then for each task `begun`, `progress` from time to time, `ending` when a
+long one is nearly done, `ready` just before the output would appear, and at the end `done` or
+`failed`.
 """
 
 from typing import Annotated, Final, Literal
@@ -60,6 +61,12 @@ class Started(_Line):
     event: Literal["started"] = "started"
 
 
+class Begun(_Line):
+    """The executor has the task; an end before this event is not the shard's fault."""
+
+    event: Literal["begun"] = "begun"
+
+
 class Progress(_Line):
     """Chunks of the shard in work that are done so far."""
 
@@ -99,7 +106,9 @@ class Failed(_Line):
 
 
 Command = Annotated[TaskCommand | PublishCommand | StopCommand, Field(discriminator="command")]
-Event = Annotated[Started | Progress | Ending | Ready | Done | Failed, Field(discriminator="event")]
+Event = Annotated[
+    Started | Begun | Progress | Ending | Ready | Done | Failed, Field(discriminator="event")
+]
 
 _COMMAND: TypeAdapter[TaskCommand | PublishCommand | StopCommand] = TypeAdapter(Command)
 _EVENT: TypeAdapter[Event] = TypeAdapter(Event)

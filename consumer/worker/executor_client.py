@@ -12,6 +12,7 @@ import psutil
 
 from consumer.protocol.events import (
     EXIT_STOPPED,
+    Begun,
     Done,
     Ending,
     Event,
@@ -146,6 +147,7 @@ class _TaskInWork:
     def __init__(self, process: ExecutorProcess, callbacks: TaskCallbacks) -> None:
         self._process = process
         self._callbacks = callbacks
+        self._begun = False
         self._event_s = time.monotonic()  # time of the last event
         self._event_cpu_s = _cpu_s(process.pid)  # the processor time used until then
 
@@ -174,7 +176,9 @@ class _TaskInWork:
 
     def _handle(self, event: Event) -> None:
         self._event_s, self._event_cpu_s = time.monotonic(), _cpu_s(self._process.pid)
-        if isinstance(event, Progress):
+        if isinstance(event, Begun):
+            self._begun = True
+        elif isinstance(event, Progress):
             self._callbacks.on_progress(event.chunks)
         elif isinstance(event, Ending):
             self._callbacks.on_ending()
@@ -191,7 +195,7 @@ class _TaskInWork:
         return Failed(kind="memory", reason=what)
 
     def _fail_died(self) -> Failed:
-        """An end without a result: too much memory is by far the likeliest cause."""
+        """An end without a result: of a shard that began, for want of memory most likely."""
         code = self._process.exit_code or 0
         if self._process.over_bytes is not None:
             reason = (
@@ -203,6 +207,8 @@ class _TaskInWork:
             return Failed(kind="retryable", reason=reason)
         cause = self._process.cause
         reason = f"the executor ended with {ending(code)}{f': {cause}' if cause else ''}"
+        if not self._begun:
+            return Failed(kind="retryable", reason=f"{reason}, before it began the shard")
         machine = any(text in cause for text in _MACHINE)
         return Failed(kind="retryable" if machine else "memory", reason=reason)
 

@@ -28,6 +28,7 @@ LONG_S: Final = 10.0  # of waiting, after which a shard may not be wanted any mo
 SEEN: Final = 8  # shards of a kind, whose peaks tell what the next one needs
 ENDING_SHARE: Final = 0.55  # of the peak, below which a shard that is past it comes to its end
 PASSED_SHARE: Final = 0.85  # of the peak, from which on a shard is past it
+_DEATHS: Final = {"memory", "retryable"}  # kinds of a shard whose executor was killed
 CROWDED_SHARE: Final = 0.75  # of the limit; above it a shard that died may have died of others
 
 
@@ -299,10 +300,12 @@ class ExecutorPool:
 
     def _died_of_others(self, turn: _Turn, result: Done | Failed) -> bool:
         """Whether a shard failed because of what all executors together used."""
-        if not isinstance(result, Failed) or result.kind != "memory":
+        if not isinstance(result, Failed) or result.kind not in _DEATHS:
             return False
-        if turn.stopped or self._limit_bytes is None:
-            return turn.stopped
+        if turn.stopped:
+            return True
+        if result.kind != "memory" or self._limit_bytes is None:
+            return False
         by_itself = (result.peak_bytes or 0) > WATCHDOG_SHARE * self._limit_bytes
         return not by_itself and turn.crowd_bytes > CROWDED_SHARE * self._limit_bytes
 

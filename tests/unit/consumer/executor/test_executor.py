@@ -14,6 +14,7 @@ from braid.exceptions import DecompressionError, SourceNotFoundError
 from consumer.executor.__main__ import PublishRefused, kind_of, reason_of
 from consumer.protocol.events import (
     EXIT_STOPPED,
+    Begun,
     Failed,
     InputChanged,
     Started,
@@ -154,6 +155,7 @@ def test_ctrl_c_is_left_to_the_worker() -> None:
     process.send_signal(signal.SIGINT)
     process.stdin.write(TaskCommand(task=NO_VOLUME).line())
     process.stdin.flush()
+    assert isinstance(decode_event(process.stdout.readline()), Begun)
     assert isinstance(decode_event(process.stdout.readline()), Failed)
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == EXIT_STOPPED

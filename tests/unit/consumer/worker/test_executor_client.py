@@ -42,10 +42,11 @@ Program = Callable[..., ExecutorClient]
 
 @pytest.fixture
 def program(tmp_path: Path) -> Iterator[Program]:
-    """Makes executors whose program sends `started`, reads a task, then runs the given code."""
+    """Makes executors whose program sends `started`, reads a task, says so, runs the given code."""
     made: list[ExecutorClient] = []
 
-    def make(body: str, limit_bytes: int | None = None) -> ExecutorClient:
+    def make(body: str, limit_bytes: int | None = None, begun: bool = True) -> ExecutorClient:
+        begin = 'send(\'{"event":"begun"}\')\n' if begun else ""
         script = tmp_path / f"program{len(made)}.py"
         start = f"""
             import os, subprocess, sys, time
@@ -55,7 +56,9 @@ def program(tmp_path: Path) -> Iterator[Program]:
             for line in sys.stdin:
         """
         script.write_text(
-            textwrap.dedent(start) + textwrap.indent(textwrap.dedent(body).strip(), "    ") + "\n"
+            textwrap.dedent(start)
+            + textwrap.indent(begin + textwrap.dedent(body).strip(), "    ")
+            + "\n"
         )
         made.append(ExecutorClient(limit_bytes, (sys.executable, str(script))))
         return made[-1]
@@ -270,6 +273,14 @@ def test_an_executor_that_is_stopped_from_outside_blames_no_shard(
     assert isinstance(result, Failed)
     assert result.kind == "retryable"
     assert "from outside" in result.reason
+
+
+def test_an_executor_that_is_killed_before_it_begins_blames_no_shard(program: Program) -> None:
+    """An idle one that the system kills just as it is given a shard: any other can make it."""
+    result = program("os.kill(os.getpid(), 9)", begun=False).run(TASK, callbacks())
+    assert isinstance(result, Failed)
+    assert result.kind == "retryable"
+    assert result.reason.endswith("signal SIGKILL, before it began the shard")
 
 
 def test_an_abort_for_want_of_a_thread_blames_no_shard(program: Program) -> None:
