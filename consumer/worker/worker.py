@@ -8,7 +8,6 @@ delivered again, and the next worker finds the receipt or makes the same bytes a
 """
 
 import contextlib
-import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Final
@@ -22,6 +21,7 @@ from consumer.worker.executor_client import ExecutorClient, ExecutorError
 from consumer.worker.executor_pool import ExecutorPool, MakeExecutor
 from consumer.worker.fork_server import ForkServer
 from consumer.worker.held_messages import HeldMessages
+from consumer.worker.known_runs import KnownRuns
 from consumer.worker.lease import Lease
 from consumer.worker.leased_shard import LeasedShard
 from consumer.worker.name_locks import NameLocks
@@ -34,19 +34,16 @@ from delivery.cascade import cascade
 from delivery.ledger.damage import LedgerDamaged
 from delivery.ledger.lost_leases import LostLeases
 from delivery.ledger.output_revision import check_revision
-from delivery.ledger.plan import Plan
 from delivery.ledger.run import Run, log_damage
 from delivery.ledger.shard_status import is_current
 from delivery.ledger.trouble import Trouble, write_trouble
 from delivery.messages import NewerSchema, ShardMessage, UnreadableMessage, decode, now
 from delivery.publishing import Publication
 from delivery.state_roots import StateRoots, describe_foreign
-from memmodel.run_context import RunContext
 from memmodel.tiers import GIB, MIB
 from runtime import log, log_context, log_events
 from runtime.errors import MachineError, ShardliftError, UnreachableError, UsageError
 from runtime.machine import translate_machine_errors
-from runtime.storage import absolute
 
 SILENT_DEATHS: Final = 2
 """Workers of one tier that crashed silently over a shard, after which it is escalated untried."""
@@ -89,7 +86,6 @@ class Worker:
         self._broker = broker
         self._config = config
         self._flags = flags
-        self._on_run_discovered = on_run_discovered
         self._on_published = on_published
         self._roots = StateRoots(broker, config.roots)
         self._disposition = Disposition(broker, config, self._roots, on_published)
@@ -99,9 +95,7 @@ class Worker:
             config.limit_bytes, executors, executor, aim_bytes=aim_bytes, forks=forks
         )
         self._work = ShardWork(broker, config, flags, self._executors)
-        self._contexts: dict[str, RunContext] = {}  # of runs with a ledger
-        self._new_contexts: dict[str, RunContext] = {}  # not known yet to have one
-        self._contexts_lock = threading.Lock()
+        self._runs = KnownRuns(on_run_discovered)
         self._held = HeldMessages(broker)
         self._shards = NameLocks()  # of which a slot has a message; another waits for its receipt
         self._dependents = NameLocks()  # that a slot may publish; another then finds its marker
@@ -169,14 +163,14 @@ class Worker:
     def close(self) -> None:
         """Stop the executors, remove the heartbeats."""
         self._executors.close()
-        for context in self._contexts.values():
+        for run in self._runs:
             with contextlib.suppress(ShardliftError):
-                context.run.remove_heartbeat(self._config.worker)
+                run.remove_heartbeat(self._config.worker)
 
     def _follow(self, delivery: Delivery, lease: Lease, message: ShardMessage) -> None:
         """Follow a message to its ledger, if that lies below a state root of this worker."""
         if self._roots.hold(message.run):
-            self._handle_shard(LeasedShard(delivery, lease, message, self._context(message)))
+            self._handle_shard(LeasedShard(delivery, lease, message, self._runs.named(message)))
         else:
             self._disposition.quarantine(delivery, describe_foreign(message.run), message)
 
@@ -212,13 +206,13 @@ class Worker:
 
     def _settle_or_work(self, shard: LeasedShard) -> None:
         """Settle the message without work where possible, else after it; the first case counts."""
-        if not self._has_ledger(shard.context):
+        if not self._runs.check_planned(shard.context):
             self._disposition.quarantine(shard.delivery, f"its run {shard.run.uri} is gone")
         elif shard.message.run_token not in {None, shard.run.info.token}:
             self._disposition.ack(shard, log_events.SHARD_OF_EARLIER_RUN)
         elif shard.run.cancelled(shard.overview):
             self._disposition.ack(shard, log_events.SHARD_CANCELLED)
-        elif shard.key not in self._plan(shard.run):
+        elif shard.key not in self._runs.plan(shard.run):
             self._disposition.dead_letter(shard, "the plan of its run has no such shard")
         elif shard.status.answers(shard.message.redo):
             self._already_done(shard)
@@ -306,7 +300,7 @@ class Worker:
         """Check once more, just before the output appears, that it is still wanted."""
         overview = shard.run.overviews.take()
         if shard.run.replaced(overview):
-            self._contexts.pop(shard.run.uri, None)  # the message is judged anew
+            self._runs.forget(shard.run)
             return StopCommand(kind="stopped", reason="its run is gone, or its id was used again")
         cancelled = shard.run.cancelled(overview)
         if cancelled is not None:
@@ -317,35 +311,6 @@ class Worker:
                 kind="stopped", reason="a redo of the shard or an input was requested"
             )
         return None
-
-    def _context(self, message: ShardMessage) -> RunContext:
-        uri = absolute(message.run)
-        known = self._contexts.get(uri)
-        if known is not None and message.run_token not in {None, known.run.info.token}:
-            self._contexts.pop(uri, None)  # its id was used again, or the message is older than it
-            known = None
-        return known or self._new_contexts.setdefault(uri, RunContext(Run(message.run)))
-
-    def _has_ledger(self, context: RunContext) -> bool:
-        """Whether the run is planned; if so, it is kept with its plan."""
-        run = context.run
-        if run.uri not in self._contexts:
-            planned = run.planned()
-            with self._contexts_lock:
-                self._new_contexts.pop(run.uri, None)
-                new = planned and run.uri not in self._contexts
-                if new:
-                    self._contexts[run.uri] = context
-            if not planned:
-                return False
-            if new:
-                self._on_run_discovered(run)
-        return True
-
-    def _plan(self, run: Run) -> Plan:
-        """The run's plan, which slots that begin together read once."""
-        with self._contexts_lock:
-            return run.plan
 
     def _escalate_after_deaths(self, shard: LeasedShard) -> None:
         """Escalate after silent deaths; a worker that lost its lease and lives did not die."""
@@ -363,12 +328,12 @@ class Worker:
         """Note, on the lease's thread, that this worker lives although its lease ran out."""
         with contextlib.suppress(ShardliftError):  # else the delivery counts as a death
             message = decode(delivery.data)
-            if (context := self._contexts.get(absolute(message.run))) is not None:
-                LostLeases(context.run.storage).add(message.key, self._config.worker)
+            if (run := self._runs.find(message)) is not None:
+                LostLeases(run.storage).add(message.key, self._config.worker)
 
     def _note_trouble(self, shard: LeasedShard, error: ShardliftError) -> None:
         """Note, where people look, what no failure record tells."""
-        if self._flags.immediate.is_set() or not self._has_ledger(shard.context):
+        if self._flags.immediate.is_set() or not self._runs.check_planned(shard.context):
             return
         reason = ". ".join(filter(None, (str(error), error.hint)))
         trouble = Trouble(key=shard.key, worker=self._config.worker, at=now(), reason=reason)

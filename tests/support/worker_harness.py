@@ -41,6 +41,7 @@ for line in sys.stdin:
     task = json.loads(line)["task"]
     with open(os.path.join(os.path.dirname(__file__), "tasks"), "a") as file:
         file.write(json.dumps(task) + "\\n")
+    send({"event": "begun"})
     for step in json.load(open(script))[task["key"]]:
         if step == "wait":
             send({"event": "ready"})
@@ -136,7 +137,7 @@ class WorkerHarness:
 
     def replace_run(self, run: Run) -> None:
         """Have the worker use this object for its run."""
-        self.worker._contexts[run.uri] = RunContext(run)
+        self.worker._runs._planned[run.uri] = RunContext(run)
 
     def publish(self, key: str = "s0/0", **fields: object) -> None:
         """Put a message in the queue."""
