@@ -20,9 +20,10 @@ from memmodel.tiers import Tier, parse_tiers
 from producer.export_listing import ListingProblem, NoArrowFilesError, ScaleListing, list_scale
 from producer.export_problems import find_problems, list_scales
 from producer.planner import Outputs, PlanInputs, PlanResult, list_outputs, make_plan
-from producer.prior_runs import PriorRun, PriorRuns, differences_that_matter
+from producer.prior_runs import PriorRun, PriorRuns
 from producer.provenance import NOT_MADE
 from producer.rewritten_files import checked_outputs
+from producer.run_differences import differences_that_matter
 from producer.run_request import Request
 from runtime import settings
 from runtime.errors import ShardliftError, UnreachableError, UsageError
@@ -96,7 +97,7 @@ class ExpectedVolume:
         found = {}
         for scale in self.request.made:
             for maker in self.history.makers(scale):
-                differs = differences_that_matter(maker, self.request, scale)
+                differs = differences_that_matter(maker.run, self.request, scale)
                 differs.pop("source", None)  # its files are compared
                 if differs:
                     named = "; ".join(f"{name} {theirs}" for name, (theirs, _) in differs.items())

@@ -3,8 +3,9 @@
 import json
 
 from braid.exceptions import SpecError
+from braid.precomputed.existing_info import compare_info, merge_info
 from braid.precomputed.info_schema import unusual_encoding
-from braid.precomputed.volume_spec import VolumeSpec, compare_info, load_info, merge_info
+from braid.precomputed.volume_spec import VolumeSpec, load_info
 from runtime.errors import ObjectNotFound, UnreachableError, UsageError
 from runtime.storage import Storage
 from runtime.text import join_first

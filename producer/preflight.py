@@ -7,19 +7,14 @@ from delivery.ledger.launches import Launches
 from delivery.ledger.plan import PlanRow
 from delivery.ledger.selection import Selection
 from memmodel.tiers import Tier
+from producer.continuation import check_not_under_way, obstacle, superseded
 from producer.export_listing import ScaleListing
 from producer.export_problems import find_problems, list_scales
 from producer.info import check_against_info
 from producer.launch_notes import coarser_notes, export_notes
 from producer.places import check_places
 from producer.planner import PlanInputs, PlanResult, make_plan
-from producer.prior_runs import (
-    PriorRun,
-    PriorRuns,
-    check_not_under_way,
-    obstacle,
-    superseded,
-)
+from producer.prior_runs import PriorRun, PriorRuns
 from producer.provenance import NOT_MADE, changed_sources
 from producer.rewritten_files import checked_outputs
 from producer.run_request import Request

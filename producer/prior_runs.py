@@ -3,18 +3,14 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from braid.downsample.downsampler import Rule
-from braid.exceptions import SpecError
-from braid.precomputed.volume_spec import VolumeSpec
-from braid.reader import LabelType
 from delivery.ledger.damage import LedgerDamaged
-from delivery.ledger.plan import PlanRow
 from delivery.ledger.run import Run, list_runs, log_damage
 from delivery.ledger.shard_status import OPEN, ShardState, read_status
 from delivery.messages import parse_key
-from producer.planner import Outputs, PlanResult
-from producer.provenance import Provenance, changed_sources
-from producer.run_request import Request, facts_that_matter, output_revision
+from producer.planner import Outputs
+from producer.provenance import Provenance
+from producer.run_differences import differences, differences_that_matter, makes_same_bytes
+from producer.run_request import Request
 from runtime.errors import UsageError
 from runtime.text import counted, join_first
 
@@ -64,13 +60,20 @@ class PriorRun:
 
     def makes(self, scale: int) -> bool:
         """Whether it makes this scale, by converting or downsampling."""
-        return scale in (*self.run.info.scales, *self.run.info.downres)
+        return self.run.info.makes(scale)
+
+    def chooses_as(self, request: Request) -> bool:
+        """Whether it makes the same selection of its scales' shards as a request."""
+        theirs, ours = self.run.info.selection, request.selection
+        if theirs is None or (ours is None and not theirs.left_out):
+            return ours is None
+        return theirs.chooses_as(ours)
 
     def covers(self, request: Request) -> bool:
         """Whether it makes all that a request wants."""
         info = self.run.info
         scales = {*request.scales} <= {*info.scales} and {*request.downres} <= {*info.downres}
-        if not _chooses_as(self, request):
+        if not self.chooses_as(request):
             return False
         return scales and (self.overwrites or not request.overwrite)
 
@@ -114,11 +117,13 @@ class PriorRuns:
 
     def same(self, request: Request) -> list[PriorRun]:
         """Unfinished runs that make the same bytes."""
-        return [one for one in self.runs if one.unfinished and makes_same_bytes(one, request)]
+        return [one for one in self.runs if one.unfinished and makes_same_bytes(one.run, request)]
 
     def others(self, request: Request) -> list[PriorRun]:
         """Unfinished runs that make other bytes."""
-        return [one for one in self.runs if one.unfinished and not makes_same_bytes(one, request)]
+        return [
+            one for one in self.runs if one.unfinished and not makes_same_bytes(one.run, request)
+        ]
 
     def conflicting(self) -> list[PriorRun]:
         """Unfinished runs, which a run that overwrites has to cancel."""
@@ -151,10 +156,10 @@ class PriorRuns:
             UsageError: an unfinished run or existing shards have another fingerprint.
         """
         for earlier in self.others(request):
-            raise _conflict(earlier, request, differences(earlier, request), "is not finished")
+            raise _conflict(earlier, request, differences(earlier.run, request), "is not finished")
         for scale in request.made:
             for producer in self.makers(scale) if outputs.get(scale) else ():
-                if found := differences_that_matter(producer, request, scale):
+                if found := differences_that_matter(producer.run, request, scale):
                     raise _conflict(producer, request, found, f"made shards of scale {scale}")
 
     def check_inputs(
@@ -203,86 +208,6 @@ class PriorRuns:
         return origin is not None and origin.empty
 
 
-def obstacle(earlier: PriorRun, request: Request, fresh: PlanResult) -> str:
-    """Why an unfinished run cannot be continued: what changed since it was planned, in words.
-
-    Args:
-        earlier: the run, which makes the same bytes.
-        request: the request.
-        fresh: the plan as it would be made now, without overwriting.
-
-    Returns:
-        An empty text if its plan is still what a fresh one would be, and what it did is current.
-    """
-    scales = [scale for scale in request.made if earlier.makes(scale)]
-    planned = {row.key: row for scale in scales for row in earlier.run.plan.rows(scale)}
-    same_choice = _chooses_as(earlier, request)
-    for scale in scales:
-        for row in fresh.plan.rows(scale):
-            if not same_choice and row.key not in planned:
-                continue
-            reason = _row_obstacle(planned.pop(row.key, None), row, earlier, fresh)
-            if reason:
-                return f"{row.key}: {reason}"
-    for row in planned.values() if same_choice else ():  # no source or input is left, and no file
-        if row.sources:
-            return f"{row.key}: {changed_sources(row.sources, ())}"
-    return ""
-
-
-def superseded(earlier: PriorRun, request: Request, fresh: PlanResult) -> bool:
-    """Whether an unfinished run of a selection has nothing to make that the request does not."""
-    if earlier.run.info.selection is None or _chooses_as(earlier, request):
-        return False
-    return fresh.reasons.keys() >= earlier.open_keys
-
-
-def check_not_under_way(history: PriorRuns, request: Request, fresh: PlanResult) -> None:
-    """Raise UsageError if an unfinished run makes all that a selection would."""
-    for earlier in history.same(request) if request.selection and fresh.reasons else ():
-        if not _chooses_as(earlier, request) and fresh.reasons.keys() <= earlier.open_keys:
-            raise UsageError(
-                f"run {earlier.run.run_id} is not finished, and it makes all of "
-                f"{request.selection.text if request.selection else ''}, and more",
-                hint="without --bbox, --shards, --limit and --sample the same command continues "
-                "it; `cancel` ends it; --new-run makes them twice",
-            )
-
-
-def _chooses_as(earlier: PriorRun, request: Request) -> bool:
-    """Whether a run makes the same selection of its scales' shards as a request."""
-    theirs, ours = earlier.run.info.selection, request.selection
-    if theirs is None or (ours is None and not theirs.left_out):
-        return ours is None
-    return theirs.chooses_as(ours)
-
-
-def _row_obstacle(
-    planned: PlanRow | None, row: PlanRow, earlier: PriorRun, fresh: PlanResult
-) -> str:
-    """Why one row of an unfinished run is not what a fresh plan says."""
-    reason = fresh.reasons.get(row.key, "")
-    if planned is None:
-        if not reason:
-            return ""
-        return changed_sources((), row.sources) if row.sources else reason
-    if row.kind == "convert" and not _same_sources(planned, row):
-        return changed_sources(planned.sources, row.sources)
-    if came := sorted({*row.inputs} - {*planned.inputs}):
-        return f"its input {came[0]} came"
-    done = earlier.states[row.key] is ShardState.DONE
-    if reason and done and (planned.state == "present" or row.key not in fresh.follows):
-        return reason
-    return ""
-
-
-def _same_sources(planned: PlanRow, row: PlanRow) -> bool:
-    """Whether two rows list the same source files; those of 0.1.0 have no digest."""
-    if planned.source_digest is not None and row.source_digest is not None:
-        return planned.source_digest == row.source_digest
-    return (planned.sources, planned.bytes_in) == (row.sources, row.bytes_in)
-
-
 def _nothing_of(scale: int, request: Request, made: Sequence[int]) -> UsageError:
     """The error for a scale that others are made from and of which nothing exists."""
     base = max((one for one in (*request.scales, *made) if one <= scale), default=0)
@@ -311,54 +236,6 @@ def _left_out(earlier: PriorRun, scale: int, request: Request) -> UsageError:
         hint="the command that made it, without --bbox, --shards, --limit and --sample, and with "
         f"--downres {coarse}, makes all",
     )
-
-
-def makes_same_bytes(earlier: PriorRun, request: Request) -> bool:
-    """Whether a run makes the same bytes as a request, however its places were spelled."""
-    same = request.makes_same_bytes(earlier.run.info.fingerprint)
-    return same or not differences(earlier, request)
-
-
-def differences_that_matter(
-    earlier: PriorRun, request: Request, scale: int
-) -> dict[str, tuple[object, object]]:
-    """Differences on which the bytes of one scale depend."""
-    downsampled = scale in request.downres
-    matter = {"spec", *facts_that_matter(scale, downsampled=downsampled)}
-    found = differences(earlier, request)
-    ways = {True: "downsampled", False: "converted"}
-    theirs = scale in earlier.run.info.downres
-    if earlier.makes(scale) and theirs != downsampled:
-        found["scale"] = (ways[theirs], ways[downsampled])
-        matter.add("scale")
-    return {name: values for name, values in found.items() if name in matter}
-
-
-def differences(earlier: PriorRun, request: Request) -> dict[str, tuple[object, object]]:
-    """Facts in which a run and a request differ, by name: the run's and the request's."""
-    theirs, ours = _facts(earlier), request.facts()
-    return {name: (theirs[name], ours[name]) for name in ours if theirs[name] != ours[name]}
-
-
-def _facts(earlier: PriorRun) -> dict[str, object]:
-    """The facts of an earlier run, from its run.json."""
-    info = earlier.run.info
-    try:
-        volume = VolumeSpec.parse(info.volume, earlier.run.uri)
-    except SpecError:  # another version accepted a spec that this one refuses
-        volume = VolumeSpec(data_type="uint64", scales=())
-    request = Request(
-        volume,
-        info.source,
-        info.dest,
-        info.scales,
-        info.downres,
-        rule=Rule(info.rule),
-        label_type=LabelType(info.label_type),
-        z_compress=info.z_compress,
-        gzip_level=info.gzip_level,
-    )
-    return {**request.facts(), "output_revision": output_revision(info)}
 
 
 def _conflict(

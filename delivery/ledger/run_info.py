@@ -65,6 +65,10 @@ class RunInfo(BaseModel):
     token: str = ""
     selection: Selection | None = None
 
+    def makes(self, scale: int) -> bool:
+        """Whether the run makes this scale, by converting or downsampling."""
+        return scale in (*self.scales, *self.downres)
+
     def leaves_out(self, scale: int) -> int:
         """Number of shards of a scale that its selection leaves to a run of the whole."""
         return self.selection.left_out.get(scale, 0) if self.selection else 0

@@ -12,9 +12,10 @@ from braid.precomputed.volume_spec import VolumeSpec
 from delivery.ledger.receipts import Receipt
 from delivery.ledger.run import Run
 from memmodel.tiers import parse_tiers
+from producer.continuation import obstacle
 from producer.export_listing import ExportFile, ScaleListing
 from producer.planner import PlanInputs, PlanResult, make_plan
-from producer.prior_runs import PriorRuns, obstacle
+from producer.prior_runs import PriorRuns
 from producer.provenance import changed_sources
 from producer.run_request import Request
 from producer.synthetic_export import sample_spec

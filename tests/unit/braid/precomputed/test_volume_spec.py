@@ -12,49 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from braid.exceptions import InvalidCoordinateError, SpecError
-from braid.precomputed.volume_spec import CodePath, VolumeSpec, compare_info, merge_info
+from braid.precomputed.existing_info import compare_info
+from braid.precomputed.volume_spec import CodePath, VolumeSpec
+from tests.support.info_dicts import info_dict, scale_dict, sharding_dict
 
 SPECS = ("mcns-export-specs", "fish2_seg_native_z_spec", "fish2_seg_zdoubled_spec")
-
-
-def scale_dict(**changes: object) -> dict[str, Any]:
-    """One valid scale: 300 x 200 x 100 voxels, grid 5 x 4 x 2, ids of 6 bits."""
-    scale = {
-        "key": "8x8x8",
-        "size": [300, 200, 100],
-        "resolution": [8, 8, 8],
-        "voxel_offset": [0, 0, 0],
-        "chunk_sizes": [[64, 64, 64]],
-        "encoding": "compressed_segmentation",
-        "compressed_segmentation_block_size": [8, 8, 8],
-        "sharding": {
-            "@type": "neuroglancer_uint64_sharded_v1",
-            "hash": "identity",
-            "preshift_bits": 2,
-            "minishard_bits": 2,
-            "shard_bits": 2,
-            "data_encoding": "gzip",
-            "minishard_index_encoding": "gzip",
-        },
-    }
-    return {**scale, **changes}
-
-
-def info_dict(*scales: dict[str, Any], **changes: object) -> dict[str, Any]:
-    """A valid info around the scales given."""
-    info = {
-        "@type": "neuroglancer_multiscale_volume",
-        "type": "segmentation",
-        "data_type": "uint64",
-        "num_channels": 1,
-        "scales": list(scales) or [scale_dict()],
-    }
-    return {**info, **changes}
-
-
-def sharding_dict(**changes: object) -> dict[str, Any]:
-    """The valid scale's sharding with changes."""
-    return {**scale_dict()["sharding"], **changes}
 
 
 @pytest.mark.parametrize("name", SPECS)
@@ -285,32 +247,6 @@ def test_chunk_box_is_clipped() -> None:
     for chunk in ((5, 0, 0), (0, 0, -1)):
         with pytest.raises(InvalidCoordinateError, match="outside the grid"):
             scale.chunk_box(chunk)
-
-
-def test_compare_finds_what_voxels_depend_on() -> None:
-    """Resolution written as 8 or 8.0, foreign keys and order make no difference; fields do."""
-    spec = VolumeSpec.parse(info_dict())
-    same = info_dict(scale_dict(resolution=[8.0, 8.0, 8.0], hidden=True), mesh="m")
-    assert compare_info(json.dumps(same), spec) == []
-    other = info_dict(scale_dict(size=[300, 200, 99], sharding=sharding_dict(preshift_bits=3)))
-    found = compare_info(other, spec)
-    assert [line.split(":")[0] for line in found] == ["scale 0 size", "scale 0 sharding"]
-    more = info_dict(scale_dict(), scale_dict(key="b"))
-    assert compare_info(more, spec) == ["number of scales: info has 2, the spec 1"]
-    assert "not valid JSON" in compare_info("{", spec)[0]
-
-
-def test_merge_keeps_what_others_added() -> None:
-    """Foreign keys of an existing info stay, at both levels; all others come from the spec."""
-    spec = VolumeSpec.parse(info_dict(skeletons="skel"))
-    existing = info_dict(scale_dict(hidden=True, size=[1, 1, 1]), mesh="mesh", data_type="uint32")
-    merged = merge_info(existing, spec)
-    assert merged["mesh"] == "mesh"
-    assert merged["skeletons"] == "skel"
-    assert merged["data_type"] == "uint64"
-    assert merged["scales"][0]["hidden"] is True
-    assert merged["scales"][0]["size"] == [300, 200, 100]
-    assert merge_info({"scales": "broken"}, spec) == spec.to_info()
 
 
 JSON = st.recursive(

@@ -25,7 +25,8 @@ from delivery.ledger.source_digest import source_digest
 from producer.export_writer import Dialect, ExportFormat, Row, make_row, write_file
 from runtime.errors import DamagedInTransit, ObjectNotFound, OutOfMemory, UnreachableError
 from runtime.storage import open_storage, source_stamp
-from runtime.storage.local import LocalSource, LocalStorage
+from runtime.storage.local import LocalStorage
+from runtime.storage.local_source import LocalSource
 from tests.support.gcs_server import GcsServer
 from tests.support.specs import made_info
 from tests.support.volumes import tensorstore_voxels

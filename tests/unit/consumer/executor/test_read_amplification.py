@@ -19,7 +19,7 @@ from producer.export_writer import Dialect, ExportFormat
 from producer.synthetic_export import write_large
 from runtime.storage import checked_reads, open_storage
 from runtime.storage.gcs_source import GcsSource
-from runtime.storage.local import LocalSource
+from runtime.storage.local_source import LocalSource
 from tests.support.arrow_exports import DIALECTS, made_export
 from tests.support.block_rows import block_rows
 from tests.support.specs import made_scale
