@@ -75,7 +75,7 @@ $(VENV)/.fuzz: $(VENV)/.dev
 	$(BIN)/pip install --quiet --disable-pip-version-check 'atheris>=3.0'
 	@touch $@
 
-# A run of some minutes that updates the tables of README and docs; BENCH=--quick only looks.
+# A run of half an hour that updates the tables of README and docs; BENCH=--quick only looks.
 BENCH ?= --write
 
 bench: $(VENV)/.bench      ## measure beside TensorStore and igneous; BENCH="--write --large" for all

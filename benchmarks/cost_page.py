@@ -21,8 +21,11 @@ from memmodel.usage import Usage, shard_usage
 PAGE: Final = Path(__file__).resolve().parents[1] / "docs" / "cost.md"
 REGION: Final = "us-central1"
 TIER: Final = tier_of("4gi")
-RATES: Final[Mapping[Kind, int]] = {"convert": 2360, "downsample": 2826}
-"""Chunks per second of one core, of a real shard of this dataset (docs/performance.md)."""
+RATES: Final[Mapping[Kind, int]] = {"convert": 2281, "downsample": 4588}
+"""Chunks per second of a worker on one core, storage 60 ms away: the slowest size of shards.
+
+From the table of storage over a network in docs/performance.md.
+"""
 
 GZIP_OVER_ARROW: Final = 0.8  # stored bytes of a converted shard by those of its Arrow files
 FAN_IN: Final = 8  # shards that a downsampled one is made from
@@ -213,8 +216,9 @@ def assumption_list() -> str:
     )
     rates = (
         f"{RATES['convert']:,} chunks a second and core converting, {RATES['downsample']:,} "
-        "downsampling (chunks that are read): a real shard of this dataset on the machine of the "
-        "[performance page](performance.md)"
+        "downsampling (chunks that are read): the slowest rows at 60 ms of the "
+        "[performance page](performance.md), on its machine; a slower processor takes longer in "
+        "proportion"
     )
     lines = {
         "Rates": rates,

@@ -36,8 +36,7 @@ CASES: Final[Sequence[Case]] = (
     Case("downsample", 6000, 10),
     Case("downsample", 32768, 6),
 )
-LARGE, LARGE_DELAYS_MS = 32768, (0, 60)  # shards that take long
-DOWNSAMPLE_DELAYS_MS: Final = (0, 60, 150)
+LARGE: Final = 32768  # of such shards there are few
 OTHERS_DELAYS_MS: Final = (0, 60)  # of TensorStore
 _OTHERS_LAYERS: Final = 4  # of chunks of the first shard, that TensorStore reads or writes
 QUICK: Final[Sequence[Case]] = (Case("convert", 2000, 20), Case("downsample", 2000, 20))
@@ -303,7 +302,7 @@ def measure(
                 began = time.monotonic()
                 measuring.fill()
                 _note_progress(case, time.monotonic() - began)
-                for delay_ms in _delays(case, delays_ms):
+                for delay_ms in delays_ms:
                     for figures in _measured(measuring, case, delay_ms, cases):
                         note(figures)
                         found.append(figures)
@@ -315,16 +314,6 @@ def measure(
 def _note_progress(case: Case, seconds: float) -> None:
     made = f"{case.shards} shards of {case.chunks:,} chunks to {case.kind}"
     print(f"network: {made}: made up in {seconds:.0f} s", file=sys.stderr, flush=True)
-
-
-def _delays(case: Case, delays_ms: Sequence[int]) -> list[int]:
-    """Those at which a case is measured: the whole must not take much longer than ten minutes."""
-    wanted = set(delays_ms)
-    if case.chunks >= LARGE:
-        wanted &= set(LARGE_DELAYS_MS)
-    if case.kind == "downsample":
-        wanted &= set(DOWNSAMPLE_DELAYS_MS)
-    return sorted(wanted)
 
 
 def _measured(
