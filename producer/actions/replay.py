@@ -109,7 +109,7 @@ def _check_made(run: Run, keys: Sequence[str]) -> None:
     info = run.info
     for key in keys:
         scale, _ = parse_key(key)
-        if scale not in (*info.scales, *info.downres):
+        if not info.makes(scale):
             raise UsageError(
                 f"run {run.run_id} does not make scale {scale}, so it cannot make {key} again",
                 hint="name the run that made it with --run; `python -m producer runs` lists them",
