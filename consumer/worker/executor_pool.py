@@ -28,8 +28,9 @@ LONG_S: Final = 10.0  # of waiting, after which a shard may not be wanted any mo
 SEEN: Final = 8  # shards of a kind, whose peaks tell what the next one needs
 ENDING_SHARE: Final = 0.55  # of the peak, below which a shard that is past it comes to its end
 PASSED_SHARE: Final = 0.85  # of the peak, from which on a shard is past it
-_DEATHS: Final = {"memory", "retryable"}  # kinds of a shard whose executor was killed
 CROWDED_SHARE: Final = 0.75  # of the limit; above it a shard that died may have died of others
+
+_KILLED: Final = {"memory", "retryable"}  # kinds of failure of an executor that was killed
 
 
 class MakeExecutor(Protocol):
@@ -300,7 +301,7 @@ class ExecutorPool:
 
     def _died_of_others(self, turn: _Turn, result: Done | Failed) -> bool:
         """Whether a shard failed because of what all executors together used."""
-        if not isinstance(result, Failed) or result.kind not in _DEATHS:
+        if not isinstance(result, Failed) or result.kind not in _KILLED:
             return False
         if turn.stopped:
             return True

@@ -26,7 +26,7 @@ LEASE_S = 30.0
 # Answers a task by the script of its shard in script.json, in the folder of the program. Among the
 # steps: `until:NAME` waits for a file of that folder, `with:KEY` for the task of another shard to
 # have begun, and `hold:MIB` takes memory until the task ends, or `drop`. `end` says that most is
-# done.
+# done. With `unbegun` among them it does not say that it has the task.
 PROGRAM = """
 import json, os, sys, time
 def send(event): print(json.dumps(event), flush=True)
@@ -41,9 +41,12 @@ for line in sys.stdin:
     task = json.loads(line)["task"]
     with open(os.path.join(os.path.dirname(__file__), "tasks"), "a") as file:
         file.write(json.dumps(task) + "\\n")
-    send({"event": "begun"})
-    for step in json.load(open(script))[task["key"]]:
-        if step == "wait":
+    steps = json.load(open(script))
+    if "unbegun" not in steps.get(task["key"], ()): send({"event": "begun"})
+    for step in steps[task["key"]]:
+        if step == "unbegun":
+            pass
+        elif step == "wait":
             send({"event": "ready"})
             command = json.loads(sys.stdin.readline())
             if command["command"] == "stop":

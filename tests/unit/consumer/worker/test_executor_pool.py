@@ -144,10 +144,12 @@ def test_a_shard_that_waits_can_be_stopped(bench: Bench) -> None:
     assert bench.begun() == ["s0/0"]
 
 
-def test_near_the_limit_the_newest_is_made_again_alone(bench: Bench) -> None:
-    """Each is far below the limit by itself, so neither is blamed."""
+@pytest.mark.parametrize("begin", [[], ["unbegun"]])
+def test_near_the_limit_the_newest_is_made_again_alone(bench: Bench, begin: list[object]) -> None:
+    """Each is far below the limit by itself, so neither is blamed, stopped early or late."""
     bench.script(
-        ["hold:110", "with:s0/1", "until:again", done()], ["hold:110", "until:again", done()]
+        ["hold:110", "with:s0/1", "until:again", done()],
+        [*begin, "hold:110", "until:again", done()],
     )
     bench.begin("s0/0", MIB)
     wait_for(bench.begun, "the first")
