@@ -30,6 +30,7 @@ WHOLE_OBJECT_BYTES: Final = 256 * MIB  # remote source files are fetched whole w
 SHARED_SOURCE_BYTES: Final = 96 * MIB  # of these, held as several windows need them
 AHEAD_SOURCE_BYTES: Final = 16 * MIB  # of these, that windows to come need
 FIRST_SOURCE_BYTES: Final = 8 * MIB  # of these, before it is known which window needs what
+PASSED_ROWS_BYTES: Final = 150 * MIB  # of a file in one pass: rows that wait for their window
 FETCH_PART_BYTES: Final = 4 * MIB  # of a file that is fetched whole: one request, at most
 FETCHES_AT_ONCE: Final = 4
 READ_AHEAD_PART_BYTES: Final = 2 * MIB  # of an input over a network: one request
@@ -39,6 +40,7 @@ _SOURCE_BYTES: Final = SHARED_SOURCE_BYTES + AHEAD_SOURCE_BYTES
 _FETCHING_BYTES: Final = FETCHES_AT_ONCE * FETCH_PART_BYTES  # in the client, before they are whole
 _AHEAD_BYTES: Final = READ_AHEAD_BYTES + FETCHES_AT_ONCE * READ_AHEAD_PART_BYTES
 HELD_WINDOW_BYTES: Final = 4 * MIB  # of those that are fetched whole: reading them is no request
+_RANGES_BYTES: Final = 76 * MIB  # with windows of ranges, what a pass takes: it has smaller ones
 LOCAL_WINDOW_BYTES: Final = 8 * MIB  # of Arrow messages
 WINDOWS: Final = 3  # of source rows: read ahead, in work, and held by the batches
 LOCAL_WHOLE_BYTES: Final = WINDOWS * LOCAL_WINDOW_BYTES  # local files that are windows themselves
@@ -161,8 +163,9 @@ def _convert_sizes(work: Work) -> dict[str, float]:
     decompressed = _ZSTD_INFLATION * work.bytes_in + _SPARSE_BLOCK_BYTES * rows
     batches = 2 if work.threads > 1 else 1
     payloads = _PAYLOAD_PART * batches * TRANSCODE_BYTES
+    most = _RANGES_BYTES if ranges else _SOURCE_BYTES if whole else KEPT_BATCHES_BYTES
     terms = {
-        "source": float(min(whole, _SOURCE_BYTES) or min(work.bytes_in, KEPT_BATCHES_BYTES)),
+        "source": float(min(work.bytes_in, most)),
         "fetching": float(EDGE_PAGES_BYTES if ranges else min(whole, _FETCHING_BYTES)),
         "windows": min(work.bytes_in, WINDOWS * window),
         "rows": ROW_BYTES * rows,

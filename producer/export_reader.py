@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Final
 
-from braid.dvid.csv_index import Listing, has_ranges, parse_listing
+from braid.dvid.csv_index import HEADER_BYTES, Listing, has_ranges, parse_listing
 from braid.dvid.index_loader import load_index
 from braid.dvid.row_reader import RowReader
 from braid.dvid.stream_scan import read_preamble
@@ -17,7 +17,6 @@ from runtime.errors import ObjectNotFound
 from runtime.storage import ObjectInfo, Storage, source_stamp
 from runtime.storage.base import Source
 
-_HEADER_BYTES: Final = 64 << 10  # of an index; its header is among the first lines
 # An index of 32,768 rows takes some ten MB while it is parsed, and no thread parses faster than
 # a core.
 _PARSING: Final = threading.BoundedSemaphore(os.cpu_count() or 1)
@@ -101,7 +100,7 @@ def has_offsets(source: Storage, file: ExportFile) -> bool:
         InvalidShardFormatError: its CSV file is not an index.
     """
     return any(
-        has_ranges(source.read_at(index.path, 0, _HEADER_BYTES), f"{source.url}/{index.path}")
+        has_ranges(source.read_at(index.path, 0, HEADER_BYTES), f"{source.url}/{index.path}")
         for index in indices_of(file)
     )
 

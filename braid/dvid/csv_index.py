@@ -9,6 +9,7 @@ Dialects (parsed by header names): `x,y,z,rec[,morton]`, `x,y,z,rec,offset,size`
 from dataclasses import dataclass
 from functools import cached_property
 from io import StringIO
+from typing import Final
 
 import numpy as np
 
@@ -16,11 +17,22 @@ from braid.dvid.packed_heads import PackedHeads
 from braid.exceptions import InvalidShardFormatError, one_line
 from braid.typing import BoolArray, Int32Array, Int64Array, UInt32Array, UInt64Array
 
-__all__ = ["Listing", "ShardIndex", "check_unique", "has_ranges", "parse_listing", "write_index"]
+__all__ = [
+    "HEADER_BYTES",
+    "Listing",
+    "ShardIndex",
+    "check_unique",
+    "has_ranges",
+    "parse_listing",
+    "write_index",
+]
 
 
 # 32,768 rows take about 1.3 MB; this only stops a file that is not an index from filling memory.
 _MAX_CSV_BYTES = 1 << 26
+HEADER_BYTES: Final = 64 << 10
+"""Of an index, with its header, which is among the first lines."""
+
 _CHUNK = ("x", "y", "z")
 _COLUMNS = (*_CHUNK, "rec", "offset", "size", "batch_idx")
 _OF_NUMBERS = b"0123456789+-, \t\r\n"

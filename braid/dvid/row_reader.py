@@ -1,6 +1,6 @@
 """Row reader: many rows of an Arrow shard at once, each checked against the index."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Final
 
 import numpy as np
@@ -16,11 +16,12 @@ from braid.io.byte_source import ByteSource, page_bytes, read_each, source_name
 from braid.io.ranges import merge_pages
 from braid.typing import Int64Array
 
-__all__ = ["RowReader", "in_order_of_use"]
+__all__ = ["RowReader", "decoded_rows", "in_order_of_use"]
 
 BatchBuffers = tuple[list[memoryview], Int64Array, Int64Array, Int64Array]
 """Buffers, and for each IPC message its buffer, begin and end."""
 
+_VAIN_SHARE: Final = 0.25  # of batches: rows read in vain, for fewer requests
 GAP_SHARE: Final = 0.05  # of the bytes wanted: read in vain, for fewer requests
 
 
@@ -61,6 +62,12 @@ class RowReader:
             *self._places(batches), self._source.size, GAP_SHARE, self.page_bytes
         )
         return begins, stops
+
+    def reads_whole(self, rows: Int64Array) -> bool:
+        """Whether the record batches that hold rows cost little more than the rows alone."""
+        batches = np.unique(self.index.batch[rows])
+        share = len(rows) / max(1, int(self.index.batch_lengths[batches].sum()))
+        return share >= 1 - _VAIN_SHARE
 
     def read_rows(
         self, rows: npt.ArrayLike, *, whole_batches: bool = True, keep: Collection[int] = ()
@@ -220,11 +227,10 @@ class RowReader:
     ) -> Rows:
         lengths = self.index.batch_lengths[batches]
         within = self.index.batch_row[wanted].astype(np.int64)
-        try:
-            return Rows(*_braid.arrow_rows(*buffers, lengths, batch, within))
-        except _braid.KernelError as error:
-            row = self.describe_row(int(self.index.first_rows[batches[error.item]]))
-            raise InvalidShardFormatError(f"{row}: {error}. Export this shard again") from None
+        firsts = self.index.first_rows[batches]
+        return decoded_rows(
+            buffers, lengths, batch, within, lambda item: self.describe_row(int(firsts[item]))
+        )
 
     def _check_coords(self, decoded: Rows, wanted: Int64Array) -> None:
         differ = (decoded.coords != self.index.coords[wanted]).any(axis=1)
@@ -248,6 +254,32 @@ def _pieces_within(
         data = read[number][max(0, start - begin) : max(0, end - begin)]
         pieces.append((max(begin, start) - start, data))
     return pieces
+
+
+def decoded_rows(
+    buffers: BatchBuffers,
+    lengths: Int64Array,
+    batch: Int64Array,
+    within: Int64Array,
+    describe: Callable[[int], str],
+) -> Rows:
+    """Rows of IPC messages, in the order given.
+
+    Args:
+        buffers: that hold the messages.
+        lengths: rows of each message.
+        batch: (k,) message of each row.
+        within: (k,) position of each row in its message.
+        describe: first row of a message, for errors.
+
+    Raises:
+        InvalidShardFormatError: a message is damaged.
+    """
+    try:
+        return Rows(*_braid.arrow_rows(*buffers, lengths, batch, within))
+    except _braid.KernelError as error:
+        where = describe(error.item)
+        raise InvalidShardFormatError(f"{where}: {error}. Export this shard again") from None
 
 
 def in_order_of_use(values: Int64Array) -> tuple[Int64Array, Int64Array]:

@@ -7,7 +7,10 @@ or not. Format: DVID `datatype/labelmap/ExportShards.md`.
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from braid.exceptions import InvalidShardFormatError, one_line
@@ -55,6 +58,26 @@ class Rows:
     def __len__(self) -> int:
         return len(self.coords)
 
+    def take(self, rows: Int64Array) -> "Rows":
+        """Copy of some rows, in the order given.
+
+        Args:
+            rows: (k,) positions; not none.
+        """
+        blocks, block_start = _taken(self.blocks, self.block_start, rows)
+        labels, label_start = _taken(self.labels, self.label_start, rows)
+        supervoxels, supervoxel_start = _taken(self.supervoxels, self.supervoxel_start, rows)
+        return Rows(
+            coords=self.coords[rows],
+            blocks=blocks,
+            block_start=block_start,
+            uncompressed_size=self.uncompressed_size[rows],
+            labels=labels,
+            label_start=label_start,
+            supervoxels=supervoxels,
+            supervoxel_start=supervoxel_start,
+        )
+
     def block(self, row: int) -> UInt8Array:
         """Zstd frame of one row."""
         return self.blocks[self.block_start[row] : self.block_start[row + 1]]
@@ -66,6 +89,15 @@ class Rows:
     def supervoxel_list(self, row: int) -> UInt64Array:
         """Supervoxels of one row."""
         return self.supervoxels[self.supervoxel_start[row] : self.supervoxel_start[row + 1]]
+
+
+def _taken(
+    values: npt.NDArray[Any], start: Int64Array, rows: Int64Array
+) -> tuple[npt.NDArray[Any], Int64Array]:
+    """Parts of an array, one after another, and their starts."""
+    begins, ends = start[rows], start[rows + 1]
+    parts = [values[a:b] for a, b in zip(begins.tolist(), ends.tolist(), strict=True)]
+    return np.concatenate(parts), np.concatenate([[0], np.cumsum(ends - begins)])
 
 
 @lru_cache(maxsize=4)

@@ -4,15 +4,13 @@ Only IPC message headers and the three coordinate columns are read, through a wi
 along the file, so memory does not grow with it.
 """
 
-from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
-import numpy as np
 import pyarrow as pa
 
 from braid.dvid.csv_index import ShardIndex, check_unique
+from braid.dvid.found_rows import COORDINATES, FoundRows, ScannedBatch
 from braid.dvid.ipc import (
     END_OF_STREAM,
     FILE_MAGIC,
@@ -23,13 +21,19 @@ from braid.dvid.ipc import (
     metadata_length,
     parse_metadata,
 )
-from braid.dvid.packed_heads import PackedHeads
 from braid.dvid.rows import read_schema
 from braid.exceptions import InvalidShardFormatError
 from braid.io.byte_source import ByteSource, is_held, read_exactly, source_name
 from braid.typing import BytesLike
 
-__all__ = ["Preamble", "check_batches", "check_end", "read_preamble", "scan_offsets"]
+__all__ = [
+    "Preamble",
+    "check_batches",
+    "check_end",
+    "read_preamble",
+    "scan_batches",
+    "scan_offsets",
+]
 
 _AHEAD_BYTES = 8 << 20
 _FAR_SKIP_BYTES = 1 << 20  # of a batch over a network: to skip it takes a round trip
@@ -37,7 +41,6 @@ _KEPT_HEADS = 20  # of batches that are no larger than as many of their heads
 _FIRST_BYTES = 4 << 10  # of the first batch
 _PROBE_BYTES = 4 << 10  # a batch's metadata and the coordinates of some hundred rows
 _HEAD_BYTES = 16 << 10  # a schema message takes about 700
-_COORDINATES = 3  # the first columns: x, y, z
 _MIN_ROW_BYTES = 28  # seven columns with four bytes of value or offset each
 _TRAILER_BYTES = 4 + len(FILE_MAGIC)
 
@@ -84,13 +87,13 @@ class _ReadAhead:
             self._start, begin = offset, 0
         return self._data[begin : begin + length]
 
-    def expect(self, batch: "_Batch") -> None:
+    def expect(self, batch: ScannedBatch) -> None:
         """Expect batches like this one: where they are large, only their beginnings are read."""
         self._seen_bytes += batch.size
         self._seen_heads += batch.head
         self._ahead_bytes = batch.head if batch.size >= self._skip_bytes else _AHEAD_BYTES
 
-    def kept_head(self, batch: "_Batch") -> BytesLike:
+    def kept_head(self, batch: ScannedBatch) -> BytesLike:
         """Head of a batch, if it is to be kept: where heads are much of the stream."""
         few = self._seen_bytes > _KEPT_HEADS * self._seen_heads
         return b"" if few or not self._keeps_heads else self.view(batch.offset, batch.head)
@@ -190,8 +193,7 @@ def _check_batch(source: ByteSource, index: ShardIndex, row: int, rows: int) -> 
         raise InvalidShardFormatError(
             f"the index lists {rows} rows of a batch that has {batch.rows}. Export this shard again"
         )
-    columns = [np.frombuffer(column, "<i4") for column in batch.columns]
-    if (np.stack(columns, axis=1) != index.coords[row : row + rows]).any():
+    if (batch.coords != index.coords[row : row + rows]).any():
         raise InvalidShardFormatError(
             "the stream holds other chunks there, so index and stream disagree. "
             "Re-export into an empty folder"
@@ -206,74 +208,25 @@ def scan_offsets(source: ByteSource) -> ShardIndex:
             another one.
     """
     preamble = read_preamble(source)
-    found = _FoundRows()
+    found = FoundRows()
     end = preamble.end
-    for batch, head in _scan_batches(source, preamble):
+    for batch, head in scan_batches(source, preamble):
         found.add(batch, head)
         end = batch.end
     check_end(source, preamble, end)
-    index = found.index(preamble)
+    index = found.index(preamble.end)
     check_unique(index.coords, source_name(source))
     return index
 
 
-class _Batch(NamedTuple):
-    """Record batch, as far as a scan needs it.
+def scan_batches(
+    source: ByteSource, preamble: Preamble
+) -> Iterator[tuple[ScannedBatch, BytesLike]]:
+    """Yield the record batches of a stream, each with its head if that is to be kept.
 
-    Attributes:
-        offset: first byte of its message.
-        size: bytes of its message.
-        head: bytes up to the last of the coordinates.
-        columns: x, y and z as stored (i32).
+    Raises:
+        InvalidShardFormatError: the stream is damaged.
     """
-
-    offset: int
-    size: int
-    head: int
-    rows: int
-    columns: list[memoryview]
-
-    @property
-    def end(self) -> int:
-        return self.offset + self.size
-
-
-class _FoundRows:
-    """Rows found so far, packed: hostile files may hold millions of tiny record batches."""
-
-    def __init__(self) -> None:
-        self._offsets = array("Q")
-        self._sizes = array("Q")
-        self._lengths = array("q")
-        self._columns = [bytearray() for _ in range(_COORDINATES)]
-        self._heads = PackedHeads()
-
-    def add(self, batch: _Batch, head: BytesLike) -> None:
-        if not batch.rows:
-            return
-        self._heads.add(head)
-        self._offsets.append(batch.offset)
-        self._sizes.append(batch.size)
-        self._lengths.append(batch.rows)
-        for column, part in zip(self._columns, batch.columns, strict=True):
-            column.extend(part)
-
-    def index(self, preamble: Preamble) -> ShardIndex:
-        lengths = np.array(self._lengths, np.int64)
-        firsts = np.cumsum(lengths) - lengths
-        within = np.arange(lengths.sum()) - np.repeat(firsts, lengths)
-        columns = [np.frombuffer(column, "<i4") for column in self._columns]
-        return ShardIndex(
-            coords=np.stack(columns, axis=1).astype(np.int32),
-            offset=np.repeat(np.array(self._offsets, np.uint64), lengths),
-            size=np.repeat(np.array(self._sizes, np.uint64), lengths),
-            batch_row=within.astype(np.uint32),
-            schema_size=preamble.end,
-            heads=self._heads,
-        )
-
-
-def _scan_batches(source: ByteSource, preamble: Preamble) -> Iterator[tuple[_Batch, BytesLike]]:
     ahead = _ReadAhead(source, _FIRST_BYTES)
     limit = source.size if not preamble.is_file else _footer_start(source)
     at = preamble.end
@@ -291,7 +244,7 @@ def _scan_batches(source: ByteSource, preamble: Preamble) -> Iterator[tuple[_Bat
         at = batch.end
 
 
-def _read_batch(ahead: _ReadAhead, at: int, limit: int) -> _Batch | None:
+def _read_batch(ahead: _ReadAhead, at: int, limit: int) -> ScannedBatch | None:
     """Record batch at a byte, or None at the end mark."""
     if at + PREFIX_BYTES > limit:
         raise InvalidShardFormatError("cut short. Export this shard again")
@@ -301,12 +254,12 @@ def _read_batch(ahead: _ReadAhead, at: int, limit: int) -> _Batch | None:
     body = at + PREFIX_BYTES + length
     if body > limit:
         raise InvalidShardFormatError("cut short. Export this shard again")
-    message = parse_metadata(ahead.view(at + PREFIX_BYTES, length), want=_COORDINATES)
+    message = parse_metadata(ahead.view(at + PREFIX_BYTES, length), want=COORDINATES)
     _check_message(message, limit - body)
-    columns = [_column(ahead, body, message, i) for i in range(_COORDINATES)]
-    head = body + max(message.buffers[2 * i + 1][0] for i in range(_COORDINATES)) - at
+    columns = [_column(ahead, body, message, i) for i in range(COORDINATES)]
+    head = body + max(message.buffers[2 * i + 1][0] for i in range(COORDINATES)) - at
     size = body + message.body_bytes - at
-    return _Batch(at, size, head + 4 * message.rows, message.rows, columns)
+    return ScannedBatch(at, size, head + 4 * message.rows, message.rows, columns)
 
 
 def _check_message(message: Message, room: int) -> None:
@@ -324,7 +277,7 @@ def _check_message(message: Message, room: int) -> None:
 
 def _column(ahead: _ReadAhead, body: int, message: Message, number: int) -> memoryview:
     """One coordinate column: fixed width, so node i has buffers 2i (validity) and 2i + 1."""
-    if len(message.nodes) < _COORDINATES or len(message.buffers) < 2 * _COORDINATES:
+    if len(message.nodes) < COORDINATES or len(message.buffers) < 2 * COORDINATES:
         raise InvalidShardFormatError("the batch lacks coordinate columns")
     if message.nodes[number] != (message.rows, 0):
         raise InvalidShardFormatError("a coordinate column has nulls or another length")

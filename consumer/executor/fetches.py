@@ -14,7 +14,6 @@ from memmodel.estimate import (
     AHEAD_SOURCE_BYTES,
     FETCHES_AT_ONCE,
     FIRST_SOURCE_BYTES,
-    SHARED_SOURCE_BYTES,
 )
 from runtime.errors import MachineError
 from runtime.machine import translate_machine_errors
@@ -85,7 +84,6 @@ class Fetches:
         """The bytes of a part, once they have come; its error, if it failed."""
         with self._lock:
             if part.data is None:
-                self._drop_passed(part)
                 self._request(part)
             part.used = True
             self._go_on()
@@ -112,6 +110,12 @@ class Fetches:
         with self._lock:
             self._window = max(self._window, window)
             self._drop([part for part in self._held if part.last < self._window])
+            self._go_on()
+
+    def let_go(self, parts: Sequence[Part]) -> None:
+        """Hold these parts no longer."""
+        with self._lock:
+            self._drop(parts)
             self._go_on()
 
     def close(self) -> None:
@@ -157,18 +161,6 @@ class Fetches:
             if not self._closed:
                 with suppress(MachineError):  # no thread to spare: raised where the part is read
                     self._go_on()
-
-    def _drop_passed(self, coming: Part) -> None:
-        """Before windows are planned, a scan passes once over a file: hold no more than windows."""
-        if self._window != BEFORE:
-            return
-        held = sum(one.size for one in self._held)
-        for part in sorted(self._held, key=lambda one: one.begin):
-            if held + coming.size <= SHARED_SOURCE_BYTES or part.begin > coming.begin:
-                return
-            if part.used:
-                self._drop([part])
-                held -= part.size
 
     def _drop(self, parts: Sequence[Part]) -> None:
         for part in parts:

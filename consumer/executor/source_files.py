@@ -2,7 +2,8 @@
 
 Remote files of up to 256 MiB in all are fetched whole, in parts, and work begins with the first;
 local ones that are no larger than the windows of a shard are read at once; others are read by
-merged ranges. What several files need first is requested side by side.
+merged ranges, or in one pass if their rows cannot be found otherwise. What several files need first
+is requested side by side.
 """
 
 from collections.abc import Callable, Generator, Sequence
@@ -15,11 +16,13 @@ from braid.transcode.row_window import RowWindow
 from braid.typing import Int32Array, Int64Array
 from consumer.executor.fetches import Fetches
 from consumer.executor.file_opening import opened_files
+from consumer.executor.pass_reader import Passing
 from consumer.executor.row_locations import RowLocations
 from consumer.executor.source_file import SourceFile, guarded
 from consumer.executor.window_reader import WindowReader
 from delivery.ledger.source_digest import source_digest
 from memmodel.estimate import LOCAL_WHOLE_BYTES
+from memmodel.estimate import SHARED_SOURCE_BYTES as SCANNED_BYTES
 from memmodel.estimate import WHOLE_OBJECT_BYTES as WHOLE_BYTES
 from runtime.storage import Storage
 from runtime.urls import is_remote
@@ -45,9 +48,20 @@ class SourceFiles:
         with ExitStack() as stack:
             fetches = Fetches()
             stack.callback(fetches.close)
+            passes = Fetches()
+            stack.callback(passes.close)
+            passing = Passing(passes)
             opened = stack.enter_context(opened_files(storage, paths, side_by_side=remote))
             for path, one in zip(paths, opened, strict=True):
-                self.files.append(SourceFile(storage, path, left, one, fetches))
+                scanned = left - WHOLE_BYTES + SCANNED_BYTES if remote else left
+                self.files.append(
+                    SourceFile(
+                        *(storage, path, left, one),
+                        scanned_bytes=scanned,
+                        fetches=fetches,
+                        passing=passing,
+                    )
+                )
                 stack.callback(self.files[-1].close)
                 left -= self.files[-1].whole_bytes
             self._locations = RowLocations.of(self.files)
@@ -121,3 +135,6 @@ class SourceFiles:
             on_ending: called before the last eighth of the windows, if there are so many.
         """
         yield from self._reader.windows(assigned, on_ending)
+        for file in self.files:
+            file.finish()
+        self._locations = RowLocations.of(self.files)  # a pass has found them

@@ -5,6 +5,7 @@ use, and go after their last: as much is held as windows share, and some parts a
 share too much, the rest of the object is read by ranges instead.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
@@ -72,10 +73,11 @@ class WholeFetch:
         if self._ranges is not None:
             return self._ranges.read_at(offset, length)
         end = min(offset + length, self.size)
+        first = bisect_right(self.parts, offset, key=lambda part: part.end)
+        after = bisect_left(self.parts, end, key=lambda part: part.begin)
         pieces = [
             memoryview(self._fetches.take(part))[max(0, offset - part.begin) : end - part.begin]
-            for part in self.parts
-            if part.begin < end and part.end > offset
+            for part in self.parts[first:after]
         ]
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
@@ -93,6 +95,16 @@ class WholeFetch:
         for part, (a, b) in zip(new, cut, strict=True):
             part.first, part.last = int(first[a:b].min()), int(last[a:b].max())
         self.parts = sorted([*begun, *new], key=lambda part: part.begin)
+
+    def keep(self) -> list[Part]:
+        """Parts of the whole object, to be held for all windows."""
+        for part in self.parts:
+            part.first, part.last = 0, _NEVER
+        return self.parts
+
+    def leave(self, offset: int) -> None:
+        """Let go of what lies before a byte: it is not read any more."""
+        self._fetches.let_go([part for part in self.parts if part.begun and part.end <= offset])
 
     def read_by_ranges(self) -> None:
         """Fetch nothing any more; ranges are requested as they are read."""

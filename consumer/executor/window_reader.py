@@ -6,6 +6,7 @@ places of its files; it is bounded in bytes.
 
 import math
 from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -55,11 +56,12 @@ class WindowReader:
                 file.read_by_ranges()
             self._fetches.plan([])
             plan = self._plan(assigned)
+        plan = self._with_passes(assigned, plan)
 
         def read(numbered: tuple[int, Span]) -> RowWindow:
             number, span = numbered
             self._fetches.reach(number)
-            return self._read(assigned, span, whole_batches=plan.whole_batches)
+            return self._read(number, assigned, span, whole_batches=plan.whole_batches)
 
         several = not (isinstance(plan.spans, list) and len(plan.spans) == 1)
         spans = _numbered(plan.spans, on_ending)
@@ -70,7 +72,7 @@ class WindowReader:
         """Bytes of record batches to read at once."""
         if not self._remote:
             return LOCAL_WINDOW_BYTES
-        held = all(file.whole_bytes for file in self._at.files)
+        held = all(file.is_held for file in self._at.files)
         return HELD_WINDOW_BYTES if held else REMOTE_WINDOW_BYTES
 
     def _plan(self, assigned: BlockAssignment) -> WindowPlan:
@@ -90,15 +92,29 @@ class WindowReader:
         if not whole:
             return True
         if not (plan.whole_batches and isinstance(plan.spans, list)):
-            return sum(file.whole_bytes for file in self._at.files) <= SHARED_BYTES
-        parts = []
-        for number in whole:
-            batches = self._batches_by_window(assigned, plan.spans, number)
-            parts += self._at.files[number].plan(batches)
-        if not may_hold(parts):
-            return False
-        self._fetches.plan(parts)
-        return True
+            parts = [part for number in whole for part in self._at.files[number].keep()]
+            fits = sum(part.size for part in parts) <= SHARED_BYTES
+        else:
+            parts = []
+            for number in whole:
+                batches = self._batches_by_window(assigned, plan.spans, number)
+                parts += self._at.files[number].plan(batches)
+            fits = may_hold(parts)
+        if fits:
+            self._fetches.plan(parts)
+        return fits
+
+    def _with_passes(self, assigned: BlockAssignment, plan: WindowPlan) -> WindowPlan:
+        """The same plan, of which files that are read in one pass know their rows."""
+        passed = {n: file.passed for n, file in enumerate(self._at.files) if file.passed}
+        if not passed:
+            return plan
+        spans = list(plan.spans)
+        for number, reader in passed.items():
+            rows = [assigned.blocks[first:end] for first, end, _ in spans]
+            mine = [np.unique(self._at.row[one[self._at.file[one] == number]]) for one in rows]
+            reader.plan(mine)
+        return replace(plan, spans=spans)
 
     def _batches_by_window(
         self, assigned: BlockAssignment, spans: list[Span], number: int
@@ -109,7 +125,9 @@ class WindowReader:
             batches = self._at.record_batch[rows[self._at.file[rows] == number]]
             yield np.unique(batches) - self._at.first_batches[number]
 
-    def _read(self, assigned: BlockAssignment, span: Span, *, whole_batches: bool) -> RowWindow:
+    def _read(
+        self, window: int, assigned: BlockAssignment, span: Span, *, whole_batches: bool
+    ) -> RowWindow:
         """The chunks of a slice of pairs, and their rows in the order of first use."""
         first, end, keep = span
         pairs, ids = assigned.blocks[first:end], assigned.ids[first:end]
@@ -118,6 +136,7 @@ class WindowReader:
         by_file = np.argsort(file, kind="stable")
         rows = [
             self._at.files[number].read_rows(
+                window,
                 self._at.row[wanted[file == number]],
                 whole_batches=whole_batches,
                 keep=[batch - self._at.first_batches[number] for batch in keep],

@@ -54,9 +54,12 @@ def test_a_converted_shard_stops_growing_at_its_windows() -> None:
     held = module.SHARED_SOURCE_BYTES + module.AHEAD_SOURCE_BYTES
     assert sizes(Work("convert", 200 * MIB, 32768))["source"] == held
     large = sizes(Work("convert", 300 * MIB, 32768))
-    assert large["source"] == module.KEPT_BATCHES_BYTES
     assert large["windows"] == 3 * module.REMOTE_WINDOW_BYTES
-    assert estimate(Work("convert", 100 * GIB, 32768), Coefficients()).total_bytes < 400 * MIB
+    largest = estimate(Work("convert", 100 * GIB, 32768), Coefficients())
+    in_one_pass = module.PASSED_ROWS_BYTES + 2 * module.FIRST_SOURCE_BYTES
+    windows = 1.5 * 3 * module.HELD_WINDOW_BYTES
+    assert largest.terms["source"] + largest.terms["windows"] >= in_one_pass + windows
+    assert largest.total_bytes < 425 * MIB
 
 
 def test_a_downsampled_shard_is_flat() -> None:

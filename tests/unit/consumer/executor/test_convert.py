@@ -572,10 +572,10 @@ def test_an_object_replaced_while_it_is_read_is_tried_again(
     source = open_storage(f"gs://{bucket}/export")
     read_rows = source_file.SourceFile.read_rows
 
-    def replaced(self: source_file.SourceFile, rows: Any, **how: Any) -> Any:  # noqa: ANN401
+    def replaced(self: source_file.SourceFile, *which: Any, **how: Any) -> Any:  # noqa: ANN401
         for info in list(source.list()):
             source.write(info.path, source.read(info.path) + b"\0")
-        return read_rows(self, rows, **how)
+        return read_rows(self, *which, **how)
 
     monkeypatch.setattr(source_file.SourceFile, "read_rows", replaced)
     with pytest.raises(UnreachableError, match=r"\.arrow.*: changed while it was read"):

@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from braid.precomputed.volume_spec import ScaleSpec
 from braid.reader import ShardReader
 from braid.transcode.block_assignment import assign_blocks
-from consumer.executor import range_prefetch, source_files, window_plan, window_reader
+from consumer.executor import (
+    pass_reader,
+    range_prefetch,
+    source_files,
+    whole_fetch,
+    window_plan,
+    window_reader,
+)
 from consumer.executor.source_files import SourceFiles
 from memmodel.estimate import WINDOWS
 from producer.export_writer import Dialect, ExportFormat
@@ -178,22 +185,71 @@ def test_the_bound_holds_for_all(
     assert sum(counted) - index_bytes <= MOST * len(made.arrow) + SCHEMA_BYTES
 
 
+def put(arrow: Path, bucket: str) -> str:
+    """Copy an export's files to a bucket; the URL."""
+    store = open_storage(f"gs://{bucket}/export")
+    for path in arrow.parent.iterdir():
+        store.write(path.name, path.read_bytes())
+    return store.url
+
+
+@pytest.mark.parametrize("dialect", [Dialect.MARCH_2026, Dialect.OLD])
 @pytest.mark.parametrize("batch_rows", [1, 16, 100, 256])
-def test_a_remote_file_is_read_about_once(
+def test_a_remote_file_is_read_about_once(  # noqa: PLR0917 - fixtures and parameters
     export: Callable[[int, Dialect], Path],
     counted: list[int],
     bucket: str,
     batch_rows: int,
+    dialect: Dialect,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """By ranges of whole pages, from a bucket; windows and pages are smaller than real ones."""
-    arrow = export(batch_rows, Dialect.MARCH_2026)
-    store = open_storage(f"gs://{bucket}/export")
-    for path in arrow.parent.iterdir():
-        store.write(path.name, path.read_bytes())
+    """By ranges of whole pages, or in one pass; windows and pages are smaller than real ones."""
+    arrow = export(batch_rows, dialect)
+    url = put(arrow, bucket)
+    size = arrow.stat().st_size
     smaller = checked_reads.PAGE_BYTES // 4
     for module in (checked_reads, range_prefetch):
         monkeypatch.setattr(module, "PAGE_BYTES", smaller)
     monkeypatch.setattr(range_prefetch.RangePrefetch, "page_bytes", smaller)
-    check(f"gs://{bucket}/export", arrow.name, scale_of(16, 6, 6), arrow)
-    assert sum(counted) <= MOST * arrow.stat().st_size
+    monkeypatch.setattr(pass_reader, "PASSED_ROWS_BYTES", int(0.7 * size))  # four flat layers
+    monkeypatch.setattr(pass_reader, "_STEP_BYTES", size // 100)
+    monkeypatch.setattr(pass_reader, "_AGAIN_BYTES", size // 10)
+    monkeypatch.setattr(window_reader, "HELD_WINDOW_BYTES", size // 100)
+    check(url, arrow.name, scale_of(16, 6, 6), arrow)
+    assert sum(counted) <= MOST * size
+
+
+@pytest.mark.parametrize("dialect", ["current", "old"])
+@pytest.mark.parametrize("batch_rows", [1, 16, 64, 512])
+def test_a_file_that_is_fetched_whole_is_read_once(
+    counted: list[int],
+    bucket: str,
+    batch_rows: int,
+    dialect: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also where windows read rows of large batches, any part at any time."""
+    rows = block_rows(CASE_EDGE, 7, block_bytes=3000)
+    made = made_export(rows, dialect, batch_size=batch_rows)
+    size = len(made.arrow)
+    assert made.csv is not None
+    storage = open_storage(f"gs://{bucket}/export")
+    storage.write("0_0_0.arrow", made.arrow)
+    storage.write("0_0_0.csv", made.csv)
+    for module, name, value in (
+        (source_files, "WHOLE_BYTES", size),
+        (source_files, "SCANNED_BYTES", size),
+        (window_reader, "SHARED_BYTES", size),
+        (whole_fetch, "SHARED_SOURCE_BYTES", size),
+        (whole_fetch, "FETCH_PART_BYTES", size // 20),
+        (whole_fetch, "GRAIN_BYTES", size // 300),
+        (window_reader, "HELD_WINDOW_BYTES", size // 20),
+        (window_plan, "KEPT_BATCHES_BYTES", size // 5),
+    ):
+        monkeypatch.setattr(module, name, value)
+    with SourceFiles(storage, ["0_0_0.arrow"]) as files:
+        scale = scale_of(CASE_EDGE, 9, 3)
+        windows = list(files.windows(assign_blocks(files.coords, scale, 0)))
+    assert sum(len(window.rows) for window in windows) == len(rows)
+    assert len(windows) > 10
+    assert sum(counted) <= 1.02 * size
