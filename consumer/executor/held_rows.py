@@ -33,12 +33,12 @@ class HeldGroup(NamedTuple):
 class HeldRows:
     """Rows by window and file. Where they would take too much, those of the last window go.
 
-    Args:
+    Attributes:
         most_bytes: to hold.
     """
 
     def __init__(self, most_bytes: int) -> None:
-        self._most_bytes = most_bytes
+        self.most_bytes = most_bytes
         self._groups: dict[tuple[int, int], list[HeldGroup]] = {}
         self._gone: dict[tuple[int, int], list[tuple[Int64Array, int]]] = {}
         self._bytes, self._gone_bytes = 0, 0
@@ -46,13 +46,13 @@ class HeldRows:
     def has_room(self, more_bytes: int) -> bool:
         """Whether so much more may be held and nothing goes, now or when what went is read."""
         waiting = self._bytes + _COPIES * self._gone_bytes
-        return waiting + more_bytes <= self._most_bytes
+        return waiting + more_bytes <= self.most_bytes
 
     def hold(self, window: int, file: int, group: HeldGroup) -> None:
         """Hold rows until a window is read."""
         self._groups.setdefault((window, file), []).append(group)
         self._bytes += group.held_bytes
-        while self._bytes > self._most_bytes:
+        while self._bytes > self.most_bytes:
             last = max(self._groups)
             for one in self._release(last):
                 self.lack(*last, one.numbers, one.held_bytes)

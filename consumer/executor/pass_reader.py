@@ -25,7 +25,7 @@ from consumer.executor.held_rows import HeldGroup, HeldRows
 from consumer.executor.joined_rows import concatenated
 from consumer.executor.range_prefetch import RangePrefetch
 from consumer.executor.whole_fetch import WholeFetch
-from memmodel.estimate import PASSED_ROWS_BYTES
+from memmodel.estimate import PASSED_ROWS_BYTES, SHARED_SOURCE_BYTES
 from runtime.storage import Source
 
 SMALL_BATCH_BYTES: Final = 4 << 20
@@ -48,6 +48,10 @@ class Passing:
         self._fetches = fetches
         self._held = HeldRows(PASSED_ROWS_BYTES)
         self._files = itertools.count()
+
+    def leave_room(self, whole_bytes: int) -> None:
+        """Hold less, where so many bytes of other files are held whole."""
+        self._held.most_bytes = PASSED_ROWS_BYTES - min(whole_bytes, SHARED_SOURCE_BYTES)
 
     def begin(
         self, source: Source, preamble: Preamble, listings: Sequence[Listing]

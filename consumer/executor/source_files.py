@@ -64,6 +64,7 @@ class SourceFiles:
                 )
                 stack.callback(self.files[-1].close)
                 left -= self.files[-1].whole_bytes
+            passing.leave_room(sum(file.whole_bytes for file in self.files))
             self._locations = RowLocations.of(self.files)
             with guarded(self.files):
                 self._locations.check_unique()

@@ -232,6 +232,25 @@ def test_files_of_a_shard_share_what_may_be_held(
     assert most_held[0] <= most + 32 * KIB
 
 
+def test_files_held_whole_leave_less_for_a_pass(
+    bucket: str, monkeypatch: pytest.MonkeyPatch, most_held: list[int], tmp_path: Path
+) -> None:
+    """All together stay within what a shard may hold."""
+    rows = block_rows(EDGE, 8, block_bytes=900)
+    half = [made_export(rows[at : at + EDGE**3 // 2], "old", batch_size=3) for at in (0, 256)]
+    whole = len(half[0].arrow)
+    monkeypatch.setattr(source_files, "SCANNED_BYTES", whole)
+    monkeypatch.setattr(pass_reader, "SHARED_SOURCE_BYTES", whole)
+    hold_at_most(monkeypatch, whole + 50 * KIB)
+    storage = open_storage(f"gs://{bucket}/export")
+    paths = [put(storage, one, name) for one, name in zip(half, ("a", "b"), strict=True)]
+    with SourceFiles(storage, paths) as files:
+        assert [file.passed is None for file in files.files] == [True, False]
+        found = rows_of(files, scale_of())
+    assert found == expected_of(half[0].arrow, tmp_path) | expected_of(half[1].arrow, tmp_path)
+    assert 0 < most_held[0] <= (50 + 32) * KIB
+
+
 def cut_short(made: Export) -> Export:
     """Without its last bytes."""
     return Export(made.arrow[:-100], made.csv, None)
