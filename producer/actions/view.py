@@ -1,6 +1,6 @@
 """A volume shown in Neuroglancer: until Ctrl-C on this machine, or as a link to a public viewer."""
 
-import threading
+import time
 import webbrowser
 from typing import Final
 
@@ -12,6 +12,8 @@ from producer.viewer import OpenViewer, open_viewer
 from runtime import cli, log
 
 FILE_SERVED: Final = "file_served"
+
+_LOOK_S: Final = 0.5  # between two looks for Ctrl-C, which may come just before a wait begins
 
 _log = log.get()
 
@@ -45,7 +47,8 @@ def serve_viewer(
         cli.print_stderr("Ctrl-C ends it")
         if browser:
             webbrowser.open(viewer.url)
-        threading.Event().wait()
+        while True:
+            time.sleep(_LOOK_S)
 
 
 def _print(viewer: OpenViewer, *, served: bool, as_json: bool) -> None:

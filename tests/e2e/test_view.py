@@ -1,5 +1,6 @@
 """`producer view`: link, browser, Ctrl-C; Chromium draws the volume."""
 
+import ctypes
 import io
 import json
 import os
@@ -210,6 +211,17 @@ def test_opens_the_browser(volume: Path, tmp_path: Path) -> None:
         wait_for(lambda: opened.is_file() and opened.read_text().strip() == link, "the browser")
     finally:
         assert running.stop(signal.SIGINT)[0] == 130
+
+
+def test_a_ctrl_c_that_wakes_nobody_ends_it(view: View) -> None:
+    """One that comes just before the wait begins wakes no wait, as one for another thread."""
+    view.link()
+    pid = view.process.pid
+    wait_for(lambda: b"Ctrl-C ends it" in view.log.read_bytes(), "the viewer")
+    others = [int(one.name) for one in Path(f"/proc/{pid}/task").iterdir()]
+    assert ctypes.CDLL(None).tgkill(pid, max(others), signal.SIGINT) == 0
+    assert max(others) != pid
+    assert view.process.wait(20) == 130
 
 
 def run_view(*arguments: str) -> CommandResult:
