@@ -23,6 +23,7 @@ from delivery.broker import open_broker
 from delivery.broker.base import DEAD
 from delivery.ledger.run import Run, list_runs
 from delivery.ledger.shard_status import RunStatus, ShardState, read_status
+from infra.desired import LEAST_DEADLINE_S
 from memmodel.run_context import tier_chooser
 from producer.synthetic_export import SyntheticVolume, write_export
 from runtime.storage import open_storage
@@ -51,7 +52,9 @@ SCALES = 4
 TIERS = ("512mi", "1gi", "2gi", "4gi")
 LEASE_S = 3.0
 WORK_S = "0.5"  # that a shard takes at least, so that something is in work when things happen
-QUIET_S = 2 * LEASE_S + 4  # nothing leased for so long: nothing is left
+# Nothing leased for so long: nothing is left. What a worker pulled when it was killed, before it
+# set its own lease, comes again after the subscription's.
+QUIET_S = LEAST_DEADLINE_S + LEASE_S + 4
 END_S = 900.0
 SLOTS = ("1", "3")  # of each worker: one shard, or two in work and one that waits
 
