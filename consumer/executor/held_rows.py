@@ -1,4 +1,4 @@
-"""Rows of export files that were read before it is their window's turn; bounded in bytes."""
+"""Buffer of export rows that were read before their window; bounded in bytes."""
 
 from typing import Final, NamedTuple
 

@@ -1,9 +1,9 @@
-"""Pass over a remote file whose index lacks byte offsets, and whose record batches are small.
+"""Reader of a remote file whose index lacks byte offsets, in one pass over its record batches.
 
-Such a batch is found by reading the one before, so the stream is read from front to back. Rows come
-in the order of the export, windows want them in the order of chunk ids: what comes before its turn
-is held, about 0.4 of a file of 32x32x32 chunks at the most. What does not fit is read once more, by
-the ranges that the pass has found.
+A small batch is found by reading the one before, so the stream is read from front to back. Rows
+come in the order of the export, windows want them in the order of chunk ids: what comes before its
+turn is held, about 0.4 of a file of 32x32x32 chunks at the most. What does not fit is read once
+more, by the ranges that the pass has found.
 """
 
 import itertools
