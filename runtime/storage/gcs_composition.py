@@ -5,6 +5,7 @@ can come first: the bytes that are there tell.
 """
 
 from collections.abc import Callable, Mapping, MutableSequence
+from contextlib import suppress
 from functools import partial
 from typing import NamedTuple
 
@@ -71,10 +72,10 @@ class GcsComposition:
             # Either our own, whose answer was lost, or another writer's: its bytes tell.
             return self._objects.present(shard.path, crc)
         if final.crc32c == crc:
-            return self._objects.info(final)
+            with suppress(DamagedInTransit):
+                return self._objects.info(final)
         info = self._objects.present(shard.path, crc)  # the answer may be what was damaged
-        deleted = partial(self._objects.delete_generation, shard.path, int(final.generation))
-        if info is None and deleted():
+        if info is None and self._objects.delete_generation(shard.path, int(final.generation)):
             raise DamagedInTransit(
                 f"{name_of(final)}: not the bytes that were sent; deleted",
                 hint="the shard is made again",

@@ -80,6 +80,22 @@ def translate_errors(name: str) -> Iterator[None]:
         raise to_shardlift_error(error, name) from error
 
 
+@contextmanager
+def reading_answer(name: str) -> Iterator[None]:
+    """Reading values of an answer about the object or bucket `name`, which no checksum protects.
+
+    Raises:
+        DamagedInTransit: a value is missing, or not what it should be; a retry may help.
+    """
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DamagedInTransit(
+            f"{name}: damaged on the way: an answer that cannot be read ({error})",
+            hint="it is requested again; if it goes on, check the network of this machine",
+        ) from error
+
+
 def to_shardlift_error(error: Exception, name: str) -> ShardliftError:
     """Translate a client error to the ShardliftError that says what to do.
 

@@ -17,6 +17,7 @@ from runtime.storage import gcs_errors
 from runtime.storage.base import UPLOAD_AGAIN, ObjectInfo, checked, source_stamp
 from runtime.storage.checksum import crc32c, encode, unpacked
 from runtime.storage.gcs_client import client
+from runtime.storage.gcs_errors import reading_answer
 from runtime.storage.gcs_page import UNKNOWN
 from runtime.storage.gcs_source import TIMEOUT_S, GcsSource
 
@@ -139,9 +140,15 @@ class GcsObjects:
             return 0
 
     def _loaded(self, path: str) -> Blob:
-        blob = self.blob(checked(path))
-        self.call(blob, lambda: blob.reload(timeout=TIMEOUT_S, retry=None))
-        return blob
+        checked(path)
+
+        def attempt() -> Blob:
+            blob = self.blob(path)  # one with an unreadable answer cannot be used again
+            blob.reload(timeout=TIMEOUT_S, retry=None)
+            self.info(blob)
+            return blob
+
+        return self.call(self.blob(path), attempt)
 
     def create(self, path: str, data: bytes, metadata: Mapping[str, str] | None = None) -> bool:
         """Write an object if there is none; False if there is."""
@@ -157,7 +164,9 @@ class GcsObjects:
             except api.PreconditionFailed:
                 return tries > 1 and self.present(path, encode(crc32c(data))) is not None
             except DamagedInTransit:  # what is there now is ours, and wrong
-                blob.delete(timeout=TIMEOUT_S, retry=None, if_generation_match=blob.generation)
+                with reading_answer(name_of(blob)):
+                    seen = blob.generation
+                blob.delete(timeout=TIMEOUT_S, retry=None, if_generation_match=seen)
                 raise
             return True
 
@@ -167,8 +176,8 @@ class GcsObjects:
         """Write an object, replacing any other."""
         self.call(blob, lambda: self._upload_once(blob, data, metadata))
 
-    @staticmethod
     def _upload_once(
+        self,
         blob: Blob,
         data: bytes,
         metadata: Mapping[str, str] | None,
@@ -185,6 +194,7 @@ class GcsObjects:
             retry=None,
         )
         _check_sums(blob, data)  # as the answer describes the new object
+        self.info(blob)  # as above
 
     def delete(self, blob: Blob) -> bool:
         """Remove an object; False if there was none."""
@@ -204,16 +214,21 @@ class GcsObjects:
             return True
 
     def info(self, blob: Blob) -> ObjectInfo:
-        """The listing entry of an object whose properties are known."""
-        path = blob.name.removeprefix(self.prefix)
-        return ObjectInfo(
-            path,
-            blob.size or 0,  # some servers leave a size of 0 out
-            blob.crc32c,
-            blob.updated,
-            blob.metadata or {},
-            content_encoding=blob.content_encoding or None,
-        )
+        """The listing entry of an object whose properties are known.
+
+        Raises:
+            DamagedInTransit: the answer with them cannot be read.
+        """
+        with reading_answer(name_of(blob)):
+            int(blob.generation)
+            return ObjectInfo(
+                blob.name.removeprefix(self.prefix),
+                blob.size or 0,  # some servers leave a size of 0 out
+                blob.crc32c,
+                blob.updated,
+                blob.metadata or {},
+                content_encoding=blob.content_encoding or None,
+            )
 
 
 def content_type(name: str) -> str:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from runtime.storage.base import ObjectInfo
+from runtime.storage.gcs_errors import reading_answer
 
 LISTED_FIELDS: Final = "items(name,size,crc32c,updated,metadata,contentEncoding),nextPageToken"
 UNKNOWN: Final = datetime.fromtimestamp(0, UTC)  # when an object was written
@@ -33,11 +34,15 @@ def read_page(listing: Any, prefix: str) -> ListingPage:  # noqa: ANN401 - Googl
     Args:
         listing: the client's iterator.
         prefix: of the names, to be left out of the paths.
+
+    Raises:
+        DamagedInTransit: the answer cannot be read.
     """
     page = next(listing.pages, None)
     answer: Mapping[str, Any] = page.raw_page if page is not None else {}
-    infos = [_info(entry, prefix) for entry in answer.get("items", ())]
-    return ListingPage(infos, tuple(answer.get("prefixes", ())), listing.next_page_token)
+    with reading_answer(f"gs://{listing.bucket.name}"):
+        infos = [_info(entry, prefix) for entry in answer.get("items", ())]
+        return ListingPage(infos, tuple(answer.get("prefixes", ())), listing.next_page_token)
 
 
 def _info(entry: Mapping[str, Any], prefix: str) -> ObjectInfo:

@@ -2,6 +2,7 @@
 
 import gzip
 import random
+from collections.abc import Callable
 
 import google.auth
 import google.auth.exceptions
@@ -152,6 +153,28 @@ def test_listings_and_properties_are_requested_again(
     assert [info.size for info in storage.list()] == [len(DATA)]
     gcs.fail(r"/o/", how=how, method="GET")
     assert storage.stat("a").crc32c == encode(crc32c(DATA))
+
+
+REQUESTS: dict[str, Callable[[Storage, bytes], object]] = {
+    r"/o\?": lambda storage, _: list(storage.list()),
+    "/o/": lambda storage, _: storage.source("s/0.shard"),
+    "uploadType=": lambda storage, data: storage.write("s/0.shard", data),
+    "/compose": lambda storage, data: storage.write_shard(
+        "s/0.shard", pieces(data), 4, lambda: None
+    ),
+}
+
+
+@pytest.mark.parametrize("pattern", REQUESTS)
+def test_a_bit_anywhere_in_an_answer(gcs: GcsServer, storage: Storage, pattern: str) -> None:
+    """Nothing protects values of an answer; one that cannot be read is requested again."""
+    data, step = (LARGE, 36) if pattern == "/compose" else (DATA[:2], 12)
+    storage.write_shard("s/0.shard", pieces(data), 4, lambda: None)
+    for place in range(0, 900, step):
+        gcs.fail(pattern, how=f"flip {place}")
+        REQUESTS[pattern](storage, data)
+        gcs.heal()
+    assert storage.read("s/0.shard").endswith(data)
 
 
 # -- objects that are stored as gzip

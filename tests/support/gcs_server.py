@@ -596,15 +596,15 @@ def damaged(answer: Answer, how: int | str) -> Answer:
     """An answer as it may arrive."""
     if how == "short":
         return Answer(answer.status, answer.body[: len(answer.body) // 2], answer.headers)
-    if how == "flip":
-        return Answer(answer.status, flipped(answer.body), answer.headers)
+    if isinstance(how, str) and how.startswith("flip"):
+        return Answer(answer.status, flipped(answer.body, how.partition(" ")[2]), answer.headers)
     return Answer(200, b"<html>Please log in to this network</html>", {"Content-Type": "text/html"})
 
 
-def flipped(data: bytes) -> bytes:
-    """The same bytes but for one bit in the middle."""
-    middle = len(data) // 2
-    return data and data[:middle] + bytes([data[middle] ^ 16]) + data[middle + 1 :]
+def flipped(data: bytes, place: str = "") -> bytes:
+    """The same bytes but for one bit: in the middle, or in the byte of this number."""
+    at = int(place) % len(data) if place else len(data) // 2
+    return data and data[:at] + bytes([data[at] ^ 16]) + data[at + 1 :]
 
 
 def media(found: StoredObject, range_header: str | None, accepted: str | None = None) -> Answer:
@@ -966,8 +966,9 @@ class GcsServer:
             times: how many of them.
             how: a status; "reset" (hang up before the work) or "lost" (after it); "cut" (in the
                 middle of the answer); "short" (half the answer, as if it were all), "flip" (one bit
-                of it is another) or "other" (a page of somebody else's); "flip-sent" (one bit of
-                the request is another); "loop" (a redirect to itself); "slow" (a late answer).
+                in its middle is another; "flip 17": in its byte 17) or "other" (a page of somebody
+                else's); "flip-sent" (one bit of the request is another); "loop" (a redirect to
+                itself); "slow" (a late answer).
             method: only these requests, else any.
             after: how many of them pass before.
         """
