@@ -37,5 +37,10 @@ def settle() -> None:
     """Leave as few reasons as possible to write to pages that forked processes share."""
     gc.collect()
     gc.freeze()  # else every collection would write to each object
+    trim()
+
+
+def trim() -> None:
+    """Return freed pages to the system, also those below others that are in use."""
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).malloc_trim(0)

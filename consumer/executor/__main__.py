@@ -7,7 +7,6 @@ when its worker does.
 """
 
 import contextlib
-import ctypes
 import errno
 import gc
 import os
@@ -25,6 +24,7 @@ from typing import BinaryIO, Final, NoReturn
 import pyarrow as pa
 
 from braid.exceptions import BraidError
+from consumer import heap
 from consumer.protocol.events import (
     EXIT_STOPPED,
     Begun,
@@ -253,8 +253,7 @@ def _release_memory() -> None:
     """Return freed pages to the system, so that the next shard's peak is its own."""
     gc.collect()  # finished threads and their errors refer to each other, and to buffers of a file
     pa.default_memory_pool().release_unused()
-    with contextlib.suppress(AttributeError, OSError):  # only glibc has it
-        ctypes.CDLL(None).malloc_trim(0)
+    heap.trim()
 
 
 def _end_process() -> None:

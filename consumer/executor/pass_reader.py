@@ -34,6 +34,7 @@ SMALL_BATCH_BYTES: Final = 4 << 20
 _STEP_BYTES: Final = 4 << 20  # of the stream, decoded at once
 _AGAIN_BYTES: Final = 48 << 20  # read at once: neighbours of several windows share a request
 _STEPS_AHEAD: Final = 2  # for each window, while there is room
+_WINDOWS_AHEAD: Final = 8  # whose rows are read: earlier they would only be held longer
 _NEVER: Final = 1 << 40  # a window after all others
 
 
@@ -100,6 +101,7 @@ class PassReader(RowReader):
         self._next = np.full(len(self.index), _NEVER)  # window, of each row
         self._later: dict[int, Int64Array] = {}  # the window after, of each row of a window
         self._planned: Sequence[Int64Array] = ()
+        self._needed = np.zeros(0, np.int64)  # rows of the file, up to the end of each window
 
     def plan(self, windows: Sequence[Int64Array]) -> None:
         """Note the rows that each window needs, before the first is read.
@@ -114,6 +116,8 @@ class PassReader(RowReader):
                 self._later[window] = later
             self._next[rows] = window
         self._planned = windows
+        ends = [int(rows.max(initial=-1)) + 1 for rows in windows]
+        self._needed = np.maximum.accumulate(np.array(ends, np.int64))
 
     def read_window(self, window: int, rows: Int64Array) -> Rows:
         """Read the rows of a window; windows are read in their order.
@@ -128,9 +132,7 @@ class PassReader(RowReader):
         while len(self._found) <= rows.max():
             if not self._advance():
                 self._refuse()
-        for _ in range(_STEPS_AHEAD):
-            if self._held.has_room(_STEP_BYTES):
-                self._advance()
+        self._read_ahead(window)
         groups = [*self._held.take(window, self._number), *self._read_again(window)]
         numbers = np.concatenate([group.numbers for group in groups])
         found = concatenated([group.rows for group in groups])
@@ -155,6 +157,13 @@ class PassReader(RowReader):
     def bytes_of_rows(self, rows: Int64Array) -> Int64Array:
         """Bytes that each of these rows takes on average."""
         return self.index.size[rows].astype(np.int64)
+
+    def _read_ahead(self, window: int) -> None:
+        """Take some of what the next windows need, while there is room."""
+        needed = self._needed[min(window + _WINDOWS_AHEAD, len(self._needed) - 1)]
+        for _ in range(_STEPS_AHEAD):
+            if len(self._found) < needed and self._held.has_room(_STEP_BYTES):
+                self._advance()
 
     def _advance(self) -> bool:
         """Take the next batches; False at the end of the stream."""

@@ -14,6 +14,7 @@ from braid.precomputed.volume_spec import ScaleSpec
 from braid.transcode.block_assignment import BlockAssignment
 from braid.transcode.row_window import RowWindow
 from braid.typing import Int32Array, Int64Array
+from consumer import heap
 from consumer.executor.fetches import Fetches
 from consumer.executor.file_opening import opened_files
 from consumer.executor.pass_reader import Passing
@@ -135,7 +136,13 @@ class SourceFiles:
             assigned: of the shard.
             on_ending: called before the last eighth of the windows, if there are so many.
         """
-        yield from self._reader.windows(assigned, on_ending)
+
+        def note_ending() -> None:
+            if any(file.passed for file in self.files):
+                heap.trim()  # rows that have had their turn: the next shard begins if there is room
+            on_ending()
+
+        yield from self._reader.windows(assigned, note_ending)
         for file in self.files:
             file.finish()
         self._locations = RowLocations.of(self.files)  # a pass has found them

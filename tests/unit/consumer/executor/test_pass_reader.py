@@ -201,6 +201,24 @@ def test_no_more_is_held_than_may_be(
     assert 0 < most_held[0] <= most + group_bytes
 
 
+def test_rows_are_not_read_long_before_their_window(
+    bucket: str, monkeypatch: pytest.MonkeyPatch, most_held: list[int]
+) -> None:
+    """Room alone is no reason to hold more than the windows behind the next few need."""
+    made = made_export(block_rows(16, 7, block_bytes=3000), "old", batch_size=16)
+    size = len(made.arrow)
+    hold_at_most(monkeypatch, size)
+    monkeypatch.setattr(pass_reader, "_STEP_BYTES", size // 64)
+    monkeypatch.setattr(window_reader, "HELD_WINDOW_BYTES", size // 64)
+    storage = open_storage(f"gs://{bucket}/export")
+    path = put(storage, made)
+    scale = made_scale((1024,) * 3, bits=(6, 6, 0))
+    with SourceFiles(storage, [path]) as files:
+        for _ in files.windows(assign_blocks(files.coords, scale, 0)):
+            pass
+    assert 0.4 * size < most_held[0] < 0.5 * size
+
+
 def test_large_batches_among_small_ones_are_not_held(
     bucket: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
