@@ -96,7 +96,7 @@ class GcsUpload:
         finally:
             deleted = [beside(partial(self._objects.delete, part)) for part in parts]
             for one in deleted:
-                with suppress(ShardliftError):
+                with suppress(ShardliftError, ValueError):  # the client's: an unreadable answer
                     one.result()
 
     def _upload_parts(
@@ -139,6 +139,8 @@ def _upload_body(blob: Blob, reader: PartReader) -> None:
         if reader.closed:  # the upload was given up
             raise
         raise gcs_errors.upload_error(error, name_of(blob)) from error
+    with gcs_errors.reading_answer(name_of(blob)):
+        int(blob.generation)  # which composing names
 
 
 def _and_then(begin: deque[bytes], rest: Iterator[bytes]) -> Iterator[bytes]:

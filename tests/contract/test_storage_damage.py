@@ -3,6 +3,7 @@
 import gzip
 import random
 from collections.abc import Callable
+from contextlib import suppress
 
 import google.auth
 import google.auth.exceptions
@@ -175,6 +176,19 @@ def test_a_bit_anywhere_in_an_answer(gcs: GcsServer, storage: Storage, pattern: 
         REQUESTS[pattern](storage, data)
         gcs.heal()
     assert storage.read("s/0.shard").endswith(data)
+
+
+def test_a_bit_anywhere_in_the_answer_to_a_part(gcs: GcsServer, storage: Storage) -> None:
+    """The shard is there, or it is trouble of the storage and the shard is made again."""
+    made = 0
+    for place in range(0, 900, 15):
+        gcs.fail("upload_id=", how=f"flip {place}", method="PUT", after=1)
+        with suppress(UnreachableError):
+            storage.write_shard(f"s/{place}.shard", pieces(LARGE), 4, lambda: None)
+            assert storage.read(f"s/{place}.shard") == b"HEAD" + LARGE
+            made += 1
+        gcs.heal()
+    assert 0 < made < 60
 
 
 # -- objects that are stored as gzip
