@@ -12,7 +12,7 @@ from typing import NamedTuple
 from runtime.errors import DamagedInTransit, ObjectNotFound, UnreachableError
 from runtime.storage.base import MOST_REPLACEMENTS, ObjectInfo, replaced_too_often
 from runtime.storage.checksum import encode
-from runtime.storage.gcs_objects import Blob, GcsObjects, content_type, name_of
+from runtime.storage.gcs_objects import Blob, GcsObjects, content_type, generation_of, name_of
 from runtime.storage.gcs_source import TIMEOUT_S
 
 
@@ -75,7 +75,7 @@ class GcsComposition:
             with suppress(DamagedInTransit):
                 return self._objects.info(final)
         info = self._objects.present(shard.path, crc)  # the answer may be what was damaged
-        if info is None and self._objects.delete_generation(shard.path, int(final.generation)):
+        if info is None and self._objects.delete_generation(shard.path, generation_of(final)):
             raise DamagedInTransit(
                 f"{name_of(final)}: not the bytes that were sent; deleted",
                 hint="the shard is made again",

@@ -135,7 +135,7 @@ class GcsObjects:
     def generation(self, path: str) -> int:
         """The present generation of an object; 0, as preconditions have it, if there is none."""
         try:
-            return int(self._loaded(path).generation)
+            return generation_of(self._loaded(path))
         except ObjectNotFound:
             return 0
 
@@ -143,9 +143,9 @@ class GcsObjects:
         checked(path)
 
         def attempt() -> Blob:
-            blob = self.blob(path)  # one with an unreadable answer cannot be used again
+            blob = self.blob(path)  # anew: one with an unreadable answer fails again
             blob.reload(timeout=TIMEOUT_S, retry=None)
-            self.info(blob)
+            self.info(blob)  # refuses an answer that cannot be read
             return blob
 
         return self.call(self.blob(path), attempt)
@@ -164,8 +164,7 @@ class GcsObjects:
             except api.PreconditionFailed:
                 return tries > 1 and self.present(path, encode(crc32c(data))) is not None
             except DamagedInTransit:  # what is there now is ours, and wrong
-                with reading_answer(name_of(blob)):
-                    seen = blob.generation
+                seen = generation_of(blob)
                 blob.delete(timeout=TIMEOUT_S, retry=None, if_generation_match=seen)
                 raise
             return True
@@ -194,7 +193,7 @@ class GcsObjects:
             retry=None,
         )
         _check_sums(blob, data)  # as the answer describes the new object
-        self.info(blob)  # as above
+        self.info(blob)  # refuses an answer that cannot be read
 
     def delete(self, blob: Blob) -> bool:
         """Remove an object; False if there was none."""
@@ -219,8 +218,8 @@ class GcsObjects:
         Raises:
             DamagedInTransit: the answer with them cannot be read.
         """
+        generation_of(blob)
         with reading_answer(name_of(blob)):
-            int(blob.generation)
             return ObjectInfo(
                 blob.name.removeprefix(self.prefix),
                 blob.size or 0,  # some servers leave a size of 0 out
@@ -235,6 +234,16 @@ def content_type(name: str) -> str:
     """Media type of an object, by its name."""
     is_json = name.endswith(".json") or name.rpartition("/")[2] == "info"
     return "application/json" if is_json else "application/octet-stream"
+
+
+def generation_of(blob: Blob) -> int:
+    """The generation of an object, as an answer gave it.
+
+    Raises:
+        DamagedInTransit: the answer cannot be read.
+    """
+    with reading_answer(name_of(blob)):
+        return int(blob.generation)
 
 
 def name_of(resource: Blob) -> str:

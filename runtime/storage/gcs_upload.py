@@ -18,7 +18,7 @@ from runtime.storage import gcs_errors
 from runtime.storage.background_upload import BackgroundUpload, PartReader
 from runtime.storage.base import temporary_name
 from runtime.storage.gcs_client import MOST_AT_ONCE_BYTES, upload_retry
-from runtime.storage.gcs_objects import Blob, GcsObjects, content_type, name_of
+from runtime.storage.gcs_objects import Blob, GcsObjects, content_type, generation_of, name_of
 from runtime.storage.gcs_source import TIMEOUT_S
 from runtime.storage.stream import ShardStream
 
@@ -139,8 +139,7 @@ def _upload_body(blob: Blob, reader: PartReader) -> None:
         if reader.closed:  # the upload was given up
             raise
         raise gcs_errors.upload_error(error, name_of(blob)) from error
-    with gcs_errors.reading_answer(name_of(blob)):
-        int(blob.generation)  # which composing names
+    generation_of(blob)  # composing names it: refuses an answer that cannot be read
 
 
 def _and_then(begin: deque[bytes], rest: Iterator[bytes]) -> Iterator[bytes]:
