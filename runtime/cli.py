@@ -7,12 +7,10 @@ and a hint.
 
 import os
 import re
-import signal
 import sys
 import tempfile
 import traceback
 from collections.abc import Mapping
-from types import FrameType
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import typer
@@ -65,8 +63,7 @@ def run(
     _said.clear()
     try:
         streams.guard()
-        signal.signal(signal.SIGTERM, _interrupt)
-        interrupts.raise_again()
+        interrupts.raise_in_command()
         settings.load_dotenv()
         verbosity.begin(log_level)
         code = _exit_code(app(standalone_mode=False))
@@ -89,11 +86,6 @@ def _complete_json(code: int) -> None:
     # The model is runtime.document.ErrorDocument, which takes longer to import than this program.
     found = {"schema": 1, "error": error, "hint": _said.get("hint"), "exit_code": code}
     print_lines(json_text(found, indent=1))
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    """Handle SIGTERM as Ctrl-C, so that a command cleans up; workers install their own handler."""
-    raise KeyboardInterrupt
 
 
 def _exit_code(returned: object) -> int:

@@ -1,18 +1,25 @@
-"""Ctrl-C while a program starts, and after its command: exit code 130, and no traceback.
+"""Ctrl-C and SIGTERM before, in and after a command: exit code 130, and no traceback.
 
-While a screen is drawn, Ctrl-C waits.
+While a screen is drawn, they wait.
 Imports next to nothing, because it must come before whatever takes time to import.
 """
 
+import _thread
 import contextlib
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
 
 _INTERRUPTED = 130  # `runtime.errors.EXIT_INTERRUPTED`
 _STDERR = 2
+_LATER_S = 0.01
 
 
 def end_when_started_alone() -> None:
@@ -25,15 +32,34 @@ def end_when_started_alone() -> None:
 
 
 def end_at_once() -> None:
-    """From now on Ctrl-C ends this process; where it is ignored or handled, that stays."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    """From now on Ctrl-C ends this process; where it is ignored or handled, that stays.
+
+    So does SIGTERM, if `raise_in_command` was called before.
+    """
+    if signal.getsignal(signal.SIGINT) in (signal.default_int_handler, _raise):
         signal.signal(signal.SIGINT, _end)
+    if signal.getsignal(signal.SIGTERM) is _raise:
+        signal.signal(signal.SIGTERM, _end)
 
 
-def raise_again() -> None:
-    """From now on Ctrl-C raises KeyboardInterrupt again, so that a command cleans up."""
-    if signal.getsignal(signal.SIGINT) is _end:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+def raise_in_command() -> None:
+    """From now on Ctrl-C and SIGTERM raise KeyboardInterrupt, so that a command cleans up.
+
+    Python ignores exceptions of destructors, callbacks of weak references and the like: one that is
+    raised there is raised once more.
+    """
+    if signal.getsignal(signal.SIGINT) in (signal.default_int_handler, _end):
+        signal.signal(signal.SIGINT, _raise)
+    signal.signal(signal.SIGTERM, _raise)
+    previous = sys.unraisablehook
+
+    def repeat(ignored: "UnraisableHookArgs") -> None:
+        if ignored.exc_type is KeyboardInterrupt:
+            _thread.start_new_thread(_interrupt_later, ())
+        else:
+            previous(ignored)
+
+    sys.unraisablehook = repeat
 
 
 @contextlib.contextmanager
@@ -57,6 +83,16 @@ def held() -> Iterator[None]:
             signal.signal(one, handler)
         for number in came[:1]:
             signal.raise_signal(number)
+
+
+def _raise(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _interrupt_later() -> None:
+    """Send SIGTERM, which no shell makes us ignore, when the ignored exception is forgotten."""
+    time.sleep(_LATER_S)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _end(_signal: int, _frame: FrameType | None) -> None:

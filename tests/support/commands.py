@@ -72,8 +72,10 @@ def _exit_code(program: str) -> int:
 def _restored_signals() -> Iterator[None]:
     """Put the test session's signal handlers back at the end."""
     before = {number: signal.getsignal(number) for number in _HANDLED}
+    unraisable_hook = sys.unraisablehook
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        sys.unraisablehook = unraisable_hook

@@ -1,4 +1,4 @@
-"""Ctrl-C before and after a command: exit code 130, one line, no traceback."""
+"""Ctrl-C and SIGTERM before, in and after a command: exit code 130, one line, no traceback."""
 
 import subprocess
 import sys
@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
+NUMBERS = ("SIGINT", "SIGTERM")
 PROGRAMS = ("producer", "consumer", "memmodel", "infra", "shardlift")
 # The signal comes while the first package that is not Python's own is imported.
 IN_IMPORTS = """
@@ -30,9 +31,29 @@ app = cli.new_app("x")
 def group(): pass
 @app.command()
 def end():
-    atexit.register(os.kill, os.getpid(), signal.SIGINT)
+    atexit.register(os.kill, os.getpid(), signal.NUMBER)
 cli.run(app)
 """
+IN_CALLBACK = """
+import os, signal, time, weakref
+from runtime import cli
+app = cli.new_app("x")
+def interrupt(_thing):
+    os.kill(os.getpid(), signal.NUMBER)
+class Thing:
+    pass
+@app.callback()
+def group(): pass
+@app.command()
+def end():
+    thing = Thing()
+    WHAT
+    del thing
+    time.sleep(60)
+cli.run(app)
+"""
+IN_A_DESTRUCTOR = "Thing.__del__ = interrupt"
+OF_A_WEAK_REFERENCE = "seen = weakref.ref(thing, interrupt)"
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -50,9 +71,18 @@ def test_where_it_is_ignored() -> None:
     assert "Usage" in done.stdout
 
 
-def test_after_the_command() -> None:
+@pytest.mark.parametrize("number", NUMBERS)
+def test_after_the_command(number: str) -> None:
     """While Python itself ends."""
-    done = _run(AT_THE_END)
+    done = _run(AT_THE_END.replace("NUMBER", number))
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize("what", [IN_A_DESTRUCTOR, OF_A_WEAK_REFERENCE], ids=["del", "ref"])
+def test_where_python_ignores_exceptions(number: str, what: str) -> None:
+    """The command ends all the same, a moment later."""
+    done = _run(IN_CALLBACK.replace("NUMBER", number).replace("WHAT", what))
     assert (done.returncode, done.stderr) == (130, "interrupted\n")
 
 
