@@ -22,6 +22,10 @@ from runtime.storage.gcs_page import UNKNOWN
 from runtime.storage.gcs_source import TIMEOUT_S, GcsSource
 
 _URL: Final = re.compile(r"gs://(?P<bucket>[a-z0-9][a-z0-9._-]{1,220}[a-z0-9])(?:/(?P<prefix>.*))?")
+_BUCKET_NAMES: Final = (
+    "a bucket's name has 3 to 222 lower-case letters, digits, dashes, dots and underscores, and "
+    "begins and ends with a letter or digit"
+)
 # Public objects are cached for an hour by default; a viewer would mix an old index with new bytes.
 _CACHE_CONTROL: Final = "no-cache"
 
@@ -47,7 +51,7 @@ class GcsObjects:
         self.url = url.rstrip("/")
         found = _URL.fullmatch(self.url)
         if not found:
-            raise UsageError(f"{url} is not a gs://bucket/prefix")
+            raise UsageError(f"{url} is not a gs://bucket/prefix", hint=_BUCKET_NAMES)
         prefix = found["prefix"]
         self.prefix = f"{checked(prefix)}/" if prefix else ""
         payer = settings.get(settings.USER_PROJECT)

@@ -565,9 +565,10 @@ def test_schemes_of_urls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_bad_bucket_url_is_refused(gcs: GcsServer, bad: str) -> None:
     """Before any request."""
     before = len(gcs.seen)
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError) as refused:
         open_storage(bad)
     assert len(gcs.seen) == before
+    assert ".." in bad or "has 3 to 222 lower-case letters" in str(refused.value.hint)
 
 
 def test_a_stamp_on_gcs_holds_the_checksum(gcs: GcsServer) -> None:
