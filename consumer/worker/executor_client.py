@@ -96,6 +96,12 @@ class ExecutorClient:
         return process.rss_bytes if process else 0
 
     @property
+    def recent_bytes(self) -> int:
+        """Highest memory of the last half second; 0 while there is no process."""
+        process = self._process
+        return process.recent_bytes if process else 0
+
+    @property
     def alive(self) -> bool:
         """Whether a process runs."""
         process = self._process

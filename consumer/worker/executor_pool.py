@@ -93,7 +93,7 @@ class _Usage:
         peak = self.peak(turn)
         if turn.client is None:
             return peak
-        used = turn.client.rss_bytes - FORKED_BASE_BYTES
+        used = turn.client.recent_bytes - FORKED_BASE_BYTES
         turn.passed = turn.passed or used >= PASSED_SHARE * peak
         if not turn.passed:
             return peak

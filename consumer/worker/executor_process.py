@@ -12,6 +12,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections import deque
 from typing import Final
 
 from pydantic import ValidationError
@@ -26,6 +27,7 @@ from runtime.errors import MachineError
 from runtime.machine import start_thread
 
 SAMPLE_S: Final = 0.05  # between two samples of the executor's memory
+RECENT_S: Final = 0.5  # longer than memory falls between two windows of one shard
 POLL_S: Final = 0.1  # between two checks for an interrupt
 START_S: Final = 60.0  # for the imports, on a busy machine
 GRACE_S: Final = 2.5  # to remove half-written output; a little more than the executor takes
@@ -63,6 +65,7 @@ class ExecutorProcess:
         self._limit_bytes = limit_bytes
         self._new_bytes = 0
         self._peak_bytes = 0
+        self._recent: deque[int] = deque([0], maxlen=round(RECENT_S / SAMPLE_S))
         self._killed = False
         self._events: queue.Queue[Event] = queue.Queue()
         self._ended = threading.Event()
@@ -92,6 +95,11 @@ class ExecutorProcess:
     def peak_bytes(self) -> int | None:
         """Highest memory since `begin_peak`; None if there was no sample."""
         return self._peak_bytes or None
+
+    @property
+    def recent_bytes(self) -> int:
+        """Highest memory of the last `RECENT_S`."""
+        return max(tuple(self._recent))
 
     @property
     def has_grown(self) -> bool:
@@ -202,6 +210,7 @@ class ExecutorProcess:
         with contextlib.suppress(OSError):  # gone
             self.rss_bytes = process_memory.rss_bytes(self._process.pid)
             self._peak_bytes = max(self._peak_bytes, self.rss_bytes)
+            self._recent.append(self.rss_bytes)
         return self.rss_bytes
 
 

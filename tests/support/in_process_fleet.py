@@ -60,7 +60,7 @@ class _Executor:
     """An `ExecutorClient` that makes shards itself."""
 
     pid = None
-    rss_bytes = 0
+    rss_bytes = recent_bytes = 0
     alive = True
 
     def __init__(self, step: Step) -> None:

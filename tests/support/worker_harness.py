@@ -61,6 +61,8 @@ for line in sys.stdin:
             held[::4096] = bytes([1]) * len(held[::4096])
         elif step == "drop":
             held = None
+        elif str(step).startswith("sleep:"):
+            time.sleep(float(step[6:]))
         elif step == "end":
             send({"event": "ending"})
         elif step == "die":

@@ -11,6 +11,7 @@ import pytest
 
 from consumer.protocol.events import Done, Failed, StopCommand
 from consumer.protocol.tasks import ConvertTask
+from consumer.worker import executor_process
 from consumer.worker.executor_client import ExecutorClient, TaskCallbacks
 from consumer.worker.executor_pool import ExecutorPool
 from memmodel.tiers import MIB
@@ -229,6 +230,26 @@ def test_a_shard_that_says_it_ends_makes_room(tmp_path: Path) -> None:
     bench.let("go")
     wait_for(lambda: len(bench.begun()) == 2, "the second beside it")
     bench.let("held")
+    assert {type(result) for result in bench.end().values()} == {Done}
+    bench.pool.close()
+
+
+def test_a_moment_with_less_memory_makes_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As between two windows of a shard, which holds as much again in the next one."""
+    monkeypatch.setattr(executor_process, "RECENT_S", 5.0)
+    bench = Bench(tmp_path, 1000 * MIB, 180 * MIB)
+    lull = ["drop", "sleep:0.3", "hold:200", "until:later"]
+    bench.script(["hold:200", "until:go", *lull, "drop", "with:s0/1", done()], [done()])
+    bench.begin_both_until_the_peak()
+    (client,) = (turn.client for turn in bench.pool._in_work)
+    assert client is not None
+    bench.let("go")
+    wait_for(lambda: client.rss_bytes < 150 * MIB, "the lull")
+    wait_for(lambda: client.rss_bytes > 200 * MIB, "its end")
+    assert bench.begun() == ["s0/0"]
+    bench.let("later")
     assert {type(result) for result in bench.end().values()} == {Done}
     bench.pool.close()
 
