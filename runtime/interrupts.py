@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _INTERRUPTED = 130  # `runtime.errors.EXIT_INTERRUPTED`
 _STDERR = 2
-_LATER_S = 0.01
+_LATER_S = 0.01  # for Python to leave the code whose exceptions it ignores
 
 
 def end_when_started_alone() -> None:
@@ -46,7 +46,7 @@ def raise_in_command() -> None:
     """From now on Ctrl-C and SIGTERM raise KeyboardInterrupt, so that a command cleans up.
 
     Python ignores exceptions of destructors, callbacks of weak references and the like: one that is
-    raised there is raised once more.
+    raised there is raised once more. Workers install handlers of their own later.
     """
     if signal.getsignal(signal.SIGINT) in (signal.default_int_handler, _end):
         signal.signal(signal.SIGINT, _raise)

@@ -97,7 +97,7 @@ class ExecutorClient:
 
     @property
     def recent_bytes(self) -> int:
-        """Highest memory of the last half second; 0 while there is no process."""
+        """Highest memory of the last `RECENT_S`; 0 while there is no process."""
         process = self._process
         return process.recent_bytes if process else 0
 

@@ -27,7 +27,7 @@ from runtime.errors import MachineError
 from runtime.machine import start_thread
 
 SAMPLE_S: Final = 0.05  # between two samples of the executor's memory
-RECENT_S: Final = 0.5  # longer than memory falls between two windows of one shard
+RECENT_S: Final = 0.5  # longer than memory stays low between two windows: 0.3 s when alone
 POLL_S: Final = 0.1  # between two checks for an interrupt
 START_S: Final = 60.0  # for the imports, on a busy machine
 GRACE_S: Final = 2.5  # to remove half-written output; a little more than the executor takes
