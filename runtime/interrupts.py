@@ -12,13 +12,14 @@ import sys
 import time
 from collections.abc import Iterator
 from types import FrameType
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # typing's, without its import; type checkers know it
 if TYPE_CHECKING:
     from sys import UnraisableHookArgs
 
 _INTERRUPTED = 130  # `runtime.errors.EXIT_INTERRUPTED`
 _STDERR = 2
+_COMMAND = "shardlift"  # as pyproject.toml installs it
 _LATER_S = 0.01  # for Python to leave the code whose exceptions it ignores
 
 
@@ -27,7 +28,9 @@ def end_when_started_alone() -> None:
 
     Called by each program's package; of no effect where the package is imported as a library.
     """
-    if sys.argv[:1] == ["-m"]:  # as long as Python looks for the program's `__main__`
+    program = sys.argv[0] if sys.argv else ""
+    # "-m": as long as Python looks for the program's `__main__`
+    if program == "-m" or program.rpartition("/")[2] == _COMMAND:
         end_at_once()
 
 

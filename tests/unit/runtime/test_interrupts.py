@@ -20,7 +20,13 @@ class Finder:
 sys.meta_path.insert(0, Finder())
 sys.argv = ["-m", "--help"]
 signal.signal(signal.SIGINT, HANDLER)
-runpy.run_module("PROGRAM", run_name="__main__", alter_sys=True)
+START
+"""
+AS_MODULE = 'runpy.run_module("PROGRAM", run_name="__main__", alter_sys=True)'
+AS_COMMAND = """
+sys.argv = ["/usr/bin/shardlift", "--help"]
+from shardlift.__main__ import main
+sys.exit(main())
 """
 AT_THE_END = """
 import atexit, os, signal
@@ -59,14 +65,29 @@ OF_A_WEAK_REFERENCE = "seen = weakref.ref(thing, interrupt)"
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_while_a_program_starts(program: str) -> None:
     """It ends before its command begins."""
-    done = _run(IN_IMPORTS.replace("PROGRAM", program), "signal.default_int_handler")
+    done = _run(_starting(program), "signal.default_int_handler")
     assert (done.returncode, done.stderr) == (130, "interrupted\n")
     assert done.stdout == ""
 
 
+def test_while_the_installed_command_starts() -> None:
+    """It ends before its command begins, too."""
+    done = _run(IN_IMPORTS.replace("START", AS_COMMAND), "signal.default_int_handler")
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+    assert done.stdout == ""
+
+
+def test_the_handler_comes_before_what_takes_time() -> None:
+    """Until then Ctrl-C ends in a traceback."""
+    script = "import runtime.interrupts, sys; print({'typing', 're', 'typer'} & {*sys.modules})"
+    command = [sys.executable, "-S", "-c", script]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
 def test_where_it_is_ignored() -> None:
     """As for a shell's background job, it stays so."""
-    done = _run(IN_IMPORTS.replace("PROGRAM", "producer"), "signal.SIG_IGN")
+    done = _run(_starting("producer"), "signal.SIG_IGN")
     assert done.returncode == 0, done.stderr
     assert "Usage" in done.stdout
 
@@ -84,6 +105,10 @@ def test_where_python_ignores_exceptions(number: str, what: str) -> None:
     """The command ends all the same, a moment later."""
     done = _run(IN_CALLBACK.replace("NUMBER", number).replace("WHAT", what))
     assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
+def _starting(program: str) -> str:
+    return IN_IMPORTS.replace("START", AS_MODULE).replace("PROGRAM", program)
 
 
 def _run(script: str, handler: str = "") -> subprocess.CompletedProcess[str]:
